@@ -1,0 +1,1 @@
+"""What the AshChat services share: settings, messages, adapters, tokens, health."""

@@ -1,0 +1,83 @@
+"""What travels through the queues: versioned, frozen, strict.
+
+Every body is JSON (UTF-8) with a field `v`; a consumer that meets a version it does not
+know rejects the message to the dead-letter queue, where it waits for a newer consumer.
+AMQP properties: `message_id` is the idempotency key, `correlation_id` and `reply_to` pair
+an answer with its request, `expiration` is not used (a queue's policy decides).
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TEXT_MAX_CHARS = 8_000
+"""The longest message text, in characters."""
+
+Language = str
+"""A BCP 47 language tag, lower-case primary subtag ("es", "pt"), as the clients send it."""
+
+
+class Message(BaseModel):
+    """The base of every body: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TranslateJob(Message):
+    """chat → translate: one text, wanted in some languages. Queue: TRANSLATE_QUEUE."""
+
+    v: Literal[1] = 1
+    room: str
+    message: str = Field(description="The id of the message in the room's log.")
+    text_version: int = Field(ge=1, description="1 for the original, +1 for every edit.")
+    text: str = Field(max_length=TEXT_MAX_CHARS)
+    source: Language | None = Field(description="The writer's language; None: unknown.")
+    targets: tuple[Language, ...] = Field(min_length=1, description="What members read.")
+    requested_at: datetime
+
+
+class TranslationResult(Message):
+    """translate → chat: one language of one job. Queue: TRANSLATED_QUEUE.
+
+    Results come at least once; (room, message, text_version, target) makes them idempotent.
+    """
+
+    v: Literal[1] = 1
+    room: str
+    message: str
+    text_version: int = Field(ge=1)
+    target: Language
+    source: Language | None
+    outcome: Literal["translated", "unchanged", "failed"]
+    text: str | None = Field(description="The translation; None unless outcome is translated.")
+    provider: str | None = Field(description="Who translated, or whose answer was cached.")
+    reason: str | None = Field(default=None, description="Why it failed: machine-readable.")
+
+
+class ConfirmNewAccount(Message):
+    """auth → chat: a new account exists. Queue: CONFIRM_NEW_ACCOUNT_QUEUE; wants an answer."""
+
+    v: Literal[1] = 1
+    user_id: str
+    nickname: str
+    preferred_language: Language
+    device_token_hash: str = Field(description="SHA-256 of the device token, in hex.")
+    notification_token: str | None = None
+
+
+class AccountConfirmed(Message):
+    """chat → auth: the profile is stored. Exchange: auth.replies."""
+
+    v: Literal[1] = 1
+    user_id: str
+    tag_user_id: str
+
+
+class ChangeDeviceToken(Message):
+    """auth → chat: a device was added to an account. Queue: CHANGE_DEVICE_TOKEN_QUEUE."""
+
+    v: Literal[1] = 1
+    user_id: str
+    device_token_hash: str
+    notification_token: str | None = None

@@ -1,0 +1,249 @@
+"""The queue topology of one AshChat: exchanges, queues, bindings, policies, users.
+
+This table is the single source. The operator declares it and repairs it; the services
+only ask whether it is there. What may change over a queue's life (time to live, length,
+delivery limit, dead-lettering) is a policy, never a queue argument, so a declaration
+never conflicts (https://www.rabbitmq.com/docs/policies#why-policies-exist).
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+VHOST = "ashchat"
+"""The virtual host that holds everything below."""
+
+DEAD_LETTER_EXCHANGE = "dead-letter"
+"""Direct exchange; a dead letter keeps its routing key, the name of the queue it left."""
+
+RETRY_EXCHANGE = "retry"
+"""Direct exchange that brings a message back from its retry queue to its own queue."""
+
+AUTH_REPLIES_EXCHANGE = "auth.replies"
+"""Direct exchange for answers to auth; each auth pod binds its own `auth.reply.<pod>`."""
+
+AUTH_REPLY_QUEUE_PREFIX = "auth.reply."
+"""Exclusive classic queues of the auth pods: the one thing a service declares itself."""
+
+DEAD_LETTER_SUFFIX = ".dead"
+RETRY_SUFFIX = ".retry"
+
+RETRY_DELAY_MS = 15_000
+"""How long a message waits in a retry queue, in milliseconds."""
+
+DELIVERY_LIMIT = 20
+"""Redeliveries before a message is dead-lettered (RabbitMQ 4's own default)."""
+
+MAX_LENGTH_BYTES = 256 * 1024 * 1024
+"""A queue refuses publishing beyond this many bytes (overflow: reject-publish)."""
+
+
+class Queue(StrEnum):
+    """The durable quorum queues, by the names the clients of the architecture know."""
+
+    ACCOUNT_CREATION = "ACCOUNT_CREATION_QUEUE"
+    CONFIRM_EMAIL_CODE = "CONFIRM_EMAIL_CODE_QUEUE"
+    CONFIRM_NEW_ACCOUNT = "CONFIRM_NEW_ACCOUNT_QUEUE"
+    CONFIRM_NEW_DEVICE = "CONFIRM_NEW_DEVICE_QUEUE"
+    CONFIRM_NEW_DEVICE_REPLY = "CONFIRM_NEW_DEVICE_REPLY_QUEUE"
+    CHANGE_DEVICE_TOKEN = "CHANGE_DEVICE_TOKEN_QUEUE"  # noqa: S105 (a queue's name)
+    CHANGE_PASSWORD = "CHANGE_PASSWORD_QUEUE"  # noqa: S105
+    CONFIRM_CHANGE_PASSWORD = "CONFIRM_CHANGE_PASSWORD_QUEUE"  # noqa: S105
+    TRANSLATE = "TRANSLATE_QUEUE"
+    TRANSLATED = "TRANSLATED_QUEUE"
+
+
+class Service(StrEnum):
+    """The services that log in to the backends, each with users of its own."""
+
+    AUTH = "auth"
+    EMAIL = "email"
+    CHAT = "chat"
+    TRANSLATE = "translate"
+    STATIC = "static"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One queue: who writes it (through the exchange of that name), who reads it.
+
+    `retry` gives it a second queue in which the *consumer* parks a message that failed
+    for a reason of its own (a greylisted address), without holding up the others.
+    """
+
+    name: Queue
+    writer: Service
+    reader: Service
+    retry: bool = False
+
+    @property
+    def dead(self) -> str:
+        """The dead-letter queue's name."""
+        return f"{self.name}{DEAD_LETTER_SUFFIX}"
+
+    @property
+    def retry_queue(self) -> str:
+        """The retry queue's name (declared only where `retry` is set)."""
+        return f"{self.name}{RETRY_SUFFIX}"
+
+
+QUEUES: tuple[QueueSpec, ...] = (
+    QueueSpec(Queue.ACCOUNT_CREATION, Service.AUTH, Service.EMAIL, retry=True),
+    QueueSpec(Queue.CONFIRM_EMAIL_CODE, Service.AUTH, Service.EMAIL),
+    QueueSpec(Queue.CONFIRM_NEW_ACCOUNT, Service.AUTH, Service.CHAT),
+    QueueSpec(Queue.CONFIRM_NEW_DEVICE, Service.AUTH, Service.EMAIL, retry=True),
+    QueueSpec(Queue.CONFIRM_NEW_DEVICE_REPLY, Service.AUTH, Service.EMAIL),
+    QueueSpec(Queue.CHANGE_DEVICE_TOKEN, Service.AUTH, Service.CHAT),
+    QueueSpec(Queue.CHANGE_PASSWORD, Service.AUTH, Service.EMAIL, retry=True),
+    QueueSpec(Queue.CONFIRM_CHANGE_PASSWORD, Service.AUTH, Service.EMAIL),
+    QueueSpec(Queue.TRANSLATE, Service.CHAT, Service.TRANSLATE),
+    QueueSpec(Queue.TRANSLATED, Service.TRANSLATE, Service.CHAT),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisGrant:
+    """What one service may touch in Redis: key and channel patterns, and which instance."""
+
+    service: Service
+    keys: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    cache: bool = False
+    """True: the instance for what may be evicted; False: the one that may not lose keys."""
+
+
+REDIS_GRANTS: tuple[RedisGrant, ...] = (
+    RedisGrant(Service.AUTH, keys=("auth:*",)),
+    RedisGrant(Service.EMAIL, keys=("email:*",)),
+    RedisGrant(Service.CHAT, keys=("chat:*",), channels=("chat:*",)),
+    RedisGrant(Service.TRANSLATE, keys=("translate:*",), cache=True),
+)
+
+MONGODB_DATABASES: dict[Service, str] = {Service.AUTH: "auth", Service.CHAT: "chat"}
+"""The MongoDB database each service owns; the others have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A binding from a direct exchange to a queue."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy for exactly one queue; RabbitMQ applies one policy a queue, so it is merged."""
+
+    name: str
+    queue: str
+    definition: dict[str, str | int] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """RabbitMQ's three regular expressions (https://www.rabbitmq.com/docs/access-control)."""
+
+    configure: str
+    write: str
+    read: str
+
+
+def exchanges() -> tuple[str, ...]:
+    """Return the names of all (durable, direct) exchanges, publishers first."""
+    writers = sorted({queue.writer.value for queue in QUEUES})
+    retriers = sorted({queue.reader.value for queue in QUEUES if queue.retry})
+    own = sorted({*writers, *retriers})
+    return (*own, AUTH_REPLIES_EXCHANGE, RETRY_EXCHANGE, DEAD_LETTER_EXCHANGE)
+
+
+def queues() -> tuple[str, ...]:
+    """Return the names of all (durable, quorum) queues, dead-letter and retry ones too."""
+    names = [queue.name.value for queue in QUEUES]
+    names += [queue.retry_queue for queue in QUEUES if queue.retry]
+    names += [queue.dead for queue in QUEUES]
+    return tuple(names)
+
+
+def bindings() -> tuple[Binding, ...]:
+    """Return every binding; the routing key is always the name of the (first) queue."""
+    result: list[Binding] = []
+    for queue in QUEUES:
+        result.append(Binding(queue.writer.value, queue.name, queue.name))
+        result.append(Binding(DEAD_LETTER_EXCHANGE, queue.dead, queue.name))
+        if queue.retry:
+            result.append(Binding(queue.reader.value, queue.retry_queue, queue.name))
+            result.append(Binding(RETRY_EXCHANGE, queue.name, queue.name))
+    return tuple(result)
+
+
+def policies() -> tuple[Policy, ...]:
+    """Return one merged policy per queue.
+
+    At-least-once dead-lettering needs `overflow: reject-publish`
+    (https://www.rabbitmq.com/docs/quorum-queues#activating-at-least-once-dead-lettering).
+    """
+    result: list[Policy] = []
+    for queue in QUEUES:
+        result.append(
+            Policy(
+                queue.name,
+                queue.name,
+                {
+                    "dead-letter-exchange": DEAD_LETTER_EXCHANGE,
+                    "dead-letter-routing-key": queue.name.value,
+                    "dead-letter-strategy": "at-least-once",
+                    "delivery-limit": DELIVERY_LIMIT,
+                    "max-length-bytes": MAX_LENGTH_BYTES,
+                    "overflow": "reject-publish",
+                },
+            )
+        )
+        if queue.retry:
+            result.append(
+                Policy(
+                    queue.retry_queue,
+                    queue.retry_queue,
+                    {
+                        "dead-letter-exchange": RETRY_EXCHANGE,
+                        "dead-letter-routing-key": queue.name.value,
+                        "dead-letter-strategy": "at-least-once",
+                        "message-ttl": RETRY_DELAY_MS,
+                        "max-length-bytes": MAX_LENGTH_BYTES,
+                        "overflow": "reject-publish",
+                    },
+                )
+            )
+    return tuple(result)
+
+
+def permissions(service: Service) -> Permissions | None:
+    """Return what a service may do in the virtual host; None: it does not log in there."""
+    reads = [queue.name.value for queue in QUEUES if queue.reader is service]
+    writes = [name for name in exchanges() if name == service.value]
+    if service in {Service.EMAIL, Service.CHAT}:
+        writes.append(AUTH_REPLIES_EXCHANGE)
+    if not reads and not writes:
+        return None
+    if service is Service.AUTH:
+        # To bind a queue takes write on the queue and read on the exchange.
+        own = AUTH_REPLY_QUEUE_PREFIX.replace(".", r"\.") + ".*"
+        reply_exchange = AUTH_REPLIES_EXCHANGE.replace(".", r"\.")
+        return Permissions(
+            configure=f"^{own}$",
+            write=_any_of([*(_escape(name) for name in writes), own]),
+            read=_any_of([*(_escape(name) for name in reads), own, reply_exchange]),
+        )
+    return Permissions(
+        configure="^$",
+        write=_any_of([_escape(name) for name in writes]),
+        read=_any_of([_escape(name) for name in reads]),
+    )
+
+
+def _escape(name: str) -> str:
+    return name.replace(".", r"\.")
+
+
+def _any_of(patterns: list[str]) -> str:
+    return "^(" + "|".join(patterns) + ")$" if patterns else "^$"
