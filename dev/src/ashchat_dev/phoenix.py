@@ -1,0 +1,417 @@
+"""A client of Phoenix Channels, serializer version 2, for Python.
+
+A frame is the JSON array `[join_ref, ref, topic, event, payload]`
+(https://hexdocs.pm/phoenix/writing_a_channels_client.html). Both protocols of AshChat
+travel in such frames; which one a channel speaks is said in its join payload.
+"""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlencode
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+HEARTBEAT_S = 30.0
+"""Seconds between heartbeats; Phoenix closes a socket that was silent for 60."""
+
+_REPLY_S = 15.0
+
+Payload = dict[str, Any]
+
+
+class SocketRefused(ConnectionError):
+    """The server refused the connection; `status` is its HTTP status, 0 when it gave none."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SocketLost(ConnectionError):
+    """The connection ended while an answer was awaited."""
+
+
+class JoinRefused(RuntimeError):
+    """The server refused a join; `response` is what it gave as the reason."""
+
+    def __init__(self, topic: str, response: Payload) -> None:
+        super().__init__(f"join of {topic} refused: {response}")
+        self.topic = topic
+        self.response = response
+
+    @property
+    def reason(self) -> str:
+        """The machine-readable reason, empty when none was given."""
+        return str(self.response.get("reason", ""))
+
+
+class Frame(NamedTuple):
+    """One frame of the wire."""
+
+    join_ref: str | None
+    ref: str | None
+    topic: str
+    event: str
+    payload: Payload
+
+
+class Reply(NamedTuple):
+    """A server's answer to a push: `status` "ok" or "error", and what came with it."""
+
+    status: str
+    response: Payload
+    seconds: float
+
+
+class Event(NamedTuple):
+    """Something the server pushed; `at` is time.monotonic() of its arrival."""
+
+    name: str
+    payload: Payload
+    at: float
+
+
+class Closed(NamedTuple):
+    """How a connection ended: WebSocket close code (1006: without a close frame), reason."""
+
+    code: int
+    reason: str
+
+
+def encode(frame: Frame) -> str:
+    """Return a frame as the wire has it."""
+    return json.dumps(list(frame), ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(text: str) -> Frame:
+    """Return the frame in a text.
+
+    Raises:
+        ValueError: It is not a frame of version 2.
+    """
+    parts = json.loads(text)
+    match parts:
+        case [str() | None as join_ref, str() | None as ref, str(topic), str(event), dict(payload)]:
+            return Frame(join_ref, ref, topic, event, payload)
+        case _:
+            raise ValueError(f"not a frame of Phoenix's serializer 2: {text[:200]}")
+
+
+def anything(_payload: Payload) -> bool:
+    """Accept every payload."""
+    return True
+
+
+@dataclass(eq=False)
+class _Waiter:
+    name: str
+    match: Callable[[Payload], bool]
+    future: asyncio.Future[Event]
+
+
+@dataclass(eq=False)
+class Channel:
+    """A joined topic. `events` holds everything pushed to it so far, oldest first."""
+
+    socket: "PhoenixSocket"
+    topic: str
+    join_ref: str
+    response: Payload = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    ended: str | None = None
+    _waiters: list[_Waiter] = field(default_factory=list)
+
+    async def push(self, event: str, payload: Payload, *, within: float = _REPLY_S) -> Reply:
+        """Send an event and return the server's reply to it.
+
+        Raises:
+            SocketLost: The connection ended before the reply came; it may have been done.
+            TimeoutError: No reply within that many seconds.
+        """
+        return await self.socket.request(self.topic, event, payload, self.join_ref, within)
+
+    async def send(self, event: str, payload: Payload) -> None:
+        """Send an event without awaiting a reply (`typing` gets none).
+
+        Raises:
+            SocketLost: The connection had ended.
+        """
+        await self.socket.send(self.topic, event, payload, self.join_ref)
+
+    async def wait(
+        self,
+        name: str,
+        match: Callable[[Payload], bool] = anything,
+        *,
+        within: float = 10.0,
+        after: int = 0,
+    ) -> Event:
+        """Return the first event of that name that matches: one had before, or one to come.
+
+        Args:
+            name: The event's name.
+            match: What its payload must be like.
+            within: Seconds to wait.
+            after: How many of `events` do not count (`len(channel.events)` for "from now").
+
+        Raises:
+            SocketLost: The connection ended first.
+            TimeoutError: None came; the message tells what did.
+        """
+        for event in self.events[after:]:
+            if event.name == name and match(event.payload):
+                return event
+        if self.socket.closed.done():
+            raise SocketLost(f"the socket is closed: {self.socket.closed.result()}")
+        waiter = _Waiter(name, match, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(within):
+                return await waiter.future
+        except TimeoutError:
+            had = [(event.name, event.payload) for event in self.events[-5:]]
+            raise TimeoutError(
+                f"no such {name} on {self.topic} within {within:g} s; the last events: {had}"
+            ) from None
+        finally:
+            self._waiters.remove(waiter)
+
+    def named(self, name: str) -> list[Payload]:
+        """Return the payloads of all events of that name so far."""
+        return [event.payload for event in self.events if event.name == name]
+
+    async def leave(self) -> Reply:
+        """Leave the topic.
+
+        Raises:
+            SocketLost: The connection ended first.
+        """
+        reply = await self.push("phx_leave", {})
+        self.socket.forget(self)
+        return reply
+
+    def receive(self, event: Event) -> None:
+        """Keep an event and wake those who wait for it."""
+        self.events.append(event)
+        if event.name in {"phx_close", "phx_error"}:
+            self.ended = event.name
+        for waiter in self._waiters:
+            if (
+                not waiter.future.done()
+                and waiter.name == event.name
+                and waiter.match(event.payload)
+            ):
+                waiter.future.set_result(event)
+
+    def lost(self, closed: Closed) -> None:
+        """Tell those who wait that the connection ended."""
+        for waiter in self._waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(SocketLost(f"the socket closed: {closed}"))
+
+
+class PhoenixSocket:
+    """One connection to a Phoenix endpoint; `closed` tells how it ended."""
+
+    def __init__(
+        self, url: str, params: Mapping[str, str], *, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
+        self._url = f"{url}?{urlencode({**params, 'vsn': '2.0.0'})}"
+        self._heartbeat_s = heartbeat_s
+        self._refs = itertools.count(1)
+        self._channels: dict[str, Channel] = {}
+        self._replies: dict[str, asyncio.Future[Reply]] = {}
+        self._sent_at: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connection: ClientConnection | None = None
+        self.closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def connect(self, *, within: float = 10.0) -> None:
+        """Open the connection.
+
+        Raises:
+            SocketRefused: The server answered the handshake with an error, or not at all.
+        """
+        try:
+            self._connection = await connect(
+                self._url,
+                open_timeout=within,
+                # The protocol's own heartbeat is what the server looks for.
+                ping_interval=None,
+                close_timeout=2,
+                proxy=None,
+                compression=None,
+            )
+        except InvalidStatus as error:
+            raise SocketRefused(
+                error.response.status_code,
+                f"the socket was refused with HTTP {error.response.status_code}",
+            ) from error
+        except (OSError, InvalidHandshake, TimeoutError) as error:
+            raise SocketRefused(0, f"the socket did not open: {error!r}") from error
+        for work in (self._read(), self._beat()):
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def join(self, topic: str, payload: Payload | None = None) -> Channel:
+        """Join a topic.
+
+        Raises:
+            JoinRefused: The server said no; its `response` has the reason.
+            SocketLost: The connection ended first.
+            TimeoutError: No reply.
+        """
+        ref = self._next_ref()
+        channel = Channel(self, topic, ref)
+        # Known before the reply, since events may come right behind it.
+        self._channels[topic] = channel
+        reply = await self.request(topic, "phx_join", payload or {}, ref, _REPLY_S, ref=ref)
+        if reply.status != "ok":
+            self.forget(channel)
+            raise JoinRefused(topic, reply.response)
+        channel.response = reply.response
+        return channel
+
+    async def request(
+        self,
+        topic: str,
+        event: str,
+        payload: Payload,
+        join_ref: str | None,
+        within: float,
+        *,
+        ref: str | None = None,
+    ) -> Reply:
+        """Send a frame and return the reply to it.
+
+        Raises:
+            SocketLost: The connection ended before the reply came.
+            TimeoutError: No reply within that many seconds.
+        """
+        own = ref or self._next_ref()
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._replies[own] = future
+        self._sent_at[own] = time.monotonic()
+        try:
+            await self._write(Frame(join_ref, own, topic, event, payload))
+            async with asyncio.timeout(within):
+                return await future
+        except TimeoutError:
+            raise TimeoutError(f"no reply to {event} on {topic} within {within:g} s") from None
+        finally:
+            self._replies.pop(own, None)
+            self._sent_at.pop(own, None)
+
+    async def send(
+        self, topic: str, event: str, payload: Payload, join_ref: str | None = None
+    ) -> None:
+        """Send a frame and await nothing.
+
+        Raises:
+            SocketLost: The connection had ended.
+        """
+        await self._write(Frame(join_ref, self._next_ref(), topic, event, payload))
+
+    async def heartbeat(self) -> Reply:
+        """Send a heartbeat and return its reply.
+
+        Raises:
+            SocketLost: The connection ended first.
+            TimeoutError: No reply.
+        """
+        return await self.request("phoenix", "heartbeat", {}, None, _REPLY_S)
+
+    async def send_text(self, text: str) -> None:
+        """Send any text: what a broken client might.
+
+        Raises:
+            SocketLost: The connection had ended.
+        """
+        if self._connection is None:
+            raise SocketLost("the socket was never opened")
+        try:
+            await self._connection.send(text)
+        except ConnectionClosed as error:
+            raise SocketLost(f"the socket closed: {error}") from error
+
+    async def close(self) -> None:
+        """Close the connection and end the tasks."""
+        if self._connection is not None:
+            await self._connection.close()
+        for task in list(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def forget(self, channel: Channel) -> None:
+        """Drop a channel whose topic was left."""
+        if self._channels.get(channel.topic) is channel:
+            del self._channels[channel.topic]
+
+    def _next_ref(self) -> str:
+        return str(next(self._refs))
+
+    async def _write(self, frame: Frame) -> None:
+        await self.send_text(encode(frame))
+
+    async def _beat(self) -> None:
+        with suppress(SocketLost, TimeoutError):
+            while True:
+                await asyncio.sleep(self._heartbeat_s)
+                await self.heartbeat()
+
+    async def _read(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        with suppress(ConnectionClosed):
+            async for text in connection:
+                if isinstance(text, str):
+                    self._dispatch(decode(text))
+        end = Closed(connection.close_code or 1006, connection.close_reason or "")
+        if not self.closed.done():
+            self.closed.set_result(end)
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(SocketLost(f"the socket closed: {end}"))
+        for channel in self._channels.values():
+            channel.lost(end)
+
+    def _dispatch(self, frame: Frame) -> None:
+        now = time.monotonic()
+        if frame.event == "phx_reply" and frame.ref is not None:
+            future = self._replies.get(frame.ref)
+            if future is not None and not future.done():
+                future.set_result(
+                    Reply(
+                        frame.payload.get("status", ""),
+                        frame.payload.get("response") or {},
+                        now - self._sent_at.get(frame.ref, now),
+                    )
+                )
+            return
+        channel = self._channels.get(frame.topic)
+        # A frame of an earlier join of the same topic is stale (as in Phoenix's own client).
+        if channel is not None and frame.join_ref in {None, channel.join_ref}:
+            channel.receive(Event(frame.event, frame.payload, now))
