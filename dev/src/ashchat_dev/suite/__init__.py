@@ -4,6 +4,7 @@ from ashchat_dev.suite.audit import AuditLog
 from ashchat_dev.suite.cluster import ApiError, Cluster, CommandFailed
 from ashchat_dev.suite.history import History, Violations
 from ashchat_dev.suite.metrics import Metrics
+from ashchat_dev.suite.people import PersonFactory
 from ashchat_dev.suite.waiting import until
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CommandFailed",
     "History",
     "Metrics",
+    "PersonFactory",
     "Violations",
     "until",
 ]

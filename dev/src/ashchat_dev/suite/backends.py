@@ -1,0 +1,62 @@
+"""The backends as the suite asks them: with the admin's or a service's own credentials."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx2
+from pymongo.asynchronous.database import AsyncDatabase
+from redis.asyncio import Redis
+
+from ashchat_dev.suite.cluster import Cluster
+
+Database = AsyncDatabase[dict[str, Any]]
+RedisAs = Callable[[str], Awaitable[Redis]]
+MongoAs = Callable[[str], Awaitable[Database]]
+
+
+class RabbitManagement:
+    """RabbitMQ's management API; a path is relative to the server, as in its own docs."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request and return the JSON answer (None when it is empty)."""
+        reply = await self._client.request(method, path, json=body)
+        reply.raise_for_status()
+        return reply.json() if reply.content else None
+
+    async def get(self, path: str) -> Any:
+        """GET."""
+        return await self.request("GET", path)
+
+    async def put(self, path: str, body: Any = None) -> Any:
+        """PUT."""
+        return await self.request("PUT", path, body or {})
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        """POST."""
+        return await self.request("POST", path, body or {})
+
+    async def delete(self, path: str) -> Any:
+        """DELETE."""
+        return await self.request("DELETE", path)
+
+    async def queue(self, name: str) -> Any:
+        """Return one queue of the AshChat virtual host."""
+        return await self.get(f"/api/queues/ashchat/{quote(name, safe='')}")
+
+
+async def forwarded_uri(
+    cluster: Cluster, stack: AsyncExitStack, service: str, credential: str, default_port: int
+) -> str:
+    """Return a service's own connection URI, led through a port-forward."""
+    secret = await cluster.secret(f"{cluster.name}-{service}-credentials")
+    uri = secret[credential].decode().strip()
+    parts = urlsplit(uri)
+    target = f"service/{(parts.hostname or '').split('.')[0]}"
+    port = await stack.enter_async_context(cluster.forward(target, parts.port or default_port))
+    who, _, _host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{who}@127.0.0.1:{port}").geturl()

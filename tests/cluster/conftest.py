@@ -1,0 +1,147 @@
+"""What every test against the real cluster stands on. The helpers are `ashchat_dev.suite`.
+
+All tests share one event loop, so that the connections of session-wide fixtures serve all.
+Each test starts with AshChat Ready and has to leave it so.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from ashchat_dev import environment
+from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.mailbox import Mailbox
+from ashchat_dev.suite import AuditLog, Cluster, PersonFactory
+from ashchat_dev.suite.backends import (
+    Database,
+    MongoAs,
+    RabbitManagement,
+    RedisAs,
+    forwarded_uri,
+)
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, and put its async tests on the one loop of the session."""
+    for item in items:
+        if not item.path.is_relative_to(HERE):
+            continue
+        item.add_marker(pytest.mark.cluster)
+        if pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+def unavailable(reason: str) -> None:
+    """Skip for a reason; in CI a skip is a failure, since nobody would see it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def where() -> Environment:
+    """Where AshChat is."""
+    try:
+        found = environment.load()
+    except NotConfigured as error:
+        unavailable(str(error))
+        raise
+    if found.kubeconfig is None or not found.kubeconfig.is_file():
+        unavailable("KUBECONFIG is not set or not a file: run `make up` first")
+    return found
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def cluster(where: Environment) -> AsyncIterator[Cluster]:
+    """The cluster, and the AshChat `demo` in it."""
+    assert where.kubeconfig is not None
+    async with Cluster(where.kubeconfig, kubectl=where.kubectl) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def ready(cluster: Cluster) -> AsyncIterator[None]:
+    """Start with AshChat Ready; the test has to leave it Ready."""
+    await cluster.wait_ready(within=120)
+    yield
+    await cluster.wait_ready(within=120)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def mailbox(where: Environment) -> AsyncIterator[Mailbox]:
+    """Everyone's mails."""
+    async with Mailbox(where.mailbox_url) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFactory]:
+    """Return a factory of people: `ana = await person("Ana", "es")`."""
+    factory = PersonFactory(where, mailbox)
+    yield factory
+    for made in factory.made:
+        await made.close()
+
+
+@pytest.fixture(scope="session")
+def audit() -> AuditLog:
+    """The API server's audit log."""
+    folder = os.environ.get("AUDIT_LOG_DIR") or "/var/log/ashchat-node/audit"
+    log = AuditLog(Path(folder))
+    if not log.available:
+        unavailable(f"no audit log of the API server in {folder} (AUDIT_LOG_DIR)")
+    return log
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def rabbit(cluster: Cluster) -> AsyncIterator[RabbitManagement]:
+    """RabbitMQ's management API with the admin's credentials."""
+    secret = await cluster.secret(f"{cluster.name}-rabbitmq-admin")
+    credentials = (secret["username"].decode(), secret["password"].decode())
+    async with (
+        cluster.forward(f"service/{cluster.name}-rabbitmq", 15672) as port,
+        httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", auth=credentials, timeout=20, trust_env=False
+        ) as client,
+    ):
+        yield RabbitManagement(client)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def redis_as(cluster: Cluster) -> AsyncIterator[RedisAs]:
+    """Return what connects to Redis as a service does: `await redis_as("email")`."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(service: str) -> Redis:
+            uri = await forwarded_uri(cluster, stack, service, "redis.uri", 6379)
+            client: Redis = Redis.from_url(uri, decode_responses=True)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield connect
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mongo_as(cluster: Cluster) -> AsyncIterator[MongoAs]:
+    """Return what opens a service's own database: `await mongo_as("auth")`."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(service: str) -> Database:
+            uri = await forwarded_uri(cluster, stack, service, "mongodb.uri", 27017)
+            client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+                uri, directConnection=True, serverSelectionTimeoutMS=10_000
+            )
+            stack.push_async_callback(client.close)
+            return client.get_default_database()
+
+        yield connect
