@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -221,15 +222,22 @@ class GoTools:
                 with progress.step(f"fetch the modules of {name}"):
                     self._go(f"fetch {name}", name, ["list", "-deps", "-f={{.Name}}", "tool"], None)
 
-    def tidy(self) -> bool:
+    def caches_exist(self) -> bool:
+        """Tells whether Go's caches take up space."""
+        return any((self._cache / each).exists() for each in _CACHE_FOLDERS)
+
+    def tidy(self, keep: AbstractSet[Path] = frozenset()) -> bool:
         """Removes Go's caches (about 15 GB) once every tool is built, and stale programs.
+
+        Args:
+            keep: Folders of programs that a running node uses.
 
         Returns:
             Whether they were removed.
         """
         if any(self.built(name) is None for name in ALL_TOOLS):
             return False
-        wanted = {self.folder(name) for name in ALL_TOOLS}
+        wanted = {self.folder(name) for name in ALL_TOOLS} | keep
         for folder in [self._cache / each for each in _CACHE_FOLDERS]:
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (self._cache / "tools").iterdir():

@@ -1,0 +1,169 @@
+"""The container runtime: containerd with its own folders, and the images in it."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ashchat_node import mounts, network
+from ashchat_node.commands import capture, run_logged, succeeds
+from ashchat_node.errors import NodeError, tail
+from ashchat_node.machine import Machine
+from ashchat_node.packages import file_of
+from ashchat_node.paths import Paths
+from ashchat_node.processes import Daemon, with_executable
+from ashchat_node.progress import Step
+
+_NAMESPACE: Final = "k8s.io"  # where the kubelet's images and containers are
+_READY_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.1
+RUNC: Final = "/usr/sbin/runc"
+
+
+def render_config(machine: Machine, paths: Paths, shim: Path, pause_image: str) -> str:
+    """Returns containerd's configuration (version 3 of its format).
+
+    Args:
+        machine: What to adapt to.
+        paths: The node's folders.
+        shim: The program between containerd and runc.
+        pause_image: The image that holds a pod's namespaces.
+    """
+
+    def text(value: str | Path) -> str:
+        return json.dumps(str(value))  # a TOML basic string
+
+    def flag(value: bool) -> str:  # noqa: FBT001 - a value to print, no switch
+        return "true" if value else "false"
+
+    cri = "plugins.'io.containerd.cri.v1"
+    return "\n".join(
+        [
+            "version = 3",
+            f"root = {text(paths.cache / 'containerd')}",
+            f"state = {text(paths.run / 'containerd')}",
+            "imports = []",
+            # Neither is used, and each would make folders outside of ours.
+            "disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt']",
+            "[grpc]",
+            f"  address = {text(paths.containerd_socket)}",
+            f"[{cri}.images']",
+            "  snapshotter = 'overlayfs'",
+            f"[{cri}.images'.pinned_images]",
+            f"  sandbox = {text(pause_image)}",
+            f"[{cri}.runtime']",
+            # Without CAP_SYS_RESOURCE the kernel refuses a score below the own one.
+            f"  restrict_oom_score_adj = {flag(not machine.sys_resource)}",
+            f"  disable_apparmor = {flag(not machine.apparmor)}",
+            # So that a pod's network namespace goes with our state folder.
+            "  netns_mounts_under_state_dir = true",
+            f"[{cri}.runtime'.cni]",
+            f"  bin_dirs = [{text(network.CNI_PLUGINS)}]",
+            f"  conf_dir = {text(paths.state / 'cni')}",
+            f"[{cri}.runtime'.containerd.runtimes.runc]",
+            "  runtime_type = 'io.containerd.runc.v2'",
+            f"  runtime_path = {text(shim)}",
+            f"[{cri}.runtime'.containerd.runtimes.runc.options]",
+            f"  SystemdCgroup = {flag(machine.systemd)}",
+            f"  BinaryName = {text(RUNC)}",
+            "",
+        ]
+    )
+
+
+class Containerd:
+    """The containerd of this node."""
+
+    def __init__(self, paths: Paths, programs: Mapping[str, Path]) -> None:
+        """Uses the built programs containerd, containerd-shim-runc-v2 and ctr."""
+        self._paths = paths
+        self._programs = programs
+        self._config = paths.state / "containerd.toml"
+        self.daemon = Daemon(
+            name="containerd",
+            arguments=[str(programs["containerd"]), "--config", str(self._config)],
+        )
+
+    def start(self, machine: Machine, pause_image: str) -> None:
+        """Writes its configuration and starts it, or leaves it as it runs.
+
+        Raises:
+            NodeError: It does not answer.
+        """
+        file_of(RUNC)
+        shim = self._programs["containerd-shim-runc-v2"]
+        self._config.parent.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(render_config(machine, self._paths, shim, pause_image))
+        cni = self._paths.state / "cni" / "10-pods.conflist"
+        cni.parent.mkdir(parents=True, exist_ok=True)
+        cni.write_text(network.cni_config(self._paths.state))
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts it with the configuration it has.
+
+        Raises:
+            NodeError: It does not answer.
+        """
+        self._paths.run.mkdir(parents=True, exist_ok=True)
+        self.daemon.start(self._paths)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    "start containerd",
+                    "it does not answer",
+                    tail(self._paths.log / "containerd.log"),
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def answers(self) -> bool:
+        """Tells whether containerd takes requests."""
+        return self._paths.containerd_socket.exists() and succeeds(
+            [*self._ctr, "version"], timeout_seconds=5
+        )
+
+    def images(self) -> frozenset[str]:
+        """Returns the names of the images that pods can use.
+
+        Raises:
+            NodeError: containerd does not answer.
+        """
+        return frozenset(capture("images", [*self._ctr, "images", "list", "--quiet"]).split())
+
+    def import_archive(self, archive: Path, name: str, step: Step | None = None) -> None:
+        """Takes the images of a docker-archive, over those of the same names.
+
+        Raises:
+            NodeError: containerd refuses the archive.
+        """
+        run_logged(
+            f"import {name}",
+            [*self._ctr, "images", "import", "--local", archive],
+            log=self._paths.log / "images" / f"{name}-import.log",
+            step=step,
+        )
+
+    def remove_containers(self) -> None:
+        """Removes what a `kubeadm reset` left: tasks, then containers."""
+        listed = capture("containers", [*self._ctr, "containers", "list", "--quiet"]).split()
+        for container in listed:
+            succeeds([*self._ctr, "tasks", "delete", "--force", container])
+            succeeds([*self._ctr, "containers", "delete", container])
+
+    def stop(self) -> None:
+        """Ends containerd and the shims that are left, and detaches what they mounted."""
+        self.daemon.stop(self._paths)
+        for shim in with_executable(self._programs["containerd-shim-runc-v2"]):
+            shim.end(seconds=2)
+        for folder in (self._paths.run, self._paths.cache / "containerd"):
+            mounts.release_below(folder)
+
+    @property
+    def _ctr(self) -> list[str | Path]:
+        return [
+            self._programs["ctr"],
+            f"--address={self._paths.containerd_socket}",
+            f"--namespace={_NAMESPACE}",
+        ]

@@ -1,0 +1,95 @@
+"""What a node leaves outside of its own folders, so that `down` gives the machine back.
+
+Kubernetes and CNI have folders of fixed names. Which of them were there before is noted
+before anything is started; `down` removes the others. Kernel settings are noted too.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ashchat_node import mounts, network
+from ashchat_node.processes import identify
+
+_FOLDERS: Final = (
+    "/etc/kubernetes",
+    "/etc/cni",
+    "/var/lib/kubelet",
+    "/var/lib/cni",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/run/containerd",
+    "/run/xtables.lock",
+    "/opt/containerd",
+    "/opt/cni",
+    "/usr/libexec/kubernetes",
+)
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_POD_CGROUPS: Final = ("kubepods", "kubepods.slice")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The machine before the node.
+
+    Attributes:
+        absent: Folders that were not there.
+        sysctls: Kernel settings as they were.
+    """
+
+    absent: tuple[str, ...]
+    sysctls: dict[str, str]
+
+    @classmethod
+    def take(cls) -> "Footprint":
+        """Looks at the machine as it is now."""
+        absent = tuple(name for name in _FOLDERS if not Path(name).exists())
+        return cls(absent=absent, sysctls=network.read_sysctls())
+
+    @classmethod
+    def parse(cls, value: Any) -> "Footprint":
+        """Reads what was noted."""
+        return cls(absent=tuple(value["absent"]), sysctls=dict(value["sysctls"]))
+
+    def restore(self) -> None:
+        """Removes the folders that were not there, and sets the settings back.
+
+        Raises:
+            NodeError: Something is mounted in one of the folders and in use.
+        """
+        for name in self.absent:
+            path = Path(name)
+            if path.is_dir():
+                mounts.remove_tree(path)
+            else:
+                path.unlink(missing_ok=True)
+        network.write_sysctls(self.sysctls)
+
+
+def _pod_cgroups() -> Iterator[Path]:
+    """The kubelet's control groups: one on v2, one for each controller on v1."""
+    for name in _POD_CGROUPS:
+        for path in (_CGROUPS / name, *_CGROUPS.glob(f"*/{name}")):
+            if path.is_dir():
+                yield path
+
+
+def end_pod_processes() -> None:
+    """Kills what still runs in pods; only the kubelet puts processes into those groups."""
+    for top in _pod_cgroups():
+        for file in top.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):  # the group may go with its last process
+                for pid in file.read_text().split():
+                    if process := identify(int(pid)):
+                        process.end(seconds=0)
+
+
+def remove_pod_cgroups() -> None:
+    """Removes the kubelet's control groups, the innermost first; busy ones stay."""
+    for top in list(_pod_cgroups()):
+        folders = [each for each in top.rglob("*") if each.is_dir()]
+        for folder in [*sorted(folders, key=lambda each: -len(each.parts)), top]:
+            with contextlib.suppress(OSError):
+                folder.rmdir()

@@ -1,0 +1,289 @@
+"""What the machine has, lacks and forbids; what of it stops the node, and what it adapts to."""
+
+import ipaddress
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from ashchat_node import network
+from ashchat_node.paths import Paths
+
+CgroupVersion = Literal["v1", "v2"]
+
+CAP_SYS_RESOURCE: Final = 24  # capabilities(7)
+GIB: Final = 1024**3
+MIN_FREE_DISK_BUILDING_GIB: Final = 25  # Go's caches, the images and what is between
+MIN_FREE_DISK_RUNNING_GIB: Final = 4
+MIN_MEMORY_GIB: Final = 4
+NODE_PORTS: Final[Mapping[int, str]] = {
+    6443: "the API server",
+    10250: "the kubelet",
+    2379: "etcd",
+    2380: "etcd",
+    10257: "the controller manager",
+    10259: "the scheduler",
+}
+_V1_CONTROLLERS: Final = ("cpu", "cpuset", "memory", "devices", "freezer", "pids")
+_FOREIGN_PROGRAMS: Final = frozenset(
+    {"kubelet", "k3s", "k0s", "rke2", "microk8s", "kube-apiserver", "kubelite"}
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as the node sees it.
+
+    Attributes:
+        linux: Whether it runs Linux.
+        root: Whether this process is root.
+        debian: Whether packages come by apt.
+        cgroup: Which cgroup hierarchy the controllers are on.
+        missing_controllers: Controllers that the kubelet needs and that are not mounted.
+        sys_resource: Whether CAP_SYS_RESOURCE is there: without it no process may lower an
+            OOM score or raise a limit, which kubelet and containerd then must not try.
+        systemd: Whether systemd is the init process, so that it owns the cgroup tree.
+        apparmor: Whether the kernel confines with AppArmor.
+        overlay: Whether the kernel has overlayfs.
+        br_netfilter: Whether bridged packets pass iptables (or can be made to).
+        foreign: Other Kubernetes nodes that run here, as "name (pid)".
+        foreign_config: Whether /etc/kubernetes holds a cluster that is not this node's.
+        ports_in_use: Ports of NODE_PORTS that somebody else listens on.
+        overlapping_routes: Routes of the host inside the node's own networks.
+        free_disk_bytes: Free bytes where the cache is.
+        memory_bytes: Memory of the machine.
+    """
+
+    linux: bool
+    root: bool
+    debian: bool
+    cgroup: CgroupVersion
+    missing_controllers: tuple[str, ...]
+    sys_resource: bool
+    systemd: bool
+    apparmor: bool
+    overlay: bool
+    br_netfilter: bool
+    foreign: tuple[str, ...]
+    foreign_config: bool
+    ports_in_use: tuple[int, ...]
+    overlapping_routes: tuple[str, ...]
+    free_disk_bytes: int
+    memory_bytes: int
+
+    def refusals(self, *, building: bool) -> list[str]:
+        """Returns why no node can be started here, for a person; empty where one can.
+
+        Args:
+            building: Whether tools or images are still to be built, which takes more disk.
+        """
+        if not self.linux:
+            return ["The node from packages needs Linux. Use Docker with kind here."]
+        found: list[str] = []
+        if not self.root:
+            found.append("The node needs root (namespaces, mounts, iptables). Use sudo.")
+        if not self.debian:
+            found.append("The node installs Debian packages, and there is no apt-get here.")
+        if self.missing_controllers:
+            names = ", ".join(self.missing_controllers)
+            found.append(f"The kubelet needs the cgroup controllers {names}; mount them.")
+        if not self.overlay:
+            found.append("The kernel has no overlayfs (modprobe overlay).")
+        if self.foreign:
+            found.append(f"Another Kubernetes runs here: {', '.join(self.foreign)}.")
+        if self.foreign_config:
+            found.append(
+                "/etc/kubernetes holds another cluster. It is left alone; remove it "
+                "(kubeadm reset) if nobody needs it."
+            )
+        found += [
+            f"Port {port}, which {NODE_PORTS[port]} needs, is in use." for port in self.ports_in_use
+        ]
+        if self.overlapping_routes:
+            routes = ", ".join(self.overlapping_routes)
+            found.append(
+                f"The host's network overlaps the cluster's ({network.POD_SUBNET}, "
+                f"{network.SERVICE_SUBNET}): {routes}."
+            )
+        needed = MIN_FREE_DISK_BUILDING_GIB if building else MIN_FREE_DISK_RUNNING_GIB
+        if self.free_disk_bytes < needed * GIB:
+            free = self.free_disk_bytes / GIB
+            found.append(f"{free:.0f} GB of disk are free, {needed} GB are needed.")
+        if self.memory_bytes < MIN_MEMORY_GIB * GIB:
+            found.append(f"The machine has less than {MIN_MEMORY_GIB} GB of memory.")
+        return found
+
+    def adaptations(self) -> list[str]:
+        """Returns how the node adapts to this machine, for a person."""
+        found = [f"cgroup {self.cgroup}"]
+        if not self.sys_resource:
+            found.append("no CAP_SYS_RESOURCE: OOM scores are not lowered")
+        found.append("systemd cgroup driver" if self.systemd else "no systemd: own supervisors")
+        if not self.br_netfilter:
+            found.append("no br_netfilter: pods reach themselves through a Service by hairpin only")
+        return found
+
+
+def parse_cgroup(mounts: str) -> tuple[CgroupVersion, tuple[str, ...]]:
+    """Reads the cgroup version and the missing v1 controllers from /proc/mounts.
+
+    A machine may have both (v1 for controllers, v2 beside it); the kubelet then uses v1.
+    """
+    v1: set[str] = set()
+    unified = False
+    for line in mounts.splitlines():
+        _, target, kind, options, *_ = line.split()
+        if kind == "cgroup":
+            v1.update(options.split(","))
+        elif kind == "cgroup2" and target == "/sys/fs/cgroup":
+            unified = True
+    if unified:
+        return "v2", ()
+    return "v1", tuple(name for name in _V1_CONTROLLERS if name not in v1)
+
+
+def parse_capability(status: str, capability: int) -> bool:
+    """Tells from /proc/self/status whether a capability is effective."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return match is not None and bool(int(match[1], 16) >> capability & 1)
+
+
+def parse_listening_ports(tcp: str) -> set[int]:
+    """Returns the ports in state LISTEN of a /proc/net/tcp or tcp6 file (proc(5))."""
+    listen = "0A"
+    ports: set[int] = set()
+    for line in tcp.splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == listen:
+            ports.add(int(fields[1].rsplit(":", 1)[1], 16))
+    return ports
+
+
+def overlapping(routes: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
+    """Returns those routes (CIDR) that lie in or around one of the node's own networks."""
+    networks = [ipaddress.ip_network(each) for each in own]
+    return tuple(
+        route
+        for route in routes
+        if any(ipaddress.ip_network(route).overlaps(each) for each in networks)
+    )
+
+
+def parse_routes(text: str, own_bridge: str) -> list[str]:
+    """Returns the networks of /proc/net/route but the default and the own bridge's."""
+    found: list[str] = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if fields[0] == own_bridge:
+            continue
+        destination = int.from_bytes(bytes.fromhex(fields[1])[::-1], "big")
+        mask = int.from_bytes(bytes.fromhex(fields[7])[::-1], "big")
+        if mask:
+            found.append(f"{ipaddress.ip_address(destination)}/{mask.bit_count()}")
+    return found
+
+
+def detect(paths: Paths, *, ours: frozenset[int]) -> Machine:
+    """Looks at the machine this process runs on.
+
+    Args:
+        paths: The node's folders.
+        ours: Ids of the processes that belong to this node, which are no obstacle. While
+            there are some, ports are not looked at: they are the node's own.
+    """
+    if os.uname().sysname != "Linux":
+        return _elsewhere()
+    proc = Path("/proc")
+    cgroup, missing = parse_cgroup((proc / "mounts").read_text())
+    filesystems = (proc / "filesystems").read_text().split()
+    owned = (paths.state / "owner").exists()
+    return Machine(
+        linux=True,
+        root=os.geteuid() == 0,
+        debian=shutil.which("apt-get") is not None,
+        cgroup=cgroup,
+        missing_controllers=missing,
+        sys_resource=parse_capability((proc / "self/status").read_text(), CAP_SYS_RESOURCE),
+        systemd=Path("/run/systemd/system").is_dir(),
+        apparmor=Path("/sys/module/apparmor/parameters/enabled").exists(),
+        overlay="overlay" in filesystems or _module_exists("overlay"),
+        br_netfilter=Path("/proc/sys/net/bridge").exists() or _module_exists("br_netfilter"),
+        foreign=tuple(_foreign(ours)) if not ours else (),
+        foreign_config=not owned and _cluster_config_exists(),
+        ports_in_use=() if ours or owned else _ports_in_use(),
+        overlapping_routes=overlapping(
+            parse_routes((proc / "net/route").read_text(), network.BRIDGE),
+            (network.POD_SUBNET, network.SERVICE_SUBNET),
+        ),
+        free_disk_bytes=_free_bytes(paths.cache),
+        memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+    )
+
+
+def _elsewhere() -> Machine:
+    return Machine(
+        linux=False, root=os.geteuid() == 0, debian=False, cgroup="v2", missing_controllers=(),
+        sys_resource=False, systemd=False, apparmor=False, overlay=False, br_netfilter=False,
+        foreign=(), foreign_config=False, ports_in_use=(), overlapping_routes=(),
+        free_disk_bytes=0, memory_bytes=0,
+    )  # fmt: skip
+
+
+def _cluster_config_exists() -> bool:
+    return any(Path("/etc/kubernetes").glob("*.conf"))
+
+
+def _module_exists(name: str) -> bool:
+    if Path(f"/sys/module/{name}").exists():
+        return True
+    modules = Path("/lib/modules") / os.uname().release
+    lists = (modules / "modules.builtin", modules / "modules.dep")
+    return any(f"/{name}.ko" in each.read_text() for each in lists if each.exists())
+
+
+def _foreign(ours: frozenset[int]) -> Iterable[str]:
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) in ours:
+            continue
+        try:
+            name = (folder / "comm").read_text().strip()
+        except OSError:
+            continue  # it ended meanwhile
+        if name in _FOREIGN_PROGRAMS and not _in_our_containers(folder):
+            yield f"{name} ({folder.name})"
+
+
+def _in_our_containers(process: Path) -> bool:
+    """Tells whether a process is in a pod that our kubelet made, which outlives it."""
+    try:
+        return (
+            "kubepods" in (process / "cgroup").read_text()
+            and Path("/var/lib/ashchat-node/owner").exists()
+        )
+    except OSError:
+        return True
+
+
+def _ports_in_use() -> tuple[int, ...]:
+    listening: set[int] = set()
+    for name in ("tcp", "tcp6"):
+        file = Path("/proc/net") / name
+        if file.exists():
+            listening |= parse_listening_ports(file.read_text())
+    return tuple(port for port in NODE_PORTS if port in listening)
+
+
+def _free_bytes(folder: Path) -> int:
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
+
+
+def host_name() -> str:
+    """Returns the machine's name, for messages."""
+    return socket.gethostname()

@@ -1,0 +1,540 @@
+"""The node as a whole: from a bare machine to a Ready Kubernetes, and back.
+
+`up` in the order in which things happen: look at the machine, install packages, build the
+programs (the Debian base beside it), start the network and containerd, load the images,
+`kubeadm init`, volumes, wait. Every part finds what is already there, so an interrupted
+`up` goes on, and one after a crash starts only what has died.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from ashchat_node import (
+    footprint,
+    images,
+    kubeadm,
+    kubelet,
+    machine,
+    mounts,
+    network,
+    packages,
+    rootfs,
+    volumes,
+)
+from ashchat_node.buildah import Builder
+from ashchat_node.commands import capture, succeeds
+from ashchat_node.containerd import Containerd
+from ashchat_node.errors import NodeError, tail
+from ashchat_node.footprint import Footprint
+from ashchat_node.gotools import GoTools
+from ashchat_node.kubeadm import Kubeadm
+from ashchat_node.machine import Machine
+from ashchat_node.paths import Paths, default_paths
+from ashchat_node.progress import Progress, Step
+
+CORE_TOOLS: Final = ("kubernetes", "containerd", "etcd", "coredns", "local-path-provisioner")
+"""What a node is made of; the other tools are built when asked for."""
+
+_API_SECONDS: Final = 180.0
+_READY_SECONDS: Final = 180
+_POLL_SECONDS: Final = 0.2
+_PAUSE_PROGRAM: Final = "/usr/bin/catatonit"
+_LOCK: Final = Path("/run/ashchat-node.lock")
+
+State = Literal["absent", "running", "stopped", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What belongs to a node that was begun; its presence marks the machine as ours.
+
+    Attributes:
+        programs: The programs it was made from: it stays with them until `down`.
+        versions: Their versions.
+        footprint: The machine before the node.
+        initialised: Whether `kubeadm init` ended well.
+    """
+
+    programs: Mapping[str, Path]
+    versions: kubeadm.Versions
+    footprint: Footprint
+    initialised: bool
+
+    def write(self, file: Path) -> None:
+        """Keeps the record, whole or not at all."""
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = file.with_suffix(".tmp")
+        unfinished.write_text(
+            json.dumps(
+                {
+                    "programs": {name: str(path) for name, path in self.programs.items()},
+                    "versions": vars(self.versions),
+                    "footprint": vars(self.footprint),
+                    "initialised": self.initialised,
+                },
+                indent=2,
+            )
+        )
+        unfinished.rename(file)
+
+    @classmethod
+    def read(cls, file: Path) -> "Record | None":
+        """Returns the record of the node that is there, if any."""
+        try:
+            value = json.loads(file.read_text())
+        except FileNotFoundError:
+            return None
+        return cls(
+            programs={name: Path(path) for name, path in value["programs"].items()},
+            versions=kubeadm.Versions(**value["versions"]),
+            footprint=Footprint.parse(value["footprint"]),
+            initialised=value["initialised"],
+        )
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a person wants to know of the node.
+
+    Attributes:
+        state: absent; running (answers and is Ready); stopped (its processes died, `up`
+            resumes it); unfinished (`up` was interrupted and makes it anew).
+        kubernetes: Its version, empty when absent.
+        kubeconfig: The administrator's kubeconfig.
+        outdated: Whether this package would now build other programs than it runs.
+    """
+
+    state: State
+    kubernetes: str
+    kubeconfig: Path
+    outdated: bool = False
+
+
+class Node:
+    """The machine's node. It belongs to the machine: every clone finds the same one."""
+
+    def __init__(self, paths: Paths | None = None) -> None:
+        """Uses the machine's folders unless told others."""
+        self._paths = paths or default_paths()
+        self._record_file = self._paths.state / "owner"
+        self.tools = GoTools(self._paths.cache, log=self._paths.log)
+        self.builder = Builder(self._paths.cache, log=self._paths.log, run=self._paths.run)
+
+    def up(self, progress: Progress) -> Status:
+        """Brings the node to Ready, from whatever there is.
+
+        Raises:
+            NodeError: The machine cannot run a node, or a step failed.
+        """
+        record = Record.read(self._record_file)
+        if record and self._healthy(record):
+            return self.status()
+        with self._locked(progress):
+            record = Record.read(self._record_file)
+            if record and self._healthy(record):
+                return self.status()
+            here = self._look(record, progress)
+            if record and not self._resumable(record):
+                with progress.step("undo the interrupted start"):
+                    self._remove(record)
+                record = None
+            if record is None:
+                record = self._make(here, progress)
+            self._start(here, record, progress)
+            self._wait_ready(record, progress)
+        return self.status()
+
+    def down(self, progress: Progress) -> None:
+        """Removes the cluster and gives the machine back; tools and images stay cached.
+
+        Raises:
+            NodeError: Something of it cannot be removed.
+        """
+        if (record := Record.read(self._record_file)) is None:
+            self.builder.release()
+            return
+        with self._locked(progress), progress.step("remove the node"):
+            self._remove(record)
+
+    def clean(self, progress: Progress) -> None:
+        """Removes the cluster and every cache.
+
+        Raises:
+            NodeError: Something of it cannot be removed.
+        """
+        self.down(progress)
+        with progress.step("remove the caches"):
+            mounts.remove_tree(self._paths.cache)
+            mounts.remove_tree(self._paths.log)
+
+    def status(self) -> Status:
+        """Looks how the node is."""
+        record = Record.read(self._record_file)
+        if record is None:
+            return Status("absent", "", self._paths.kubeconfig)
+        state: State = "unfinished"
+        if record.initialised:
+            state = "running" if self._healthy(record) else "stopped"
+        return Status(
+            state, record.versions.kubernetes, self._paths.kubeconfig, self._outdated(record)
+        )
+
+    def tidy(self, progress: Progress) -> bool:
+        """Removes Go's caches once every tool is built.
+
+        Returns:
+            Whether they were removed.
+        """
+        record = Record.read(self._record_file)
+        keep = {path.parent for path in record.programs.values()} if record else set()
+        with progress.step("tidy the Go caches"):
+            return self.tools.tidy(keep)
+
+    def images(self) -> frozenset[str]:
+        """Returns the names of the images that pods can use.
+
+        Raises:
+            NodeError: The node is not there or does not answer.
+        """
+        return self._containerd().images()
+
+    def import_image(self, name: str, builder: Builder, progress: Progress) -> bool:
+        """Takes an image from a builder; does nothing where the node has that name and tag.
+
+        Args:
+            name: Name and tag; a tag stands for what went into the image.
+            builder: What built it.
+            progress: Told what is being done.
+
+        Returns:
+            Whether it was taken now.
+
+        Raises:
+            NodeError: There is no node or no such image.
+        """
+        containerd = self._containerd()
+        if name in containerd.images():
+            return False
+        short = name.rsplit("/", 1)[-1].split(":", 1)[0]
+        with progress.step(f"load {short}") as step, builder.export(name, step) as archive:
+            containerd.import_archive(archive, short, step)
+        return True
+
+    # What `up` is made of, in its order.
+
+    def _look(self, record: Record | None, progress: Progress) -> Machine:
+        with progress.step("look at the machine") as step:
+            here = machine.detect(self._paths, ours=self._process_ids(record))
+            building = any(self.tools.built(name) is None for name in CORE_TOOLS)
+            if refusals := here.refusals(building=building):
+                raise NodeError(
+                    "look at the machine",
+                    "no node can be started here",
+                    "\n".join(refusals),
+                    "Mend what is listed, or use another cluster.",
+                )
+            step.detail("; ".join(here.adaptations()))
+        return here
+
+    def _make(self, here: Machine, progress: Progress) -> Record:
+        """Gets everything a new cluster needs and initialises it."""
+        programs, base = self._programs_and_base(progress)
+        record = Record(
+            programs=programs,
+            versions=kubeadm.Versions(
+                kubernetes=self.tools.version("kubernetes"),
+                etcd=self.tools.version("etcd"),
+                coredns=self.tools.version("coredns"),
+            ),
+            footprint=Footprint.take(),
+            initialised=False,
+        )
+        record.write(self._record_file)
+        control_plane = Kubeadm(programs["kubeadm"], self._paths)
+        control_plane.write_configuration(kubeadm.configuration(here, self._paths, record.versions))
+        names = control_plane.images()
+        with progress.step("network and containerd"):
+            self._start_network()
+            containerd = Containerd(self._paths, programs)
+            containerd.start(here, names["pause"])
+        self._load_images(containerd, programs, base, names, progress)
+        with progress.step("kubeadm init") as step:
+            kubelet.daemon(programs["kubelet"]).start(self._paths)
+            control_plane.init(step)
+            shutil.copyfile(kubeadm.ADMIN_KUBECONFIG, self._paths.kubeconfig)
+            self._paths.kubeconfig.chmod(0o600)
+        with progress.step("volumes"):
+            self._apply_volumes(record, names["kube-proxy"])
+        finished = Record(programs, record.versions, record.footprint, initialised=True)
+        finished.write(self._record_file)
+        return finished
+
+    def _programs_and_base(self, progress: Progress) -> tuple[dict[str, Path], Path]:
+        """Builds the programs; packages, modules and the base are fetched beside it."""
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            base: Future[Path] = pool.submit(self._packages_and_base, progress)
+            fetched = pool.submit(self.tools.prefetch, CORE_TOOLS[1:], progress)
+            programs: dict[str, Path] = {}
+            for name in CORE_TOOLS:
+                programs |= self.tools.build(name, progress)
+                if base.done():
+                    base.result()  # its failure ends the run now, not minutes later
+            fetched.result()
+            return programs, base.result()
+
+    def _packages_and_base(self, progress: Progress) -> Path:
+        packages.install(packages.NODE_PACKAGES, progress, self._paths)
+        return rootfs.debootstrap(
+            rootfs.BASE_SUITE, rootfs.BASE_PACKAGES, progress, paths=self._paths
+        )
+
+    def _start_network(self) -> None:
+        for module in ("overlay", "br_netfilter"):
+            succeeds(["modprobe", module])  # built in, or not there, on many kernels
+        network.write_sysctls(network.SYSCTLS)
+        network.create_bridge()
+
+    def _load_images(
+        self,
+        containerd: Containerd,
+        programs: Mapping[str, Path],
+        base: Path,
+        names: Mapping[str, str],
+        progress: Progress,
+    ) -> None:
+        """Loads the images of the control plane unless exactly these are there."""
+        wanted = _node_images(programs, base, names)
+        described = json.dumps([repr(image) for image in wanted])
+        source = hashlib.sha256(described.encode()).hexdigest()
+        ledger = self._paths.cache / "containerd" / "node-images"
+        present = containerd.images()
+        if (
+            ledger.exists()
+            and ledger.read_text() == source
+            and all(image.name in present for image in wanted)
+        ):
+            return
+        with (
+            progress.step("load the control plane's images") as step,
+            images.archive_of(wanted, self._paths.cache / "exports") as archive,
+        ):
+            containerd.import_archive(archive, "node", step)
+            ledger.write_text(source)
+
+    def _apply_volumes(self, record: Record, helper_image: str) -> None:
+        objects = volumes.objects(
+            _provisioner_image(record.programs), helper_image, self._paths.state / "volumes"
+        )
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self._kubectl(record, "apply", "--server-side", "--filename=-", stdin=json.dumps(listed))
+
+    def _start(self, here: Machine, record: Record, progress: Progress) -> None:
+        """Starts what does not run; after `_make` everything does."""
+        with progress.step("start") as step:
+            begun = datetime.now(UTC)
+            resumed = kubelet.daemon(record.programs["kubelet"]).child(self._paths) is None
+            self._start_network()
+            containerd = Containerd(self._paths, record.programs)
+            pause = Kubeadm(record.programs["kubeadm"], self._paths).images()["pause"]
+            containerd.start(here, pause)
+            kubelet.daemon(record.programs["kubelet"]).start(self._paths)
+            self._wait_api(record, step)
+            if resumed:
+                self._wait_heartbeat(record, begun, step)
+
+    def _wait_api(self, record: Record, step: Step) -> None:
+        deadline = time.monotonic() + _API_SECONDS
+        step.detail("the API server")
+        while not self._api_answers(record):
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    "start",
+                    "the API server does not answer",
+                    tail(self._paths.log / "kubelet.log"),
+                    "Run `down`, then `up` for a new cluster.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_heartbeat(self, record: Record, since: datetime, step: Step) -> None:
+        """Waits until the kubelet reports again: what it reported before may be no more."""
+        deadline = time.monotonic() + _API_SECONDS
+        step.detail("the kubelet")
+        while True:
+            with contextlib.suppress(NodeError, ValueError):
+                text = self._kubectl(
+                    record, "get", "lease", "--namespace=kube-node-lease",
+                    kubelet.NODE_NAME, "--output=jsonpath={.spec.renewTime}",
+                )  # fmt: skip
+                if datetime.fromisoformat(text) > since:
+                    return
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    "start",
+                    "the kubelet does not report",
+                    tail(self._paths.log / "kubelet.log"),
+                    "Run `down`, then `up` for a new cluster.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_ready(self, record: Record, progress: Progress) -> None:
+        with progress.step("wait for Ready") as step:
+            timeout = f"--timeout={_READY_SECONDS}s"
+            for arguments in (
+                ("wait", "node", kubelet.NODE_NAME, "--for=condition=Ready"),
+                ("rollout", "status", "--namespace=kube-system", "daemonset/kube-proxy"),
+                ("rollout", "status", "--namespace=kube-system", "deployment/coredns"),
+                (
+                    "rollout",
+                    "status",
+                    f"--namespace={volumes.NAMESPACE}",
+                    f"deployment/{volumes.NAME}",
+                ),
+            ):
+                step.detail(arguments[-1])
+                self._kubectl(record, *arguments, timeout, seconds=_READY_SECONDS + 10)
+
+    # Taking it away.
+
+    def _remove(self, record: Record) -> None:
+        kubelet_daemon = kubelet.daemon(record.programs["kubelet"])
+        kubelet_daemon.stop(self._paths)
+        if all(path.exists() for path in record.programs.values()):
+            self._remove_pods(record)
+        else:
+            # Without its programs its containers cannot be told from images: all goes.
+            footprint.end_pod_processes()
+            mounts.remove_tree(self._paths.cache / "containerd")
+        footprint.end_pod_processes()
+        footprint.remove_pod_cgroups()
+        network.delete_bridge()
+        network.remove_rules()
+        self.builder.release()
+        mounts.release_below(kubelet.ROOT)
+        record.footprint.restore()
+        mounts.remove_tree(self._paths.run)
+        mounts.remove_tree(self._paths.state)  # the record last: until then it is ours
+
+    def _remove_pods(self, record: Record) -> None:
+        containerd = Containerd(self._paths, record.programs)
+        if (self._paths.state / "containerd.toml").exists():
+            containerd.restart()
+            if kubelet.ROOT.exists() or kubeadm.ADMIN_KUBECONFIG.exists():
+                Kubeadm(record.programs["kubeadm"], self._paths).reset()
+            containerd.remove_containers()
+        containerd.stop()
+
+    # What it asks itself.
+
+    def _healthy(self, record: Record) -> bool:
+        """Tells whether all runs: both supervisors, both programs, and a Ready node."""
+        if not record.initialised or not all(
+            daemon.supervisor(self._paths) and daemon.child(self._paths)
+            for daemon in (
+                Containerd(self._paths, record.programs).daemon,
+                kubelet.daemon(record.programs["kubelet"]),
+            )
+        ):
+            return False
+        try:
+            ready = self._kubectl(
+                record, "get", "node", kubelet.NODE_NAME, "--request-timeout=3s",
+                '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}',
+            )  # fmt: skip
+        except NodeError:
+            return False
+        return ready == "True"
+
+    def _resumable(self, record: Record) -> bool:
+        return record.initialised and all(path.exists() for path in record.programs.values())
+
+    def _outdated(self, record: Record) -> bool:
+        return any(
+            self.tools.folder(name) not in {program.parent for program in record.programs.values()}
+            for name in CORE_TOOLS
+        )
+
+    def _api_answers(self, record: Record) -> bool:
+        with contextlib.suppress(NodeError):
+            return self._kubectl(record, "get", "--raw=/readyz", "--request-timeout=2s") == "ok"
+        return False
+
+    def _kubectl(
+        self, record: Record, *arguments: str, stdin: str | None = None, seconds: float = 60
+    ) -> str:
+        return capture(
+            f"kubectl {arguments[0]}",
+            [record.programs["kubectl"], f"--kubeconfig={self._paths.kubeconfig}", *arguments],
+            stdin=stdin,
+            timeout_seconds=seconds,
+        )
+
+    def _containerd(self) -> Containerd:
+        record = Record.read(self._record_file)
+        if record is None:
+            raise NodeError("images", "there is no node", what_to_do="Run `up` first.")
+        return Containerd(self._paths, record.programs)
+
+    def _process_ids(self, record: Record | None) -> frozenset[int]:
+        if record is None:
+            return frozenset()
+        daemons = (
+            Containerd(self._paths, record.programs).daemon,
+            kubelet.daemon(record.programs["kubelet"]),
+        )
+        found = [each.child(self._paths) for each in daemons]
+        found += [each.supervisor(self._paths) for each in daemons]
+        return frozenset(identity.pid for identity in found if identity)
+
+    @contextmanager
+    def _locked(self, progress: Progress) -> Iterator[None]:
+        """One `up` or `down` at a time on the machine; the second waits."""
+        _LOCK.parent.mkdir(parents=True, exist_ok=True)
+        with _LOCK.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with progress.step("wait for another run on this machine"):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _provisioner_image(programs: Mapping[str, Path]) -> str:
+    """The provisioner's image, tagged by the folder name of its program: a content hash."""
+    tag = programs[volumes.NAME].parent.name.rsplit("-", 1)[1]
+    return f"{kubeadm.IMAGE_REPOSITORY}/{volumes.NAME}:{tag}"
+
+
+def _node_images(
+    programs: Mapping[str, Path], base: Path, names: Mapping[str, str]
+) -> list[images.Image]:
+    """Returns the images of the control plane, as kubeadm names them, and of the volumes."""
+    found: list[images.Image] = [
+        images.static_program(names[name], programs[name])
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+    ]
+    found += [
+        images.static_program(names["coredns"], programs["coredns"], at="coredns"),
+        images.Image(
+            name=names["pause"],
+            files={"pause": packages.file_of(_PAUSE_PROGRAM)},
+            entrypoint=("/pause", "-P"),  # holds the namespaces, reaps, runs nothing
+        ),
+        images.Image(
+            name=names["kube-proxy"],
+            files={"usr/local/bin/kube-proxy": programs["kube-proxy"]},
+            rootfs=base,  # it needs iptables and conntrack's modules' tools
+        ),
+        images.static_program(_provisioner_image(programs), programs[volumes.NAME]),
+    ]
+    return found

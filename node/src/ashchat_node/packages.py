@@ -1,0 +1,97 @@
+"""Debian packages: what is missing is installed, nothing else is touched."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from ashchat_node.commands import capture, run_logged
+from ashchat_node.errors import NodeError
+from ashchat_node.paths import Paths
+from ashchat_node.progress import Progress
+
+NODE_PACKAGES: Final = (
+    "buildah",  # builds images from Containerfiles without a daemon
+    "catatonit",  # the pause container's program: static, reaps children
+    "conntrack",  # kubeadm checks for these four
+    "ethtool",
+    "iproute2",
+    "socat",
+    "containernetworking-plugins",
+    "debootstrap",
+    "iptables",
+    "ipset",
+    "runc",
+)
+_INSTALLED: Final = "install ok installed"
+
+
+def parse_missing(wanted: Iterable[str], dpkg_output: str) -> list[str]:
+    """Returns the wanted packages that dpkg-query does not call installed.
+
+    Args:
+        wanted: Package names.
+        dpkg_output: Lines of "package status", as `installed_output` asks for them.
+    """
+    installed = {
+        line.split(" ", 1)[0]
+        for line in dpkg_output.splitlines()
+        if line.partition(" ")[2] == _INSTALLED
+    }
+    return [name for name in wanted if name not in installed]
+
+
+def missing(wanted: Iterable[str]) -> list[str]:
+    """Returns the wanted packages that are not installed.
+
+    Raises:
+        NodeError: dpkg-query itself fails.
+    """
+    output = capture("packages", ["dpkg-query", "--show", "--showformat=${Package} ${Status}\n"])
+    return parse_missing(wanted, output)
+
+
+def install(wanted: Iterable[str], progress: Progress, paths: Paths) -> None:
+    """Installs those of the wanted packages that are missing.
+
+    Services of packages are not started: debconf asks nothing, recommended packages stay
+    away.
+
+    Raises:
+        NodeError: apt cannot install one of them.
+    """
+    absent = missing(wanted)
+    if not absent:
+        return
+    env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    with progress.step("Debian packages") as step:
+        try:
+            run_logged(
+                "Debian packages",
+                ["apt-get", "update"],
+                log=paths.log / "apt-update.log",
+                step=step,
+                env=env,
+            )
+        except NodeError:
+            # One source of several may be down; what counts is whether installing works.
+            step.detail("some package lists are out of date")
+        run_logged(
+            "Debian packages",
+            ["apt-get", "install", "--yes", "--no-install-recommends", *absent],
+            log=paths.log / "apt-install.log",
+            step=step,
+            env=env,
+            what_to_do="Look whether apt works here (apt-get update; another apt running?).",
+        )
+
+
+def file_of(path: str) -> Path:
+    """Returns a file that a package brought.
+
+    Raises:
+        NodeError: It is not there.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise NodeError("Debian packages", f"{path} is missing", what_to_do="Reinstall it.")
+    return file

@@ -1,0 +1,212 @@
+"""Processes that outlive the command: started under a supervisor, ended by exact identity.
+
+A process id alone does not name a process: ids are used again. So a record holds the id, the
+start time (field 22 of /proc/<pid>/stat, proc(5)) and the boot it belongs to; a process is
+ours only when all three agree.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from ashchat_node.errors import NodeError, tail
+from ashchat_node.paths import Paths
+
+_START_TIME_FIELD: Final = 19  # field 22, counted after the closing parenthesis of field 2
+_POLL_SECONDS: Final = 0.05
+_STOP_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process, for ever."""
+
+    pid: int
+    start_time: int
+    boot: str
+
+    def alive(self) -> bool:
+        """Tells whether exactly this process still runs (a zombie does not)."""
+        return _start_time(self.pid) == self.start_time and self.boot == boot_id()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal; does nothing when the process is gone.
+
+        A pidfd is taken before the identity is checked, so the id cannot be used again
+        in between (pidfd_open(2)).
+        """
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive():
+                signal.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(descriptor)
+
+    def end(self, seconds: float = _STOP_SECONDS) -> None:
+        """Asks the process to end, and after a while makes it."""
+        self.signal(signal.SIGTERM)
+        if not self._gone_within(seconds):
+            self.signal(signal.SIGKILL)
+            self._gone_within(seconds)
+
+    def _gone_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+
+def boot_id() -> str:
+    """Returns the kernel's id of this boot (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def parse_start_time(stat: str) -> int | None:
+    """Reads the start time, in clock ticks since boot, from /proc/<pid>/stat.
+
+    Returns:
+        The start time, or None for a zombie, which is no longer running.
+    """
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if fields[0] in {"Z", "X"} else int(fields[_START_TIME_FIELD])
+
+
+def _start_time(pid: int) -> int | None:
+    try:
+        return parse_start_time(Path(f"/proc/{pid}/stat").read_text())
+    except OSError:
+        return None
+
+
+def identify(pid: int) -> Identity | None:
+    """Returns the identity of a running process, or None when there is none."""
+    start = _start_time(pid)
+    return None if start is None else Identity(pid, start, boot_id())
+
+
+def write_record(file: Path, identity: Identity) -> None:
+    """Keeps an identity in a file, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(asdict(identity)))
+    unfinished.rename(file)
+
+
+def read_record(file: Path) -> Identity | None:
+    """Returns the identity kept in a file if that process still runs."""
+    try:
+        identity = Identity(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return identity if identity.alive() else None
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A program that must keep running.
+
+    Attributes:
+        name: What it is called, in file names too.
+        arguments: The program and its arguments.
+        wait_for: Files without which it is not started yet.
+        env: Variables over the supervisor's own.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    wait_for: Sequence[str] = ()
+    env: Mapping[str, str] | None = None
+
+    def start(self, paths: Paths) -> None:
+        """Starts it under a supervisor of its own, or leaves it as it runs.
+
+        Raises:
+            NodeError: The supervisor did not come up.
+        """
+        if self.supervisor(paths) is not None:
+            return
+        if child := self.child(paths):
+            # Its supervisor was killed; nobody would start it again. Containers live on.
+            child.end()
+        spec = paths.run / f"{self.name}.json"
+        spec.parent.mkdir(parents=True, exist_ok=True)
+        paths.log.mkdir(parents=True, exist_ok=True)
+        log = paths.log / f"{self.name}.log"
+        spec.write_text(
+            json.dumps(
+                {
+                    "arguments": list(self.arguments),
+                    "wait_for": list(self.wait_for),
+                    "env": dict(self.env or {}),
+                    "log": str(log),
+                    "supervisor": str(self._supervisor_file(paths)),
+                    "child": str(self._child_file(paths)),
+                }
+            )
+        )
+        # Isolated (-I): the supervisor outlives the folder that this command was run from.
+        subprocess.Popen(
+            [sys.executable, "-I", Path(__file__).with_name("supervisor.py"), spec],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log.open("a"),
+            start_new_session=True,
+            cwd="/",
+        )
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self.supervisor(paths) is None:
+            if time.monotonic() > deadline:
+                raise NodeError(f"start {self.name}", "its supervisor did not start", tail(log))
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, paths: Paths) -> None:
+        """Ends the supervisor, then the program; does nothing when they are gone."""
+        if supervisor := self.supervisor(paths):
+            supervisor.end()
+        if child := self.child(paths):
+            child.end()
+        for file in (self._supervisor_file(paths), self._child_file(paths)):
+            file.unlink(missing_ok=True)
+
+    def supervisor(self, paths: Paths) -> Identity | None:
+        """Returns its supervisor if that runs."""
+        return read_record(self._supervisor_file(paths))
+
+    def child(self, paths: Paths) -> Identity | None:
+        """Returns the program itself if it runs."""
+        return read_record(self._child_file(paths))
+
+    def _supervisor_file(self, paths: Paths) -> Path:
+        return paths.run / f"{self.name}.supervisor"
+
+    def _child_file(self, paths: Paths) -> Path:
+        return paths.run / f"{self.name}.child"
+
+
+def with_executable(program: Path) -> list[Identity]:
+    """Returns the processes that run exactly this program file."""
+    found: list[Identity] = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            executable = str((folder / "exe").readlink()).removesuffix(" (deleted)")
+        except OSError:
+            continue  # a kernel thread, or it ended meanwhile
+        if executable == str(program) and (identity := identify(int(folder.name))):
+            found.append(identity)
+    return found
