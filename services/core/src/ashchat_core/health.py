@@ -1,0 +1,110 @@
+"""The private port: /livez, /readyz, /metrics.
+
+Readiness waits once, at the start, for what the service needs. A backend lost later
+shows in the metrics and as 503 on what needs it; an unready pod would stop everything
+else too, and its clients would get the edge's 502 instead of an answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, Info, generate_latest
+
+HEARTBEAT_SECONDS = 0.5
+DEAF_AFTER_SECONDS = 15.0
+"""An event loop that has not run a callback for this long is stuck."""
+
+_LAG = Histogram(
+    "ashchat_event_loop_lag_seconds",
+    "How late the event loop runs what is due",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0),
+)
+_BUILD = Info("ashchat_build", "What runs here")
+
+
+class Readiness:
+    """Whether traffic is welcome: not before everything was there once, not while stopping."""
+
+    def __init__(self) -> None:
+        self._waiting_for: str | None = "start"
+        self._stopping = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic is welcome."""
+        return self._waiting_for is None and not self._stopping
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What readiness waits for, in words."""
+        return "stopping" if self._stopping else self._waiting_for
+
+    def wait_for(self, what: str) -> None:
+        """Say what is waited for."""
+        self._waiting_for = what
+
+    def done(self) -> None:
+        """Everything was there."""
+        self._waiting_for = None
+
+    def stop(self) -> None:
+        """No more traffic, please."""
+        self._stopping = True
+
+
+class Heartbeat:
+    """Shows that the event loop runs."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            due = time.monotonic() + HEARTBEAT_SECONDS
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            self._last = time.monotonic()
+            _LAG.observe(max(0.0, self._last - due))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last beat is recent."""
+        return time.monotonic() - self._last < DEAF_AFTER_SECONDS
+
+
+def private_app(
+    *,
+    service: str,
+    version: str,
+    pod: str,
+    readiness: Readiness,
+    heartbeat: Heartbeat,
+    revisions: Callable[[], dict[str, str]],
+) -> FastAPI:
+    """Return the application of the private port."""
+    _BUILD.info({"service": service, "version": version, "pod": pod})
+    app = FastAPI(title=f"{service}: health", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/livez")
+    async def livez() -> Response:
+        return JSONResponse({"alive": heartbeat.alive}, status_code=200 if heartbeat.alive else 503)
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return JSONResponse(
+            {
+                "ready": readiness.ready,
+                "waiting_for": readiness.waiting_for,
+                "credentials": revisions(),
+            },
+            status_code=200 if readiness.ready else 503,
+        )
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return app

@@ -1,0 +1,138 @@
+"""MongoDB with credentials that may change while the service runs.
+
+A changed password needs a new client: the new one is made and proven first, then the
+reference is switched, and the old one is closed once what it was doing has had time to end.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+
+from ashchat_core.credentials import Credentials
+
+SERVER_SELECTION_SECONDS = 3.0
+"""How long one request waits for a server before it is answered with 503."""
+
+DRAIN_SECONDS = 30.0
+"""How long the old client lives on after a switch."""
+
+Database = AsyncDatabase[dict[str, Any]]
+
+UNAVAILABLE = (
+    AutoReconnect,
+    ConnectionFailure,
+    NetworkTimeout,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+    ExecutionTimeout,
+)
+"""What pymongo raises when the server is away: answered with 503 and Retry-After."""
+
+_NOT_NOW_CODES = frozenset({11600, 11602, 91, 189, 13435, 10107, 18})
+"""Shutting down, not primary, and a login refused while users are made anew."""
+
+
+def unavailable(error: BaseException) -> bool:
+    """Tell whether an error means that MongoDB is away, not that the request was wrong.
+
+    FerretDB reports a lost PostgreSQL as an internal error (code 1).
+    """
+    if isinstance(error, UNAVAILABLE):
+        return True
+    return isinstance(error, OperationFailure) and error.code in {*_NOT_NOW_CODES, 1}
+
+
+class Mongo:
+    """The database of one service."""
+
+    def __init__(self, credentials: Credentials, *, file: str = "mongodb.uri") -> None:
+        self._credentials = credentials
+        self._file = file
+        self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._old: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("mongo")
+
+    @property
+    def database(self) -> Database:
+        """The service's own database, by the credentials of this moment."""
+        return self._connected().get_default_database()
+
+    async def ping(self) -> None:
+        """Ask the server for an answer that needs a login.
+
+        Raises:
+            PyMongoError: it did not give one.
+        """
+        await self.database.list_collection_names()
+
+    async def swap(self) -> None:
+        """Change to the credentials that lie in the folder now, if they work."""
+        candidate = self._new()
+        try:
+            await candidate.get_default_database().list_collection_names()
+        except (PyMongoError, ConfigurationError) as error:
+            self._log.warning("new credentials do not work; the old stay", error=str(error))
+            await candidate.close()
+            raise
+        old, self._client = self._client, candidate
+        self._credentials.use("mongodb")
+        if old is not None:
+            task = asyncio.create_task(self._close_later(old))
+            self._old.add(task)
+            task.add_done_callback(self._old.discard)
+
+    async def watch(self) -> None:
+        """Swap whenever the file changes; runs until cancelled."""
+
+        async def changed() -> None:
+            while True:
+                try:
+                    await self.swap()
+                except (PyMongoError, ConfigurationError):
+                    await asyncio.sleep(SERVER_SELECTION_SECONDS)
+                else:
+                    return
+
+        await self._credentials.watch(self._file, changed)
+
+    async def close(self) -> None:
+        """Close every client."""
+        for task in list(self._old):
+            task.cancel()
+        if self._client is not None:
+            await self._client.close()
+
+    def _connected(self) -> AsyncMongoClient[dict[str, Any]]:
+        if self._client is None:
+            self._client = self._new()
+            self._credentials.use("mongodb")
+        return self._client
+
+    def _new(self) -> AsyncMongoClient[dict[str, Any]]:
+        return AsyncMongoClient(
+            self._credentials.text(self._file),
+            serverSelectionTimeoutMS=int(SERVER_SELECTION_SECONDS * 1000),
+            connectTimeoutMS=3_000,
+            socketTimeoutMS=10_000,
+            waitQueueTimeoutMS=3_000,
+            maxPoolSize=50,
+            tz_aware=True,
+        )
+
+    async def _close_later(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
+        await asyncio.sleep(DRAIN_SECONDS)
+        await client.close()

@@ -1,0 +1,184 @@
+"""Running a service: two servers in one event loop, background tasks, a graceful end.
+
+The order of the end matters: say so (readiness 503), let the edge notice, take no more
+work, let what is in hand end, then close the clients.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from ashchat_core.amqp import backoff
+from ashchat_core.health import Heartbeat, Readiness, private_app
+from ashchat_core.settings import ServiceSettings
+from ashchat_core.telemetry import configure_logging
+
+GRACE_SECONDS = 15
+"""How long open requests may take once the end was asked for."""
+
+Check = Callable[[], Awaitable[None]]
+Hook = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Service:
+    """What `main` wires together."""
+
+    name: str
+    version: str
+    settings: ServiceSettings
+    public: ASGIApp | None
+    revisions: Callable[[], dict[str, str]]
+    checks: Sequence[tuple[str, Check]] = ()
+    """Name and proof of everything needed once, at the start; tried until it succeeds."""
+
+    background: Sequence[Callable[[], Awaitable[None]]] = ()
+    """Run from the start until the end."""
+
+    on_ready: Sequence[Hook] = ()
+    """Called once, when every check has succeeded: begin to consume."""
+
+    on_stop: Sequence[Hook] = ()
+    """Called in order when the end was asked for, while the servers still answer."""
+
+    on_close: Sequence[Hook] = ()
+    """Called last, to close clients."""
+
+    readiness: Readiness = field(default_factory=Readiness)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: ASGIApp, settings: ServiceSettings, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.bind,
+        port=port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        h11_max_incomplete_event_size=32 * 1024,
+    )
+
+
+async def serve(service: Service) -> None:
+    """Run a service until SIGTERM or SIGINT."""
+    log = structlog.get_logger("service")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    heartbeat = Heartbeat()
+    settings = service.settings
+    private = _Server(
+        _config(
+            private_app(
+                service=service.name,
+                version=service.version,
+                pod=settings.pod_name,
+                readiness=service.readiness,
+                heartbeat=heartbeat,
+                revisions=service.revisions,
+            ),
+            settings,
+            settings.private_port,
+        )
+    )
+    servers = [private]
+    if service.public is not None:
+        servers.append(_Server(_config(service.public, settings, settings.port)))
+
+    tasks = [asyncio.create_task(server.serve()) for server in servers]
+    background = [asyncio.create_task(_named(heartbeat.run))]
+    background += [asyncio.create_task(_named(run)) for run in service.background]
+    starting = asyncio.create_task(_start(service, log))
+    stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
+    log.info("started", version=service.version, pod=settings.pod_name)
+    try:
+        # A server or a background task that ends by itself is a defect: end as a whole,
+        # and let Kubernetes start the pod anew.
+        await asyncio.wait([stopping, *tasks, *background], return_when=asyncio.FIRST_COMPLETED)
+        ended: list[asyncio.Task[Any]] = [*tasks, *background]
+        for task in ended:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                log.error("a task ended", exc_info=task.exception())
+    finally:
+        log.info("stopping")
+        service.readiness.stop()
+        starting.cancel()
+        for hook in service.on_stop:
+            await _quietly(hook, log)
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks, return_exceptions=True)
+        rest: list[asyncio.Task[Any]] = [*background, starting, stopping]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for hook in service.on_close:
+            await _quietly(hook, log)
+        log.info("stopped")
+
+
+def run(service: Callable[[], Service], *, name: str, settings: ServiceSettings) -> None:
+    """Configure logging, make the service inside the event loop, and serve it."""
+    import uvloop
+
+    configure_logging(name, settings.log_level)
+
+    async def main() -> None:
+        await serve(service())
+
+    uvloop.run(main())
+
+
+async def _start(service: Service, log: structlog.typing.FilteringBoundLogger) -> None:
+    for name, check in service.checks:
+        service.readiness.wait_for(name)
+        attempt = 0
+        while True:
+            try:
+                await check()
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is not there yet)
+                if attempt % 10 == 0:
+                    log.info("waiting", what=name, kind=type(error).__name__)
+                await asyncio.sleep(min(backoff(attempt), 1.0))
+                attempt += 1
+            else:
+                break
+    for hook in service.on_ready:
+        await hook()
+    service.readiness.done()
+    log.info("ready")
+
+
+async def _named(run: Callable[[], Awaitable[None]]) -> None:
+    await run()
+
+
+async def _quietly(hook: Hook, log: structlog.typing.FilteringBoundLogger) -> None:
+    try:
+        await hook()
+    except Exception:
+        log.exception("while stopping")

@@ -1,0 +1,113 @@
+"""Access tokens: JWTs signed with ES256, verified from a key set in a file.
+
+One algorithm, one type: what RFC 8725 (JSON Web Token Best Current Practices) and
+RFC 9068 (JWT Profile for OAuth 2.0 Access Tokens) ask for. The key set is a file, not an
+address, so that tokens verify also while auth is down.
+"""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jwt
+from pydantic import BaseModel, ConfigDict
+
+ALGORITHM = "ES256"
+ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
+LEEWAY_SECONDS = 5
+"""How far two clocks may differ."""
+
+_REQUIRED = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
+
+
+class InvalidToken(Exception):
+    """The token is not one of ours, not for this, or not valid any more."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        """Machine-readable: malformed, wrong_type, unknown_key, expired, invalid."""
+
+
+class AccessToken(BaseModel):
+    """What a verified access token says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+    session_id: str
+    device_hash: str
+    expires_at: datetime
+
+
+def device_hash(device_token: str) -> str:
+    """Return the SHA-256, in hex, of a device token without surrounding white space."""
+    return hashlib.sha256(device_token.strip().encode()).hexdigest()
+
+
+class TokenVerifier:
+    """Verifies access tokens by the published keys."""
+
+    def __init__(self, jwks_file: Path, *, issuer: str, audience: str) -> None:
+        self._file = jwks_file
+        self._issuer = issuer
+        self._audience = audience
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read: bytes = b""
+
+    def verify(self, token: str) -> AccessToken:
+        """Return what the token says.
+
+        Raises:
+            InvalidToken: with the reason; see there.
+        """
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            raise InvalidToken("malformed", "this is not a token") from None
+        if header.get("typ") != ACCESS_TOKEN_TYPE or header.get("alg") != ALGORITHM:
+            raise InvalidToken("wrong_type", "this is not an access token")
+        key = self._key(str(header.get("kid", "")))
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": _REQUIRED, "strict_aud": True},
+            )
+        except jwt.ExpiredSignatureError:
+            raise InvalidToken("expired", "the token has expired; refresh it") from None
+        except jwt.InvalidTokenError:
+            raise InvalidToken("invalid", "the token is not valid here") from None
+        if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
+            raise InvalidToken("wrong_type", "this is not an access token")
+        return AccessToken(
+            user_id=claims["sub"],
+            session_id=claims["sid"],
+            device_hash=claims["dev"],
+            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        )
+
+    def _key(self, kid: str) -> jwt.PyJWK:
+        # A key that is not known may be new: keys overlap, and the file follows.
+        if kid not in self._keys:
+            self._load()
+        try:
+            return self._keys[kid]
+        except KeyError:
+            raise InvalidToken("unknown_key", "the token was signed with another key") from None
+
+    def _load(self) -> None:
+        try:
+            text = self._file.read_bytes()
+        except FileNotFoundError:
+            return
+        if text != self._read:
+            keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys
+            self._keys = {key.key_id: key for key in keys if key.key_id}
+            self._read = text
