@@ -1,0 +1,589 @@
+"""RabbitMQ: declares the queue topology over the management HTTP API, and repairs it.
+
+The table is `ashchat_core.topology`. Reading, comparing and writing are apart: `plan` is a
+pure function from what is wanted and what is there to a list of HTTP requests.
+
+Never deleted: a queue or an exchange, whatever is wrong with it. Left alone: queues that
+are not in the table (the auth pods' own reply queues, somebody's test queue), bindings to
+them, and other users. HTTP API: https://www.rabbitmq.com/docs/http-api-reference
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self
+from urllib.parse import quote
+
+import httpx2
+
+from ashchat_core import topology
+from ashchat_operator.backend import (
+    Backend,
+    BackendResult,
+    Login,
+    LoginRefusedError,
+    NotReadyYetError,
+    Reason,
+    RefusedError,
+    UnreachableError,
+    logins_at,
+    require_version,
+)
+
+MINIMUM_VERSION: Final = (3, 10)
+"""The first with at-least-once dead-lettering and TTL in quorum queues."""
+
+POLICY_PRIORITY: Final = 100
+
+REQUEST_TIMEOUT_S: Final = 15.0
+"""For one request; declaring a quorum queue on a busy node takes a few seconds."""
+
+_SALT_BYTES: Final = 4
+_SHA256: Final = "rabbit_password_hashing_sha256"
+_HARMLESS_ARGUMENTS: Final = ("x-queue-type", "x-quorum-initial-group-size")
+_DEAD_STATES: Final = frozenset({"crashed", "down", "minority", "noproc", "stopped", "terminated"})
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitMQTarget:
+    """Where the management API is, and who we are there (a user tagged administrator)."""
+
+    management_url: str
+    username: str
+    password: str = field(repr=False)
+    vhost: str = topology.VHOST
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What a virtual host is to hold."""
+
+    vhost: str
+    exchanges: tuple[str, ...]
+    queues: tuple[str, ...]
+    bindings: tuple[topology.Binding, ...]
+    policies: tuple[topology.Policy, ...]
+    logins: tuple[Login, ...]
+    retired: tuple[str, ...] = ()
+
+
+def desired(vhost: str, logins: Iterable[Login], retired: Iterable[str] = ()) -> Desired:
+    """Return what the table wants, with users for the services that log in to RabbitMQ."""
+    return Desired(
+        vhost=vhost,
+        exchanges=topology.exchanges(),
+        queues=topology.queues(),
+        bindings=topology.bindings(),
+        policies=topology.policies(),
+        logins=tuple(
+            login
+            for login in logins_at(Backend.RABBITMQ, logins)
+            if topology.permissions(login.service) is not None
+        ),
+        retired=tuple(retired),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What was read from the broker, each kind by name; None for a virtual host not there."""
+
+    vhost: Mapping[str, Any] | None
+    exchanges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    queues: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bindings: tuple[Mapping[str, Any], ...] = ()
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    users: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Permissions in this virtual host, by user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One writing request, and what it does in words."""
+
+    method: str
+    path: str
+    says: str
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the operator may not repair, with what a person can do."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to write, in order, and what cannot be repaired by writing."""
+
+    actions: tuple[Action, ...]
+    problems: tuple[Problem, ...]
+
+
+class BrokerAdmin(Protocol):
+    """A broker as the reconcile sees it."""
+
+    username: str
+
+    async def version(self) -> str:
+        """Return the server's version."""
+
+    async def read(self, vhost: str) -> State:
+        """Return everything that `plan` compares."""
+
+    async def perform(self, action: Action) -> None:
+        """Carry out one action."""
+
+
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """Return RabbitMQ's form of a password: base64(salt + SHA-256(salt + password)).
+
+    Source: https://www.rabbitmq.com/docs/passwords#computing-password-hash
+    """
+    salt = os.urandom(_SALT_BYTES) if salt is None else salt
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def password_matches(password: str, password_hash: str, algorithm: str) -> bool:
+    """Tell whether a hash read back from the broker is this password's."""
+    if algorithm != _SHA256:
+        return False
+    try:
+        raw = base64.b64decode(password_hash, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(hash_password(password, raw[:_SALT_BYTES]), password_hash)
+
+
+def plan(wanted: Desired, state: State, admin: str) -> Plan:
+    """Compare what is wanted with what is there.
+
+    The order is what a broker needs: users before permissions, queues and exchanges before
+    bindings. Policies come before queues, so that no message ever meets a queue without one.
+
+    Args:
+        wanted: What is to be there.
+        state: What is there.
+        admin: The name we are logged in as; needs rights in the virtual host to declare.
+    """
+    actions = [*_vhost(wanted, state, admin), *_users(wanted, state), *_permissions(wanted, state)]
+    problems: list[Problem] = []
+    actions += _policies(wanted, state)
+    for found in (_exchanges(wanted, state), _queues(wanted, state)):
+        actions += found.actions
+        problems += found.problems
+    actions += _bindings(wanted, state)
+    return Plan(tuple(actions), tuple(problems))
+
+
+def _path(*segments: str) -> str:
+    """Return an API path; names may hold anything, so each segment is quoted whole."""
+    return "/api/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def _vhost(wanted: Desired, state: State, admin: str) -> list[Action]:
+    actions: list[Action] = []
+    if state.vhost is None:
+        path = _path("vhosts", wanted.vhost)
+        actions.append(Action("PUT", path, f"created virtual host {wanted.vhost}", {}))
+    if admin not in state.permissions:
+        # Declaring by HTTP opens a connection of the admin's in that virtual host.
+        actions.append(
+            Action(
+                "PUT",
+                _path("permissions", wanted.vhost, admin),
+                f"gave {admin} access to virtual host {wanted.vhost}",
+                {"configure": ".*", "write": ".*", "read": ".*"},
+            )
+        )
+    return actions
+
+
+def _users(wanted: Desired, state: State) -> list[Action]:
+    actions: list[Action] = []
+    for login in wanted.logins:
+        user = state.users.get(login.username)
+        why = ""
+        if user is None:
+            why = f"created user {login.username}"
+        elif not password_matches(
+            login.password, str(user.get("password_hash", "")), str(user.get("hashing_algorithm"))
+        ):
+            why = f"set the password of user {login.username}"
+        elif user.get("tags"):
+            why = f"removed the tags of user {login.username}"
+        if why:
+            body = {
+                "password_hash": hash_password(login.password),
+                "hashing_algorithm": _SHA256,
+                "tags": "",
+            }
+            actions.append(Action("PUT", _path("users", login.username), why, body))
+    names = {login.username for login in wanted.logins}
+    # Deleting a user closes its connections, changing its password does not
+    # (https://www.rabbitmq.com/docs/access-control#revoke).
+    actions += [
+        Action("DELETE", _path("users", name), f"deleted retired user {name}")
+        for name in wanted.retired
+        if name in state.users and name not in names
+    ]
+    return actions
+
+
+def _permissions(wanted: Desired, state: State) -> list[Action]:
+    actions: list[Action] = []
+    for login in wanted.logins:
+        rights = topology.permissions(login.service)
+        if rights is None:
+            continue
+        body = {"configure": rights.configure, "write": rights.write, "read": rights.read}
+        found = state.permissions.get(login.username, {})
+        if {key: found.get(key) for key in body} != body:
+            path = _path("permissions", wanted.vhost, login.username)
+            actions.append(Action("PUT", path, f"set the permissions of {login.username}", body))
+    return actions
+
+
+def _policies(wanted: Desired, state: State) -> list[Action]:
+    actions: list[Action] = []
+    for policy in wanted.policies:
+        body = {
+            "pattern": f"^{re.escape(policy.queue)}$",
+            "apply-to": "queues",
+            "priority": POLICY_PRIORITY,
+            "definition": policy.definition,
+        }
+        found = state.policies.get(policy.name, {})
+        if {key: found.get(key) for key in body} != body:
+            path = _path("policies", wanted.vhost, policy.name)
+            actions.append(Action("PUT", path, f"set policy {policy.name}", body))
+    # Only one policy applies to a queue
+    # (https://www.rabbitmq.com/docs/policies#how-policies-work): another one that matches
+    # would switch ours off, at once or as soon as somebody raises its priority.
+    ours = {policy.name for policy in wanted.policies}
+    actions += [
+        Action(
+            "DELETE",
+            _path("policies", wanted.vhost, name),
+            f"removed policy {name}, which shadowed the policies of our queues",
+        )
+        for name, policy in state.policies.items()
+        if name not in ours and _shadows(policy, wanted.queues)
+    ]
+    return actions
+
+
+def _shadows(policy: Mapping[str, Any], queues: tuple[str, ...]) -> bool:
+    if policy.get("apply-to") not in {"all", "queues", "quorum_queues"}:
+        return False
+    try:
+        pattern = re.compile(str(policy.get("pattern", "")))
+    except re.error:
+        return False  # PCRE knows more than we do; such a pattern is not one of ours
+    return any(pattern.search(name) for name in queues)
+
+
+def _exchanges(wanted: Desired, state: State) -> Plan:
+    actions: list[Action] = []
+    problems: list[Problem] = []
+    for name in wanted.exchanges:
+        found = state.exchanges.get(name)
+        if found is None:
+            body = {"type": "direct", "durable": True, "auto_delete": False, "internal": False}
+            path = _path("exchanges", wanted.vhost, name)
+            actions.append(Action("PUT", path, f"declared exchange {name}", body))
+            continue
+        wrong = [
+            *([f"of type {found.get('type')}"] if found.get("type") != "direct" else []),
+            *(["not durable"] if not found.get("durable") else []),
+            *(["auto-deleting"] if found.get("auto_delete") else []),
+            *(["internal"] if found.get("internal") else []),
+        ]
+        if wrong:
+            problems.append(
+                Problem(
+                    Reason.EXCHANGE_INEQUIVALENT,
+                    f"Exchange {name} in virtual host {wanted.vhost} is {' and '.join(wrong)}; "
+                    "it must be a durable direct exchange. Delete it, and the operator declares "
+                    "it anew.",
+                )
+            )
+    return Plan(tuple(actions), tuple(problems))
+
+
+def _queues(wanted: Desired, state: State) -> Plan:
+    actions: list[Action] = []
+    problems: list[Problem] = []
+    for name in wanted.queues:
+        found = state.queues.get(name)
+        if found is None:
+            body = {
+                "durable": True,
+                "auto_delete": False,
+                "arguments": {"x-queue-type": "quorum"},
+            }
+            path = _path("queues", wanted.vhost, name)
+            actions.append(Action("PUT", path, f"declared queue {name}", body))
+        elif wrong := _wrong_with(found):
+            messages = found.get("messages")
+            holds = f"It holds {messages} messages. " if messages else ""
+            problems.append(
+                Problem(
+                    Reason.QUEUE_INEQUIVALENT,
+                    f"Queue {name} in virtual host {wanted.vhost} is {' and '.join(wrong)}; it "
+                    f"must be a durable quorum queue without arguments of its own. {holds}The "
+                    "operator deletes no queue: move its messages (shovel), delete it, and the "
+                    "operator declares it anew.",
+                )
+            )
+        elif found.get("state") in _DEAD_STATES:
+            problems.append(
+                Problem(
+                    Reason.NOT_READY_YET,
+                    f"Queue {name} is {found['state']}: a majority of its members must run. "
+                    "Look at the RabbitMQ pods.",
+                )
+            )
+    return Plan(tuple(actions), tuple(problems))
+
+
+def _wrong_with(queue: Mapping[str, Any]) -> list[str]:
+    arguments = queue.get("arguments") or {}
+    kind = queue.get("type") or arguments.get("x-queue-type", "classic")
+    extra = sorted(set(arguments) - set(_HARMLESS_ARGUMENTS))
+    return [
+        *([f"a {kind} queue"] if kind != "quorum" else []),
+        *(["not durable"] if not queue.get("durable") else []),
+        *(["auto-deleting"] if queue.get("auto_delete") else []),
+        *([f"declared with {', '.join(extra)}"] if extra else []),
+    ]
+
+
+def _bindings(wanted: Desired, state: State) -> list[Action]:
+    actions: list[Action] = []
+    there: set[topology.Binding] = set()
+    for binding in state.bindings:
+        source, kind = str(binding["source"]), str(binding["destination_type"])
+        destination = str(binding["destination"])
+        key = topology.Binding(source, destination, str(binding["routing_key"]))
+        if source not in wanted.exchanges:
+            continue  # the default exchange's, and what other people bind
+        if kind == "queue":
+            if destination not in wanted.queues:
+                continue  # a reply queue's, a test's
+            if key in wanted.bindings and not binding.get("arguments"):
+                there.add(key)
+                continue
+        elif destination not in wanted.exchanges:
+            continue
+        actions.append(
+            Action(
+                "DELETE",
+                _path(
+                    "bindings",
+                    wanted.vhost,
+                    "e",
+                    source,
+                    "q" if kind == "queue" else "e",
+                    destination,
+                    str(binding["properties_key"]),
+                ),
+                f"removed the binding of {destination} to {source} with key {key.routing_key!r}",
+            )
+        )
+    actions += [
+        Action(
+            "POST",
+            _path("bindings", wanted.vhost, "e", binding.exchange, "q", binding.queue),
+            f"bound {binding.queue} to {binding.exchange}",
+            {"routing_key": binding.routing_key, "arguments": {}},
+        )
+        for binding in wanted.bindings
+        if binding not in there
+    ]
+    return actions
+
+
+class ManagementClient:
+    """The management HTTP API; `async with` closes its connections."""
+
+    def __init__(
+        self, target: RabbitMQTarget, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self.username = target.username
+        self._url = target.management_url.rstrip("/")
+        self._http = httpx2.AsyncClient(
+            base_url=self._url,
+            auth=(target.username, target.password),
+            timeout=REQUEST_TIMEOUT_S,
+            transport=transport,
+            trust_env=False,  # a proxy of the environment is not for our own backends
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def version(self) -> str:
+        """Return RabbitMQ's version.
+
+        Raises:
+            BackendError: See `perform`.
+        """
+        overview = await self._get(_path("overview") + "?disable_stats=true")
+        return str(overview.get("rabbitmq_version", ""))
+
+    async def read(self, vhost: str) -> State:
+        """Read the virtual host, and all users.
+
+        Raises:
+            BackendError: See `perform`.
+        """
+        users = {str(user["name"]): user for user in await self._get(_path("users"))}
+        there = await self._get(_path("vhosts", vhost), missing=None)
+        if there is None:
+            return State(vhost=None, users=users)
+        stats = "?disable_stats=true&enable_queue_totals=true"
+        return State(
+            vhost=there,
+            exchanges=_by("name", await self._get(_path("exchanges", vhost), missing=[])),
+            queues=_by("name", await self._get(_path("queues", vhost) + stats, missing=[])),
+            bindings=tuple(await self._get(_path("bindings", vhost), missing=[])),
+            policies=_by("name", await self._get(_path("policies", vhost), missing=[])),
+            users=users,
+            permissions=_by(
+                "user", await self._get(_path("vhosts", vhost, "permissions"), missing=[])
+            ),
+        )
+
+    async def perform(self, action: Action) -> None:
+        """Send one writing request; what is already gone counts as deleted.
+
+        Raises:
+            UnreachableError: Nothing answers, or not in time.
+            LoginRefusedError: Name or password are not accepted, or lack the tag.
+            NotReadyYetError: The node is still starting.
+            RefusedError: Anything else that is not a success.
+        """
+        response = await self._send(action.method, action.path, action.body)
+        if action.method == "DELETE" and response.status_code == httpx2.codes.NOT_FOUND:
+            return
+        self._check(response, action.says)
+
+    async def _get(self, path: str, **default: Any) -> Any:
+        response = await self._send("GET", path, None)
+        if "missing" in default and response.status_code == httpx2.codes.NOT_FOUND:
+            return default["missing"]
+        self._check(response, "read " + path)
+        return response.json()
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> httpx2.Response:
+        try:
+            return await self._http.request(method, path, json=body)
+        except httpx2.HTTPError as error:
+            raise UnreachableError(
+                f"RabbitMQ's management API at {self._url} does not answer "
+                f"({type(error).__name__}). Is the pod running, and the management plugin enabled?"
+            ) from error
+
+    def _check(self, response: httpx2.Response, says: str) -> None:
+        status = response.status_code
+        if response.is_success:
+            return
+        if status == httpx2.codes.UNAUTHORIZED:
+            raise LoginRefusedError(
+                f"RabbitMQ at {self._url} refuses the login of {self.username}, or the user "
+                "lacks the tag administrator. Look at its Secret."
+            )
+        if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
+            raise NotReadyYetError(
+                f"RabbitMQ at {self._url} answered {status} to: {says}. It may still be starting."
+            )
+        raise RefusedError(
+            f"RabbitMQ at {self._url} answered {status} to: {says}. {_reason_of(response)}".strip()
+        )
+
+
+def _by(key: str, objects: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {str(item[key]): item for item in objects}
+
+
+def _reason_of(response: httpx2.Response) -> str:
+    """Return the API's own reason; it names objects, never a password."""
+    try:
+        body = response.json()
+    except ValueError:
+        return ""
+    return f"It said: {body.get('reason', '')}" if isinstance(body, dict) else ""
+
+
+async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True) -> BackendResult:
+    """Bring a broker to what is wanted and read it back.
+
+    Args:
+        client: The broker.
+        wanted: What is to be there.
+        write: False only reports what would be written.
+
+    Returns:
+        Ready only if what was read back last is what is wanted.
+
+    Raises:
+        BackendError: The broker cannot be asked, or refused a request.
+    """
+    version = await client.version()
+    require_version(
+        "RabbitMQ", version, MINIMUM_VERSION, "quorum queues lack at-least-once dead-lettering"
+    )
+    todo = plan(wanted, await client.read(wanted.vhost), client.username)
+    changes = tuple(action.says for action in todo.actions)
+    if not write and changes:
+        return BackendResult(
+            ready=False,
+            reason=Reason.DRIFTED,
+            message=f"RabbitMQ differs from the table in {len(changes)} points.",
+            changes=changes,
+            version=version,
+        )
+    if changes:
+        for action in todo.actions:
+            await client.perform(action)
+        todo = plan(wanted, await client.read(wanted.vhost), client.username)
+        if todo.actions:
+            raise NotReadyYetError(
+                f"RabbitMQ took {len(changes)} changes, but still differs when read back: "
+                f"{todo.actions[0].says}, for one. Something else may be changing it."
+            )
+    if todo.problems:
+        return BackendResult(
+            ready=False,
+            reason=todo.problems[0].reason,
+            message=" ".join(problem.message for problem in todo.problems),
+            changes=changes,
+            version=version,
+        )
+    return BackendResult(
+        ready=True,
+        reason=Reason.DECLARED,
+        message=(
+            f"{len(wanted.queues)} queues, {len(wanted.policies)} policies and "
+            f"{len(wanted.logins)} users are as declared in virtual host {wanted.vhost}."
+        ),
+        changes=changes,
+        version=version,
+    )

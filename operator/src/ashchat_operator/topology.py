@@ -1,0 +1,133 @@
+"""One call that brings the backends to what the topology table says.
+
+It asks RabbitMQ, both Redis instances and MongoDB at the same time and returns for each
+whether it is in order, read back from the live server. Repeating it is free: what is in
+order is not written.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from ashchat_core.topology import VHOST
+from ashchat_operator import broker, cache, database
+from ashchat_operator.backend import Backend, BackendError, BackendResult, Login, Reason
+from ashchat_operator.broker import RabbitMQTarget
+from ashchat_operator.cache import RedisTarget
+from ashchat_operator.database import MongoDBTarget
+
+__all__ = [
+    "Backend",
+    "BackendResult",
+    "Backends",
+    "Login",
+    "MongoDBTarget",
+    "RabbitMQTarget",
+    "Reason",
+    "RedisTarget",
+    "ensure",
+    "mongodb_uri",
+    "rabbitmq_uri",
+    "redis_uri",
+]
+
+TIMEOUT_S: Final = 60.0
+"""For one backend, all its writes included: on a busy node a first declaration takes long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """The backends to look at (None: not asked) and the users to make there."""
+
+    logins: tuple[Login, ...]
+    rabbitmq: RabbitMQTarget | None = None
+    redis: RedisTarget | None = None
+    cache: RedisTarget | None = None
+    mongodb: MongoDBTarget | None = None
+    retired: tuple[str, ...] = ()
+    """User names that are to be gone everywhere: the end of a rotation."""
+
+
+async def ensure(
+    backends: Backends, *, write: bool = True, timeout_s: float = TIMEOUT_S
+) -> dict[Backend, BackendResult]:
+    """Bring every given backend to what is wanted.
+
+    Args:
+        backends: Where they are and which users they get.
+        write: False only reports what would be written (reason `Drifted`).
+        timeout_s: Seconds for one backend.
+
+    Returns:
+        One result per backend given. A backend's trouble is in its result, not raised.
+    """
+    running: dict[Backend, Awaitable[BackendResult]] = {}
+    if backends.rabbitmq is not None:
+        running[Backend.RABBITMQ] = _rabbitmq(backends.rabbitmq, backends, write=write)
+    if backends.redis is not None:
+        running[Backend.REDIS] = _redis(backends.redis, backends, is_cache=False, write=write)
+    if backends.cache is not None:
+        running[Backend.CACHE] = _redis(backends.cache, backends, is_cache=True, write=write)
+    if backends.mongodb is not None:
+        running[Backend.MONGODB] = _mongodb(backends.mongodb, backends, write=write)
+    results = await asyncio.gather(
+        *(_bounded(name, work, timeout_s) for name, work in running.items())
+    )
+    return dict(zip(running, results, strict=True))
+
+
+async def _bounded(
+    name: Backend, work: Awaitable[BackendResult], timeout_s: float
+) -> BackendResult:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work
+    except TimeoutError:
+        return BackendResult(
+            ready=False,
+            reason=Reason.TIMED_OUT,
+            message=f"{name} was not in order within {timeout_s:g} s; the next look goes on.",
+        )
+    except BackendError as error:
+        return BackendResult(ready=False, reason=error.reason, message=str(error))
+
+
+async def _rabbitmq(target: RabbitMQTarget, backends: Backends, *, write: bool) -> BackendResult:
+    wanted = broker.desired(target.vhost, backends.logins, backends.retired)
+    async with broker.ManagementClient(target) as client:
+        return await broker.reconcile(client, wanted, write=write)
+
+
+async def _redis(
+    target: RedisTarget, backends: Backends, *, is_cache: bool, write: bool
+) -> BackendResult:
+    wanted = cache.wanted_users(target, backends.logins, cache=is_cache)
+    async with cache.RedisClient(target) as client:
+        return await cache.reconcile(client, wanted, backends.retired, write=write)
+
+
+async def _mongodb(target: MongoDBTarget, backends: Backends, *, write: bool) -> BackendResult:
+    wanted = database.desired_users(backends.logins, target.databases)
+    async with database.MongoClient(target) as client:
+        return await database.reconcile(client, wanted, backends.retired, write=write)
+
+
+def rabbitmq_uri(host: str, login: Login, port: int = 5672, vhost: str = VHOST) -> str:
+    """Return the address a service connects to RabbitMQ with, its password included."""
+    return f"amqp://{_userinfo(login)}@{host}:{port}/{quote(vhost, safe='')}"
+
+
+def mongodb_uri(host: str, login: Login, database_name: str, port: int = 27017) -> str:
+    """Return the address a service connects to MongoDB with, its password included."""
+    return f"mongodb://{_userinfo(login)}@{host}:{port}/{database_name}?authSource=admin"
+
+
+def redis_uri(host: str, login: Login, port: int = 6379) -> str:
+    """Return the address a service connects to Redis with, its password included."""
+    return f"redis://{_userinfo(login)}@{host}:{port}/0"
+
+
+def _userinfo(login: Login) -> str:
+    return f"{quote(login.username, safe='')}:{quote(login.password, safe='')}"
