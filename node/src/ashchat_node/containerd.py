@@ -72,6 +72,12 @@ def render_config(machine: Machine, paths: Paths, shim: Path, pause_image: str) 
     )
 
 
+def parse_running(tasks: str) -> frozenset[str]:
+    """Returns the ids of the running tasks in what `ctr tasks list` prints."""
+    rows = [line.split() for line in tasks.splitlines()[1:]]
+    return frozenset(row[0] for row in rows if row[-1:] == ["RUNNING"])
+
+
 class Containerd:
     """The containerd of this node."""
 
@@ -144,6 +150,14 @@ class Containerd:
             log=self._paths.log / "images" / f"{name}-import.log",
             step=step,
         )
+
+    def running_containers(self) -> frozenset[str]:
+        """Returns the ids of the containers whose process runs.
+
+        Raises:
+            NodeError: containerd does not answer.
+        """
+        return parse_running(capture("containers", [*self._ctr, "tasks", "list"]))
 
     def remove_containers(self) -> None:
         """Removes what a `kubeadm reset` left: tasks, then containers."""

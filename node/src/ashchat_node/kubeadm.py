@@ -28,6 +28,9 @@ _IGNORED_PREFLIGHT: Final = (
     "Mem",
 )
 
+_ALONE: Final = {"leader-elect": "false"}
+"""There is one of each; after a crash none waits 15 s for the lease of its dead self."""
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -70,7 +73,7 @@ def configuration(machine: Machine, paths: Paths, versions: Versions) -> list[di
         _init_configuration(paths),
         _cluster_configuration(paths, versions),
         kubelet.configuration(machine, paths),
-        _kube_proxy_configuration(),
+        _kube_proxy_configuration(machine),
     ]
 
 
@@ -78,6 +81,7 @@ def _init_configuration(paths: Paths) -> dict[str, Any]:
     return {
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "InitConfiguration",
+        "skipPhases": ["addon/coredns"],  # `add_dns` does it when Services work
         "localAPIEndpoint": {"advertiseAddress": network.NODE_ADDRESS, "bindPort": 6443},
         "nodeRegistration": {
             "name": kubelet.NODE_NAME,
@@ -117,22 +121,31 @@ def _cluster_configuration(paths: Paths, versions: Versions) -> dict[str, Any]:
         },
         "controllerManager": {
             "extraArgs": _arguments(
-                # kubeadm mounts this folder; its default lies outside of the node's.
-                {"flex-volume-plugin-dir": str(paths.state / "volume-plugins")}
+                {
+                    # kubeadm mounts this folder; its default lies outside of the node's.
+                    "flex-volume-plugin-dir": str(paths.state / "volume-plugins"),
+                    **_ALONE,
+                }
             )
         },
+        "scheduler": {"extraArgs": _arguments(_ALONE)},
         "dns": {"imageTag": versions.coredns},
         "etcd": {"local": {"dataDir": str(paths.state / "etcd"), "imageTag": versions.etcd_tag}},
     }
 
 
-def _kube_proxy_configuration() -> dict[str, Any]:
+def _kube_proxy_configuration(machine: Machine) -> dict[str, Any]:
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         # In this mode a NodePort answers on 127.0.0.1 too; nftables mode does not do that.
         "mode": "iptables",
-        "iptables": {"localhostNodePorts": True},
+        "iptables": {
+            "localhostNodePorts": True,
+            # Pods share one bridge: without br_netfilter an answer to another pod would go
+            # straight there, past the translation of addresses. So it must come back here.
+            "masqueradeAll": not machine.br_netfilter,
+        },
         "nodePortAddresses": ["127.0.0.0/8", network.POD_SUBNET],
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
@@ -208,6 +221,18 @@ class Kubeadm:
             env={"PATH": f"{self._program.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"},
             what_to_do=f"Read {self._paths.log}/kubelet.log; what was begun is undone by the "
             "next up.",
+        )
+
+    def add_dns(self) -> None:
+        """Adds CoreDNS. Kept out of `init`: it waits long when started before kube-proxy.
+
+        Raises:
+            NodeError: The API server refuses.
+        """
+        run_logged(
+            "kubeadm init",
+            [self._program, "init", "phase", "addon", "coredns", "--config", self._config],
+            log=self._paths.log / "kubeadm-dns.log",
         )
 
     def reset(self) -> None:

@@ -4,8 +4,7 @@ import ipaddress
 import os
 import re
 import shutil
-import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -83,39 +82,46 @@ class Machine:
         """
         if not self.linux:
             return ["The node from packages needs Linux. Use Docker with kind here."]
-        found: list[str] = []
+        return [
+            *self._missing(),
+            *self._occupied(),
+            *self._scarce(MIN_FREE_DISK_BUILDING_GIB if building else MIN_FREE_DISK_RUNNING_GIB),
+        ]
+
+    def _missing(self) -> Iterator[str]:
         if not self.root:
-            found.append("The node needs root (namespaces, mounts, iptables). Use sudo.")
+            yield "The node needs root (namespaces, mounts, iptables). Use sudo."
         if not self.debian:
-            found.append("The node installs Debian packages, and there is no apt-get here.")
+            yield "The node installs Debian packages, and there is no apt-get here."
         if self.missing_controllers:
             names = ", ".join(self.missing_controllers)
-            found.append(f"The kubelet needs the cgroup controllers {names}; mount them.")
+            yield f"The kubelet needs the cgroup controllers {names}; mount them."
         if not self.overlay:
-            found.append("The kernel has no overlayfs (modprobe overlay).")
+            yield "The kernel has no overlayfs (modprobe overlay)."
+
+    def _occupied(self) -> Iterator[str]:
         if self.foreign:
-            found.append(f"Another Kubernetes runs here: {', '.join(self.foreign)}.")
+            yield f"Another Kubernetes runs here: {', '.join(self.foreign)}."
         if self.foreign_config:
-            found.append(
+            yield (
                 "/etc/kubernetes holds another cluster. It is left alone; remove it "
                 "(kubeadm reset) if nobody needs it."
             )
-        found += [
-            f"Port {port}, which {NODE_PORTS[port]} needs, is in use." for port in self.ports_in_use
-        ]
+        for port in self.ports_in_use:
+            yield f"Port {port}, which {NODE_PORTS[port]} needs, is in use."
         if self.overlapping_routes:
             routes = ", ".join(self.overlapping_routes)
-            found.append(
+            yield (
                 f"The host's network overlaps the cluster's ({network.POD_SUBNET}, "
                 f"{network.SERVICE_SUBNET}): {routes}."
             )
-        needed = MIN_FREE_DISK_BUILDING_GIB if building else MIN_FREE_DISK_RUNNING_GIB
-        if self.free_disk_bytes < needed * GIB:
+
+    def _scarce(self, disk_gib: int) -> Iterator[str]:
+        if self.free_disk_bytes < disk_gib * GIB:
             free = self.free_disk_bytes / GIB
-            found.append(f"{free:.0f} GB of disk are free, {needed} GB are needed.")
+            yield f"{free:.0f} GB of disk are free, {disk_gib} GB are needed."
         if self.memory_bytes < MIN_MEMORY_GIB * GIB:
-            found.append(f"The machine has less than {MIN_MEMORY_GIB} GB of memory.")
-        return found
+            yield f"The machine has less than {MIN_MEMORY_GIB} GB of memory."
 
     def adaptations(self) -> list[str]:
         """Returns how the node adapts to this machine, for a person."""
@@ -124,7 +130,7 @@ class Machine:
             found.append("no CAP_SYS_RESOURCE: OOM scores are not lowered")
         found.append("systemd cgroup driver" if self.systemd else "no systemd: own supervisors")
         if not self.br_netfilter:
-            found.append("no br_netfilter: pods reach themselves through a Service by hairpin only")
+            found.append("no br_netfilter: Services hide the client's address from pods")
         return found
 
 
@@ -212,7 +218,7 @@ def detect(paths: Paths, *, ours: frozenset[int]) -> Machine:
         apparmor=Path("/sys/module/apparmor/parameters/enabled").exists(),
         overlay="overlay" in filesystems or _module_exists("overlay"),
         br_netfilter=Path("/proc/sys/net/bridge").exists() or _module_exists("br_netfilter"),
-        foreign=tuple(_foreign(ours)) if not ours else (),
+        foreign=tuple(_foreign(paths, ours)),
         foreign_config=not owned and _cluster_config_exists(),
         ports_in_use=() if ours or owned else _ports_in_use(),
         overlapping_routes=overlapping(
@@ -245,27 +251,24 @@ def _module_exists(name: str) -> bool:
     return any(f"/{name}.ko" in each.read_text() for each in lists if each.exists())
 
 
-def _foreign(ours: frozenset[int]) -> Iterable[str]:
+def _foreign(paths: Paths, ours: frozenset[int]) -> Iterator[str]:
+    """Finds Kubernetes' programs that run here and do not belong to this node."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) in ours:
             continue
         try:
             name = (folder / "comm").read_text().strip()
+            if name not in _FOREIGN_PROGRAMS:
+                continue
+            program = (folder / "exe").readlink()
+            in_pod = "kubepods" in (folder / "cgroup").read_text()
         except OSError:
-            continue  # it ended meanwhile
-        if name in _FOREIGN_PROGRAMS and not _in_our_containers(folder):
-            yield f"{name} ({folder.name})"
-
-
-def _in_our_containers(process: Path) -> bool:
-    """Tells whether a process is in a pod that our kubelet made, which outlives it."""
-    try:
-        return (
-            "kubepods" in (process / "cgroup").read_text()
-            and Path("/var/lib/ashchat-node/owner").exists()
-        )
-    except OSError:
-        return True
+            continue  # it ended meanwhile, or is a zombie that nobody reaps
+        if (paths.cache / "tools") in program.parents:
+            continue  # an orphan of ours; starting the node ends it
+        if in_pod and (paths.state / "owner").exists():
+            continue  # a pod of ours; pods outlive the kubelet
+        yield f"{name} ({folder.name})"
 
 
 def _ports_in_use() -> tuple[int, ...]:
@@ -282,8 +285,3 @@ def _free_bytes(folder: Path) -> int:
     while not existing.exists():
         existing = existing.parent
     return shutil.disk_usage(existing).free
-
-
-def host_name() -> str:
-    """Returns the machine's name, for messages."""
-    return socket.gethostname()

@@ -16,9 +16,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ashchat_node import (
     footprint,
@@ -274,7 +273,11 @@ class Node:
             control_plane.init(step)
             shutil.copyfile(kubeadm.ADMIN_KUBECONFIG, self._paths.kubeconfig)
             self._paths.kubeconfig.chmod(0o600)
-        with progress.step("volumes"):
+        with progress.step("DNS and volumes") as step:
+            # Before kube-proxy has written its rules no pod reaches the API server.
+            step.detail("kube-proxy")
+            self._rollout(record, "kube-system", "daemonset/kube-proxy")
+            control_plane.add_dns()
             self._apply_volumes(record, names["kube-proxy"])
         finished = Record(programs, record.versions, record.footprint, initialised=True)
         finished.write(self._record_file)
@@ -342,7 +345,6 @@ class Node:
     def _start(self, here: Machine, record: Record, progress: Progress) -> None:
         """Starts what does not run; after `_make` everything does."""
         with progress.step("start") as step:
-            begun = datetime.now(UTC)
             resumed = kubelet.daemon(record.programs["kubelet"]).child(self._paths) is None
             self._start_network()
             containerd = Containerd(self._paths, record.programs)
@@ -351,7 +353,7 @@ class Node:
             kubelet.daemon(record.programs["kubelet"]).start(self._paths)
             self._wait_api(record, step)
             if resumed:
-                self._wait_heartbeat(record, begun, step)
+                self._wait_true_status(record, containerd, step)
 
     def _wait_api(self, record: Record, step: Step) -> None:
         deadline = time.monotonic() + _API_SECONDS
@@ -366,17 +368,19 @@ class Node:
                 )
             time.sleep(_POLL_SECONDS)
 
-    def _wait_heartbeat(self, record: Record, since: datetime, step: Step) -> None:
-        """Waits until the kubelet reports again: what it reported before may be no more."""
+    def _wait_true_status(self, record: Record, containerd: Containerd, step: Step) -> None:
+        """Waits until no pod claims a container that died with the crash.
+
+        Until the kubelet has reported, the API server tells what was before: all Ready.
+        """
+        step.detail("the kubelet's reports")
         deadline = time.monotonic() + _API_SECONDS
-        step.detail("the kubelet")
         while True:
-            with contextlib.suppress(NodeError, ValueError):
-                text = self._kubectl(
-                    record, "get", "lease", "--namespace=kube-node-lease",
-                    kubelet.NODE_NAME, "--output=jsonpath={.spec.renewTime}",
-                )  # fmt: skip
-                if datetime.fromisoformat(text) > since:
+            with contextlib.suppress(NodeError):
+                pods = json.loads(
+                    self._kubectl(record, "get", "pods", "--all-namespaces", "-ojson")
+                )
+                if claimed_containers(pods) <= containerd.running_containers():
                     return
             if time.monotonic() > deadline:
                 raise NodeError(
@@ -389,20 +393,30 @@ class Node:
 
     def _wait_ready(self, record: Record, progress: Progress) -> None:
         with progress.step("wait for Ready") as step:
-            timeout = f"--timeout={_READY_SECONDS}s"
-            for arguments in (
-                ("wait", "node", kubelet.NODE_NAME, "--for=condition=Ready"),
-                ("rollout", "status", "--namespace=kube-system", "daemonset/kube-proxy"),
-                ("rollout", "status", "--namespace=kube-system", "deployment/coredns"),
-                (
-                    "rollout",
-                    "status",
-                    f"--namespace={volumes.NAMESPACE}",
-                    f"deployment/{volumes.NAME}",
-                ),
+            step.detail("node")
+            self._kubectl(
+                record, "wait", "node", kubelet.NODE_NAME, "--for=condition=Ready",
+                f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
+            )  # fmt: skip
+            for namespace, name, pods in (
+                ("kube-system", "daemonset/kube-proxy", "k8s-app=kube-proxy"),
+                ("kube-system", "deployment/coredns", "k8s-app=kube-dns"),
+                (volumes.NAMESPACE, f"deployment/{volumes.NAME}", f"app={volumes.NAME}"),
             ):
-                step.detail(arguments[-1])
-                self._kubectl(record, *arguments, timeout, seconds=_READY_SECONDS + 10)
+                step.detail(name)
+                self._rollout(record, namespace, name)
+                # After a crash the rollout's status is older than the pods'.
+                self._kubectl(
+                    record, "wait", "pod", f"--namespace={namespace}", f"--selector={pods}",
+                    "--for=condition=Ready", f"--timeout={_READY_SECONDS}s",
+                    seconds=_READY_SECONDS + 10,
+                )  # fmt: skip
+
+    def _rollout(self, record: Record, namespace: str, name: str) -> None:
+        self._kubectl(
+            record, "rollout", "status", f"--namespace={namespace}", name,
+            f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
+        )  # fmt: skip
 
     # Taking it away.
 
@@ -507,6 +521,16 @@ class Node:
                 with progress.step("wait for another run on this machine"):
                     fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def claimed_containers(pods: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the ids of the containers that run according to a PodList's statuses."""
+    return frozenset(
+        status["containerID"].rpartition("/")[2]
+        for pod in pods["items"]
+        for status in pod.get("status", {}).get("containerStatuses", ())
+        if "running" in status.get("state", {})
+    )
 
 
 def _provisioner_image(programs: Mapping[str, Path]) -> str:

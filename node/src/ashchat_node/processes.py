@@ -139,9 +139,8 @@ class Daemon:
         """
         if self.supervisor(paths) is not None:
             return
-        if child := self.child(paths):
-            # Its supervisor was killed; nobody would start it again. Containers live on.
-            child.end()
+        # Its supervisor was killed; nobody would start it again. Containers live on.
+        self._end_program()
         spec = paths.run / f"{self.name}.json"
         spec.parent.mkdir(parents=True, exist_ok=True)
         paths.log.mkdir(parents=True, exist_ok=True)
@@ -177,8 +176,7 @@ class Daemon:
         """Ends the supervisor, then the program; does nothing when they are gone."""
         if supervisor := self.supervisor(paths):
             supervisor.end()
-        if child := self.child(paths):
-            child.end()
+        self._end_program()
         for file in (self._supervisor_file(paths), self._child_file(paths)):
             file.unlink(missing_ok=True)
 
@@ -189,6 +187,11 @@ class Daemon:
     def child(self, paths: Paths) -> Identity | None:
         """Returns the program itself if it runs."""
         return read_record(self._child_file(paths))
+
+    def _end_program(self) -> None:
+        """Ends what runs this program file; it lies in our cache, so it is ours."""
+        for process in with_executable(Path(self.arguments[0])):
+            process.end()
 
     def _supervisor_file(self, paths: Paths) -> Path:
         return paths.run / f"{self.name}.supervisor"

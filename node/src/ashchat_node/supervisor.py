@@ -4,6 +4,8 @@ Run as a file by `processes.Daemon`, isolated from the folder it was started in;
 imports the standard library only, and all of it at the start.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ from types import FrameType
 MAX_PAUSE_SECONDS = 10.0
 HEALTHY_SECONDS = 60.0
 LOG_BYTES = 50 * 1024 * 1024
+PR_SET_CHILD_SUBREAPER = 36
 _STOP_SECONDS = 20.0
 
 
@@ -26,6 +29,23 @@ def record(file: str, pid: int) -> None:
     unfinished = Path(f"{file}.tmp")
     unfinished.write_text(json.dumps({"pid": pid, "start_time": int(start), "boot": boot}))
     unfinished.rename(file)
+
+
+def adopt_orphans() -> None:
+    """Makes the program's orphans (containerd's shims) children of this process, prctl(2).
+
+    So that they are reaped where the init process does not do it, as in many containers.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans(child: int) -> None:
+    """Reaps adopted processes that have ended; the program itself is its starter's."""
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid == child:
+                return  # the rest in the next round, when this one is gone
+            os.waitpid(ended.si_pid, 0)
 
 
 class Supervisor:
@@ -85,6 +105,7 @@ class Supervisor:
         if self._stopping:  # told so while it was being started
             self._child.terminate()
         while self._child.poll() is None:
+            reap_orphans(self._child.pid)
             try:
                 # Short waits: a signal handler that ends the child must be seen by poll.
                 self._child.wait(1.0)
@@ -104,7 +125,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     record(str(spec["supervisor"]), os.getpid())
+    adopt_orphans()
     supervisor.run()
+    reap_orphans(0)
 
 
 if __name__ == "__main__":

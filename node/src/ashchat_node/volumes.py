@@ -139,7 +139,11 @@ def _deployment(image: str) -> dict[str, Any]:
         "name": NAME,
         "image": image,
         "imagePullPolicy": "Never",
-        "args": ["start", "--config", "/etc/config/config.json"],
+        "args": [
+            "start",
+            "--config=/etc/config/config.json",
+            f"--service-account-name={NAME}",  # of the helper pods
+        ],
         "env": [
             {
                 "name": "POD_NAMESPACE",
