@@ -81,3 +81,92 @@ class ChangeDeviceToken(Message):
     user_id: str
     device_token_hash: str
     notification_token: str | None = None
+
+
+class AccountCreation(Message):
+    """auth → email: somebody signed up. Queue: ACCOUNT_CREATION_QUEUE.
+
+    Idempotent by `sign_up_id`: a redelivery mails the same code under the same Message-ID.
+    """
+
+    v: Literal[1] = 1
+    kind: Literal["sign_up", "address_taken"] = Field(
+        description="address_taken: the owner gets a notice instead of a code."
+    )
+    sign_up_id: str
+    email: str
+    nickname: str
+    password_hash: str | None = Field(description="argon2id, PHC format; None: address_taken.")
+    preferred_language: Language
+    requested_at: datetime
+
+
+class PendingAccount(Message):
+    """A sign-up whose code was right, as email kept it."""
+
+    sign_up_id: str
+    email: str
+    nickname: str
+    password_hash: str
+    preferred_language: Language
+
+
+CodeRefusal = Literal["wrong_code", "expired", "too_many_tries"]
+"""Why a code was refused. `expired` also says: there was never such a sign-up."""
+
+
+class ConfirmEmailCode(Message):
+    """auth → email: is this the code? Queue: CONFIRM_EMAIL_CODE_QUEUE.
+
+    `settled` says that the user is stored, so the pending account can go.
+    """
+
+    v: Literal[1] = 1
+    kind: Literal["confirm", "settled"]
+    request_id: str
+    email: str
+    code: str | None = None
+    sign_up_id: str | None = None
+    deadline: datetime | None = Field(
+        default=None, description="After this nobody waits for the answer."
+    )
+
+
+class ConfirmEmailCodeReply(Message):
+    """email → auth: the answer; the same for a repeated request. Exchange: auth.replies."""
+
+    v: Literal[1] = 1
+    request_id: str
+    account: PendingAccount | None = None
+    refusal: CodeRefusal | None = None
+
+
+class NewDeviceCode(Message):
+    """auth → email: mail a code for a new device. Queue: CONFIRM_NEW_DEVICE_QUEUE."""
+
+    v: Literal[1] = 1
+    challenge_id: str
+    user_id: str
+    email: str
+    nickname: str
+    preferred_language: Language
+    requested_at: datetime
+
+
+class ConfirmNewDevice(Message):
+    """auth → email: is this the device's code? Queue: CONFIRM_NEW_DEVICE_REPLY_QUEUE."""
+
+    v: Literal[1] = 1
+    kind: Literal["confirm", "settled"]
+    request_id: str
+    challenge_id: str
+    code: str | None = None
+    deadline: datetime | None = None
+
+
+class ConfirmNewDeviceReply(Message):
+    """email → auth: the answer. Exchange: auth.replies."""
+
+    v: Literal[1] = 1
+    request_id: str
+    refusal: CodeRefusal | None = None

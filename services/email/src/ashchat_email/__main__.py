@@ -1,0 +1,5 @@
+"""`python -m ashchat_email`."""
+
+from ashchat_email.main import main
+
+main()
