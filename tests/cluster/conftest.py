@@ -5,7 +5,7 @@ Each test starts with AshChat Ready and has to leave it so.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.cluster)
         if pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+MEASURED: pytest.StashKey[list[tuple[str, float]]] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep a place for what the tests measure."""
+    config.stash[MEASURED] = []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was measured, in seconds, slowest first."""
+    measured = config.stash[MEASURED]
+    if measured:
+        terminalreporter.section("measured, in seconds")
+    for what, seconds in sorted(measured, key=lambda one: -one[1]):
+        terminalreporter.line(f"{seconds:7.2f}  {what}")
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
+    """Keep a duration in seconds, by its name, for the summary."""
+
+    def keep(what: str, seconds: float) -> None:
+        request.config.stash[MEASURED].append((what, seconds))
+
+    return keep
 
 
 def unavailable(reason: str) -> None:
@@ -86,7 +115,7 @@ async def mailbox(where: Environment) -> AsyncIterator[Mailbox]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFactory]:
-    """Return a factory of people: `ana = await person("Ana", "es")`."""
+    """Make people who have signed up and in; see PersonFactory."""
     factory = PersonFactory(where, mailbox)
     yield factory
     for made in factory.made:
@@ -119,7 +148,7 @@ async def rabbit(cluster: Cluster) -> AsyncIterator[RabbitManagement]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis_as(cluster: Cluster) -> AsyncIterator[RedisAs]:
-    """Return what connects to Redis as a service does: `await redis_as("email")`."""
+    """Connect to Redis with the credentials of the service that is named."""
     async with AsyncExitStack() as stack:
 
         async def connect(service: str) -> Redis:
@@ -133,7 +162,7 @@ async def redis_as(cluster: Cluster) -> AsyncIterator[RedisAs]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def mongo_as(cluster: Cluster) -> AsyncIterator[MongoAs]:
-    """Return what opens a service's own database: `await mongo_as("auth")`."""
+    """Open the database of the service that is named, with its credentials."""
     async with AsyncExitStack() as stack:
 
         async def connect(service: str) -> Database:

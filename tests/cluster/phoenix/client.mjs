@@ -1,0 +1,70 @@
+// The official Phoenix client, driven over standard input and output, one JSON object a line.
+//
+// In:  {"id": 1, "do": "connect", "url": "...", "params": {...}}
+//      {"id": 2, "do": "join", "topic": "chat:...", "payload": {...}}
+//      {"id": 3, "do": "push", "topic": "...", "event": "...", "payload": {...}}
+//      {"id": 4, "do": "leave", "topic": "..."} and {"id": 5, "do": "disconnect"}
+// Out: {"id": 1, "status": "ok" | "error" | "timeout", "response": {...}} for each of these,
+//      {"topic": "...", "event": "...", "payload": {...}} for everything the server pushes.
+
+import { createInterface } from "node:readline";
+import { Socket } from "phoenix";
+import { WebSocket } from "ws";
+
+const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+let socket;
+const channels = new Map();
+
+const settle = (id, push) =>
+  push
+    .receive("ok", (response) => say({ id, status: "ok", response }))
+    .receive("error", (response) => say({ id, status: "error", response }))
+    .receive("timeout", () => say({ id, status: "timeout", response: {} }));
+
+const commands = {
+  connect({ id, url, params }) {
+    socket = new Socket(url, { params, transport: WebSocket, vsn: "2.0.0" });
+    let told = false;
+    const tell = (status, response) => {
+      if (!told) say({ id, status, response });
+      told = true;
+    };
+    socket.onOpen(() => tell("ok", {}));
+    socket.onError((error) => {
+      tell("error", { reason: String(error?.message ?? error) });
+      // The client would try again for ever; the tests want to know of the first time.
+      if (!socket.isConnected()) socket.disconnect();
+    });
+    socket.connect();
+  },
+  join({ id, topic, payload }) {
+    const channel = socket.channel(topic, payload ?? {});
+    // What the client hands on of every message, replies and its own events apart.
+    channel.onMessage = (event, data) => {
+      if (!event.startsWith("phx_") && !event.startsWith("chan_reply_")) {
+        say({ topic, event, payload: data });
+      }
+      return data;
+    };
+    channels.set(topic, channel);
+    settle(id, channel.join());
+  },
+  push({ id, topic, event, payload }) {
+    settle(id, channels.get(topic).push(event, payload ?? {}));
+  },
+  leave({ id, topic }) {
+    settle(id, channels.get(topic).leave());
+    channels.delete(topic);
+  },
+  disconnect({ id }) {
+    socket.disconnect(() => say({ id, status: "ok", response: {} }));
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", (line) => {
+  const command = JSON.parse(line);
+  commands[command.do](command);
+});
+lines.on("close", () => process.exit(0));
