@@ -1,0 +1,123 @@
+"""MongoDB's users: what is compared, what is written."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from ashchat_core.topology import MONGODB_DATABASES, Service
+from ashchat_operator import database
+from ashchat_operator.backend import Login, NotReadyYetError, Reason, VersionTooOldError
+from ashchat_operator.database import DatabaseUser, Server
+
+LOGINS = tuple(Login(service, f"{service}-a", f"secret-of-{service}") for service in Service)
+WANTED = database.desired_users(LOGINS, MONGODB_DATABASES)
+MONGODB = Server("8.0.29", ferretdb=False)
+FERRETDB = Server("2.7.0", ferretdb=True)
+
+
+class FakeDatabase:
+    """Keeps users; FerretDB's answers about roles are its own."""
+
+    def __init__(self, server: Server, users: Iterable[DatabaseUser] = ()) -> None:
+        self.answers_server = server
+        self.there = {
+            user.username: (user.password, user.roles if not server.ferretdb else frozenset())
+            for user in users
+        }
+        self.done: list[str] = []
+        self.forgets = False
+
+    async def server(self) -> Server:
+        return self.answers_server
+
+    async def users(self) -> dict[str, frozenset[tuple[str, str]]]:
+        return {name: roles for name, (_, roles) in self.there.items()}
+
+    async def accepts(self, username: str, password: str) -> bool:
+        return self.there[username][0] == password
+
+    async def create(self, user: DatabaseUser) -> None:
+        self.done.append(f"create {user.username}")
+        if not self.forgets:
+            self.there[user.username] = (user.password, user.roles)
+
+    async def set_password(self, user: DatabaseUser) -> None:
+        self.done.append(f"password {user.username}")
+        self.there[user.username] = (user.password, self.there[user.username][1])
+
+    async def set_roles(self, user: DatabaseUser) -> None:
+        self.done.append(f"roles {user.username}")
+        self.there[user.username] = (self.there[user.username][0], user.roles)
+
+    async def drop(self, username: str) -> None:
+        self.done.append(f"drop {username}")
+        del self.there[username]
+
+
+def test_only_services_with_a_database_get_a_user() -> None:
+    assert [(user.username, user.database) for user in WANTED] == [
+        ("auth-a", "auth"),
+        ("chat-a", "chat"),
+    ]
+    assert "secret-of" not in repr(WANTED)
+
+
+@pytest.mark.parametrize(
+    ("server", "reason", "least"),
+    [
+        (MONGODB, Reason.DECLARED, True),
+        (FERRETDB, Reason.LEAST_PRIVILEGE_NOT_ENFORCED, False),
+    ],
+)
+async def test_from_nothing_and_then_no_write(server: Server, reason: Reason, least: bool) -> None:  # noqa: FBT001
+    fake = FakeDatabase(server)
+    result = await database.reconcile(fake, WANTED)
+    assert (result.ready, result.reason, result.least_privilege) == (True, reason, least)
+    assert fake.done == ["create auth-a", "create chat-a"]
+    fake.done.clear()
+    assert (await database.reconcile(fake, WANTED)).changes == ()
+    assert fake.done == []
+
+
+async def test_a_password_is_set_only_where_the_login_fails() -> None:
+    fake = FakeDatabase(FERRETDB, WANTED)
+    fake.there["chat-a"] = ("guessed", frozenset())
+    result = await database.reconcile(fake, WANTED)
+    assert result.changes == ("set the password of user chat-a",)
+    assert fake.done == ["password chat-a"]
+
+
+async def test_widened_roles_are_set_back_where_they_mean_something() -> None:
+    everything = frozenset({("root", "admin")})
+    for server, expected in ((MONGODB, ["roles chat-a"]), (FERRETDB, [])):
+        fake = FakeDatabase(server, WANTED)
+        fake.there["chat-a"] = (fake.there["chat-a"][0], everything)
+        await database.reconcile(fake, WANTED)
+        assert fake.done == expected
+
+
+async def test_a_retired_user_is_dropped_and_a_wanted_one_never() -> None:
+    old = DatabaseUser("chat-0", "chat", "x")
+    fake = FakeDatabase(MONGODB, (*WANTED, old))
+    result = await database.reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
+    assert result.changes == ("deleted retired user chat-0",)
+    assert fake.done == ["drop chat-0"]
+
+
+async def test_a_look_without_writing() -> None:
+    fake = FakeDatabase(MONGODB)
+    result = await database.reconcile(fake, WANTED, write=False)
+    assert (result.ready, result.reason) == (False, Reason.DRIFTED)
+    assert fake.done == []
+
+
+async def test_what_does_not_hold_is_not_called_ready() -> None:
+    fake = FakeDatabase(MONGODB)
+    fake.forgets = True
+    with pytest.raises(NotReadyYetError, match="still differs"):
+        await database.reconcile(fake, WANTED)
+
+
+async def test_an_old_server_is_refused() -> None:
+    with pytest.raises(VersionTooOldError, match="too old"):
+        await database.reconcile(FakeDatabase(Server("4.4.1", ferretdb=False)), WANTED)

@@ -1,0 +1,80 @@
+"""The one call over all backends: a backend's trouble is in its result, nothing is raised."""
+
+import socket
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from ashchat_core.topology import Service
+from ashchat_operator import topology
+from ashchat_operator.backend import version_tuple
+from ashchat_operator.topology import (
+    Backend,
+    Backends,
+    Login,
+    MongoDBTarget,
+    RabbitMQTarget,
+    Reason,
+    RedisTarget,
+)
+
+NOWHERE = "127.0.0.1"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((NOWHERE, 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ashchat_operator.database.TIMEOUT_MS", 200)
+    results = await topology.ensure(
+        Backends(
+            logins=(),
+            rabbitmq=RabbitMQTarget(f"http://{NOWHERE}:{closed_port}", "admin", "secret"),
+            redis=RedisTarget(NOWHERE, closed_port, "admin", "secret"),
+            cache=RedisTarget(NOWHERE, closed_port, "admin", "secret"),
+            mongodb=MongoDBTarget(NOWHERE, closed_port, "admin", "secret"),
+        )
+    )
+    assert set(results) == set(Backend)
+    for result in results.values():
+        assert (result.ready, result.reason, result.changes) == (False, Reason.UNREACHABLE, ())
+        assert str(closed_port) in result.message
+        assert "secret" not in result.message
+
+
+async def test_who_accepts_and_is_silent_is_given_up() -> None:
+    with socket.socket() as silent:
+        silent.bind((NOWHERE, 0))
+        silent.listen()
+        target = RabbitMQTarget(f"http://{NOWHERE}:{silent.getsockname()[1]}", "admin", "secret")
+        results = await topology.ensure(Backends(logins=(), rabbitmq=target), timeout_s=0.1)
+    assert results[Backend.RABBITMQ].reason is Reason.TIMED_OUT
+
+
+async def test_what_is_not_given_is_not_asked() -> None:
+    assert await topology.ensure(Backends(logins=())) == {}
+
+
+def test_addresses_quote_what_a_password_may_hold() -> None:
+    login = Login(Service.CHAT, "chat-a", "p@ss/w:rd?#%")
+    for uri in (
+        topology.rabbitmq_uri("broker", login),
+        topology.mongodb_uri("database", login, "chat"),
+        topology.redis_uri("cache", login),
+    ):
+        parts = urlsplit(uri)
+        assert unquote(parts.password or "") == login.password
+        assert parts.hostname in {"broker", "database", "cache"}
+    assert topology.rabbitmq_uri("h", login, vhost="/").endswith("/%2F")
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("4.0.5", (4, 0, 5)), ("3.13.0-rc.1", (3, 13, 0)), ("8.0.2+x", (8, 0, 2)), ("", ())],
+)
+def test_versions_compare_by_numbers(text: str, numbers: tuple[int, ...]) -> None:
+    assert version_tuple(text) == numbers
