@@ -436,6 +436,8 @@ class Node:
         self.builder.release()
         mounts.release_below(kubelet.ROOT)
         record.footprint.restore()
+        # The kubelet would count the restarts of the next cluster's pods on from these.
+        mounts.remove_tree(self._paths.log / "pods")
         mounts.remove_tree(self._paths.run)
         mounts.remove_tree(self._paths.state)  # the record last: until then it is ours
 
