@@ -158,14 +158,15 @@ class Daemon:
             )
         )
         # Isolated (-I): the supervisor outlives the folder that this command was run from.
-        subprocess.Popen(
-            [sys.executable, "-I", Path(__file__).with_name("supervisor.py"), spec],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("a"),
-            start_new_session=True,
-            cwd="/",
-        )
+        # It detaches itself, so this returns at once.
+        with log.open("a") as errors:
+            subprocess.run(
+                [sys.executable, "-I", Path(__file__).with_name("supervisor.py"), spec],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                check=False,  # whether it runs is seen below
+            )
         deadline = time.monotonic() + _STOP_SECONDS
         while self.supervisor(paths) is None:
             if time.monotonic() > deadline:

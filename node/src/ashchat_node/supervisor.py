@@ -31,6 +31,14 @@ def record(file: str, pid: int) -> None:
     unfinished.rename(file)
 
 
+def detach() -> None:
+    """Leaves the starter: a session of its own, and no child of anybody (daemon(7))."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+
+
 def adopt_orphans() -> None:
     """Makes the program's orphans (containerd's shims) children of this process, prctl(2).
 
@@ -121,6 +129,7 @@ def _list(value: object) -> list[object]:
 def main() -> None:
     """Reads the specification named on the command line and supervises."""
     spec = json.loads(Path(sys.argv[1]).read_text())
+    detach()
     supervisor = Supervisor(spec)
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
