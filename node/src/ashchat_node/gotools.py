@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -214,13 +214,13 @@ class GoTools:
     def prefetch(self, names: Iterable[str], progress: Progress) -> None:
         """Fetches the modules that tools are built from, so that compiling never waits.
 
-        Raises:
-            NodeError: The module proxy does not answer.
+        A failure is left to the build to tell: it fetches what is missing itself.
         """
         for name in names:
             if self.built(name) is None:
-                with progress.step(f"fetch the modules of {name}"):
-                    self._go(f"fetch {name}", name, ["list", "-deps", "-f={{.Name}}", "tool"], None)
+                with progress.step(f"fetch the modules of {name}"), suppress(NodeError):
+                    # -e: packages without files for this platform are no reason to stop.
+                    self._go(f"fetch {name}", name, ["list", "-e", "-deps", "tool"], None)
 
     def caches_exist(self) -> bool:
         """Tells whether Go's caches take up space."""
@@ -251,9 +251,9 @@ class GoTools:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         arguments = build_arguments(tool, self.version(tool.name))
-        self._go(
-            f"build {tool.name}", tool.name, [*arguments, "-o", f"{unfinished}/", "tool"], step
-        )
+        # -v: each package as it is compiled, for the progress.
+        arguments += ["-v", "-o", f"{unfinished}/", "tool"]
+        self._go(f"build {tool.name}", tool.name, arguments, step)
         for old, new in (tool.renamed or {}).items():
             (unfinished / old).rename(unfinished / new)
         unfinished.rename(final)
