@@ -18,6 +18,7 @@ _FOLDERS: Final = (
     "/etc/cni",
     "/var/lib/kubelet",
     "/var/lib/cni",
+    "/var/lib/containers",  # buildah notes there which layers it has seen
     "/var/log/pods",
     "/var/log/containers",
     "/run/containerd",
