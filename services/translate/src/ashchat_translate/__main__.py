@@ -1,0 +1,5 @@
+"""`python -m ashchat_translate`."""
+
+from ashchat_translate.main import main
+
+main()

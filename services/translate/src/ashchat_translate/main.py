@@ -1,0 +1,99 @@
+"""Wiring of translate: settings and credentials in, a running service out."""
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ashchat_core import runtime
+from ashchat_core.amqp import Broker
+from ashchat_core.credentials import Credentials
+from ashchat_core.redis import Redis
+from ashchat_core.topology import Queue, Service
+from ashchat_translate import consumers, metrics
+from ashchat_translate.breaker import Breaker, State
+from ashchat_translate.providers import Provider
+from ashchat_translate.service import Link, Translator
+from ashchat_translate.settings import ProviderName, TranslateSettings
+from ashchat_translate.store import RedisCache
+
+NAME = Service.TRANSLATE.value
+
+
+def build(settings: TranslateSettings) -> runtime.Service:
+    """Return the service, ready to run."""
+    credentials = Credentials(settings.credentials_dir)
+    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    redis = Redis(credentials)
+    background: list[Callable[[], Awaitable[None]]] = [broker.run, redis.watch]
+    on_close: list[Callable[[], Awaitable[None]]] = [redis.close]
+
+    def provider(name: ProviderName) -> Provider:
+        # Imported where it is chosen: Google's library costs 67 MB of memory.
+        match name:
+            case "apertium":
+                from ashchat_translate.providers.apertium import Apertium
+
+                apertium = Apertium(settings.apertium_url, timeout=settings.translate_call_seconds)
+                on_close.append(apertium.close)
+                return apertium
+            case "google":
+                from ashchat_translate.providers.google import Google
+
+                google = Google(
+                    credentials,
+                    project=settings.google_project,
+                    location=settings.google_location,
+                    endpoint=settings.google_endpoint,
+                    ca_file=Path(settings.google_ca_file) if settings.google_ca_file else None,
+                    timeout=settings.translate_call_seconds,
+                )
+                background.append(google.watch)
+                on_close.append(google.close)
+                return google
+
+    def link(name: ProviderName) -> Link:
+        def changed(state: State) -> None:
+            metrics.BREAKER.labels(name).set(state)
+
+        return Link(provider(name), Breaker(on_change=changed))
+
+    names = dict.fromkeys(
+        name for name in (settings.translate_provider, settings.translate_fallback) if name
+    )
+    translator = Translator(
+        [link(name) for name in names],
+        RedisCache(redis, keep_seconds=settings.translate_cache_seconds),
+        call_seconds=settings.translate_call_seconds,
+        hold_seconds=settings.translate_hold_seconds,
+    )
+    consumers.register(broker, translator, prefetch=settings.translate_prefetch)
+
+    async def topology() -> None:
+        await broker.topology_ready([Queue.TRANSLATE.value])
+
+    return runtime.Service(
+        name=NAME,
+        version=_version(),
+        settings=settings,
+        public=None,
+        revisions=lambda: credentials.in_use,
+        # Neither the cache nor the provider: without them the original is still shown.
+        checks=(("RabbitMQ and its queues", topology),),
+        background=background,
+        on_ready=(broker.start_consuming,),
+        on_stop=(broker.stop,),
+        on_close=on_close,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("ashchat-translate")
+    except PackageNotFoundError:  # in an image the sources are on the path, not installed
+        return "0.1.0"
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = TranslateSettings()
+    runtime.run(lambda: build(settings), name=NAME, settings=settings)

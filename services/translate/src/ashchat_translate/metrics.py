@@ -1,0 +1,25 @@
+"""What the service tells about itself (counters in memory; /metrics reads them)."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+JOBS = Counter("ashchat_translate_jobs_total", "Jobs answered, every language of them")
+RESULTS = Counter(
+    "ashchat_translate_results_total",
+    "Results, by what became of them",
+    ["outcome", "reason", "provider"],
+)
+CALLS = Counter(
+    "ashchat_translate_provider_calls_total", "Calls of a provider", ["provider", "outcome"]
+)
+CALL_SECONDS = Histogram(
+    "ashchat_translate_provider_seconds",
+    "Time a provider took to answer",
+    ["provider"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+CACHE = Counter("ashchat_translate_cache_total", "Look-ups in the cache", ["result"])
+SHARED = Counter(
+    "ashchat_translate_shared_total", "Texts that joined a call that was already under way"
+)
+HELD = Gauge("ashchat_translate_held", "Texts that wait for a provider to come back")
+BREAKER = Gauge("ashchat_translate_breaker_state", "0 closed, 1 half-open, 2 open", ["provider"])

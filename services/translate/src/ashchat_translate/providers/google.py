@@ -1,0 +1,163 @@
+"""Google Cloud Translation, v3 ("Advanced"), by its own asynchronous client.
+
+Authorised by a JWT that the service account's key signs itself, so no token endpoint is
+called (https://google.aip.dev/auth/4111). gRPC sends such credentials over TLS only.
+"""
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
+from google.cloud.translate_v3 import TranslateTextRequest, TranslationServiceAsyncClient
+from google.cloud.translate_v3.services.translation_service.transports import (
+    TranslationServiceGrpcAsyncIOTransport,
+)
+from google.oauth2 import service_account
+
+from ashchat_core.credentials import Credentials, MissingCredential
+from ashchat_translate import languages
+from ashchat_translate.providers import Answer, DownReason, ProviderDown, Refused
+
+KEY_FILE = "google.json"
+CLOSE_GRACE_SECONDS = 10.0
+"""How long calls on a replaced connection may still take."""
+
+_DOWN: Final[tuple[tuple[type[exceptions.GoogleAPICallError], DownReason], ...]] = (
+    (exceptions.DeadlineExceeded, "timeout"),
+    (exceptions.ServiceUnavailable, "unreachable"),
+    (exceptions.TooManyRequests, "quota"),
+    (exceptions.Forbidden, "denied"),
+    (exceptions.Unauthorized, "denied"),
+    (exceptions.NotFound, "not_configured"),
+)
+
+
+class Google:
+    """The provider `google`."""
+
+    name = "google"
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        project: str,
+        location: str,
+        endpoint: str = "",
+        ca_file: Path | None = None,
+        timeout: float,
+    ) -> None:
+        self._credentials = credentials
+        self._parent = f"projects/{project}/locations/{location}"
+        self._endpoint = endpoint
+        self._ca_file = ca_file
+        self._timeout = timeout
+        self._client: TranslationServiceAsyncClient | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("google")
+
+    async def translate(self, text: str, source: str | None, target: str) -> Answer:
+        """Translate by one call; an unknown source is detected by Google."""
+        request = TranslateTextRequest(
+            parent=self._parent,
+            contents=[text],
+            mime_type="text/plain",
+            source_language_code=languages.google(source) if source else "",
+            target_language_code=languages.google(target),
+        )
+        client = self._client or self._open()
+        try:
+            # No retry here: the breaker and the hold decide on those.
+            response = await client.translate_text(
+                request=request, retry=None, timeout=self._timeout
+            )
+        except exceptions.GoogleAPICallError as error:
+            raise _verdict(error) from None
+        except auth_exceptions.GoogleAuthError:
+            raise ProviderDown("denied") from None
+        if len(response.translations) != 1:
+            raise ProviderDown("broken")
+        translation = response.translations[0]
+        detected = languages.normal(translation.detected_language_code or "")
+        return Answer(translation.translated_text, source or detected)
+
+    async def reload(self) -> None:
+        """Take the key (and the CA file) as they are now; calls under way go on."""
+        old, self._client = self._client, None
+        try:
+            self._open()
+        except ProviderDown:
+            self._client = old
+            self._log.warning("the new key cannot be used; the old one stays")
+            return
+        if old is not None:
+            task = asyncio.create_task(_close(old, CLOSE_GRACE_SECONDS))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def watch(self) -> None:
+        """Reload whenever the key or the CA file changes; runs until cancelled."""
+        watched = [self._credentials.watch(KEY_FILE, self.reload)]
+        if self._ca_file is not None:
+            folder = Credentials(self._ca_file.parent)
+            watched.append(folder.watch(self._ca_file.name, self.reload))
+        await asyncio.gather(*watched)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for task in self._closing:
+            task.cancel()
+        client, self._client = self._client, None
+        if client is not None:
+            await _close(client, 0)
+
+    def _open(self) -> TranslationServiceAsyncClient:
+        try:
+            info = json.loads(self._credentials.text(KEY_FILE))
+            account = service_account.Credentials.from_service_account_info(info)  # type: ignore[no-untyped-call]
+            ca = self._ca_file.read_bytes() if self._ca_file is not None else None
+        except (MissingCredential, FileNotFoundError):
+            raise ProviderDown("not_configured") from None
+        except (ValueError, TypeError, KeyError, auth_exceptions.GoogleAuthError):
+            # The library's words may quote the key.
+            self._log.error("the service account's key cannot be read", file=KEY_FILE)
+            raise ProviderDown("not_configured") from None
+        transport = TranslationServiceGrpcAsyncIOTransport(
+            host=self._endpoint or TranslationServiceGrpcAsyncIOTransport.DEFAULT_HOST,
+            credentials=account,
+            always_use_jwt_access=True,
+            ssl_channel_credentials=grpc.ssl_channel_credentials(root_certificates=ca),  # type: ignore[no-untyped-call]
+        )
+        self._client = TranslationServiceAsyncClient(transport=transport)
+        self._credentials.use("google")
+        return self._client
+
+
+async def _close(client: TranslationServiceAsyncClient, grace: float) -> None:
+    with contextlib.suppress(Exception):
+        transport = client.transport
+        if isinstance(transport, TranslationServiceGrpcAsyncIOTransport):
+            await transport.grpc_channel.close(grace)
+
+
+def _verdict(error: exceptions.GoogleAPICallError) -> ProviderDown | Refused:
+    """Return what an error of the API means for us.
+
+    Over quota is 429, or 403 with a message that says so
+    (https://docs.cloud.google.com/translate/quotas).
+    """
+    message = str(error.message).lower()
+    if isinstance(error, exceptions.BadRequest):
+        return Refused("pair_unsupported" if "language" in message else "refused")
+    if isinstance(error, exceptions.Forbidden) and "quota" in message:
+        return ProviderDown("quota")
+    for kind, reason in _DOWN:
+        if isinstance(error, kind):
+            return ProviderDown(reason)
+    return ProviderDown("broken")

@@ -1,0 +1,59 @@
+"""The translation cache in Redis."""
+
+import asyncio
+import time
+
+import structlog
+from redis.exceptions import RedisError
+
+from ashchat_core.redis import Redis
+from ashchat_translate import metrics
+
+OPERATION_SECONDS = 0.5
+"""A cache that is slower than this is slower than translating anew."""
+
+REST_SECONDS = 2.0
+"""After a failure nobody asks for so long, so that an outage costs one wait, not all."""
+
+
+class RedisCache:
+    """Translations in Redis. Whatever is wrong with it, everything is a miss."""
+
+    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+        self._redis = redis
+        self._keep_seconds = keep_seconds
+        self._rest_until = 0.0
+        self._log = structlog.get_logger("cache")
+
+    async def get(self, key: str) -> str | None:
+        """Return what was stored under a key."""
+        if self._resting:
+            metrics.CACHE.labels("unavailable").inc()
+            return None
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS):
+                value = await self._redis.client.get(key)
+        except (RedisError, OSError, TimeoutError) as error:
+            metrics.CACHE.labels("unavailable").inc()
+            self._rest(error)
+            return None
+        metrics.CACHE.labels("miss" if value is None else "hit").inc()
+        return value if isinstance(value, str) else None
+
+    async def put(self, key: str, value: str) -> None:
+        """Store a value; it may be gone at any time."""
+        if self._resting:
+            return
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS):
+                await self._redis.client.set(key, value, ex=self._keep_seconds)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rest(error)
+
+    @property
+    def _resting(self) -> bool:
+        return time.monotonic() < self._rest_until
+
+    def _rest(self, error: Exception) -> None:
+        self._rest_until = time.monotonic() + REST_SECONDS
+        self._log.warning("translating without the cache", kind=type(error).__name__)
