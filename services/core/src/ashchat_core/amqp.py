@@ -1,9 +1,10 @@
 """RabbitMQ: publishing that is confirmed, consuming that loses nothing.
 
-One connection at a time, made anew when it breaks or when the credentials change. A
-connection is a *session*: a channel to publish on, and the consumers. The rest is told
-what happens by exceptions of two kinds: those a caller of `publish` meets, and those a
-handler raises to say what is to become of its message.
+One connection at a time, made anew when it breaks. When the credentials change, the new
+connection is there before the old one goes, so nobody notices. A connection is a
+*session*: a channel to publish on, and the consumers. The rest is told what happens by
+exceptions of two kinds: those a caller of `publish` meets, and those a handler raises to
+say what is to become of its message.
 
 Not aio-pika's own robust connection: with a password that changed it retries the old one
 for ever, and it says nothing of it to those who publish.
@@ -14,7 +15,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import aio_pika
 import structlog
@@ -28,18 +29,25 @@ from aio_pika.exceptions import PublishError as ReturnedError
 from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
-from ashchat_core.credentials import Credentials, MissingCredential
+from ashchat_core.credentials import Credential, Credentials, MissingCredential
 from ashchat_core.messages import Message
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 PUBLISH_TIMEOUT_SECONDS = 5.0
-"""How long `publish` waits for a connection and for the broker's confirmation."""
+"""How long `publish` takes at most, waiting for a connection included."""
 
 HEARTBEAT_SECONDS = 10
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.2, 5.0
+STEADY_SECONDS = 10.0
+"""A session or consumer that lived this long begins its backoff anew."""
+
+OVERLAP_SECONDS = 10.0
+"""How long an old session lives on after a change of credentials, for what is in hand."""
+
 ATTEMPTS_HEADER = "x-ashchat-attempts"
-RETRY_LIMIT = 20
-"""How often a message goes through its retry queue before it is a dead letter."""
+RETRY_LIMIT = 40
+"""How often a message goes through its retry queue before it is a dead letter: about ten
+minutes, longer than most servers greylist (RFC 6647, section 4.1)."""
 
 UNKNOWN_ERROR_LIMIT = 5
 """How often an error that nobody foresaw is tried again within one delivery."""
@@ -51,6 +59,12 @@ _PUBLISHED = Counter(
 _CONSUMED = Counter(
     "ashchat_amqp_consumed_total", "Messages, by what became of them", ["queue", "outcome"]
 )
+_HELD = Gauge(
+    "ashchat_amqp_held", "Messages held back because something they need is away", ["queue"]
+)
+
+_BROKEN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
+"""What aio-pika raises when the connection or channel is not (any more) usable."""
 
 
 class BrokerUnavailable(Exception):
@@ -91,6 +105,9 @@ class Delivery(Generic[M]):
 
 Handler = Callable[[Delivery[M]], Awaitable[None]]
 
+Outcome = Literal["done", "retried", "rejected", "requeued", "lost"]
+"""What became of a delivery; `lost`: its channel went, and the broker delivers it again."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Consumer:
@@ -101,17 +118,29 @@ class _Consumer:
 
 
 @dataclass(slots=True, eq=False)
+class _Subscription:
+    """One consumer on one channel of one session."""
+
+    queue: Any
+    tag: str
+    ended: asyncio.Event
+    """The channel closed, or the broker cancelled the consumer (its queue was deleted)."""
+
+
+@dataclass(slots=True, eq=False)
 class _Session:
     connection: AbstractConnection
     channel: AbstractChannel
+    credential: Credential
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     working: set[asyncio.Task[None]] = field(default_factory=set)
-    tags: list[tuple[Any, str]] = field(default_factory=list)
+    subscribers: set[asyncio.Task[None]] = field(default_factory=set)
+    subscriptions: set[_Subscription] = field(default_factory=set)
     exchanges: dict[str, Any] = field(default_factory=dict)
 
 
 def backoff(attempt: int) -> float:
-    """Return the seconds to wait before attempt n (from 0): exponential, full jitter."""
+    """Return the seconds to wait before attempt n (from 0): exponential, with jitter."""
     ceiling = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(attempt, 10))
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311 (spreads load, guards nothing)
 
@@ -130,8 +159,9 @@ class Broker:
         self._on_session: list[Callable[[AbstractChannel], Awaitable[None]]] = []
         self._session: _Session | None = None
         self._ready = asyncio.Event()
-        self._stopping = False
         self._consuming = False
+        self._in_hand: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("amqp")
 
     # what a service says before it starts
@@ -139,7 +169,13 @@ class Broker:
     def consume(
         self, queue: str, model: type[M], handler: Handler[M], *, prefetch: int = 16
     ) -> None:
-        """Give a queue's messages to a handler in every session from `start_consuming` on."""
+        """Give a queue's messages to a handler in every session from `start_consuming` on.
+
+        The handler returns: acknowledged. It raises `Retry`: parked in the retry queue;
+        `Reject`: to the dead letters; `DependencyDown` (or what `publish` raises): held
+        unacknowledged and tried again, since a requeue would count towards the delivery
+        limit. Anything else is tried five times, then requeued, which counts.
+        """
         self._consumers.append(_Consumer(queue, model, handler, prefetch))
 
     def on_session(self, callback: Callable[[AbstractChannel], Awaitable[None]]) -> None:
@@ -149,52 +185,49 @@ class Broker:
     # what runs
 
     async def run(self) -> None:
-        """Keep a session up; runs until `stop` or cancelled."""
+        """Keep a session up; runs until cancelled, then closes."""
         watcher = asyncio.create_task(self._credentials.watch(self._file, self._renew))
-        attempt = 0
         try:
-            while not self._stopping:
+            attempt = 0
+            while True:
+                started = asyncio.get_running_loop().time()
                 try:
                     session = await self._open()
-                except (AMQPError, OSError, TimeoutError, MissingCredential, RuntimeError) as error:
+                except (*_BROKEN, MissingCredential) as error:
                     self._log.warning("no session with the broker", error=_words(error))
-                    await asyncio.sleep(backoff(attempt))
-                    attempt += 1
-                    continue
-                attempt = 0
-                await self._use(session)
-                await session.broken.wait()
-                self._log.info("session ended")
-                if self._session is session:
-                    self._forget()
-                await self._close(session)
-                # A queue that is gone ends each session at once: not in a tight loop.
-                await asyncio.sleep(backoff(0))
+                else:
+                    self._use(session)
+                    # A change of credentials puts another session in this one's place.
+                    while self._session is not None:
+                        current = self._session
+                        await current.broken.wait()
+                        if self._session is current:
+                            self._log.warning("session ended")
+                            self._forget()
+                            self._retire(current, linger_seconds=0)
+                lived = asyncio.get_running_loop().time() - started
+                attempt = 0 if lived > STEADY_SECONDS else attempt + 1
+                await asyncio.sleep(backoff(attempt))
         finally:
             watcher.cancel()
             last = self._session
             self._forget()
+            for task in list(self._retiring):
+                task.cancel()
             if last is not None:
-                await self._close(last)
+                await self._end(last, linger_seconds=0)
 
     async def start_consuming(self) -> None:
         """Begin with deliveries, in this session and all later ones."""
         self._consuming = True
         if self._session is not None:
-            await self._start_consumers(self._session)
+            self._subscribe_all(self._session)
 
-    async def stop(self, *, drain_seconds: float = 10.0) -> None:
-        """Take no more messages, let those in hand end, close."""
-        self._stopping = True
-        session = self._session
-        if session is None:
-            return
-        for queue, tag in session.tags:
-            with contextlib.suppress(AMQPError, ChannelInvalidStateError, RuntimeError, OSError):
-                await queue.cancel(tag)
-        if session.working:
-            await asyncio.wait(session.working, timeout=drain_seconds)
-        session.broken.set()
+    async def stop(self, *, drain_seconds: float = 8.0) -> None:
+        """Take no more messages and let those in hand end; publishing goes on until `run` ends."""
+        self._consuming = False
+        if self._session is not None:
+            await self._drain(self._session, drain_seconds)
 
     @property
     def connected(self) -> bool:
@@ -214,8 +247,11 @@ class Broker:
     ) -> None:
         """Publish persistently; return when the broker has confirmed.
 
+        When a session breaks before the confirmation, the message goes out again in the
+        next one: at least once, and `message_id` stays the same.
+
         Raises:
-            BrokerUnavailable: no session, or no confirmation in time.
+            BrokerUnavailable: no session, or no confirmation, within five seconds.
             PublishError: refused, or unroutable (mandatory is set: a message to a queue
                 that is gone must not "succeed").
         """
@@ -238,7 +274,7 @@ class Broker:
             BrokerUnavailable: no session.
             PublishError: a queue is not there (yet).
         """
-        session = await self._wait_session()
+        session = await self._wait_session(PUBLISH_TIMEOUT_SECONDS)
         try:
             channel = await session.connection.channel()
             try:
@@ -247,13 +283,14 @@ class Broker:
             finally:
                 with contextlib.suppress(Exception):
                     await channel.close()
-        except (AMQPError, ChannelInvalidStateError, RuntimeError) as error:
+        except _BROKEN as error:
             raise PublishError(f"the topology is not there yet: {_words(error)}") from error
 
     # sessions
 
     async def _open(self) -> _Session:
-        url = self._credentials.text(self._file)
+        credential = self._credentials.read(self._file)
+        url = credential.text
         separator = "&" if "?" in url else "?"
         connection = await aio_pika.connect(
             f"{url}{separator}heartbeat={HEARTBEAT_SECONDS}",
@@ -265,48 +302,68 @@ class Broker:
             for callback in self._on_session:
                 await callback(channel)
         except BaseException:
-            await connection.close()
+            with contextlib.suppress(*_BROKEN):
+                await connection.close()
             raise
-        session = _Session(connection, channel)
+        session = _Session(connection, channel, credential)
         connection.close_callbacks.add(lambda *_: session.broken.set())
         channel.close_callbacks.add(lambda *_: session.broken.set())
         return session
 
-    async def _use(self, session: _Session) -> None:
+    def _use(self, session: _Session) -> None:
         self._session = session
-        self._credentials.use("rabbitmq")
+        self._credentials.use("rabbitmq", session.credential.revision)
         _CONNECTED.set(1)
         self._ready.set()
         if self._consuming:
-            await self._start_consumers(session)
+            self._subscribe_all(session)
 
     def _forget(self) -> None:
         self._session = None
         self._ready.clear()
         _CONNECTED.set(0)
 
-    async def _close(self, session: _Session) -> None:
-        for task in list(session.working):
-            task.cancel()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(session.connection.close(), CONNECT_TIMEOUT_SECONDS)
+    def _retire(self, session: _Session, *, linger_seconds: float) -> None:
+        """End a session in the background."""
+        task = asyncio.create_task(self._end(session, linger_seconds=linger_seconds))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _end(self, session: _Session, *, linger_seconds: float) -> None:
+        try:
+            if linger_seconds:
+                # Answers may still come to this session's queues, confirmations to its channel.
+                await self._drain(session, linger_seconds)
+                await asyncio.sleep(linger_seconds)
+        finally:
+            for task in list(session.subscribers):
+                task.cancel()
+            session.broken.set()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(session.connection.close(), CONNECT_TIMEOUT_SECONDS)
 
     async def _renew(self) -> None:
-        """End the session when the credentials have changed and the new ones work."""
-        try:
-            trial = await aio_pika.connect(
-                self._credentials.text(self._file), timeout=CONNECT_TIMEOUT_SECONDS
-            )
-        except (AMQPError, OSError, TimeoutError) as error:
-            self._log.warning("new credentials do not work; the old stay", error=_words(error))
+        """Put a session with the new credentials in the place of the old one."""
+        attempt = 0
+        while self._session is not None:  # else `run` reads the new ones anyway
+            try:
+                session = await self._open()
+            except (*_BROKEN, MissingCredential) as error:
+                self._log.warning("new credentials do not work yet", error=_words(error))
+                await asyncio.sleep(backoff(attempt))
+                attempt += 1
+                continue
+            old = self._session
+            self._use(session)
+            self._log.info("session with new credentials")
+            if old is not None:
+                self._retire(old, linger_seconds=OVERLAP_SECONDS)
+                old.broken.set()
             return
-        await trial.close()
-        if self._session is not None:
-            self._session.broken.set()
 
-    async def _wait_session(self) -> _Session:
+    async def _wait_session(self, seconds: float) -> _Session:
         try:
-            await asyncio.wait_for(self._ready.wait(), PUBLISH_TIMEOUT_SECONDS)
+            await asyncio.wait_for(self._ready.wait(), seconds)
         except TimeoutError:
             raise BrokerUnavailable("no session with the broker") from None
         if self._session is None:
@@ -316,47 +373,113 @@ class Broker:
     async def _publish(
         self, exchange_name: str, routing_key: str, message: aio_pika.Message
     ) -> None:
-        session = await self._wait_session()
-        try:
-            exchange = session.exchanges.get(exchange_name)
-            if exchange is None:
-                exchange = await session.channel.get_exchange(exchange_name, ensure=False)
-                session.exchanges[exchange_name] = exchange
-            await exchange.publish(
-                message, routing_key, mandatory=True, timeout=PUBLISH_TIMEOUT_SECONDS
-            )
-        except ReturnedError as error:
-            raise PublishError(f"no queue is bound to {exchange_name} for {routing_key}") from error
-        except DeliveryError as error:
-            raise PublishError(f"the broker refused a message for {routing_key}") from error
-        except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError) as error:
-            raise BrokerUnavailable(_words(error)) from error
-        _PUBLISHED.labels(routing_key).inc()
+        clock = asyncio.get_running_loop().time
+        end = clock() + PUBLISH_TIMEOUT_SECONDS
+        attempt = 0
+        while True:
+            session = await self._wait_session(max(0.0, end - clock()))
+            try:
+                exchange = session.exchanges.get(exchange_name)
+                if exchange is None:
+                    exchange = await session.channel.get_exchange(exchange_name, ensure=False)
+                    session.exchanges[exchange_name] = exchange
+                await exchange.publish(
+                    message, routing_key, mandatory=True, timeout=max(0.05, end - clock())
+                )
+            except ReturnedError as error:
+                raise PublishError(
+                    f"no queue is bound to {exchange_name} for {routing_key}"
+                ) from error
+            except DeliveryError as error:
+                raise PublishError(f"the broker refused a message for {routing_key}") from error
+            except _BROKEN as error:
+                if clock() >= end:
+                    raise BrokerUnavailable(_words(error)) from error
+                # The session's end may not have come through yet: not in a tight loop.
+                await asyncio.sleep(min(backoff(attempt), max(0.0, end - clock())))
+                attempt += 1
+            else:
+                _PUBLISHED.labels(routing_key).inc()
+                return
 
     # consumers
 
-    async def _start_consumers(self, session: _Session) -> None:
+    def _subscribe_all(self, session: _Session) -> None:
+        for consumer in self._consumers:
+            task = asyncio.create_task(self._subscribe(session, consumer))
+            session.subscribers.add(task)
+            task.add_done_callback(session.subscribers.discard)
+
+    async def _subscribe(self, session: _Session, consumer: _Consumer) -> None:
+        """Keep one consumer going as long as the session lives.
+
+        Each has a channel of its own, so a queue that is deleted and made anew (by the
+        operator, repairing) disturbs neither the other consumers nor the publishers.
+        """
+        attempt = 0
+        clock = asyncio.get_running_loop().time
+        while not session.broken.is_set() and self._consuming:
+            started = clock()
+            try:
+                subscription = await self._start(session, consumer)
+            except _BROKEN as error:
+                self._log.warning("cannot consume", queue=consumer.queue, error=_words(error))
+            else:
+                session.subscriptions.add(subscription)
+                await subscription.ended.wait()
+                session.subscriptions.discard(subscription)
+            attempt = 0 if clock() - started > STEADY_SECONDS else attempt + 1
+            await asyncio.sleep(backoff(attempt))
+
+    async def _start(self, session: _Session, consumer: _Consumer) -> _Subscription:
+        channel = await session.connection.channel()
+        ended = asyncio.Event()
+        channel.close_callbacks.add(lambda *_: ended.set())
+        await channel.set_qos(prefetch_count=consumer.prefetch)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: ended.set())
+        queue = await channel.get_queue(consumer.queue, ensure=False)
+
+        async def receive(message: AbstractIncomingMessage) -> None:
+            key = (consumer.queue, message.message_id or str(message.delivery_tag))
+            before = self._in_hand.get(key)
+            task = asyncio.create_task(self._handle(consumer, message, ended, before))
+            session.working.add(task)
+            self._in_hand[key] = task
+
+            def done(_: asyncio.Task[None]) -> None:
+                session.working.discard(task)
+                if self._in_hand.get(key) is task:
+                    del self._in_hand[key]
+
+            task.add_done_callback(done)
+
         try:
-            for consumer in self._consumers:
-                channel = await session.connection.channel()
-                channel.close_callbacks.add(lambda *_: session.broken.set())
-                await channel.set_qos(prefetch_count=consumer.prefetch)
-                queue = await channel.get_queue(consumer.queue, ensure=False)
+            tag = await queue.consume(receive)
+        except BaseException:
+            with contextlib.suppress(*_BROKEN):
+                await channel.close()
+            raise
+        return _Subscription(queue, tag, ended)
 
-                async def receive(
-                    message: AbstractIncomingMessage, consumer: _Consumer = consumer
-                ) -> None:
-                    task = asyncio.create_task(self._handle(consumer, message))
-                    session.working.add(task)
-                    task.add_done_callback(session.working.discard)
+    async def _drain(self, session: _Session, seconds: float) -> None:
+        for subscription in list(session.subscriptions):
+            with contextlib.suppress(*_BROKEN):
+                await subscription.queue.cancel(subscription.tag)
+        if session.working:
+            await asyncio.wait(session.working, timeout=seconds)
 
-                session.tags.append((queue, await queue.consume(receive)))
-        except (AMQPError, ChannelInvalidStateError, OSError, RuntimeError) as error:
-            self._log.warning("cannot consume", error=_words(error))
-            session.broken.set()
-
-    async def _handle(self, consumer: _Consumer, message: AbstractIncomingMessage) -> None:
+    async def _handle(
+        self,
+        consumer: _Consumer,
+        message: AbstractIncomingMessage,
+        ended: asyncio.Event,
+        before: asyncio.Task[None] | None,
+    ) -> None:
         queue = consumer.queue
+        if before is not None:
+            # The same message from a channel that broke: what was begun there ends first.
+            await asyncio.wait([before])
         attempts = _attempts(message)
         try:
             delivery = Delivery(
@@ -373,22 +496,21 @@ class Broker:
             self._log.error("message not understood", queue=queue, fields=places)
             await self._settle(consumer, message, "rejected")
             return
-        outcome = await self._try(consumer, delivery)
-        if outcome == "retry":
-            if attempts >= RETRY_LIMIT:
-                outcome = "rejected"
-            else:
-                outcome = await self._park(consumer, message, attempts + 1)
+        outcome = await self._try(consumer, delivery, ended)
+        if outcome == "retried":
+            outcome = await self._park(consumer, message, attempts + 1)
         await self._settle(consumer, message, outcome)
 
-    async def _try(self, consumer: _Consumer, delivery: Delivery[Any]) -> str:
+    async def _try(
+        self, consumer: _Consumer, delivery: Delivery[Any], ended: asyncio.Event
+    ) -> Outcome:
         attempt = 0
         unforeseen = 0
         while True:
             try:
                 await consumer.handler(delivery)
             except Retry:
-                return "retry"
+                return "retried"
             except Reject as error:
                 self._log.error("message rejected", queue=consumer.queue, reason=str(error))
                 return "rejected"
@@ -401,13 +523,18 @@ class Broker:
                     return "requeued"
             else:
                 return "done"
-            await asyncio.sleep(backoff(attempt))
+            with _HELD.labels(consumer.queue).track_inprogress(), contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), backoff(attempt))
+            if ended.is_set():
+                return "lost"
             attempt += 1
 
     async def _park(
         self, consumer: _Consumer, message: AbstractIncomingMessage, attempts: int
-    ) -> str:
+    ) -> Outcome:
         """Put a copy into the retry queue; the copy is confirmed before the original goes."""
+        if attempts > RETRY_LIMIT:
+            return "rejected"
         copy = aio_pika.Message(
             message.body,
             content_type=message.content_type,
@@ -424,16 +551,19 @@ class Broker:
         return "retried"
 
     async def _settle(
-        self, consumer: _Consumer, message: AbstractIncomingMessage, outcome: str
+        self, consumer: _Consumer, message: AbstractIncomingMessage, outcome: Outcome
     ) -> None:
         try:
-            if outcome in {"done", "retried"}:
-                await message.ack()
-            else:
-                # reject, not nack: since RabbitMQ 4.3 only reject counts towards the limit.
-                await message.reject(requeue=outcome == "requeued")
-        except (AMQPError, ChannelInvalidStateError, OSError, RuntimeError) as error:
-            # The session is gone; the broker delivers again, and handlers are idempotent.
+            match outcome:
+                case "done" | "retried":
+                    await message.ack()
+                case "rejected" | "requeued":
+                    # reject, not nack: since RabbitMQ 4.3 only reject counts towards the limit.
+                    await message.reject(requeue=outcome == "requeued")
+                case "lost":
+                    pass
+        except _BROKEN as error:
+            # The channel is gone; the broker delivers again, and handlers are idempotent.
             self._log.info("not acknowledged", queue=consumer.queue, error=_words(error))
             return
         _CONSUMED.labels(consumer.queue, outcome).inc()

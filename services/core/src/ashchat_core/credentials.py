@@ -8,6 +8,7 @@ right on every file system.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import Gauge
@@ -26,6 +27,14 @@ class MissingCredential(Exception):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"credential file {path} is missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential's text and its revision, both from the same moment."""
+
+    text: str = field(repr=False)
+    revision: str
 
 
 class Credentials:
@@ -55,14 +64,27 @@ class Credentials:
         """Return where a credential lies, for libraries that read files themselves."""
         return self._folder / name
 
+    def read(self, name: str) -> Credential:
+        """Return the text of file `name` ("rabbitmq.uri") with the revision that belongs to it.
+
+        A mount is swapped by one rename of the link `..data`, so both are read behind one
+        resolved link: a client must not report a newer revision than the one it uses.
+
+        Raises:
+            MissingCredential: there is no such file.
+        """
+        data = self._folder / "..data"
+        moment = Credentials(data.resolve()) if data.exists() else self
+        return Credential(moment.text(name), moment.revision(name.partition(".")[0]))
+
     def revision(self, credential: str) -> str:
         """Return the opaque revision beside a credential ("rabbitmq", not a file name)."""
         return self.text(f"{credential}.revision") if self.has(f"{credential}.revision") else ""
 
-    def use(self, credential: str) -> None:
-        """Record that the client now uses the credential's present revision."""
+    def use(self, credential: str, revision: str | None = None) -> None:
+        """Record that the client now uses this revision, by default the present one."""
         before = self._in_use.get(credential)
-        now = self.revision(credential)
+        now = self.revision(credential) if revision is None else revision
         if before is not None and before != now:
             _REVISION.remove(credential, before)
         self._in_use[credential] = now
@@ -74,11 +96,17 @@ class Credentials:
         return dict(self._in_use)
 
     async def watch(self, name: str, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Call `on_change` whenever the text of file `name` changes; runs until cancelled."""
-        last = self.text(name) if self.has(name) else None
+        """Call `on_change` whenever file `name` or its revision changes; runs until cancelled."""
+        last = self._peek(name)
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            now = self.text(name) if self.has(name) else None
+            now = self._peek(name)
             if now is not None and now != last:
                 await on_change()
                 last = now
+
+    def _peek(self, name: str) -> Credential | None:
+        try:
+            return self.read(name)
+        except (MissingCredential, OSError):  # or it is being swapped right now
+            return None

@@ -79,12 +79,8 @@ def error_response(error: APIError, render: Renderer) -> JSONResponse:
 def create_app(
     *, title: str, version: str, prefix: str, render: Renderer, **options: Any
 ) -> FastAPI:
-    """Return a FastAPI application that answers with and without its path prefix.
-
-    An Ingress has no portable prefix rewrite, so a service must know its own. Starlette
-    takes `root_path` off the front of a path that has it and leaves the others as they are.
-    """
-    app = FastAPI(title=title, version=version, root_path=prefix, redoc_url=None, **options)
+    """Return a FastAPI application that answers with and without its path prefix."""
+    app = FastAPI(title=title, version=version, redoc_url=None, **options)
     log = structlog.get_logger("http")
 
     async def api_error(_: Request, error: Exception) -> JSONResponse:
@@ -135,7 +131,26 @@ def create_app(
     app.add_exception_handler(OperationFailure, unforeseen)
     app.add_exception_handler(Exception, unforeseen)
     app.add_middleware(_Measure)
+    app.add_middleware(_Prefix, prefix=prefix)
     return app
+
+
+class _Prefix:
+    """Tells the application where it is mounted (ASGI's `root_path`).
+
+    An Ingress has no portable prefix rewrite, so a service must know its own. Starlette
+    takes `root_path` off the front of a path that has it and leaves the others as they are;
+    links (to the OpenAPI document) carry it in either case.
+    """
+
+    def __init__(self, app: ASGIApp, *, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"}:
+            scope = {**scope, "root_path": self._prefix}
+        await self._app(scope, receive, send)
 
 
 class _Measure:

@@ -19,9 +19,12 @@ Language = str
 
 
 class Message(BaseModel):
-    """The base of every body: frozen, and unknown fields are refused."""
+    """The base of every body: frozen, and unknown fields are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Errors do not show their input: they are logged, and a body is private.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class TranslateJob(Message):

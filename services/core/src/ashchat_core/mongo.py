@@ -22,7 +22,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from ashchat_core.credentials import Credentials
+from ashchat_core.credentials import Credential, Credentials
 
 SERVER_SELECTION_SECONDS = 3.0
 """How long one request waits for a server before it is answered with 503."""
@@ -63,6 +63,7 @@ class Mongo:
         self._credentials = credentials
         self._file = file
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._revision = ""
         self._old: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("mongo")
 
@@ -78,18 +79,27 @@ class Mongo:
             PyMongoError: it did not give one.
         """
         await self.database.list_collection_names()
+        self._credentials.use("mongodb", self._revision)
 
     async def swap(self) -> None:
-        """Change to the credentials that lie in the folder now, if they work."""
-        candidate = self._new()
+        """Change to the credentials that lie in the folder now, if they work.
+
+        Raises:
+            PyMongoError, ConfigurationError: they do not; the old ones stay in use.
+        """
+        credential = self._credentials.read(self._file)
+        candidate = _client(credential)
         try:
             await candidate.get_default_database().list_collection_names()
         except (PyMongoError, ConfigurationError) as error:
-            self._log.warning("new credentials do not work; the old stay", error=str(error))
+            self._log.warning(
+                "new credentials do not work yet; the old stay", error=type(error).__name__
+            )
             await candidate.close()
             raise
         old, self._client = self._client, candidate
-        self._credentials.use("mongodb")
+        self._revision = credential.revision
+        self._credentials.use("mongodb", credential.revision)
         if old is not None:
             task = asyncio.create_task(self._close_later(old))
             self._old.add(task)
@@ -111,28 +121,34 @@ class Mongo:
 
     async def close(self) -> None:
         """Close every client."""
-        for task in list(self._old):
+        old = list(self._old)
+        for task in old:
             task.cancel()
+        await asyncio.gather(*old, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
 
     def _connected(self) -> AsyncMongoClient[dict[str, Any]]:
         if self._client is None:
-            self._client = self._new()
-            self._credentials.use("mongodb")
+            credential = self._credentials.read(self._file)
+            self._client = _client(credential)
+            self._revision = credential.revision
         return self._client
 
-    def _new(self) -> AsyncMongoClient[dict[str, Any]]:
-        return AsyncMongoClient(
-            self._credentials.text(self._file),
-            serverSelectionTimeoutMS=int(SERVER_SELECTION_SECONDS * 1000),
-            connectTimeoutMS=3_000,
-            socketTimeoutMS=10_000,
-            waitQueueTimeoutMS=3_000,
-            maxPoolSize=50,
-            tz_aware=True,
-        )
-
     async def _close_later(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
-        await asyncio.sleep(DRAIN_SECONDS)
-        await client.close()
+        try:
+            await asyncio.sleep(DRAIN_SECONDS)
+        finally:
+            await client.close()
+
+
+def _client(credential: Credential) -> AsyncMongoClient[dict[str, Any]]:
+    return AsyncMongoClient(
+        credential.text,
+        serverSelectionTimeoutMS=int(SERVER_SELECTION_SECONDS * 1000),
+        connectTimeoutMS=3_000,
+        socketTimeoutMS=10_000,
+        waitQueueTimeoutMS=3_000,
+        maxPoolSize=50,
+        tz_aware=True,
+    )

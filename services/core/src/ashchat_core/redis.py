@@ -1,11 +1,15 @@
 """Redis with credentials that may change while the service runs.
 
-The library asks a `CredentialProvider` at every new connection, so a changed file is
-used by the next connection; those that are open stay valid until the operator ends them.
+The library asks a `CredentialProvider` at every new connection. A changed file is tried
+first; once its login works, new connections use it, idle ones are dropped, and those in
+use are replaced when what they do has ended.
 """
 
+import asyncio
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import structlog
 from redis import exceptions
 from redis.asyncio import Redis as Client
 from redis.asyncio.connection import ConnectionPool
@@ -13,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.credentials import CredentialProvider
 
-from ashchat_core.credentials import Credentials
+from ashchat_core.credentials import Credential, Credentials
 
 TIMEOUT_SECONDS = 3.0
 
@@ -26,14 +30,14 @@ UNAVAILABLE = (
 """What the library raises when the server is away: answered with 503 and Retry-After."""
 
 
-class _FileCredentials(CredentialProvider):
-    def __init__(self, credentials: Credentials, file: str) -> None:
-        self._credentials = credentials
-        self._file = file
+class _Login(CredentialProvider):
+    """The login for the next connection."""
+
+    def __init__(self, credential: Credential) -> None:
+        self.credential = credential
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        parts = urlsplit(self._credentials.text(self._file))
-        self._credentials.use("redis")
+        parts = urlsplit(self.credential.text)
         return unquote(parts.username or "default"), unquote(parts.password or "")
 
 
@@ -41,21 +45,11 @@ class Redis:
     """The Redis of one service."""
 
     def __init__(self, credentials: Credentials, *, file: str = "redis.uri") -> None:
-        parts = urlsplit(credentials.text(file))
         self._credentials = credentials
         self._file = file
-        self.client = Client.from_pool(
-            ConnectionPool(
-                host=parts.hostname or "localhost",
-                port=parts.port or 6379,
-                credential_provider=_FileCredentials(credentials, file),
-                decode_responses=True,
-                socket_timeout=TIMEOUT_SECONDS,
-                socket_connect_timeout=TIMEOUT_SECONDS,
-                health_check_interval=15,
-                retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
-            )
-        )
+        self._login = _Login(credentials.read(file))
+        self._log = structlog.get_logger("redis")
+        self.client = _client(self._login)
         """Strings in, strings out; reconnects by itself."""
 
     async def ping(self) -> None:
@@ -65,19 +59,61 @@ class Redis:
             redis.exceptions.RedisError: it did not give one.
         """
         await self.client.ping()
+        self._credentials.use("redis", self._login.credential.revision)
+
+    async def swap(self) -> None:
+        """Change to the credentials that lie in the folder now, if they work.
+
+        Raises:
+            redis.exceptions.RedisError: they do not; the old ones stay in use.
+        """
+        login = _Login(self._credentials.read(self._file))
+        trial = _client(login)
+        try:
+            await trial.ping()
+        except exceptions.RedisError as error:
+            self._log.warning(
+                "new credentials do not work yet; the old stay", error=type(error).__name__
+            )
+            raise
+        finally:
+            await trial.aclose()
+        self._login.credential = login.credential
+        pool: Any = self.client.connection_pool  # parts of it have no types
+        await pool.disconnect(inuse_connections=False)
+        await pool.update_active_connections_for_reconnect()
+        self._credentials.use("redis", login.credential.revision)
 
     async def watch(self) -> None:
-        """Take new credentials into use at once when the file changes; until cancelled.
-
-        Idle connections are dropped, so the next request opens one with the new login,
-        which is the proof that it works.
-        """
+        """Swap whenever the file changes; runs until cancelled."""
 
         async def changed() -> None:
-            await self.client.connection_pool.disconnect(inuse_connections=False)
+            while True:
+                try:
+                    await self.swap()
+                except exceptions.RedisError:
+                    await asyncio.sleep(TIMEOUT_SECONDS)
+                else:
+                    return
 
         await self._credentials.watch(self._file, changed)
 
     async def close(self) -> None:
         """Close every connection."""
         await self.client.aclose()
+
+
+def _client(login: _Login) -> Client:
+    parts = urlsplit(login.credential.text)
+    return Client.from_pool(
+        ConnectionPool(
+            host=parts.hostname or "localhost",
+            port=parts.port or 6379,
+            credential_provider=login,
+            decode_responses=True,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            health_check_interval=15,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+        )
+    )

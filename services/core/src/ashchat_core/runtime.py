@@ -1,7 +1,8 @@
 """Running a service: two servers in one event loop, background tasks, a graceful end.
 
-The order of the end matters: say so (readiness 503), let the edge notice, take no more
-work, let what is in hand end, then close the clients.
+The order of the end matters: say so (readiness 503), take no more messages and let those
+in hand end, let open requests end while they can still publish, then close the clients.
+Together at most 22 s, below the 30 s after which Kubernetes kills.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from ashchat_core.health import Heartbeat, Readiness, private_app
 from ashchat_core.settings import ServiceSettings
 from ashchat_core.telemetry import configure_logging
 
-GRACE_SECONDS = 15
+GRACE_SECONDS = 12
 """How long open requests may take once the end was asked for."""
 
 Check = Callable[[], Awaitable[None]]
@@ -118,8 +119,9 @@ async def serve(service: Service) -> None:
     try:
         # A server or a background task that ends by itself is a defect: end as a whole,
         # and let Kubernetes start the pod anew.
+        starting.add_done_callback(lambda task: _unless_started(task, stop))
         await asyncio.wait([stopping, *tasks, *background], return_when=asyncio.FIRST_COMPLETED)
-        ended: list[asyncio.Task[Any]] = [*tasks, *background]
+        ended: list[asyncio.Task[Any]] = [*tasks, *background, starting]
         for task in ended:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 log.error("a task ended", exc_info=task.exception())
@@ -151,6 +153,12 @@ def run(service: Callable[[], Service], *, name: str, settings: ServiceSettings)
         await serve(service())
 
     uvloop.run(main())
+
+
+def _unless_started(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """End the service when its start failed for good."""
+    if not task.cancelled() and task.exception() is not None:
+        stop.set()
 
 
 async def _start(service: Service, log: structlog.typing.FilteringBoundLogger) -> None:

@@ -7,17 +7,22 @@ address, so that tokens verify also while auth is down.
 
 import hashlib
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jwt
+import structlog
 from pydantic import BaseModel, ConfigDict
 
 ALGORITHM = "ES256"
 ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
 LEEWAY_SECONDS = 5
 """How far two clocks may differ."""
+
+REREAD_SECONDS = 5.0
+"""How long a key that was taken out of the set is still believed."""
 
 _REQUIRED = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
 
@@ -55,7 +60,8 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._read: bytes = b""
+        self._read = b""
+        self._looked = 0.0
 
     def verify(self, token: str) -> AccessToken:
         """Return what the token says.
@@ -95,7 +101,7 @@ class TokenVerifier:
 
     def _key(self, kid: str) -> jwt.PyJWK:
         # A key that is not known may be new: keys overlap, and the file follows.
-        if kid not in self._keys:
+        if kid not in self._keys or time.monotonic() - self._looked > REREAD_SECONDS:
             self._load()
         try:
             return self._keys[kid]
@@ -103,11 +109,15 @@ class TokenVerifier:
             raise InvalidToken("unknown_key", "the token was signed with another key") from None
 
     def _load(self) -> None:
+        self._looked = time.monotonic()
         try:
             text = self._file.read_bytes()
-        except FileNotFoundError:
-            return
-        if text != self._read:
+            if text == self._read:
+                return
             keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys
-            self._keys = {key.key_id: key for key in keys if key.key_id}
-            self._read = text
+        except (OSError, ValueError, jwt.PyJWKSetError) as error:
+            # A file that is being changed, or is broken: what was known stays.
+            structlog.get_logger("tokens").warning("no key set", kind=type(error).__name__)
+            return
+        self._keys = {key.key_id: key for key in keys if key.key_id}
+        self._read = text

@@ -1,0 +1,5 @@
+"""`python -m ashchat_auth`."""
+
+from ashchat_auth.main import main
+
+main()

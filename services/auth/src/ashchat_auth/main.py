@@ -1,0 +1,106 @@
+"""Wiring of auth: settings and credentials in, a running service out."""
+
+import asyncio
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+
+from ashchat_auth import api
+from ashchat_auth.keys import Signer
+from ashchat_auth.limiting import Limiter
+from ashchat_auth.passwords import Passwords
+from ashchat_auth.queues import Requests
+from ashchat_auth.service import Accounts
+from ashchat_auth.settings import Settings
+from ashchat_auth.store import Store
+from ashchat_core import runtime
+from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
+from ashchat_core.credentials import Credentials
+from ashchat_core.mongo import Mongo, unavailable
+from ashchat_core.redis import Redis
+from ashchat_core.topology import QUEUES, Service
+
+NAME = Service.AUTH.value
+WRITES = [queue.name.value for queue in QUEUES if queue.writer is Service.AUTH]
+SWEEP_SECONDS = 5.0
+
+
+def build(settings: Settings) -> runtime.Service:
+    """Return the service, ready to run."""
+    credentials = Credentials(settings.credentials_dir)
+    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    mongo = Mongo(credentials)
+    redis = Redis(credentials)
+    store = Store(mongo)
+    signer = Signer(
+        settings.signing_keys_dir,
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        minutes=settings.access_token_minutes,
+    )
+    accounts = Accounts(
+        store=store,
+        requests=Requests(broker, settings.pod_name),
+        passwords=Passwords(),
+        signer=signer,
+        limiter=Limiter(
+            redis,
+            sign_ups_per_hour=settings.sign_ups_per_hour,
+            tries_per_quarter=settings.sign_in_tries_per_quarter,
+        ),
+        refresh_days=settings.refresh_token_days,
+    )
+
+    async def topology() -> None:
+        await broker.topology_ready(WRITES)
+
+    async def signing_keys() -> None:
+        signer.jwks()
+
+    return runtime.Service(
+        name=NAME,
+        version=_version(),
+        settings=settings,
+        public=api.build(settings, accounts, signer, _version()),
+        revisions=lambda: credentials.in_use,
+        checks=(
+            ("signing keys", signing_keys),
+            ("MongoDB", store.create_indexes),
+            ("Redis", redis.ping),
+            ("RabbitMQ and its queues", topology),
+        ),
+        background=(broker.run, mongo.watch, redis.watch, lambda: _sweep(accounts)),
+        on_stop=(broker.stop,),
+        on_close=(redis.close, mongo.close),
+    )
+
+
+async def _sweep(accounts: Accounts) -> None:
+    """Announce what was left over; runs until cancelled."""
+    log = structlog.get_logger("outbox")
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            count = await accounts.sweep()
+        except (BrokerUnavailable, PublishError) as error:
+            log.info("not now", kind=type(error).__name__)
+        except Exception as error:
+            if not unavailable(error):
+                raise
+            log.info("not now", kind=type(error).__name__)
+        else:
+            if count:
+                log.info("announced", accounts=count)
+
+
+def _version() -> str:
+    try:
+        return version("ashchat-auth")
+    except PackageNotFoundError:  # in an image the sources are on the path, not installed
+        return "0.1.0"
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = Settings()
+    runtime.run(lambda: build(settings), name=NAME, settings=settings)

@@ -1,0 +1,94 @@
+"""Requests over RabbitMQ and their answers.
+
+Each process has its exclusive queue `auth.reply.<pod>.<random>`, bound to the exchange
+`auth.replies`; it goes with the session. An answer finds its request by correlation id.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import TypeVar
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pydantic import ValidationError
+
+from ashchat_core.amqp import Broker, BrokerUnavailable
+from ashchat_core.messages import Message
+from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, AUTH_REPLY_QUEUE_PREFIX, Queue, Service
+
+ANSWER_SECONDS = 5.0
+"""How long a person waits for another service's answer."""
+
+M = TypeVar("M", bound=Message)
+
+
+class NoAnswer(Exception):
+    """Nobody answered in time; the request is durable all the same."""
+
+
+class Requests:
+    """Asks other services, and publishes what needs no answer."""
+
+    def __init__(self, broker: Broker, pod: str) -> None:
+        self._broker = broker
+        self._pod = pod
+        self._reply_queue = ""
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._log = structlog.get_logger("requests")
+        broker.on_session(self._declare)
+
+    async def tell(self, queue: Queue, body: Message, *, message_id: str) -> None:
+        """Publish and return when the broker has confirmed.
+
+        Raises:
+            BrokerUnavailable, PublishError: see `ashchat_core.amqp`.
+        """
+        await self._broker.publish(Service.AUTH, queue, body, message_id=message_id)
+
+    async def ask(self, queue: Queue, body: Message, answer: type[M], *, message_id: str) -> M:
+        """Publish a request and return its answer.
+
+        Raises:
+            NoAnswer: not within five seconds.
+            BrokerUnavailable, PublishError: the request is not in the queue.
+        """
+        correlation_id = token_hex(16)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[correlation_id] = future
+        try:
+            await self._broker.publish(
+                Service.AUTH,
+                queue,
+                body,
+                message_id=message_id,
+                correlation_id=correlation_id,
+                reply_to=self._reply_queue,
+            )
+            raw = await asyncio.wait_for(future, ANSWER_SECONDS)
+            return answer.model_validate_json(raw)
+        except TimeoutError:
+            raise NoAnswer(queue.value) from None
+        except ValidationError as error:
+            raise BrokerUnavailable(f"an answer from {queue} was not understood") from error
+        finally:
+            del self._waiting[correlation_id]
+
+    async def _declare(self, channel: AbstractChannel) -> None:
+        name = f"{AUTH_REPLY_QUEUE_PREFIX}{self._pod}.{token_hex(4)}"
+        queue = await channel.declare_queue(name, exclusive=True, auto_delete=True)
+        await queue.bind(AUTH_REPLIES_EXCHANGE, routing_key=name)
+        await queue.consume(self._receive, no_ack=True)
+        self._reply_queue = name
+
+    async def _receive(self, message: AbstractIncomingMessage) -> None:
+        future = self._waiting.get(message.correlation_id or "")
+        if future is not None and not future.done():
+            future.set_result(message.body)
+        else:
+            self._log.info("an answer came late")
+
+
+def deadline(now: datetime | None = None) -> datetime:
+    """Return until when an answer is waited for."""
+    return (now or datetime.now(UTC)) + timedelta(seconds=ANSWER_SECONDS)

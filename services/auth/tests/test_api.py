@@ -1,0 +1,70 @@
+"""The border of auth: what is refused before any rule runs, and the shape of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ashchat_auth import api
+from ashchat_auth.keys import Signer
+from ashchat_auth.settings import Settings
+
+SIGN_UP = {
+    "name": "Ana",
+    "email": "ana@example.org",
+    "password": "correct horse",
+    "preferredLanguage": "es",
+}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    signer = Signer(tmp_path, issuer="i", audience="a", minutes=20)
+    # None: nothing here may reach the rules.
+    app = api.build(Settings(_env_file=None), None, signer, "1")  # type: ignore[arg-type]
+    return TestClient(app, base_url="http://auth")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": "no address"},
+        {"password": "short"},
+        {"password": "x" * 129},
+        {"name": ""},
+        {"preferredLanguage": "no language!"},
+        {"email": None},
+    ],
+)
+def test_a_bad_sign_up_names_the_field_and_shows_no_value(
+    client: TestClient, change: dict[str, Any]
+) -> None:
+    answer = client.post("/api/user/signup", json={**SIGN_UP, **change})
+    body = answer.json()
+    assert answer.status_code == body["status"] == 422
+    assert body["reason"] == "invalid_request"
+    assert body["data"]["fields"][0]["field"] == next(iter(change))
+    assert "correct horse" not in answer.text
+
+
+def test_both_paths_are_the_same(client: TestClient) -> None:
+    for path in ("/api/user/signup", "/auth/api/user/signup"):
+        assert client.post(path, json={}).status_code == 422
+
+
+def test_a_body_that_is_too_large_is_refused(client: TestClient) -> None:
+    answer = client.post("/api/user/signup", json={**SIGN_UP, "name": "x" * 70_000})
+    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+
+
+def test_no_path_and_no_method_have_the_envelope(client: TestClient) -> None:
+    assert client.get("/nowhere").json()["reason"] == "not_found"
+    assert client.put("/api/user/signup").json()["reason"] == "method_not_allowed"
+
+
+def test_a_missing_token_says_so(client: TestClient) -> None:
+    answer = client.get("/api/user/refresh-token")
+    assert (answer.status_code, answer.json()["reason"]) == (401, "missing_token")
+    answer = client.get("/api/user/refresh-token", headers={"Authorization": "Bearer x"})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "missing_device_token")

@@ -1,0 +1,156 @@
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from ashchat_auth.keys import Signer
+from ashchat_core.tokens import InvalidToken, TokenVerifier
+
+NOW = datetime.now(UTC)
+
+
+def add_key(folder: Path, kid: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / f"{kid}.pem").write_bytes(pem)
+    (folder / "active").write_text(kid)
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    add_key(keys, "one")
+    return Signer(keys, issuer="ashchat-auth-service", audience="ashchat", minutes=20)
+
+
+@pytest.fixture
+def verifier(tmp_path: Path, signer: Signer) -> TokenVerifier:
+    publish(tmp_path, signer)
+    return TokenVerifier(tmp_path / "jwks.json", issuer="ashchat-auth-service", audience="ashchat")
+
+
+def publish(tmp_path: Path, signer: Signer) -> None:
+    (tmp_path / "jwks.json").write_text(json.dumps(signer.jwks()))
+
+
+def access(signer: Signer, now: datetime = NOW) -> str:
+    return signer.access(user_id="u", session_id="s", device_hash="d", now=now)
+
+
+def private_key(tmp_path: Path) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key((tmp_path / "keys" / "one.pem").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def forge(tmp_path: Path, headers: dict[str, Any] | None = None, **claims: object) -> str:
+    """A token signed with our own key, but saying something else."""
+    key = private_key(tmp_path)
+    body = {
+        "iss": "ashchat-auth-service",
+        "aud": "ashchat",
+        "sub": "u",
+        "sid": "s",
+        "dev": "d",
+        "type": "MAIN",
+        "jti": "j",
+        "iat": NOW,
+        "nbf": NOW,
+        "exp": NOW + timedelta(minutes=5),
+        **claims,
+    }
+    body = {name: value for name, value in body.items() if value is not None}
+    return jwt.encode(
+        body, key, algorithm="ES256", headers={"kid": "one", "typ": "at+jwt", **(headers or {})}
+    )
+
+
+def test_a_token_says_who_and_which_device(signer: Signer, verifier: TokenVerifier) -> None:
+    token = verifier.verify(access(signer))
+    assert (token.user_id, token.session_id, token.device_hash) == ("u", "s", "d")
+
+
+def test_an_expired_token_is_refused(signer: Signer, verifier: TokenVerifier) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        verifier.verify(access(signer, NOW - timedelta(minutes=21)))
+    assert refused.value.reason == "expired"
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"iss": "somebody"}, "invalid"),
+        ({"aud": "other"}, "invalid"),
+        ({"aud": ["ashchat", "other"]}, "invalid"),
+        ({"sid": None}, "invalid"),
+        ({"type": "TEMPORARY"}, "wrong_type"),
+        ({"dev": None}, "wrong_type"),
+        ({"nbf": NOW + timedelta(minutes=5)}, "invalid"),
+    ],
+)
+def test_a_claim_that_is_wrong_is_refused(
+    tmp_path: Path, verifier: TokenVerifier, claims: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        verifier.verify(forge(tmp_path, **claims))
+    assert refused.value.reason == reason
+
+
+def test_another_type_of_token_is_refused(tmp_path: Path, verifier: TokenVerifier) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        verifier.verify(forge(tmp_path, {"typ": "JWT"}))
+    assert refused.value.reason == "wrong_type"
+
+
+def test_another_algorithm_is_refused(tmp_path: Path, verifier: TokenVerifier) -> None:
+    headers = {"kid": "one", "typ": "at+jwt"}
+    # The classic: the public key, which everybody has, taken for a shared secret.
+    public = private_key(tmp_path).public_key()
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    shared = jwt.encode({"sub": "u"}, der.hex(), algorithm="HS256", headers=headers)
+    unsigned = jwt.encode({"sub": "u"}, "", algorithm="none", headers=headers)
+    for token in (shared, unsigned):
+        with pytest.raises(InvalidToken) as refused:
+            verifier.verify(token)
+        assert refused.value.reason == "wrong_type"
+
+
+def test_a_key_that_is_not_ours_is_refused(tmp_path: Path, verifier: TokenVerifier) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        verifier.verify(forge(tmp_path, {"kid": "theirs"}))
+    assert refused.value.reason == "unknown_key"
+
+
+def test_a_temporary_token_is_no_access_token(signer: Signer, verifier: TokenVerifier) -> None:
+    temporary = signer.temporary(user_id="u", challenge_id="c", device_hash="d", now=NOW)
+    with pytest.raises(InvalidToken):
+        verifier.verify(temporary)
+    assert signer.read_temporary(temporary) is not None
+    assert signer.read_temporary(access(signer)) is None
+
+
+def test_a_new_key_signs_at_once_and_the_old_ones_tokens_stay_good(
+    tmp_path: Path, signer: Signer, verifier: TokenVerifier
+) -> None:
+    old = access(signer)
+    add_key(tmp_path / "keys", "two")
+    new = access(signer)
+    publish(tmp_path, signer)
+    assert jwt.get_unverified_header(new)["kid"] == "two"
+    assert verifier.verify(new).user_id == verifier.verify(old).user_id == "u"
+
+
+def test_published_keys_have_no_private_half(signer: Signer) -> None:
+    assert all("d" not in key for key in signer.jwks()["keys"])
