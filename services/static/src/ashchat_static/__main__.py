@@ -1,0 +1,5 @@
+"""`python -m ashchat_static`."""
+
+from ashchat_static.main import main
+
+main()

@@ -1,0 +1,189 @@
+"""The HTTP API: uploads, downloads, the front page."""
+
+from typing import Annotated, Any, Final
+
+import structlog
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ashchat_core.http import APIError, create_app
+from ashchat_core.tokens import AccessToken, TokenVerifier
+from ashchat_static import bodies, downloads, gate, pages, service
+from ashchat_static.settings import StaticSettings
+from ashchat_static.store import Volume
+
+EVERYWHERE: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+_FORM_OVERHEAD_BYTES: Final = bodies.FORM_FIELDS_MAX_BYTES + 4096
+
+_UPLOADS = Counter("ashchat_static_uploads_total", "Uploads, by what became of them", ["outcome"])
+_UPLOADED_BYTES = Counter("ashchat_static_uploaded_bytes_total", "Bytes of uploads that were taken")
+_DOWNLOADS = Counter("ashchat_static_downloads_total", "Downloads, by status", ["status"])
+
+# The rest of a body that is refused is not read: its connection cannot be used again.
+_CLOSE: Final = {"Connection": "close"}
+
+
+class Uploaded(BaseModel):
+    """The answer to an upload."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    name: str
+    size: int
+    type: str
+
+
+def render(error: APIError) -> dict[str, Any]:
+    """Return the body of an error: for a machine `reason`, for a person `error`."""
+    body: dict[str, Any] = {"error": error.message, "reason": error.reason}
+    return body if error.data is None else {**body, "details": error.data}
+
+
+def make_app(
+    settings: StaticSettings, volume: Volume, verifier: TokenVerifier, version: str
+) -> FastAPI:
+    """Return the public application.
+
+    The paths under /files also answer without that prefix, for an Ingress that cuts it off.
+    """
+    app = create_app(
+        title="AshChat: files",
+        version=version,
+        prefix="",
+        render=render,
+        docs_url="/files/docs",
+        openapi_url="/files/openapi.json",
+    )
+    uploads = _Uploads(settings, volume)
+
+    @app.post("/files", status_code=201, response_model=Uploaded, responses=_UPLOAD_ERRORS)
+    @app.post("/upload", status_code=201, response_model=Uploaded, include_in_schema=False)
+    @app.post("/", status_code=201, response_model=Uploaded, include_in_schema=False)
+    async def upload(
+        request: Request,
+        authorization: Annotated[str | None, Header()] = None,  # noqa: ARG001 (for the docs)
+        device_token: Annotated[str | None, Header(convert_underscores=False)] = None,  # noqa: ARG001
+    ) -> JSONResponse:
+        """Store a file: the first file of a form (multipart/form-data), or the body itself.
+
+        Taken are PNG, JPEG, GIF, WebP, PDF, MP4, M4A, WebM, Ogg and MP3, by their content.
+        """
+        return await uploads.respond(request, gate.admit(request.headers, verifier))
+
+    for path, name in _PAGES.items():
+        app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
+
+    @app.get("/files/{name}", responses=_DOWNLOAD_ERRORS, response_model=None)
+    @app.head("/files/{name}", include_in_schema=False, response_model=None)
+    @app.get("/{name}", include_in_schema=False, response_model=None)
+    @app.head("/{name}", include_in_schema=False, response_model=None)
+    async def download(request: Request, name: str) -> Response:
+        """Return a file; anybody who knows its name may have it."""
+        response = await downloads.respond(name, request, volume)
+        _DOWNLOADS.labels(404 if response is None else response.status_code).inc()
+        if response is None:
+            raise HTTPException(404)
+        return response
+
+    async def not_found(request: Request, _: Exception) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return pages.missing()
+        return JSONResponse(render(APIError(404, "not_found", "there is nothing here")), 404)
+
+    app.add_exception_handler(404, not_found)
+    app.add_middleware(_Harden)
+    return app
+
+
+class _Uploads:
+    """What POST /files does."""
+
+    def __init__(self, settings: StaticSettings, volume: Volume) -> None:
+        self._max_bytes = settings.upload_max_bytes
+        self._public_url = settings.public_url.rstrip("/")
+        self._volume = volume
+        self._log = structlog.get_logger("uploads")
+
+    async def respond(self, request: Request, access: AccessToken) -> JSONResponse:
+        try:
+            stored = await self._store(request)
+        except service.Refused as error:
+            _UPLOADS.labels(error.reason).inc()
+            raise APIError(error.status, error.reason, str(error), headers=_CLOSE) from None
+        except service.StorageFull:
+            _UPLOADS.labels("storage_full").inc()
+            self._log.error("the volume is full")
+            raise APIError(
+                507, "storage_full", "there is no room for files", headers=_CLOSE
+            ) from None
+        except ClientDisconnect:
+            _UPLOADS.labels("broken_off").inc()
+            raise APIError(400, "broken_off", "the upload was broken off") from None
+        _UPLOADS.labels("stored").inc()
+        _UPLOADED_BYTES.inc(stored.size)
+        self._log.info("stored", name=stored.name, size=stored.size, user=access.user_id)
+        body = Uploaded(url=stored.url, name=stored.name, size=stored.size, type=stored.media_type)
+        return JSONResponse(body.model_dump(), 201, {"Location": self._public_url + stored.url})
+
+    async def _store(self, request: Request) -> service.Stored:
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_bytes + _FORM_OVERHEAD_BYTES:
+            raise service.too_large(self._max_bytes)
+        data = bodies.file_in(request.headers.get("content-type"), request.stream())
+        async with self._volume.draft() as draft:
+            return await service.take(data, draft, max_bytes=self._max_bytes)
+
+
+class _Harden:
+    """Adds the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [
+                    (key.lower().encode(), value.encode()) for key, value in EVERYWHERE.items()
+                ]
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        await self._app(scope, receive, add if scope["type"] == "http" else send)
+
+
+_PAGES: Final = {
+    "/": "index.html",
+    "/style.css": "style.css",
+    "/icon.svg": "icon.svg",
+    "/favicon.ico": "icon.svg",
+}
+
+
+def _page(name: str) -> Any:
+    async def page(request: Request) -> Response:
+        return pages.respond(name, request)
+
+    return page
+
+
+_UPLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "missing_device_token, empty, malformed_form"},
+    401: {"description": "missing_token, token_…, device_mismatch"},
+    413: {"description": "too_large"},
+    415: {"description": "unsupported_type"},
+    507: {"description": "storage_full"},
+}
+_DOWNLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    206: {"description": "The part that Range asked for"},
+    304: {"description": "The client has it already"},
+    404: {"description": "not_found"},
+    416: {"description": "Range lies outside the file"},
+}

@@ -1,0 +1,41 @@
+"""Wiring of static: settings in, a running service out."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from ashchat_core import runtime
+from ashchat_core.tokens import TokenVerifier
+from ashchat_core.topology import Service
+from ashchat_static.api import make_app
+from ashchat_static.settings import StaticSettings
+from ashchat_static.store import Volume
+
+NAME = Service.STATIC.value
+
+
+def build(settings: StaticSettings) -> runtime.Service:
+    """Return the service, ready to run."""
+    volume = Volume(settings.uploads_dir)
+    verifier = TokenVerifier(
+        settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
+    )
+    return runtime.Service(
+        name=NAME,
+        version=_version(),
+        settings=settings,
+        public=make_app(settings, volume, verifier, _version()),
+        revisions=dict,
+        checks=(("the volume of the uploads", volume.prepare),),
+    )
+
+
+def _version() -> str:
+    try:
+        return version("ashchat-static")
+    except PackageNotFoundError:  # in an image the sources are on the path, not installed
+        return "0.1.0"
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = StaticSettings()
+    runtime.run(lambda: build(settings), name=NAME, settings=settings)

@@ -1,0 +1,158 @@
+"""Uploads on a volume: written beside their place, made to last, then moved into it."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import BinaryIO, Final, ParamSpec, Self, TypeVar
+
+from ashchat_static.ranges import Part
+from ashchat_static.service import StorageFull
+
+DRAFTS: Final = ".drafts"
+DRAFT_MAX_AGE_SECONDS: Final = 3600.0
+"""What is older was left behind by a process that was killed."""
+
+READ_BYTES: Final = 256 * 1024
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Volume:
+    """The folder that keeps the uploads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._drafts = folder / DRAFTS
+
+    async def prepare(self) -> None:
+        """Make the folders, and remove drafts left behind.
+
+        Raises:
+            OSError: the volume cannot be written.
+        """
+        await asyncio.to_thread(self._prepare)
+
+    def draft(self) -> "FileDraft":
+        """Return a new draft, to be used in `async with`."""
+        return FileDraft(self._drafts / secrets.token_hex(16), self._folder)
+
+    async def open(self, name: str) -> "OpenFile | None":
+        """Open a stored file by a name of ours; None: there is none."""
+        return await asyncio.to_thread(OpenFile.at, self._folder / name)
+
+    def _prepare(self) -> None:
+        self._drafts.mkdir(parents=True, exist_ok=True)
+        too_old = time.time() - DRAFT_MAX_AGE_SECONDS
+        for draft in self._drafts.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if draft.stat().st_mtime < too_old:
+                    draft.unlink()
+        probe = self._drafts / f"probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+
+
+class FileDraft:
+    """A file that is being written; gone at the end of `async with` unless committed."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path = path
+        self._folder = folder
+        self._file: BinaryIO | None = None
+
+    async def __aenter__(self) -> Self:
+        self._file = await _on_disk(self._open)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # Not awaited in a thread: it must happen even while we are being cancelled.
+        if self._file is not None:
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    async def write(self, data: bytes) -> None:
+        """Append; see `Draft`."""
+        await _on_disk(self._write, data)
+
+    async def commit(self, name: str) -> None:
+        """Make it last; see `Draft`.
+
+        The content before the name, the name before the answer: after a crash there is
+        the whole file or none (https://lwn.net/Articles/457667/).
+        """
+        await _on_disk(self._commit, name)
+
+    def _open(self) -> BinaryIO:
+        return self._path.open("xb", buffering=0)
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None  # noqa: S101 (inside async with)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def _commit(self, name: str) -> None:
+        assert self._file is not None  # noqa: S101 (inside async with)
+        os.fsync(self._file.fileno())
+        self._path.rename(self._folder / name)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class OpenFile:
+    """A stored file that is open for reading: it stays whole even if it is removed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    @classmethod
+    def at(cls, path: Path) -> "OpenFile | None":
+        """Open a file; None: there is none."""
+        try:
+            return cls(path.open("rb", buffering=0))
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+    def close(self) -> None:
+        """Close it, when it is not read to its end by `chunks`."""
+        self._file.close()
+
+    async def chunks(self, part: Part) -> AsyncIterator[bytes]:
+        """Yield a part of it, then close it."""
+        try:
+            self._file.seek(part.start)
+            left = part.length
+            while left > 0:
+                chunk = await asyncio.to_thread(self._file.read, min(READ_BYTES, left))
+                if not chunk:
+                    return
+                left -= len(chunk)
+                yield chunk
+        finally:
+            self._file.close()
+
+
+async def _on_disk(call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+    """Call in a thread.
+
+    Raises:
+        StorageFull: the volume has no room.
+    """
+    try:
+        return await asyncio.to_thread(call, *arguments, **options)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull from error
+        raise

@@ -1,0 +1,253 @@
+"""The public application over a real folder and real keys, without a socket."""
+
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ashchat_core.tokens import TokenVerifier, device_hash
+from ashchat_static.api import make_app
+from ashchat_static.service import DEFAULT_AVATAR
+from ashchat_static.settings import StaticSettings
+from ashchat_static.store import DRAFTS, Volume
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+DEVICE = "device-of-ana"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
+LIMIT = 100_000
+
+
+def token(**changes: Any) -> str:
+    now = int(time.time())
+    claims = {
+        "iss": "ashchat-auth-service", "aud": "ashchat", "sub": "ana", "type": "MAIN",
+        "exp": now + 60, "iat": now, "nbf": now, "jti": "1", "sid": "1",
+        "dev": device_hash(DEVICE), **changes,
+    }  # fmt: skip
+    return jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": "k", "typ": "at+jwt"})
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "uploads"
+
+
+@pytest.fixture
+async def client(tmp_path: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    public = jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [{**public, "kid": "k", "alg": "ES256", "use": "sig"}]}))
+    settings = StaticSettings(
+        _env_file=None, uploads_dir=folder, upload_max_bytes=LIMIT, jwks_file=jwks
+    )
+    volume = Volume(folder)
+    await volume.prepare()
+    verifier = TokenVerifier(jwks, issuer="ashchat-auth-service", audience="ashchat")
+    transport = httpx2.ASGITransport(app=make_app(settings, volume, verifier, "test"))
+    headers = {"Authorization": f"Bearer {token()}", "device_token": DEVICE}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=headers
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def stored(folder: Path) -> Iterator[None]:
+    """Check at the end that no draft was left."""
+    yield
+    assert list((folder / DRAFTS).iterdir()) == []
+
+
+pytestmark = pytest.mark.usefixtures("stored")
+
+
+@pytest.mark.parametrize("path", ["/files", "/upload", "/"])
+async def test_upload_and_download(client: httpx2.AsyncClient, path: str) -> None:
+    answer = await client.post(path, files={"photo": ("../../x.html", PNG, "text/html")})
+    assert answer.status_code == 201
+    name = hashlib.sha256(PNG).hexdigest() + ".png"
+    assert answer.json() == {
+        "url": f"/files/{name}", "name": name, "size": len(PNG), "type": "image/png",
+    }  # fmt: skip
+    del client.headers["Authorization"]
+    for public in (f"/files/{name}", f"/{name}"):
+        file = await client.get(public)
+        assert file.status_code == 200
+        assert file.content == PNG
+        assert file.headers["content-type"] == "image/png"
+        assert "immutable" in file.headers["cache-control"]
+        assert "sandbox" in file.headers["content-security-policy"]
+        assert file.headers["x-content-type-options"] == "nosniff"
+        assert file.headers["content-disposition"] == f'inline; filename="{name}"'
+
+
+async def test_a_raw_body_twice_is_one_file(client: httpx2.AsyncClient, folder: Path) -> None:
+    for _ in range(2):
+        answer = await client.post("/files", content=PNG, headers={"Content-Type": "image/png"})
+        assert answer.status_code == 201
+    assert len(names_in(folder)) == 2  # it, and the folder of drafts
+
+
+async def test_ranges_conditions_and_head(client: httpx2.AsyncClient) -> None:
+    url = (await client.post("/files", content=PNG)).json()["url"]
+    whole = await client.head(url)
+    assert (whole.status_code, whole.content) == (200, b"")
+    assert whole.headers["content-length"] == str(len(PNG))
+    assert whole.headers["accept-ranges"] == "bytes"
+    etag = whole.headers["etag"]
+
+    part = await client.get(url, headers={"Range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, PNG[4:8])
+    assert part.headers["content-range"] == f"bytes 4-7/{len(PNG)}"
+    assert (await client.get(url, headers={"Range": "bytes=-5"})).content == PNG[-5:]
+    outside = await client.get(url, headers={"Range": "bytes=9999-"})
+    assert outside.status_code == 416
+    assert outside.headers["content-range"] == f"bytes */{len(PNG)}"
+    other = await client.get(url, headers={"Range": "bytes=4-7", "If-Range": '"other"'})
+    assert (other.status_code, other.content) == (200, PNG)
+
+    known = await client.get(url, headers={"If-None-Match": etag})
+    assert (known.status_code, known.content) == (304, b"")
+    assert known.headers["etag"] == etag
+
+
+async def test_a_document_is_saved_not_shown(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/files", content=b"%PDF-1.7\n" + bytes(100))
+    assert answer.json()["type"] == "application/pdf"
+    file = await client.get(answer.json()["url"])
+    assert file.headers["content-disposition"].startswith("attachment")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "reason"),
+    [
+        ({"Authorization": ""}, 401, "missing_token"),
+        ({"Authorization": "Basic eA=="}, 401, "missing_token"),
+        ({"Authorization": "Bearer nonsense"}, 401, "token_malformed"),
+        ({"Authorization": f"Bearer {token(exp=int(time.time()) - 60)}"}, 401, "token_expired"),
+        ({"Authorization": f"Bearer {token(aud='other')}"}, 401, "token_invalid"),
+        ({"device_token": ""}, 400, "missing_device_token"),
+        ({"device_token": "another"}, 401, "device_mismatch"),
+    ],
+    ids=["none", "basic", "nonsense", "expired", "audience", "no device", "other device"],
+)
+async def test_the_gate(
+    client: httpx2.AsyncClient, headers: dict[str, str], status: int, reason: str
+) -> None:
+    answer = await client.post("/files", content=PNG, headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+
+
+async def test_the_device_token_without_an_underscore(client: httpx2.AsyncClient) -> None:
+    del client.headers["device_token"]
+    answer = await client.post("/files", content=PNG, headers={"Device-Token": DEVICE})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "reason"),
+    [
+        (b"", 400, "empty"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported_type"),
+        (b"<!doctype html>" + b" " * 200, 415, "unsupported_type"),
+        (PNG + bytes(LIMIT), 413, "too_large"),
+        (PNG + bytes(LIMIT * 3), 413, "too_large"),
+    ],
+    ids=["empty", "svg", "html", "large", "larger"],
+)
+async def test_what_is_not_taken(
+    client: httpx2.AsyncClient, folder: Path, content: bytes, status: int, reason: str
+) -> None:
+    for answer in (
+        await client.post("/files", content=content),
+        await client.post("/files", files={"photo": ("a.png", content)}),
+    ):
+        assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+    assert names_in(folder) == [DRAFTS]
+
+
+async def test_too_large_without_a_declared_length(client: httpx2.AsyncClient) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield PNG
+        for _ in range(20):
+            yield bytes(LIMIT // 10)
+
+    answer = await client.post("/files", content=body())
+    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("failing", ["fsync", "rename"])
+async def test_a_full_volume(
+    client: httpx2.AsyncClient, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os if failing == "fsync" else Path, failing, full)
+    answer = await client.post("/files", content=PNG)
+    assert (answer.status_code, answer.json()["reason"]) == (507, "storage_full")
+    assert names_in(folder) == [DRAFTS]
+
+
+async def test_drafts_left_behind_are_removed(folder: Path) -> None:
+    volume = Volume(folder)
+    await volume.prepare()
+    old, new = folder / DRAFTS / "old", folder / DRAFTS / "new"
+    for draft in (old, new):
+        draft.touch()
+    os.utime(old, (0, 0))
+    await volume.prepare()
+    assert not old.exists()
+    assert new.exists()
+    new.unlink()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html,*/*"])
+async def test_not_found(client: httpx2.AsyncClient, accept: str) -> None:
+    for path in (
+        "/files/nothing", f"/files/{'a' * 64}.png", "/files/..%2f..%2fetc%2fpasswd",
+        "/files/.drafts", "/a/b/c",
+    ):  # fmt: skip
+        answer = await client.get(path, headers={"Accept": accept})
+        assert answer.status_code == 404
+        html = answer.headers["content-type"].startswith("text/html")
+        assert html == accept.startswith("text/html")
+        assert html or answer.json()["reason"] == "not_found"
+
+
+async def test_front_page(client: httpx2.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200
+    assert "<h1>AshChat</h1>" in page.text
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for path in ("/style.css", "/icon.svg"):
+        assert path in page.text
+        shipped = await client.get(path)
+        assert shipped.status_code == 200
+        again = await client.get(path, headers={"If-None-Match": shipped.headers["etag"]})
+        assert again.status_code == 304
+
+
+async def test_the_default_avatar(client: httpx2.AsyncClient) -> None:
+    avatar = await client.get(f"/files/{DEFAULT_AVATAR}")
+    assert avatar.headers["content-type"] == "image/png"
+    assert avatar.content.startswith(b"\x89PNG")
+
+
+async def test_method_not_allowed(client: httpx2.AsyncClient) -> None:
+    answer = await client.delete(f"/files/{'a' * 64}.png")
+    assert (answer.status_code, answer.json()["reason"]) == (405, "method_not_allowed")
