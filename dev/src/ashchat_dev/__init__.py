@@ -1,0 +1,1 @@
+"""What `make` runs: up, down, demo, test."""
