@@ -1,0 +1,62 @@
+"""Which cluster `make up` uses; never one that the user did not name."""
+
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["kind", "node", "current"]
+
+
+class NoCluster(Exception):
+    """No cluster can be had; the message names the ways to get one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What decides."""
+
+    docker: bool
+    linux: bool
+    root: bool
+
+
+def look() -> Machine:
+    """Look at this machine. Docker counts only when its engine answers."""
+    docker = shutil.which("docker") is not None and (
+        subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    )
+    return Machine(docker, platform.system() == "Linux", os.geteuid() == 0)
+
+
+def choose(wanted: str | None, machine: Machine) -> Kind:
+    """Return the cluster to use.
+
+    Raises:
+        NoCluster: none can be had, or the wanted one cannot.
+    """
+    match wanted:
+        case "current":
+            return "current"
+        case "kind" if machine.docker:
+            return "kind"
+        case "kind":
+            raise NoCluster("CLUSTER=kind needs Docker, and no Docker engine answers here.")
+        case "node" if machine.linux and machine.root:
+            return "node"
+        case "node":
+            raise NoCluster("CLUSTER=node needs Linux and root.")
+        case None | "":
+            if machine.docker:
+                return "kind"
+            if machine.linux and machine.root:
+                return "node"
+            raise NoCluster(
+                "There is no cluster to use. Either start Docker (then kind is used), or run "
+                "this as root on Linux (then a one-node Kubernetes is built from packages). "
+                "For a cluster of your own say CLUSTER=current and IMAGE_REGISTRY=…"
+            )
+        case other:
+            raise NoCluster(f"CLUSTER is kind, node or current, not {other}.")
