@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from ashchat_core.topology import Queue
 from ashchat_dev.mailbox import Mailbox
-from ashchat_dev.suite import PersonFactory, until
+from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import Database, MongoAs, RabbitManagement, RedisAs
 
+PENDING = "email:signup:*"
 SEQUENCE = (Queue.ACCOUNT_CREATION, Queue.CONFIRM_EMAIL_CODE, Queue.CONFIRM_NEW_ACCOUNT)
 
 
@@ -91,7 +93,7 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
     mongo_as: MongoAs,
 ) -> None:
     redis, users, profiles = await redis_as("email"), await mongo_as("auth"), await mongo_as("chat")
-    before = {key async for key in redis.scan_iter("email:*")}
+    before = {key async for key in redis.scan_iter(PENDING)}
     counts_before = await counted(rabbit)
     ana = person.names_only("Ana", "es")
 
@@ -105,12 +107,12 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
 
     # 2. email → Redis for 600 s, and the mail
     code = await mailbox.code_for(ana.email)
-    keys = {key async for key in redis.scan_iter("email:*")} - before
-    lives = {key: await redis.ttl(key) for key in keys}
-    assert lives, "email keeps nothing in Redis"
-    assert all(590 <= seconds <= 600 for seconds in lives.values()), lives
-    kept = json.dumps([str(await redis.dump(key)) for key in keys])
+    (key,) = {key async for key in redis.scan_iter(PENDING)} - before
+    assert 590 <= await redis.ttl(key) <= 600
+    kept = json.dumps(await redis.hgetall(key))
+    assert ana.email in kept
     assert code not in kept, "the code itself is in Redis"
+    assert ana.password not in kept
     assert await tap.order() == [Queue.ACCOUNT_CREATION]
     assert await containing(users, ana.email) is None, "the user is there before the code"
 
@@ -128,7 +130,7 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
     assert (profile["nickname"], profile["preferred_language"]) == ("Ana", "es")
 
     # 6. auth tells email that it is settled, and the pending sign-up goes
-    await until(lambda: none_left(redis_keys=keys, redis=redis), what="the pending sign-up dropped")
+    await until(lambda: gone(redis, key), what="the pending sign-up dropped")
     assert len(await tap.of(Queue.CONFIRM_EMAIL_CODE)) >= 2
 
     # Each real queue had the messages of its copy and has them acknowledged.
@@ -143,7 +145,61 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
     await until(acknowledged, within=30, every=1, what="each queue's counters rising")
 
 
-async def none_left(*, redis_keys: set[str], redis: Any) -> bool:
-    """Tell whether the pending sign-up is gone; what only answers a repetition may stay."""
-    left = [key for key in redis_keys if await redis.exists(key)]
-    return not left
+async def gone(redis: Redis, key: str) -> bool:
+    """Tell whether a key is no longer there."""
+    return not await redis.exists(key)
+
+
+async def waiting_in(rabbit: RabbitManagement, queue: Queue) -> int:
+    """Return how many messages wait in a queue."""
+    return int((await rabbit.queue(queue)).get("messages_ready", 0))
+
+
+async def test_without_email_the_sign_up_waits_in_its_queue_and_is_mailed_later(
+    *,
+    cluster: Cluster,
+    person: PersonFactory,
+    mailbox: Mailbox,
+    rabbit: RabbitManagement,
+) -> None:
+    ana = person.names_only("Ana", "es")
+
+    async def waits() -> bool:
+        return await waiting_in(rabbit, Queue.ACCOUNT_CREATION) == 1
+
+    async with cluster.spec({"email": {"replicas": 0}}):
+        assert (await ana.signup()).status == 202
+        await until(waits, within=30, every=1, what="the message in ACCOUNT_CREATION_QUEUE")
+        assert await mailbox.list(ana.email) == []
+    code = await mailbox.code_for(ana.email)
+    assert (await ana.confirm_email(code)).status == 201
+
+
+async def test_without_chat_the_user_is_stored_and_the_profile_follows(
+    *,
+    cluster: Cluster,
+    person: PersonFactory,
+    mailbox: Mailbox,
+    rabbit: RabbitManagement,
+    mongo_as: MongoAs,
+) -> None:
+    users, profiles = await mongo_as("auth"), await mongo_as("chat")
+    ana = person.names_only("Ana", "es")
+    assert (await ana.signup()).status == 202
+    code = await mailbox.code_for(ana.email)
+
+    async def waits() -> bool:
+        return await waiting_in(rabbit, Queue.CONFIRM_NEW_ACCOUNT) == 1
+
+    async with cluster.spec({"chat": {"replicas": 0}}):
+        confirmed = await ana.confirm_email(code)
+        # Auth waits five seconds for chat, then confirms all the same.
+        assert confirmed.status == 201
+        assert 4 <= confirmed.seconds <= 15
+        await until(waits, within=30, every=1, what="the message in CONFIRM_NEW_ACCOUNT_QUEUE")
+        user = await containing(users, ana.email)
+        assert user is not None, "no user in MongoDB"
+        assert await containing(profiles, str(user["_id"])) is None
+        assert (await ana.signin()).status == 200
+    await until(lambda: containing(profiles, str(user["_id"])), what="the profile in MongoDB")
+    assert (await ana.profile())["nickname"] == "Ana"

@@ -1,0 +1,213 @@
+"""Two people in one chat, in either protocol: what they say, what they hear, how long it took."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from ashchat_dev.client import Person, Refused
+from ashchat_dev.phoenix import Channel, Event, Payload
+
+Protocol = Literal[1, 2]
+
+RECONNECTS = 40
+"""Tries to get another pod; with two pods all of them fail once in 2**40 times."""
+
+EVENT = "event"
+"""Protocol 2 pushes every change of the room under this name; `kind` says which."""
+
+HEARD_S = 20.0
+"""Seconds to wait for a message or its translation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message that was sent: its text, the client's own reference, and when."""
+
+    text: str
+    ref: str
+    sender_id: str
+    at: float
+    """time.monotonic() right before it was sent."""
+    acknowledged_seconds: float
+    reply: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message as somebody else got it."""
+
+    original: str
+    text: str
+    """What they read in the end: the translation, or the original where there is none."""
+    original_seconds: float
+    translation_seconds: float | None
+    reason: str = ""
+    """Why there is no translation, where the service says."""
+
+
+class NotSent(RuntimeError):
+    """The service refused a message; the reply says why."""
+
+
+class Participant:
+    """A person in a chat, over one socket."""
+
+    def __init__(self, person: Person, channel: Channel, protocol: Protocol) -> None:
+        self.person = person
+        self.channel = channel
+        self.protocol = protocol
+        self._taken = 0
+
+    @classmethod
+    async def join(
+        cls, person: Person, chat_id: str, protocol: Protocol = 2, **extra: Any
+    ) -> "Participant":
+        """Open a socket and join the chat on it.
+
+        Raises:
+            SocketRefused: The server refused the socket.
+            JoinRefused: The server refused the join.
+        """
+        channel = await person.join_chat(chat_id, protocol=protocol, **extra)
+        return cls(person, channel, protocol)
+
+    @property
+    def pod(self) -> str:
+        """The chat pod that has the socket; empty in protocol 1, which does not tell."""
+        return str(self.channel.response.get("pod", ""))
+
+    async def close(self) -> None:
+        """Close the socket."""
+        await self.channel.socket.close()
+
+    async def say(self, text: str, ref: str | None = None) -> Said:
+        """Send a message and return when the service has it.
+
+        Raises:
+            NotSent: The service refused it.
+            SocketLost, TimeoutError: It is not known whether the service has it.
+        """
+        own = ref or str(uuid.uuid4())
+        started = time.monotonic()
+        reply = await self.channel.push("send_message", {"content": text, "mobile_ref_id": own})
+        if reply.status != "ok":
+            raise NotSent(f"{text!r} was refused: {reply.response}")
+        return Said(
+            text, own, self.person.user_id, started, time.monotonic() - started, reply.response
+        )
+
+    async def hear(self, said: Said, *, within: float = HEARD_S) -> Heard:
+        """Return a message of somebody else as this person gets it.
+
+        In protocol 1 messages carry no reference, so they have to be heard in their order.
+
+        Raises:
+            SocketLost, TimeoutError: It did not come.
+        """
+        if self.protocol == 1:
+            return await self._hear_once(said, within)
+        original = await self.channel.wait(
+            EVENT,
+            lambda event: event["kind"] == "message" and event["mobile_ref_id"] == said.ref,
+            within=within,
+        )
+        heard_after = original.at - said.at
+        content = original.payload["content"]
+        if self.person.language not in original.payload["targets"]:
+            return Heard(content, content, heard_after, None)
+        message_id = original.payload["message_id"]
+        translation = await self.channel.wait(
+            EVENT,
+            lambda event: event["kind"] == "translation" and event["message_id"] == message_id,
+            within=within,
+        )
+        return Heard(
+            content,
+            translation.payload["content"] or content,
+            heard_after,
+            translation.at - said.at,
+            translation.payload["reason"] or "",
+        )
+
+    async def _hear_once(self, said: Said, within: float) -> Heard:
+        event = await self._next(said.sender_id, within)
+        took = event.at - said.at
+        return Heard(said.text, event.payload["content"], took, took)
+
+    async def _next(self, sender_id: str, within: float) -> Event:
+        event = await self.channel.wait(
+            "receive_message",
+            lambda payload: payload["sender_id"] == sender_id,
+            after=self._taken,
+            within=within,
+        )
+        self._taken = self.channel.events.index(event) + 1
+        return event
+
+
+async def on_different_pods(
+    people: Sequence[Person], chat_id: str, *, tries: int = RECONNECTS
+) -> list[Participant]:
+    """Join a chat with everybody on another chat pod, as far as there are pods.
+
+    The edge and the Service choose the pod, so the last one reconnects until it is another;
+    with a single pod they all end there.
+
+    Raises:
+        SocketRefused, JoinRefused: The server refused.
+    """
+    joined: list[Participant] = []
+    for person in people:
+        participant = await Participant.join(person, chat_id)
+        for _ in range(tries):
+            if participant.pod not in {other.pod for other in joined}:
+                break
+            await participant.close()
+            participant = await Participant.join(person, chat_id)
+        joined.append(participant)
+    return joined
+
+
+async def converse(
+    first: Person, second: Person, chat_id: str | None = None, *, protocol: Protocol = 2
+) -> str:
+    """Let two people exchange a sentence each, and return their chat's id.
+
+    Raises:
+        Refused, SocketRefused, JoinRefused, NotSent, SocketLost, TimeoutError: They could not.
+    """
+    room = chat_id or await first.open_chat(await second.tag())
+    one, other = await asyncio.gather(
+        Participant.join(first, room, protocol), Participant.join(second, room, protocol)
+    )
+    for speaker, listener in ((one, other), (other, one)):
+        said = await speaker.say(SENTENCES.get(speaker.person.language, "Hello!"))
+        await listener.hear(said)
+    await asyncio.gather(one.close(), other.close())
+    return room
+
+
+SENTENCES = {"es": "La casa es grande.", "en": "The dog is black."}
+
+
+async def messages_of(person: Person, chat_id: str) -> list[dict[str, Any]]:
+    """Return everything a person can read in a chat, oldest first, page by page.
+
+    Raises:
+        Refused: The service does not give it.
+    """
+    found: list[dict[str, Any]] = []
+    query: dict[str, int] = {"limit": 100}
+    while True:
+        reply = await person.chat.get(f"/chats/{chat_id}/messages", params=query)
+        if reply.status != HTTPStatus.OK:
+            raise Refused("messages", reply)
+        page = reply.body["messages"]
+        found = [*page, *found]
+        if not reply.body["more"] or not page:
+            return found
+        query["before"] = page[0]["rev"]

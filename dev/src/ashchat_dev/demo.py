@@ -1,0 +1,245 @@
+"""`make demo`: two people sign up, sign in and talk, each in their own language."""
+
+import asyncio
+import math
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ashchat_dev import environment
+from ashchat_dev.client import Person, Refused
+from ashchat_dev.conversation import Heard, NotSent, Participant, on_different_pods
+from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.mailbox import Mailbox, NoMail
+from ashchat_dev.phoenix import JoinRefused, SocketLost, SocketRefused
+from ashchat_dev.suite.cluster import ApiError, Cluster
+from ashchat_dev.suite.metrics import Metrics
+
+WIDTH = 80
+LANGUAGES = {"es": "Spanish", "en": "English"}
+COLOURS = ("cyan", "magenta")
+
+SCRIPT: tuple[tuple[int, str], ...] = (
+    (0, "Hola, Emma. ¿Cómo estás?"),
+    (1, "Good morning! I am very happy today."),
+    (0, "La casa nueva es grande y el jardín es verde."),
+    (1, "Is there a room for my black dog?"),
+    (0, "Sí, hay una habitación para tu perro."),
+    (1, "Thank you! We see each other tomorrow."),
+)
+"""Who (by number) says what."""
+
+
+class DemoFailed(RuntimeError):
+    """The conversation did not go as it should; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where somebody sits: the pod of their socket, and whether its metrics agree."""
+
+    person: Person
+    pod: str
+    sockets: int | None
+    """Open sockets by the pod's own metrics; None: no KUBECONFIG to ask with."""
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration as a person reads it, never less than a millisecond."""
+    return f"{max(1, math.ceil(seconds * 1000))} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def console_for_reading() -> Console:
+    """Return a console at most 80 columns wide; rich itself respects NO_COLOR and pipes."""
+    console = Console(highlight=False)
+    if not console.is_terminal or console.width > WIDTH:
+        console = Console(highlight=False, width=WIDTH)
+    return console
+
+
+def people_table(seats: list[Seat]) -> Table:
+    """Return who takes part, and on which pod."""
+    table = Table.grid(padding=(0, 2))
+    for seat, colour in zip(seats, COLOURS, strict=True):
+        proof = "" if seat.sockets is None else f" ({seat.sockets} open there)"
+        table.add_row(
+            Text(seat.person.name, style=f"bold {colour}"),
+            Text(f"writes and reads {LANGUAGES[seat.person.language]}"),
+            Text(f"socket on {seat.pod}{proof}", style="dim"),
+        )
+    return table
+
+
+def exchange_table(writer: Person, reader: Person, heard: Heard, *, colours: list[str]) -> Table:
+    """Return one message as both saw it, and how long it took."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=13)
+    table.add_column(ratio=1)
+    table.add_row(
+        Text.assemble((writer.name, f"bold {colours[0]}"), (" writes", "dim")), Text(heard.original)
+    )
+    table.add_row(
+        Text.assemble((reader.name, f"bold {colours[1]}"), (" reads", "dim")),
+        Text(heard.text, style="bold"),
+    )
+    took = f"the original after {milliseconds(heard.original_seconds)}"
+    if heard.translation_seconds is not None:
+        took += f", the translation after {milliseconds(heard.translation_seconds)}"
+    table.add_row("", Text(took, style="dim"))
+    return table
+
+
+def summary(all_heard: list[Heard]) -> Text:
+    """Return the last line: how many, and the medians."""
+    originals = [heard.original_seconds for heard in all_heard]
+    translations = [
+        heard.translation_seconds for heard in all_heard if heard.translation_seconds is not None
+    ]
+    line = Text.assemble(
+        (f"{len(all_heard)} messages", "bold green"),
+        ", each read in the reader's own language. ",
+        f"Median: original {milliseconds(statistics.median(originals))}",
+    )
+    if translations:
+        line.append(f", translation {milliseconds(statistics.median(translations))}.")
+    return line
+
+
+async def open_sockets(where: Environment, pod: str) -> int | None:
+    """Return how many sockets a pod says it has open, None when the cluster cannot be asked."""
+    if where.kubeconfig is None or not where.kubeconfig.is_file():
+        return None
+    async with Cluster(where.kubeconfig, kubectl=where.kubectl) as cluster:
+        metrics: Metrics = await cluster.metrics(pod)
+    return int(metrics.total("ashchat_chat_sockets"))
+
+
+async def seats(where: Environment, participants: list[Participant]) -> list[Seat]:
+    """Return on which pods the participants are.
+
+    Raises:
+        DemoFailed: A pod's metrics know of no socket though somebody is on it.
+    """
+    taken: list[Seat] = []
+    for participant in participants:
+        try:
+            count = await open_sockets(where, participant.pod)
+        except (ApiError, httpx2.TransportError):
+            # The proof is an extra; a kubeconfig that has gone stale must not end the talk.
+            count = None
+        if count == 0:
+            raise DemoFailed(f"{participant.pod} says it has no socket open, but it has.")
+        taken.append(Seat(participant.person, participant.pod, count))
+    return taken
+
+
+async def talk(where: Environment, console: Console) -> None:
+    """Hold the conversation and print it.
+
+    Raises:
+        DemoFailed, Refused, NoMail, SocketRefused, SocketLost, JoinRefused, TimeoutError,
+        httpx2.HTTPError: It did not go as it should.
+    """
+    console.print(Text.assemble(("AshChat", "bold"), " at ", (where.url, "underline")))
+    console.print()
+    async with (
+        Mailbox(where.mailbox_url) as mailbox,
+        Person(where, "Lucía", "es") as lucia,
+        Person(where, "Emma", "en") as emma,
+    ):
+        started = time.monotonic()
+        with console.status("Two people sign up …"):
+            await asyncio.gather(lucia.register(mailbox), emma.register(mailbox))
+            signed_in = time.monotonic() - started
+            chat_id = await lucia.open_chat(await emma.tag())
+            participants = await on_different_pods([lucia, emma], chat_id)
+            people = await seats(where, participants)
+        console.print(Padding(people_table(people), (0, 2)))
+        console.print()
+        console.print(
+            Text(
+                "  Both signed up with the codes from their mails and signed in: "
+                f"{signed_in:.1f} s.",
+                style="dim",
+            )
+        )
+        if people[0].pod == people[1].pod:
+            console.print(Text("  There is only one chat pod, so both are on it.", style="yellow"))
+        console.print()
+        all_heard: list[Heard] = []
+        for number, text in SCRIPT:
+            writer, reader = participants[number], participants[1 - number]
+            said = await writer.say(text)
+            heard = await reader.hear(said)
+            all_heard.append(heard)
+            colours = [COLOURS[number], COLOURS[1 - number]]
+            console.print(
+                Padding(
+                    exchange_table(writer.person, reader.person, heard, colours=colours), (0, 2)
+                )
+            )
+            console.print()
+            if heard.text == heard.original:
+                raise DemoFailed(
+                    f"{reader.person.name} was left with the original: "
+                    f"{heard.reason or 'no translation came'}."
+                )
+        console.print(summary(all_heard))
+
+
+def explain(error: Exception, where: Environment) -> str:
+    """Return what went wrong and what to do, for the person at the terminal."""
+    match error:
+        case httpx2.TransportError():
+            asked = error.request.url if getattr(error, "_request", None) else where.url
+            return (
+                f"{asked} does not answer ({type(error).__name__}). "
+                "Is AshChat up? `make up` starts it, or says what it waits for."
+            )
+        case NoMail():
+            return f"The code did not come by mail: {error}. Look at {where.mailbox_url}."
+        case Refused():
+            return f"AshChat refused a step that should work: {error}."
+        case SocketRefused() | JoinRefused() | SocketLost() | TimeoutError():
+            return f"The chat did not go on: {error}."
+        case _:
+            return str(error)
+
+
+def main() -> int:
+    """Run the demo; return the exit code: 0 done, 1 it failed, 2 AshChat is not known."""
+    console = console_for_reading()
+    complain = Console(stderr=True, width=console.width, highlight=False)
+    try:
+        where = environment.load(os.environ, Path.cwd())
+    except NotConfigured as error:
+        complain.print(Text(str(error), style="red"))
+        return 2
+    try:
+        asyncio.run(talk(where, console))
+    except (
+        DemoFailed,
+        NotSent,
+        Refused,
+        SocketRefused,
+        SocketLost,
+        JoinRefused,
+        TimeoutError,
+        httpx2.HTTPError,
+    ) as error:
+        complain.print(Text(explain(error, where), style="red"))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

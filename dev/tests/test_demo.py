@@ -1,0 +1,104 @@
+"""What the demo prints, and what it says when it cannot go on."""
+
+import io
+
+import httpx2
+import pytest
+from rich.console import Console
+
+from ashchat_dev import demo
+from ashchat_dev.client import Person, Refused
+from ashchat_dev.client import Reply as HttpReply
+from ashchat_dev.conversation import Heard
+from ashchat_dev.environment import Environment
+from ashchat_dev.mailbox import NoMail
+from ashchat_dev.phoenix import SocketRefused
+
+WHERE = Environment("http://127.0.0.1:30080", "http://127.0.0.1:30025")
+
+
+def printed(*parts: object) -> str:
+    console = Console(file=io.StringIO(), width=demo.WIDTH, highlight=False)
+    for part in parts:
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0001, "1 ms"), (0.0123, "13 ms"), (0.9999, "1000 ms"), (1.26, "1.3 s")]
+)
+def test_a_duration_is_milliseconds_until_it_is_a_second(seconds: float, text: str) -> None:
+    assert demo.milliseconds(seconds) == text
+
+
+def test_an_exchange_tells_who_wrote_what_the_other_read_and_how_long_it_took() -> None:
+    heard = Heard("La casa es grande.", "The house is big.", 0.012, 0.14)
+    lucia, emma = Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en")
+    text = printed(demo.exchange_table(lucia, emma, heard, colours=["cyan", "magenta"]))
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert lines == [
+        "Lucía writes   La casa es grande.",
+        "Emma reads     The house is big.",
+        "               the original after 12 ms, the translation after 140 ms",
+    ]
+
+
+def test_no_line_is_wider_than_the_page_however_long_the_message() -> None:
+    heard = Heard("palabra " * 40, "word " * 60, 0.012, 0.14)
+    lucia, emma = Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en")
+    text = printed(
+        demo.people_table(
+            [demo.Seat(lucia, "demo-chat-7d9f8b-abcde", 1), demo.Seat(emma, "demo-chat-x", None)]
+        ),
+        demo.exchange_table(lucia, emma, heard, colours=["cyan", "magenta"]),
+        demo.summary([heard, heard]),
+    )
+    assert max(len(line) for line in text.splitlines()) <= demo.WIDTH
+
+
+def test_the_summary_has_the_medians() -> None:
+    heard = [Heard("a", "b", ms / 1000, ms / 100) for ms in (10, 20, 90)]
+    assert "Median: original 20 ms, translation 200 ms." in " ".join(
+        printed(demo.summary(heard)).split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (httpx2.ConnectError("refused"), "http://127.0.0.1:30080 does not answer.*make up"),
+        (NoMail("no such mail"), "did not come by mail.*30025"),
+        (
+            Refused("signup", HttpReply(503, {"reason": "unavailable"}, {}, 0)),
+            "refused a step that should work.*unavailable",
+        ),
+        (SocketRefused(503, "the socket was refused"), "did not go on"),
+    ],
+)
+def test_a_failure_is_a_sentence_with_what_to_do(error: Exception, says: str) -> None:
+    import re
+
+    assert re.search(says, demo.explain(error, WHERE))
+
+
+def test_not_knowing_where_ashchat_is_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing(*_: object) -> Environment:
+        raise demo.NotConfigured("run `make up` first")
+
+    monkeypatch.setattr(demo.environment, "load", nothing)
+    assert demo.main() == 2
+    out, err = capsys.readouterr()
+    assert (out, err.strip()) == ("", "run `make up` first")
+
+
+def test_nobody_answering_is_exit_code_1_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        demo.environment, "load", lambda *_: Environment("http://127.0.0.1:1", "http://127.0.0.1:1")
+    )
+    assert demo.main() == 1
+    assert "does not answer" in capsys.readouterr().err
