@@ -6,11 +6,11 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from ashchat_dev import demo
+from ashchat_dev import demo, environment
 from ashchat_dev.client import Person, Refused
 from ashchat_dev.client import Reply as HttpReply
 from ashchat_dev.conversation import Heard
-from ashchat_dev.environment import Environment
+from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.mailbox import NoMail
 from ashchat_dev.phoenix import SocketRefused
 
@@ -86,9 +86,9 @@ def test_not_knowing_where_ashchat_is_is_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def nothing(*_: object) -> Environment:
-        raise demo.NotConfigured("run `make up` first")
+        raise NotConfigured("run `make up` first")
 
-    monkeypatch.setattr(demo.environment, "load", nothing)
+    monkeypatch.setattr(environment, "load", nothing)
     assert demo.main() == 2
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "run `make up` first")
@@ -98,7 +98,7 @@ def test_nobody_answering_is_exit_code_1_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        demo.environment, "load", lambda *_: Environment("http://127.0.0.1:1", "http://127.0.0.1:1")
+        environment, "load", lambda *_: Environment("http://127.0.0.1:1", "http://127.0.0.1:1")
     )
     assert demo.main() == 1
     assert "does not answer" in capsys.readouterr().err
