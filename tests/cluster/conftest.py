@@ -123,12 +123,11 @@ async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFa
 
 
 @pytest.fixture(scope="session")
-def audit() -> AuditLog:
+def audit(where: Environment) -> AuditLog:
     """The API server's audit log."""
-    folder = os.environ.get("AUDIT_LOG_DIR") or "/var/log/ashchat-node/audit"
-    log = AuditLog(Path(folder))
+    log = AuditLog(where.audit_log_dir)
     if not log.available:
-        unavailable(f"no audit log of the API server in {folder} (AUDIT_LOG_DIR)")
+        unavailable(f"no audit log of the API server in {where.audit_log_dir} (AUDIT_LOG_DIR)")
     return log
 
 

@@ -13,7 +13,7 @@ class NotConfigured(RuntimeError):
     """Nobody said where AshChat is; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Environment:
     """The addresses a person or a test needs.
 
@@ -25,6 +25,8 @@ class Environment:
     mailbox_url: str
     kubeconfig: Path | None = None
     kubectl: str = "kubectl"
+    audit_log_dir: Path = Path("/var/log/ashchat-node/audit")
+    """Where on this machine the API server's audit log is, if anywhere."""
 
     @property
     def socket_url(self) -> str:
@@ -79,4 +81,5 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
         mailbox_url=said["MAILBOX_URL"].rstrip("/"),
         kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
         kubectl=said.get("KUBECTL") or "kubectl",
+        audit_log_dir=Path(said.get("AUDIT_LOG_DIR") or Environment.audit_log_dir),
     )
