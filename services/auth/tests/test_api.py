@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ashchat_auth import api
-from ashchat_auth.keys import Signer
+from ashchat_auth.keys import KeyRing
 from ashchat_auth.settings import Settings
 
 SIGN_UP = {
@@ -20,7 +20,7 @@ SIGN_UP = {
 
 @pytest.fixture
 def client(tmp_path: Path) -> TestClient:
-    signer = Signer(tmp_path, issuer="i", audience="a", minutes=20)
+    signer = KeyRing(tmp_path, issuer="i", audience="a", minutes=20)
     # None: nothing here may reach the rules.
     app = api.build(Settings(_env_file=None), None, signer, "1")  # type: ignore[arg-type]
     return TestClient(app, base_url="http://auth")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ashchat_auth.keys import Signer
+from ashchat_auth.keys import KeyRing
 from ashchat_core.tokens import InvalidToken, TokenVerifier
 
 NOW = datetime.now(UTC)
@@ -28,24 +28,24 @@ def add_key(folder: Path, kid: str) -> None:
 
 
 @pytest.fixture
-def signer(tmp_path: Path) -> Signer:
+def signer(tmp_path: Path) -> KeyRing:
     keys = tmp_path / "keys"
     keys.mkdir()
     add_key(keys, "one")
-    return Signer(keys, issuer="ashchat-auth-service", audience="ashchat", minutes=20)
+    return KeyRing(keys, issuer="ashchat-auth-service", audience="ashchat", minutes=20)
 
 
 @pytest.fixture
-def verifier(tmp_path: Path, signer: Signer) -> TokenVerifier:
+def verifier(tmp_path: Path, signer: KeyRing) -> TokenVerifier:
     publish(tmp_path, signer)
     return TokenVerifier(tmp_path / "jwks.json", issuer="ashchat-auth-service", audience="ashchat")
 
 
-def publish(tmp_path: Path, signer: Signer) -> None:
+def publish(tmp_path: Path, signer: KeyRing) -> None:
     (tmp_path / "jwks.json").write_text(json.dumps(signer.jwks()))
 
 
-def access(signer: Signer, now: datetime = NOW) -> str:
+def access(signer: KeyRing, now: datetime = NOW) -> str:
     return signer.access(user_id="u", session_id="s", device_hash="d", now=now)
 
 
@@ -77,12 +77,12 @@ def forge(tmp_path: Path, headers: dict[str, Any] | None = None, **claims: objec
     )
 
 
-def test_a_token_says_who_and_which_device(signer: Signer, verifier: TokenVerifier) -> None:
+def test_a_token_says_who_and_which_device(signer: KeyRing, verifier: TokenVerifier) -> None:
     token = verifier.verify(access(signer))
     assert (token.user_id, token.session_id, token.device_hash) == ("u", "s", "d")
 
 
-def test_an_expired_token_is_refused(signer: Signer, verifier: TokenVerifier) -> None:
+def test_an_expired_token_is_refused(signer: KeyRing, verifier: TokenVerifier) -> None:
     with pytest.raises(InvalidToken) as refused:
         verifier.verify(access(signer, NOW - timedelta(minutes=21)))
     assert refused.value.reason == "expired"
@@ -133,7 +133,7 @@ def test_a_key_that_is_not_ours_is_refused(tmp_path: Path, verifier: TokenVerifi
     assert refused.value.reason == "unknown_key"
 
 
-def test_a_temporary_token_is_no_access_token(signer: Signer, verifier: TokenVerifier) -> None:
+def test_a_temporary_token_is_no_access_token(signer: KeyRing, verifier: TokenVerifier) -> None:
     temporary = signer.temporary(user_id="u", challenge_id="c", device_hash="d", now=NOW)
     with pytest.raises(InvalidToken):
         verifier.verify(temporary)
@@ -142,7 +142,7 @@ def test_a_temporary_token_is_no_access_token(signer: Signer, verifier: TokenVer
 
 
 def test_a_new_key_signs_at_once_and_the_old_ones_tokens_stay_good(
-    tmp_path: Path, signer: Signer, verifier: TokenVerifier
+    tmp_path: Path, signer: KeyRing, verifier: TokenVerifier
 ) -> None:
     old = access(signer)
     add_key(tmp_path / "keys", "two")
@@ -152,5 +152,5 @@ def test_a_new_key_signs_at_once_and_the_old_ones_tokens_stay_good(
     assert verifier.verify(new).user_id == verifier.verify(old).user_id == "u"
 
 
-def test_published_keys_have_no_private_half(signer: Signer) -> None:
+def test_published_keys_have_no_private_half(signer: KeyRing) -> None:
     assert all("d" not in key for key in signer.jwks()["keys"])

@@ -6,11 +6,12 @@ match. The reasons of each route are in its OpenAPI description.
 
 from typing import Annotated, Any
 
+import email_validator
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from ashchat_auth.keys import Signer
+from ashchat_auth.keys import KeyRing
 from ashchat_auth.models import Device
 from ashchat_auth.passwords import MAX_CHARS, MIN_CHARS
 from ashchat_auth.service import Accounts
@@ -19,6 +20,28 @@ from ashchat_core.http import APIError, BodyLimit, client_address, create_app
 from ashchat_core.tokens import device_hash
 
 JWKS_MAX_AGE_SECONDS = 300
+
+EMAIL_MAX_CHARS = 254
+"""RFC 5321, section 4.5.3.1.3, as RFC 3696's erratum 1690 reads it."""
+
+# A company's own mail may well live under .local or .internal.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+
+def _address(text: str) -> str:
+    """Return an address whose syntax is right (RFC 5321), its domain in lower case."""
+    try:
+        return email_validator.validate_email(text.strip(), check_deliverability=False).normalized
+    except email_validator.EmailNotValidError as error:
+        raise ValueError("not an e-mail address") from error
+
+
+Address = Annotated[
+    str,
+    StringConstraints(max_length=EMAIL_MAX_CHARS),
+    AfterValidator(_address),
+    Field(examples=["ana@example.org"], json_schema_extra={"format": "email"}),
+]
 
 Text = StringConstraints(strip_whitespace=True, min_length=1, max_length=256)
 Code = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9]{6}$")]
@@ -34,7 +57,7 @@ class SignUp(_Request):
     """POST /signup."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
-    email: EmailStr
+    email: Address
     password: str = Field(min_length=MIN_CHARS, max_length=MAX_CHARS)
     preferredLanguage: LanguageTag  # noqa: N815 (the original's name)
 
@@ -58,14 +81,14 @@ class DeviceFields(_Request):
 class ConfirmEmail(DeviceFields):
     """POST /confirm-email."""
 
-    email: EmailStr
+    email: Address
     emailCode: Code  # noqa: N815
 
 
 class SignIn(_Request):
     """POST /signin."""
 
-    email: EmailStr
+    email: Address
     password: str = Field(min_length=1, max_length=MAX_CHARS)
     deviceTokenId: Annotated[str, Text]  # noqa: N815
 
@@ -138,7 +161,7 @@ def device_token(
     return token
 
 
-def build(settings: Settings, accounts: Accounts, signer: Signer, version: str) -> FastAPI:
+def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str) -> FastAPI:
     """Return the application."""
     app = create_app(
         title="AshChat auth",
@@ -167,10 +190,13 @@ def build(settings: Settings, accounts: Accounts, signer: Signer, version: str) 
         status_code=201,
         responses=_errors(_400="wrong_code, expired, too_many_tries", _409="email_taken"),
     )
-    async def confirm_email(body: ConfirmEmail) -> Response:
+    async def confirm_email(body: ConfirmEmail, request: Request) -> Response:
         """Make the account with the mailed code."""
         user_id = await accounts.confirm_email(
-            email=body.email, code=body.emailCode, device=body.device()
+            email=body.email,
+            code=body.emailCode,
+            device=body.device(),
+            address=client_address(request, settings.trusted_proxies),
         )
         return _answer(201, "the account is made: sign in", {"user_id": user_id})
 
@@ -206,11 +232,14 @@ def build(settings: Settings, accounts: Accounts, signer: Signer, version: str) 
         ),
     )
     async def confirm_new_device(
-        body: ConfirmNewDevice, temporary: Annotated[str, Depends(bearer)]
+        body: ConfirmNewDevice, request: Request, temporary: Annotated[str, Depends(bearer)]
     ) -> Response:
         """Confirm a new device with the mailed code and the temporary token."""
         await accounts.confirm_new_device(
-            temporary=temporary, code=body.emailCode, device=body.device()
+            temporary=temporary,
+            code=body.emailCode,
+            device=body.device(),
+            address=client_address(request, settings.trusted_proxies),
         )
         return Response(status_code=204)
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import jwt
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -22,13 +23,13 @@ TEMPORARY_TOKEN_MINUTES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Ring:
+class _Keys:
     active: str
     keys: dict[str, EllipticCurvePrivateKey]
     jwks: dict[str, Any]
 
 
-class Signer:
+class KeyRing:
     """Signs access and temporary tokens, and publishes the keys."""
 
     def __init__(self, folder: Path, *, issuer: str, audience: str, minutes: int) -> None:
@@ -37,7 +38,7 @@ class Signer:
         self._audience = audience
         self._life = timedelta(minutes=minutes)
         self._stamp: tuple[tuple[str, int], ...] = ()
-        self._loaded: _Ring | None = None
+        self._loaded: _Keys | None = None
 
     def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
         """Return an access token (RFC 9068; `type` and `sub` as the original's clients know)."""
@@ -109,25 +110,33 @@ class Signer:
             headers={"kid": ring.active, "typ": kind},
         )
 
-    def _ring(self) -> _Ring:
-        # A Secret mount is swapped as a whole; a changed time is enough to see it.
-        paths = sorted(self._folder.glob("*.pem"))
-        files = [*paths, self._folder / "active"]
-        stamp = tuple((path.name, path.stat().st_mtime_ns) for path in files)
-        if self._loaded is None or stamp != self._stamp:
-            self._loaded = _load(paths, (self._folder / "active").read_text().strip())
-            self._stamp = stamp
+    def _ring(self) -> _Keys:
+        # The files' times are enough to see a change; a Secret mount is swapped as a whole.
+        try:
+            paths = sorted(self._folder.glob("*.pem"))
+            files = [*paths, self._folder / "active"]
+            stamp = tuple((path.name, path.stat().st_mtime_ns) for path in files)
+            if self._loaded is None or stamp != self._stamp:
+                self._loaded = _load(paths, (self._folder / "active").read_text().strip())
+                self._stamp = stamp
+        except (OSError, ValueError, TypeError) as error:
+            # A folder that is being changed, or is broken: what was good stays.
+            if self._loaded is None:
+                raise
+            structlog.get_logger("keys").error("signing keys unusable", kind=type(error).__name__)
         return self._loaded
 
 
-def _load(paths: list[Path], active: str) -> _Ring:
+def _load(paths: list[Path], active: str) -> _Keys:
     keys: dict[str, EllipticCurvePrivateKey] = {}
     for path in paths:
         key = load_pem_private_key(path.read_bytes(), None)
         if not isinstance(key, EllipticCurvePrivateKey):
             raise TypeError(f"{path.name} is not an EC key")
         keys[path.stem] = key
-    return _Ring(active, keys, {"keys": [public_jwk(kid, key) for kid, key in keys.items()]})
+    if active not in keys:
+        raise ValueError("the active signing key is not there")
+    return _Keys(active, keys, {"keys": [public_jwk(kid, key) for kid, key in keys.items()]})
 
 
 def public_jwk(kid: str, key: EllipticCurvePrivateKey) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 import structlog
 
 from ashchat_auth import api
-from ashchat_auth.keys import Signer
-from ashchat_auth.limiting import Limiter
-from ashchat_auth.passwords import Passwords
-from ashchat_auth.queues import Requests
+from ashchat_auth.keys import KeyRing
+from ashchat_auth.limiting import RedisLimits
+from ashchat_auth.passwords import Argon2
+from ashchat_auth.queues import RabbitRequests
 from ashchat_auth.service import Accounts
 from ashchat_auth.settings import Settings
-from ashchat_auth.store import Store
+from ashchat_auth.store import MongoStore
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
 from ashchat_core.credentials import Credentials
@@ -31,8 +31,8 @@ def build(settings: Settings) -> runtime.Service:
     broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
-    store = Store(mongo)
-    signer = Signer(
+    store = MongoStore(mongo)
+    signer = KeyRing(
         settings.signing_keys_dir,
         issuer=settings.token_issuer,
         audience=settings.token_audience,
@@ -40,14 +40,10 @@ def build(settings: Settings) -> runtime.Service:
     )
     accounts = Accounts(
         store=store,
-        requests=Requests(broker, settings.pod_name),
-        passwords=Passwords(),
+        requests=RabbitRequests(broker, settings.pod_name),
+        passwords=Argon2(),
         signer=signer,
-        limiter=Limiter(
-            redis,
-            sign_ups_per_hour=settings.sign_ups_per_hour,
-            tries_per_quarter=settings.sign_in_tries_per_quarter,
-        ),
+        limits=RedisLimits(redis, settings),
         refresh_days=settings.refresh_token_days,
     )
 
@@ -65,7 +61,8 @@ def build(settings: Settings) -> runtime.Service:
         revisions=lambda: credentials.in_use,
         checks=(
             ("signing keys", signing_keys),
-            ("MongoDB", store.create_indexes),
+            ("MongoDB", mongo.ping),
+            ("MongoDB's indexes", store.create_indexes),
             ("Redis", redis.ping),
             ("RabbitMQ and its queues", topology),
         ),

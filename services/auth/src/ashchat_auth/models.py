@@ -1,6 +1,7 @@
 """What auth keeps and what it answers."""
 
 from datetime import datetime
+from enum import Enum
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,6 +40,26 @@ class Device(BaseModel):
     device_hash: str
     os: str | None = None
     notification_token: str | None = None
+
+
+class DeviceAdded(Enum):
+    """What became of a device that was to be added."""
+
+    NO_ACCOUNT = "no account"
+    KNOWN = "known"
+    MARKED = "marked"
+    """Added, and the mark that it has to be announced is for it alone."""
+
+    MARKED_WITH_OTHERS = "marked with others"
+    """Added, and something else of this account has still to be announced too."""
+
+
+class EmailTaken(Exception):
+    """Another account has this address."""
+
+
+class NoAnswer(Exception):
+    """Nobody answered in time; the request is durable all the same."""
 
 
 def email_key(address: str) -> str:

@@ -23,7 +23,7 @@ MIN_CHARS, MAX_CHARS = 8, 128
 R = TypeVar("R")
 
 
-class Passwords:
+class Argon2:
     """Hashes and verifies."""
 
     def __init__(self) -> None:

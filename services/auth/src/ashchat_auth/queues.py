@@ -5,7 +5,6 @@ Each process has its exclusive queue `auth.reply.<pod>.<random>`, bound to the e
 """
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import TypeVar
 
@@ -13,21 +12,17 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pydantic import ValidationError
 
-from ashchat_core.amqp import Broker, BrokerUnavailable
+from ashchat_auth.models import NoAnswer
+from ashchat_auth.service import ANSWER_SECONDS
+from ashchat_core.amqp import Broker
+from ashchat_core.errors import BrokerUnavailable
 from ashchat_core.messages import Message
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, AUTH_REPLY_QUEUE_PREFIX, Queue, Service
-
-ANSWER_SECONDS = 5.0
-"""How long a person waits for another service's answer."""
 
 M = TypeVar("M", bound=Message)
 
 
-class NoAnswer(Exception):
-    """Nobody answered in time; the request is durable all the same."""
-
-
-class Requests:
+class RabbitRequests:
     """Asks other services, and publishes what needs no answer."""
 
     def __init__(self, broker: Broker, pod: str) -> None:
@@ -87,8 +82,3 @@ class Requests:
             future.set_result(message.body)
         else:
             self._log.info("an answer came late")
-
-
-def deadline(now: datetime | None = None) -> datetime:
-    """Return until when an answer is waited for."""
-    return (now or datetime.now(UTC)) + timedelta(seconds=ANSWER_SECONDS)

@@ -1,18 +1,25 @@
-"""The rules of accounts: sign-up, sign-in, devices, refresh. No I/O library here."""
+"""The rules of accounts: sign-up, sign-in, devices, refresh. No I/O library here.
 
+What they need of the world is said by the protocols below; `main` gives the real ones.
+"""
+
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from ashchat_auth.keys import Signer
-from ashchat_auth.limiting import Limiter
-from ashchat_auth.models import Device, Session, User, email_key
-from ashchat_auth.passwords import Passwords
-from ashchat_auth.queues import NoAnswer, Requests, deadline
-from ashchat_auth.store import EmailTaken, Store
-from ashchat_core.amqp import BrokerUnavailable, PublishError
-from ashchat_core.http import APIError, Unavailable
+from ashchat_auth.models import (
+    Device,
+    DeviceAdded,
+    EmailTaken,
+    NoAnswer,
+    Session,
+    User,
+    email_key,
+)
+from ashchat_core.errors import APIError, BrokerUnavailable, PublishError, Unavailable
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountCreation,
@@ -22,28 +29,120 @@ from ashchat_core.messages import (
     ConfirmNewAccount,
     ConfirmNewDevice,
     ConfirmNewDeviceReply,
+    Message,
     NewDeviceCode,
     PendingAccount,
 )
 from ashchat_core.tokens import device_hash
 from ashchat_core.topology import Queue
 
+ANSWER_SECONDS = 5.0
+"""How long a person waits for another service's answer."""
+
 REFUSALS = {
     "wrong_code": "the code is not right",
-    "expired": "the code has expired or was used; sign up again for a new one",
-    "too_many_tries": "the code was tried too often; sign up again for a new one",
+    "expired": "the code has expired or was used; ask for a new one",
+    "too_many_tries": "the code was tried too often; ask for a new one",
 }
 SWEEP_AFTER = timedelta(seconds=15)
 """How old a mark is before the sweeper takes care of it: the request itself comes first."""
+
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """Both tokens and whose they are."""
 
-    token: str
-    refresh_token: str
+    token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
     user_id: str
+
+
+class Store(Protocol):
+    """Accounts and sessions; see `store.MongoStore`."""
+
+    async def add_user(self, user: User, device: Device) -> User:
+        """Store a user, marked as not yet announced. Raises EmailTaken."""
+
+    async def user_by_email(self, key: str) -> User | None:
+        """Return the account of an address."""
+
+    async def user(self, user_id: str) -> User | None:
+        """Return an account."""
+
+    async def knows_device(self, user_id: str, device_hash: str) -> bool:
+        """Tell whether this device of the account was confirmed."""
+
+    async def add_device(self, user_id: str, device: Device, now: datetime) -> DeviceAdded:
+        """Add a confirmed device, marked as not yet announced."""
+
+    async def announced(self, user_id: str, since: datetime) -> None:
+        """Take that mark off."""
+
+    def unannounced(self, before: datetime) -> AsyncIterator[tuple[User, list[Device], datetime]]:
+        """Yield the accounts with older marks, their devices, and the mark."""
+
+    async def add_session(self, session: Session, *, life: timedelta) -> str:
+        """Store a session; return its first refresh token."""
+
+    async def session_of(self, refresh_token: str, now: datetime) -> Session | None:
+        """Return the live session of a refresh token."""
+
+    async def rotate(self, refresh_token: str, *, now: datetime, life: timedelta) -> str | None:
+        """Exchange a refresh token for the next one; None: it is not good."""
+
+
+class Requests(Protocol):
+    """The queues; see `queues.RabbitRequests`."""
+
+    async def tell(self, queue: Queue, body: Message, *, message_id: str) -> None:
+        """Publish durably. Raises BrokerUnavailable, PublishError."""
+
+    async def ask(self, queue: Queue, body: Message, answer: type[M], *, message_id: str) -> M:
+        """Publish and wait for the answer. Raises NoAnswer as well."""
+
+
+class Passwords(Protocol):
+    """See `passwords.Argon2`."""
+
+    async def hash(self, password: str) -> str:
+        """Return the hash in PHC format."""
+
+    async def verify(self, hashed: str | None, password: str) -> bool:
+        """Tell whether the password is right; None takes as long."""
+
+
+class Limits(Protocol):
+    """See `limiting.RedisLimits`. Each returns the seconds to wait, 0: go on."""
+
+    async def sign_up(self, address: str) -> int:
+        """Count a sign-up."""
+
+    async def sign_in_wait(self, account: str, address: str) -> int:
+        """Look, without counting."""
+
+    async def sign_in_failed(self, account: str, address: str) -> None:
+        """Count a wrong password."""
+
+    async def code_mailed(self, account: str) -> int:
+        """Count a code that is about to be mailed."""
+
+    async def code_tried(self, account: str, address: str) -> int:
+        """Count a try of a code."""
+
+
+class Signer(Protocol):
+    """See `keys.KeyRing`."""
+
+    def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
+        """Return an access token."""
+
+    def temporary(self, *, user_id: str, challenge_id: str, device_hash: str, now: datetime) -> str:
+        """Return a token that is good for one challenge."""
+
+    def read_temporary(self, token: str) -> Mapping[str, Any] | None:
+        """Return a temporary token's claims; None: not one of ours."""
 
 
 class Accounts:
@@ -56,14 +155,14 @@ class Accounts:
         requests: Requests,
         passwords: Passwords,
         signer: Signer,
-        limiter: Limiter,
+        limits: Limits,
         refresh_days: int,
     ) -> None:
         self._store = store
         self._requests = requests
         self._passwords = passwords
         self._signer = signer
-        self._limiter = limiter
+        self._limits = limits
         self._refresh_life = timedelta(days=refresh_days)
 
     async def sign_up(
@@ -74,7 +173,7 @@ class Accounts:
         Raises:
             APIError: 429 too_many_requests; 503.
         """
-        wait = await self._limiter.sign_up(address)
+        wait = await self._limits.sign_up(address)
         if wait:
             raise _too_many(wait)
         # Hashed in either case: the time must not tell.
@@ -95,12 +194,15 @@ class Accounts:
             message_id=sign_up_id,
         )
 
-    async def confirm_email(self, *, email: str, code: str, device: Device) -> str:
+    async def confirm_email(self, *, email: str, code: str, device: Device, address: str) -> str:
         """Make the account when the code is right; return its id.
 
         Raises:
-            APIError: 400 with email's refusal as reason; 409 email_taken; 503.
+            APIError: 400 with email's refusal as reason; 409 email_taken; 429; 503.
         """
+        wait = await self._limits.code_tried(email_key(email), address)
+        if wait:
+            raise _too_many(wait)
         request_id = uuid4().hex
         try:
             reply = await self._requests.ask(
@@ -110,7 +212,7 @@ class Accounts:
                     request_id=request_id,
                     email=email.strip(),
                     code=code,
-                    deadline=deadline(),
+                    deadline=_deadline(),
                 ),
                 ConfirmEmailCodeReply,
                 message_id=request_id,
@@ -145,30 +247,36 @@ class Accounts:
                 code is mailed; 429; 503.
         """
         key = email_key(email)
-        wait = await self._limiter.sign_in_wait(key, address)
+        wait = await self._limits.sign_in_wait(key, address)
         if wait:
             raise _too_many(wait)
         user = await self._store.user_by_email(key)
         right = await self._passwords.verify(user.password_hash if user else None, password)
         if user is None or not right:
-            await self._limiter.sign_in_failed(key, address)
+            await self._limits.sign_in_failed(key, address)
             raise APIError(401, "wrong_credentials", "the address or the password is not right")
         hashed = device_hash(device_token)
         if not await self._store.knows_device(user.id, hashed):
             raise await self._challenge(user, hashed)
         return await self._session(user.id, hashed)
 
-    async def confirm_new_device(self, *, temporary: str, code: str, device: Device) -> None:
+    async def confirm_new_device(
+        self, *, temporary: str, code: str, device: Device, address: str
+    ) -> None:
         """Add a device to the account when its mailed code is right.
 
         Raises:
-            APIError: 401 invalid_token; 403 wrong_device or email's refusal; 404; 503.
+            APIError: 401 invalid_token; 403 wrong_device or email's refusal; 404; 429; 503.
         """
         claims = self._signer.read_temporary(temporary)
         if claims is None:
             raise APIError(401, "invalid_token", "sign in again to get a new code")
         if claims["dev"] != device.device_hash:
             raise APIError(403, "wrong_device", "this code is for another device")
+        user_id = str(claims["sub"])
+        wait = await self._limits.code_tried(user_id, address)
+        if wait:
+            raise _too_many(wait)
         request_id = uuid4().hex
         challenge_id = str(claims["challenge"])
         try:
@@ -179,7 +287,7 @@ class Accounts:
                     request_id=request_id,
                     challenge_id=challenge_id,
                     code=code,
-                    deadline=deadline(),
+                    deadline=_deadline(),
                 ),
                 ConfirmNewDeviceReply,
                 message_id=request_id,
@@ -188,18 +296,20 @@ class Accounts:
             raise Unavailable("the code could not be checked just now; try again") from None
         if reply.refusal is not None:
             raise APIError(403, reply.refusal, REFUSALS[reply.refusal])
-        user_id = str(claims["sub"])
         now = _now()
-        if not await self._store.add_device(user_id, device, now):
+        added = await self._store.add_device(user_id, device, now)
+        if added is DeviceAdded.NO_ACCOUNT:
             raise APIError(404, "no_such_user", "this account does not exist any more")
         # What is not said now, the sweeper says; the challenge expires by itself.
         with suppress(BrokerUnavailable, PublishError):
-            await self._requests.tell(
-                Queue.CHANGE_DEVICE_TOKEN,
-                _new_device(user_id, device),
-                message_id=f"device.{challenge_id}",
-            )
-            await self._store.announced(user_id, now)
+            if added is not DeviceAdded.KNOWN:
+                await self._requests.tell(
+                    Queue.CHANGE_DEVICE_TOKEN,
+                    _new_device(user_id, device),
+                    message_id=f"device.{challenge_id}",
+                )
+            if added is DeviceAdded.MARKED:
+                await self._store.announced(user_id, now)
             await self._requests.tell(
                 Queue.CONFIRM_NEW_DEVICE_REPLY,
                 ConfirmNewDevice(kind="settled", request_id=uuid4().hex, challenge_id=challenge_id),
@@ -214,7 +324,8 @@ class Accounts:
         """
         if refresh_token.count(".") != 1:
             raise APIError(403, "wrong_token", "this needs the refresh token")
-        session = await self._store.session_of(refresh_token)
+        now = _now()
+        session = await self._store.session_of(refresh_token, now)
         if session is None:
             raise APIError(401, "invalid_token", "the session is over; sign in again")
         hashed = device_hash(device_token)
@@ -222,7 +333,6 @@ class Accounts:
             raise APIError(401, "device_mismatch", "this session belongs to another device")
         if await self._store.user(session.user_id) is None:
             raise APIError(404, "no_such_user", "this account does not exist any more")
-        now = _now()
         fresh = await self._store.rotate(refresh_token, now=now, life=self._refresh_life)
         if fresh is None:
             raise APIError(401, "invalid_token", "the session is over; sign in again")
@@ -279,6 +389,9 @@ class Accounts:
             )
 
     async def _challenge(self, user: User, hashed: str) -> APIError:
+        wait = await self._limits.code_mailed(user.id)
+        if wait:
+            return _too_many(wait)
         challenge_id = uuid4().hex
         now = _now()
         await self._requests.tell(
@@ -315,6 +428,11 @@ def _now() -> datetime:
     # MongoDB keeps milliseconds; a mark is compared with what it gave back.
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _deadline() -> datetime:
+    """Return until when an answer is waited for."""
+    return datetime.now(UTC) + timedelta(seconds=ANSWER_SECONDS)
 
 
 def _too_many(seconds: int) -> APIError:

@@ -26,3 +26,9 @@ class Settings(ServiceSettings):
     sign_in_tries_per_quarter: int = Field(
         10, ge=1, description="Failed sign-ins of one account from one address, per 15 minutes."
     )
+    device_codes_per_hour: int = Field(
+        20, ge=1, description="Codes for new devices mailed to one account, per hour."
+    )
+    code_tries_per_quarter: int = Field(
+        60, ge=1, description="Tries of mailed codes for one account from one address, per 15 min."
+    )

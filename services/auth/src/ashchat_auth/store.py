@@ -1,38 +1,41 @@
 """Users and sessions in MongoDB. Uniqueness is the index's, never read-then-write."""
 
-import hmac
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
+import structlog
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from ashchat_auth.models import Device, Session, User
+from ashchat_auth.models import Device, DeviceAdded, EmailTaken, Session, User
 from ashchat_core.mongo import Mongo
 
 GRACE_SECONDS = 10
 """How long a lost answer to a refresh may be asked for again."""
+
+SIBLINGS = 3
+"""How many refresh tokens of one session are good at once, after lost answers."""
+
+SPENT_REMEMBERED = 50
+"""How many used refresh tokens of a session are known as such; older ones are just wrong."""
 
 
 def _hash(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()
 
 
-class EmailTaken(Exception):
-    """Another account has this address."""
-
-
-class Store:
+class MongoStore:
     """MongoDB database `auth`: collections `users` and `sessions`.
 
-    A user's `outbox` holds the names of what RabbitMQ has not confirmed yet.
+    A user has `outbox_since` as long as RabbitMQ has not confirmed what has to be told of it.
     """
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
+        self._log = structlog.get_logger("store")
 
     async def create_indexes(self) -> None:
         """Make the indexes; nothing happens when they are there."""
@@ -83,14 +86,20 @@ class Store:
         )
         return found is not None
 
-    async def add_device(self, user_id: str, device: Device, now: datetime) -> bool:
-        """Add a confirmed device, marked as not yet announced; False: no such user."""
+    async def add_device(self, user_id: str, device: Device, now: datetime) -> DeviceAdded:
+        """Add a confirmed device, marked as not yet announced."""
         users = self._mongo.database["users"]
-        await users.update_one(
+        before = await users.find_one_and_update(
             {"_id": user_id, "devices.device_hash": {"$ne": device.device_hash}},
             {"$push": {"devices": device.model_dump()}, "$set": {"outbox_since": now}},
+            projection={"outbox_since": 1},
+            return_document=ReturnDocument.BEFORE,
         )
-        return await users.find_one({"_id": user_id}, {"_id": 1}) is not None
+        if before is not None:
+            marked = "outbox_since" in before
+            return DeviceAdded.MARKED_WITH_OTHERS if marked else DeviceAdded.MARKED
+        known = await users.find_one({"_id": user_id}, {"_id": 1})
+        return DeviceAdded.KNOWN if known else DeviceAdded.NO_ACCOUNT
 
     async def announced(self, user_id: str, since: datetime) -> None:
         """Take the mark off, unless something newer was marked meanwhile."""
@@ -116,52 +125,58 @@ class Store:
             {
                 "_id": session.id,
                 **session.model_dump(exclude={"id"}),
-                "refresh_hash": _hash(secret),
+                "good": [_hash(secret)],
+                "spent": [],
                 "expires_at": session.created_at + life,
             }
         )
         return f"{session.id}.{secret}"
 
-    async def session_of(self, refresh_token: str) -> Session | None:
-        """Return the session that a refresh token (used or not) belongs to."""
+    async def session_of(self, refresh_token: str, now: datetime) -> Session | None:
+        """Return the live session that a refresh token (good or not) belongs to."""
         session_id, _, _ = refresh_token.partition(".")
-        found = await self._mongo.database["sessions"].find_one({"_id": session_id})
+        # The index that ends sessions runs once a minute: compare here too.
+        found = await self._mongo.database["sessions"].find_one(
+            {"_id": session_id, "expires_at": {"$gt": now}}
+        )
         return _session(found) if found else None
 
     async def rotate(self, refresh_token: str, *, now: datetime, life: timedelta) -> str | None:
         """Exchange a refresh token for the next one (RFC 9700, section 4.14.2).
 
-        None: it was used before, so somebody else may have it, and the session is over.
-        For 10 s the former one is good for a sibling: an answer may get lost.
+        A token that was used before is in two hands: the session is over. But for ten
+        seconds it is good for a sibling, since an answer may get lost, and a hash cannot be
+        sent again; both siblings are good until one of them is used.
+
+        Returns:
+            The next token; None: this one is not good (any more).
         """
         sessions = self._mongo.database["sessions"]
         session_id, _, secret = refresh_token.partition(".")
         given, fresh = _hash(secret), token_urlsafe(32)
-        rotated = await sessions.find_one_and_update(
-            {"_id": session_id, "refresh_hash": given},
+        spent = {"hash": given, "at": now}
+        rotated = await sessions.update_one(
+            {"_id": session_id, "good": given},
             {
-                "$set": {
-                    "refresh_hash": _hash(fresh),
-                    "former_hash": given,
-                    "used_at": now,
-                    "expires_at": now + life,
-                }
+                "$set": {"good": [_hash(fresh)], "used_at": now, "expires_at": now + life},
+                "$push": {"spent": {"$each": [spent], "$slice": -SPENT_REMEMBERED}},
             },
-            return_document=ReturnDocument.AFTER,
         )
-        if rotated is not None:
+        if rotated.matched_count:
             return f"{session_id}.{fresh}"
-        found = await sessions.find_one({"_id": session_id})
-        if found is None:
+        found = await sessions.find_one({"_id": session_id}, {"spent": 1})
+        used = [item["at"] for item in found["spent"] if item["hash"] == given] if found else []
+        if not used:
             return None
-        former = str(found.get("former_hash", ""))
-        recent = found["used_at"] > now - timedelta(seconds=GRACE_SECONDS)
-        if recent and hmac.compare_digest(former, given):
-            await sessions.update_one({"_id": session_id}, {"$set": {"refresh_hash": _hash(fresh)}})
-            return f"{session_id}.{fresh}"
-        if former:
+        if now - used[-1] > timedelta(seconds=GRACE_SECONDS):
             await sessions.delete_one({"_id": session_id})
-        return None
+            self._log.warning("a refresh token was used again", session=session_id)
+            return None
+        sibling = await sessions.update_one(
+            {"_id": session_id},
+            {"$push": {"good": {"$each": [_hash(fresh)], "$slice": -SIBLINGS}}},
+        )
+        return f"{session_id}.{fresh}" if sibling.matched_count else None
 
 
 def _user(document: dict[str, Any]) -> User:

@@ -30,7 +30,25 @@ from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
 from ashchat_core.credentials import Credential, Credentials, MissingCredential
+from ashchat_core.errors import (
+    BrokerUnavailable,
+    DependencyDown,
+    PublishError,
+    Reject,
+    Retry,
+)
 from ashchat_core.messages import Message
+
+__all__ = [
+    "Broker",
+    "BrokerUnavailable",
+    "Delivery",
+    "DependencyDown",
+    "PublishError",
+    "Reject",
+    "Retry",
+    "backoff",
+]
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 PUBLISH_TIMEOUT_SECONDS = 5.0
@@ -65,26 +83,6 @@ _HELD = Gauge(
 
 _BROKEN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
 """What aio-pika raises when the connection or channel is not (any more) usable."""
-
-
-class BrokerUnavailable(Exception):
-    """The broker is away, or did not confirm in time; the message may or may not be there."""
-
-
-class PublishError(Exception):
-    """The broker refused the message, or no queue is bound where it went."""
-
-
-class Retry(Exception):
-    """A handler's word: this message failed for a reason of its own; later."""
-
-
-class Reject(Exception):
-    """A handler's word: this message can never succeed; to the dead letters."""
-
-
-class DependencyDown(Exception):
-    """A handler's word: something we need is away; hold the message and back off."""
 
 
 M = TypeVar("M", bound=Message)

@@ -19,13 +19,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ashchat_core import mongo, redis
-from ashchat_core.amqp import BrokerUnavailable, PublishError
+from ashchat_core.errors import APIError, BrokerUnavailable, PublishError, Unavailable
+
+__all__ = [
+    "APIError",
+    "BodyLimit",
+    "Renderer",
+    "Unavailable",
+    "client_address",
+    "create_app",
+    "error_response",
+]
 
 BODY_LIMIT_BYTES = 64 * 1024
 """The largest JSON body; uploads have a limit of their own."""
-
-RETRY_AFTER_SECONDS = 2
-"""When to come back after a 503: backends restart in seconds."""
 
 _SECONDS = Histogram(
     "ashchat_http_request_seconds",
@@ -33,38 +40,6 @@ _SECONDS = Histogram(
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-
-
-class APIError(Exception):
-    """An answer that is not a success.
-
-    `data` goes to the client as it is; `headers` too.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        reason: str,
-        message: str,
-        *,
-        data: Any = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.data = data
-        self.headers = headers or {}
-
-
-class Unavailable(APIError):
-    """503: something this needs is away; the same request is right in a moment."""
-
-    def __init__(self, message: str = "a part of the platform is restarting; try again") -> None:
-        super().__init__(
-            503, "unavailable", message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
-        )
 
 
 Renderer = Callable[[APIError], Any]

@@ -37,8 +37,13 @@ class _Login(CredentialProvider):
         self.credential = credential
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return user name and password."""
         parts = urlsplit(self.credential.text)
         return unquote(parts.username or "default"), unquote(parts.password or "")
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Return the same; the library warns without it."""
+        return self.get_credentials()
 
 
 class Redis:

@@ -32,9 +32,9 @@ class CodeKey:
         # 64 bits reduced to a million: the bias is below one in 10^13.
         return f"{int.from_bytes(digest[:8]) % 10**DIGITS:0{DIGITS}d}"
 
-    def digest(self, purpose: Purpose, subject: str, code: str) -> str:
-        """Return what is kept of a code."""
-        return self._mac("digest", purpose, subject, code).hex()
+    def digest(self, purpose: Purpose, key: str, code: str) -> str:
+        """Return what is kept of a code under a Redis key."""
+        return self._mac("digest", purpose, key, code).hex()
 
     def _mac(self, *parts: str) -> bytes:
         # Lengths first: ("ab", "c") and ("a", "bc") must differ.

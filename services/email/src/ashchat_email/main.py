@@ -12,7 +12,7 @@ from ashchat_email.codes import CodeKey
 from ashchat_email.service import EmailService
 from ashchat_email.settings import Settings
 from ashchat_email.smtp import Mailer
-from ashchat_email.store import PendingStore
+from ashchat_email.store import RedisPending
 
 NAME = Service.EMAIL.value
 READS = [queue.name.value for queue in QUEUES if queue.reader is Service.EMAIL]
@@ -23,10 +23,11 @@ def build(settings: Settings) -> runtime.Service:
     credentials = Credentials(settings.credentials_dir)
     broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
     redis = Redis(credentials)
-    key = CodeKey(bytes.fromhex(credentials.text("code.key")))
-    credentials.use("code")
+    code_key = credentials.read("code.key")
+    key = CodeKey(bytes.fromhex(code_key.text))
+    credentials.use("code", code_key.revision)
     service = EmailService(
-        PendingStore(redis),
+        RedisPending(redis),
         Mailer(settings, credentials),
         key,
         from_=settings.smtp_from,

@@ -1,11 +1,13 @@
 """The rules of email: who gets which mail, and which code is right. No I/O library here."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Protocol
 
 from ashchat_core.messages import (
     AccountCreation,
+    CodeRefusal,
     ConfirmEmailCode,
     ConfirmEmailCodeReply,
     ConfirmNewDevice,
@@ -15,7 +17,33 @@ from ashchat_core.messages import (
 )
 from ashchat_email.codes import LIFETIME_SECONDS, CodeKey, mail_key
 from ashchat_email.mails import Mail, compose
-from ashchat_email.store import PendingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a code."""
+
+    refusal: CodeRefusal | None
+    payload: str | None
+
+
+class Pending(Protocol):
+    """Pending sign-ups and device challenges; see `store.RedisPending`."""
+
+    async def put(self, key: str, *, subject: str, digest: str, payload: str, at: float) -> bool:
+        """Keep a pending item for 600 s; False: a newer one is there."""
+
+    async def check(self, key: str, *, request_id: str, digest: str) -> Checked:
+        """Check a code's digest; the same request gets the same answer again."""
+
+    async def drop(self, key: str, subject: str) -> None:
+        """Forget a pending item that was used."""
+
+    async def was_sent(self, message_id: str) -> bool:
+        """Tell whether the server took this mail before."""
+
+    async def sent(self, message_id: str) -> None:
+        """Remember that the server took this mail."""
 
 
 class Sender(Protocol):
@@ -29,7 +57,7 @@ class EmailService:
     """Pending sign-ups, device challenges, and their codes."""
 
     def __init__(
-        self, store: PendingStore, sender: Sender, key: CodeKey, *, from_: str, product: str
+        self, store: Pending, sender: Sender, key: CodeKey, *, from_: str, product: str
     ) -> None:
         self._store = store
         self._sender = sender
@@ -43,6 +71,7 @@ class EmailService:
         if request.kind == "sign_up":
             if not self._alive(request.requested_at):
                 return  # nobody can use a code of a sign-up that is over
+            key = f"signup:{mail_key(request.email)}"
             code = self._key.code("sign-up", request.sign_up_id)
             account = PendingAccount(
                 sign_up_id=request.sign_up_id,
@@ -52,9 +81,9 @@ class EmailService:
                 preferred_language=request.preferred_language,
             )
             newest = await self._store.put(
-                f"signup:{mail_key(request.email)}",
+                key,
                 subject=request.sign_up_id,
-                digest=self._key.digest("sign-up", request.sign_up_id, code),
+                digest=self._key.digest("sign-up", key, code),
                 payload=account.model_dump_json(),
                 at=request.requested_at.timestamp(),
             )
@@ -81,11 +110,10 @@ class EmailService:
             return None
         if _over(request.deadline):
             return None
-        subject = await self._store.subject(key) or ""
         checked = await self._store.check(
             key,
             request_id=request.request_id,
-            digest=self._key.digest("sign-up", subject, request.code or ""),
+            digest=self._key.digest("sign-up", key, request.code or ""),
         )
         account = PendingAccount.model_validate_json(checked.payload) if checked.payload else None
         return ConfirmEmailCodeReply(
@@ -96,11 +124,12 @@ class EmailService:
         """Keep a challenge and mail its code."""
         if not self._alive(request.requested_at):
             return
+        key = f"device:{request.challenge_id}"
         code = self._key.code("device", request.challenge_id)
         await self._store.put(
-            f"device:{request.challenge_id}",
+            key,
             subject=request.challenge_id,
-            digest=self._key.digest("device", request.challenge_id, code),
+            digest=self._key.digest("device", key, code),
             payload=request.user_id,
             at=request.requested_at.timestamp(),
         )
@@ -127,7 +156,7 @@ class EmailService:
         checked = await self._store.check(
             key,
             request_id=request.request_id,
-            digest=self._key.digest("device", request.challenge_id, request.code or ""),
+            digest=self._key.digest("device", key, request.code or ""),
         )
         return ConfirmNewDeviceReply(request_id=request.request_id, refusal=checked.refusal)
 

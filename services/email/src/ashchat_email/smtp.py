@@ -19,12 +19,20 @@ _CLOSING = 421
 
 _PERMANENT = 500
 
+_NOT_THE_MAIL = (
+    aiosmtplib.SMTPAuthenticationError,
+    aiosmtplib.SMTPConnectResponseError,
+    aiosmtplib.SMTPHeloError,
+    aiosmtplib.SMTPSenderRefused,
+)
+"""Refusals of us, not of a mail: mails wait until somebody has set it right."""
+
 _MAILS = Counter("ashchat_email_mails_total", "Mails, by what the server said", ["outcome"])
 _SECONDS = Histogram("ashchat_email_smtp_seconds", "Time to hand over a mail")
 
 
 class ServerAway(Exception):
-    """The server is unreachable, busy or refuses our login: it is not this mail's fault."""
+    """The server is unreachable, busy or refuses us: it is not this mail's fault."""
 
 
 class TemporaryFailure(Exception):
@@ -81,8 +89,7 @@ class Mailer:
             codes = [error.code]
         else:
             codes = []
-        login = isinstance(error, aiosmtplib.SMTPAuthenticationError)
-        if login or isinstance(error, aiosmtplib.SMTPConnectResponseError) or _CLOSING in codes:
+        if isinstance(error, _NOT_THE_MAIL) or _CLOSING in codes:
             _MAILS.labels("server_away").inc()
             raise ServerAway(f"SMTP {codes}") from error
         if any(code >= _PERMANENT for code in codes):

@@ -6,14 +6,15 @@ the server took.
 """
 
 import json
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from ashchat_core.messages import CodeRefusal
 from ashchat_core.redis import Redis
 from ashchat_email.codes import LIFETIME_SECONDS, TRIES
+from ashchat_email.service import Checked
 
-ANSWER_SECONDS = LIFETIME_SECONDS
+ANSWER_SECONDS = 60
+"""How long an answer is remembered for a repeated request: nobody asks for longer."""
+
 SENT_SECONDS = 24 * 3600
 """How long a mail that went out is remembered; a redelivery after that mails again."""
 
@@ -64,15 +65,7 @@ return 0
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What became of a code."""
-
-    refusal: CodeRefusal | None
-    payload: str | None
-
-
-class PendingStore:
+class RedisPending:
     """Pending sign-ups and device challenges."""
 
     def __init__(self, redis: Redis) -> None:
@@ -94,11 +87,6 @@ class PendingStore:
         )
         answer: dict[str, Any] = json.loads(raw)
         return Checked(answer.get("refusal"), answer.get("payload"))
-
-    async def subject(self, key: str) -> str | None:
-        """Return the id of what is pending under a key."""
-        client = self._redis.client
-        return cast("str | None", await client.hget(f"email:{key}", "subject"))
 
     async def drop(self, key: str, subject: str) -> None:
         """Forget a pending item that was used."""
