@@ -29,14 +29,12 @@ LANGUAGES = {"es": "Spanish", "en": "English"}
 COLOURS = ("cyan", "magenta")
 
 SCRIPT: tuple[tuple[int, str], ...] = (
-    (0, "Hola, Emma. ¿Cómo estás?"),
-    (1, "Good morning! I am very happy today."),
-    (0, "La casa nueva es grande y el jardín es verde."),
-    (1, "Is there a room for my black dog?"),
-    (0, "Sí, hay una habitación para tu perro."),
-    (1, "Thank you! We see each other tomorrow."),
+    (0, "Buenos días, Emma. Mi casa nueva es muy grande."),
+    (1, "Good morning, Lucía. My house is small, but the garden is beautiful."),
+    (0, "Hay una habitación para ti y tu perro en mi casa."),
+    (1, "Thank you! The dog and I are very happy."),
 )
-"""Who (by number) says what."""
+"""Who (by number) says what: sentences that a rule-based engine gets right."""
 
 
 class DemoFailed(RuntimeError):
