@@ -24,7 +24,8 @@ def build(settings: TranslateSettings) -> runtime.Service:
     credentials = Credentials(settings.credentials_dir)
     broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
     redis = Redis(credentials)
-    background: list[Callable[[], Awaitable[None]]] = [broker.run, redis.watch]
+    cache = RedisCache(redis, keep_seconds=settings.translate_cache_seconds)
+    background: list[Callable[[], Awaitable[None]]] = [broker.run, cache.keep]
     on_close: list[Callable[[], Awaitable[None]]] = [redis.close]
 
     def provider(name: ProviderName) -> Provider:
@@ -62,7 +63,7 @@ def build(settings: TranslateSettings) -> runtime.Service:
     )
     translator = Translator(
         [link(name) for name in names],
-        RedisCache(redis, keep_seconds=settings.translate_cache_seconds),
+        cache,
         call_seconds=settings.translate_call_seconds,
         hold_seconds=settings.translate_hold_seconds,
     )

@@ -50,6 +50,21 @@ class RedisCache:
         except (RedisError, OSError, TimeoutError) as error:
             self._rest(error)
 
+    async def keep(self) -> None:
+        """Log in as soon as it is there, then follow its credentials; until cancelled.
+
+        Not a check of the start: translating does not wait for its cache. But a rotation
+        waits for the word that the login is in use.
+        """
+        while True:
+            try:
+                await self._redis.ping()
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(REST_SECONDS)
+            else:
+                break
+        await self._redis.watch()
+
     @property
     def _resting(self) -> bool:
         return time.monotonic() < self._rest_until

@@ -119,8 +119,8 @@ class Google:
 
     def _open(self) -> TranslationServiceAsyncClient:
         try:
-            info = json.loads(self._credentials.text(KEY_FILE))
-            account = service_account.Credentials.from_service_account_info(info)  # type: ignore[no-untyped-call]
+            key = self._credentials.read(KEY_FILE)
+            account = service_account.Credentials.from_service_account_info(json.loads(key.text))  # type: ignore[no-untyped-call]
             ca = self._ca_file.read_bytes() if self._ca_file is not None else None
         except (MissingCredential, FileNotFoundError):
             raise ProviderDown("not_configured") from None
@@ -135,7 +135,7 @@ class Google:
             ssl_channel_credentials=grpc.ssl_channel_credentials(root_certificates=ca),  # type: ignore[no-untyped-call]
         )
         self._client = TranslationServiceAsyncClient(transport=transport)
-        self._credentials.use("google")
+        self._credentials.use("google", key.revision)
         return self._client
 
 
