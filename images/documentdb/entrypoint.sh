@@ -22,11 +22,15 @@ local all all trust
 host  all all 127.0.0.1/32 trust
 host  all all ::1/128 trust
 HBA
+# The extension runs a job every two seconds: not logged, neither to the output nor to a table
+# that would grow for ever.
 cat > "$data/postgresql.auto.conf" <<CONF
 listen_addresses = 'localhost'
 unix_socket_directories = '/var/run/postgresql'
 shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
 cron.database_name = 'postgres'
+cron.log_run = off
+cron.log_statement = off
 max_connections = 200
 shared_buffers = '128MB'
 log_min_messages = warning
