@@ -1,0 +1,147 @@
+"""The credentials of one AshChat: read from its Secrets, completed where something lacks.
+
+A Secret that is there is never changed in what it *is* (password, key); one that is gone or
+lacks a key gets a new value. So nothing is rotated by accident, and nothing has to be: every
+backend takes its administrator's password from the Secret at every start, and every user's
+password is set by the next look at the backend.
+
+Pure but for the random numbers, which come in as a function.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ashchat_core.topology import Service
+from ashchat_operator.backend import Backend, Login
+from ashchat_operator.jwks import KeyRing, new_key
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.common import child
+
+PASSWORD_BYTES: Final = 32
+CODE_KEY_BYTES: Final = 32
+GENERATION: Final = "a"
+"""The suffix of user names: a rotation makes `b` beside `a`, then drops `a`."""
+
+Data = Mapping[str, bytes]
+"""A Secret's data, decoded."""
+
+ADMIN_NAMES: Final = {
+    Backend.RABBITMQ: "ashchat-admin",
+    Backend.REDIS: "admin",
+    Backend.CACHE: "admin",
+    Backend.MONGODB: "ashchat",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """A backend's administrator, whom only the operator logs in as."""
+
+    username: str
+    password: str = field(repr=False)
+
+    @property
+    def revision(self) -> str:
+        """A digest that changes with the password; 256 random bits cannot be guessed from it."""
+        return hashlib.sha256(f"{self.username}:{self.password}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """What a person gave in a Secret of their own, and a word that changes with it."""
+
+    data: Data = field(repr=False)
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """All credentials of one AshChat."""
+
+    admins: Mapping[Backend, Admin]
+    logins: Mapping[Service, Login]
+    erlang_cookie: str = field(repr=False)
+    code_key: str = field(repr=False)
+    signing_keys: KeyRing = field(repr=False)
+    smtp: Provided | None = None
+    google: Provided | None = None
+    google_ca: Provided | None = None
+
+
+def admin_secret(ash: AshChat, backend: Backend) -> str:
+    """Return the name of the Secret with a backend's administrator."""
+    return child(ash, f"{backend}-admin")
+
+
+def service_secret(ash: AshChat, service: Service) -> str:
+    """Return the name of the Secret that a service mounts."""
+    return child(ash, f"{service}-credentials")
+
+
+def signing_keys_secret(ash: AshChat) -> str:
+    """Return the name of the Secret with the keys that sign tokens."""
+    return child(ash, "auth-signing-keys")
+
+
+def secret_names(ash: AshChat) -> tuple[str, ...]:
+    """Return the names of all Secrets that hold something that exists nowhere else."""
+    return (
+        *(admin_secret(ash, backend) for backend in Backend),
+        *(service_secret(ash, service) for service in Service),
+        signing_keys_secret(ash),
+    )
+
+
+def new_password() -> str:
+    """Return a password of 256 random bits, in letters that need no quoting anywhere."""
+    return secrets.token_hex(PASSWORD_BYTES)
+
+
+def complete(
+    ash: AshChat,
+    found: Mapping[str, Data],
+    *,
+    smtp: Provided | None = None,
+    google: Provided | None = None,
+    google_ca: Provided | None = None,
+    generate: Callable[[], str] = new_password,
+    generate_key: Callable[[], bytes] = new_key,
+) -> Credentials:
+    """Return the credentials that the Secrets hold, new ones where they hold none.
+
+    Args:
+        ash: Whose they are.
+        found: Name of a Secret → its data; `secret_names` are looked up.
+        smtp: The mail server's login, if the resource names one and it is there.
+        google: Google's service account key, likewise.
+        google_ca: The authority of Google's endpoint, likewise.
+        generate: Makes a secret word.
+        generate_key: Makes a private key (PKCS 8, PEM).
+    """
+
+    def word(secret: str, key: str) -> str:
+        held = found.get(secret, {}).get(key, b"").decode("ascii", "ignore").strip()
+        return held or generate()
+
+    cookie = admin_secret(ash, Backend.RABBITMQ)
+    return Credentials(
+        admins={
+            backend: Admin(ADMIN_NAMES[backend], word(admin_secret(ash, backend), "password"))
+            for backend in Backend
+        },
+        logins={
+            service: Login(
+                service, f"{service}-{GENERATION}", word(service_secret(ash, service), "password")
+            )
+            for service in Service
+        },
+        erlang_cookie=word(cookie, "erlang-cookie"),
+        code_key=word(service_secret(ash, Service.EMAIL), "code.key"),
+        signing_keys=KeyRing.complete(found.get(signing_keys_secret(ash), {}), generate_key),
+        smtp=smtp,
+        google=google,
+        google_ca=google_ca,
+    )

@@ -1,0 +1,254 @@
+"""The AshChat resource as frozen models.
+
+The defaults are the CRD schema's (crds/ashchat.dev_ashchats.yaml; a test compares), so a
+resource read from a file means what it would mean after the API server filled it in.
+Validation is the API server's; here are only types. Unknown fields are ignored, so that an
+operator works beside a newer schema.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "ashchat.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "AshChat"
+PLURAL: Final = "ashchats"
+
+
+class Model(BaseModel):
+    """A part of the resource: immutable, camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, frozen=True, populate_by_name=True, extra="ignore"
+    )
+
+
+class ExposureType(StrEnum):
+    """Who routes requests to the services."""
+
+    EDGE = "Edge"
+    NONE = "None"
+
+
+class ServiceType(StrEnum):
+    """The type of the edge's Service."""
+
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+    CLUSTER_IP = "ClusterIP"
+
+
+class SmtpSecurity(StrEnum):
+    """How the connection to the mail server is encrypted."""
+
+    NONE = "None"
+    START_TLS = "StartTLS"
+    TLS = "TLS"
+
+
+class Provider(StrEnum):
+    """Who translates."""
+
+    APERTIUM = "Apertium"
+    GOOGLE = "Google"
+
+
+class Engine(StrEnum):
+    """What speaks MongoDB's protocol."""
+
+    MONGODB = "MongoDB"
+    FERRETDB = "FerretDB"
+
+
+class LogLevel(StrEnum):
+    """How much the services log."""
+
+    DEBUG = "Debug"
+    INFO = "Info"
+    WARNING = "Warning"
+    ERROR = "Error"
+
+
+class Resources(Model):
+    """Requests and limits; they are laid over the operator's own."""
+
+    requests: Mapping[str, str | int] = Field(default_factory=dict)
+    limits: Mapping[str, str | int] = Field(default_factory=dict)
+
+
+class Workload(Model):
+    """What every component has."""
+
+    image: str | None = None
+    resources: Resources = Resources()
+
+
+class Replicated(Workload):
+    """A component that may have several pods."""
+
+    replicas: int = 1
+
+
+class SecretReference(Model):
+    """A Secret in the resource's namespace."""
+
+    name: str
+
+
+class Storage(Model):
+    """A volume."""
+
+    size: str = "1Gi"
+    storage_class_name: str | None = None
+
+
+class Edge(Replicated):
+    """The edge in front of the services."""
+
+    service_type: ServiceType = ServiceType.NODE_PORT
+    node_port: int | None = None
+
+
+class Exposure(Model):
+    """How people get in."""
+
+    type: ExposureType = ExposureType.EDGE
+    edge: Edge = Edge()
+
+
+class Auth(Replicated):
+    """Accounts, sessions and tokens."""
+
+    sign_ups_per_hour: int = 20
+
+
+class Smtp(Model):
+    """The mail server."""
+
+    host: str
+    port: int = 587
+    security: SmtpSecurity = SmtpSecurity.START_TLS
+    from_: str = Field(alias="from")
+    credentials_secret: SecretReference | None = None
+
+
+class Email(Replicated):
+    """Codes and confirmations by mail."""
+
+    smtp: Smtp
+
+
+class Google(Model):
+    """Google Cloud Translation."""
+
+    project: str
+    location: str = "global"
+    endpoint: str | None = None
+    ca_secret: SecretReference | None = None
+    credentials_secret: SecretReference
+
+
+class Cache(Workload):
+    """The cache of translations."""
+
+    max_memory: str = "64Mi"
+
+
+class Translate(Replicated):
+    """Translation of messages."""
+
+    provider: Provider = Provider.APERTIUM
+    apertium: Replicated = Replicated()
+    google: Google | None = None
+    cache: Cache = Cache()
+
+
+class Static(Replicated):
+    """The front page and the uploads."""
+
+    storage: Storage = Storage()
+
+
+class ManagedRabbitMQ(Workload):
+    """The broker the operator runs."""
+
+    storage: Storage = Storage()
+
+
+class ManagedRedis(Workload):
+    """The Redis the operator runs."""
+
+    max_memory: str = "256Mi"
+    storage: Storage = Storage()
+
+
+class ManagedMongoDB(Workload):
+    """The MongoDB the operator runs."""
+
+    engine: Engine = Engine.MONGODB
+    storage: Storage = Storage(size="4Gi")
+
+
+class RabbitMQ(Model):
+    """The message broker."""
+
+    managed: ManagedRabbitMQ = ManagedRabbitMQ()
+
+
+class Redis(Model):
+    """The store of what expires."""
+
+    managed: ManagedRedis = ManagedRedis()
+
+
+class MongoDB(Model):
+    """The store of accounts and conversations."""
+
+    managed: ManagedMongoDB = ManagedMongoDB()
+
+
+class Spec(Model):
+    """What is wanted."""
+
+    public_url: str | None = None
+    log_level: LogLevel = LogLevel.INFO
+    exposure: Exposure = Exposure()
+    auth: Auth = Auth()
+    email: Email
+    chat: Replicated = Replicated()
+    translate: Translate = Translate()
+    static: Static = Static()
+    rabbitmq: RabbitMQ = RabbitMQ()
+    redis: Redis = Redis()
+    mongodb: MongoDB = MongoDB()
+
+
+class AshChat(Model):
+    """One AshChat: its identity and what is wanted."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    spec: Spec
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        """Return the model of an object as the API server gives it.
+
+        Raises:
+            pydantic.ValidationError: It is not what the schema promises.
+        """
+        metadata = body["metadata"]
+        return cls(
+            name=metadata["name"],
+            namespace=metadata["namespace"],
+            uid=metadata["uid"],
+            generation=metadata["generation"],
+            spec=Spec.model_validate(body["spec"]),
+        )

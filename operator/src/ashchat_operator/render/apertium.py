@@ -1,0 +1,59 @@
+"""apertium: the translation engine (https://wiki.apertium.org/wiki/Apertium-apy)."""
+
+from typing import Final
+
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.common import (
+    SERVICE_UID,
+    Context,
+    Object,
+    container_security,
+    deployment,
+    empty_dir,
+    env,
+    mount,
+    pod_template,
+    port,
+    resources,
+    service,
+)
+
+PORT: Final = 2737
+
+
+def render(ash: AshChat, context: Context) -> list[Object]:
+    """Return the engine's Deployment and Service.
+
+    It runs with either provider: with Google it is asked when Google cannot answer.
+    """
+    spec = ash.spec.translate.apertium
+    probe = {"tcpSocket": {"port": PORT}, "timeoutSeconds": 3}
+    container: Object = {
+        "name": "apertium",
+        "image": spec.image or context.images["apertium"],
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["apertium-apy", "-p", str(PORT), "/usr/share/apertium"],
+        "ports": [port("http", PORT)],
+        "env": env({"LANG": "C.UTF-8", "HOME": "/tmp"}),  # noqa: S108 (the pod's own emptyDir)
+        "resources": resources(
+            {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "1Gi"}},
+            spec.resources,
+        ),
+        "securityContext": container_security(),
+        "volumeMounts": [mount("tmp", "/tmp", read_only=False)],  # noqa: S108
+        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 120},
+        "readinessProbe": {**probe, "periodSeconds": 5},
+        "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 6},
+    }
+    template = pod_template(
+        ash,
+        "apertium",
+        uid=SERVICE_UID,
+        containers=[container],
+        volumes=[empty_dir("tmp")],
+        grace_seconds=10,
+    )
+    return [
+        deployment(ash, "apertium", replicas=spec.replicas, template=template),
+        service(ash, "apertium", {"http": PORT}),
+    ]

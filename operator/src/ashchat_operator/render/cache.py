@@ -1,0 +1,39 @@
+"""cache: the Redis of the translation cache. It may lose everything, and evicts.
+
+An instance of its own: with one policy for both, either the cache would block sign-ups
+(noeviction) or it would drop them (allkeys-lru).
+"""
+
+from ashchat_operator.backend import Backend
+from ashchat_operator.credentials import Credentials
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.common import (
+    Context,
+    Object,
+    config_map,
+    deployment,
+    quantity,
+    service,
+)
+from ashchat_operator.render.redis import COMMON, PORT, container, template
+
+
+def configuration(max_memory: str) -> str:
+    """Return the configuration of the instance that may evict; nothing reaches a disk."""
+    return (
+        COMMON
+        + 'appendonly no\nsave ""\n'
+        + f"maxmemory {int(quantity(max_memory))}\nmaxmemory-policy allkeys-lru\n"
+    )
+
+
+def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+    """Return the instance's configuration, Deployment and Service."""
+    spec = ash.spec.translate.cache
+    running = container(spec.image or context.images["redis"], spec, spec.max_memory)
+    pods = template(ash, Backend.CACHE, credentials, running, stored=False)
+    return [
+        config_map(ash, "cache", {"redis.conf": configuration(spec.max_memory)}),
+        deployment(ash, "cache", replicas=1, template=pods, recreate=True),
+        service(ash, "cache", {"redis": PORT}),
+    ]

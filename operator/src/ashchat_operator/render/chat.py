@@ -1,0 +1,45 @@
+"""chat: rooms, messages and sockets."""
+
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.common import (
+    PUBLIC_PORT,
+    Context,
+    Object,
+    ServicePod,
+    child,
+    config_volume,
+    deployment,
+    host,
+    mount,
+    service,
+    service_ports,
+    service_resources,
+    service_template,
+)
+
+JWKS_DIR = "/etc/ashchat/jwks"
+PODS = "chat-pods"
+"""The Service whose name resolves to the pods: the edge spreads sockets over them."""
+
+
+def render(ash: AshChat, context: Context) -> list[Object]:
+    """Return chat's Deployment and its two Services."""
+    spec = ash.spec.chat
+    pod = ServicePod(
+        component="chat",
+        image=spec.image or context.images["chat"],
+        resources=service_resources(spec.resources),
+        public=True,
+        env={
+            "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+            "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
+            "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
+        },
+        volumes=[config_volume("jwks", child(ash, "jwks"))],
+        mounts=[mount("jwks", JWKS_DIR)],
+    )
+    return [
+        deployment(ash, "chat", replicas=spec.replicas, template=service_template(ash, pod)),
+        service(ash, "chat", service_ports(public=True)),
+        service(ash, "chat", {"http": PUBLIC_PORT}, name=child(ash, PODS), headless=True),
+    ]

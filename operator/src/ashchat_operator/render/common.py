@@ -1,0 +1,473 @@
+"""What the objects of all components have in common: names, labels, pods, probes.
+
+Every pod satisfies the restricted Pod Security Standard
+(https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted) and has a
+read-only root and no service account token.
+
+Fields whose defaults are part of a list's merge key (a port's protocol) are always written
+out, since server-side apply identifies the item by them (KEP-555).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from ashchat_operator.images import Images
+from ashchat_operator.model import API_VERSION, KIND, AshChat, Resources
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a part of one, as JSON."""
+
+MANAGER: Final = "ashchat-operator"
+"""The field manager of everything the operator applies."""
+
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+ADMIN_REVISION_ANNOTATION: Final = "ashchat.dev/admin-revision"
+"""On pods of a backend: a digest of what it reads at its start only, its admin's password."""
+
+SERVICE_UID: Final = 10001
+BACKEND_UID: Final = 999
+"""The user of rabbitmq, redis and postgres in their official images and in ours."""
+
+PUBLIC_PORT: Final = 8080
+PRIVATE_PORT: Final = 9000
+
+CREDENTIALS_DIR: Final = "/etc/ashchat/credentials"
+
+_UNITS: Final = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+    "Pi": Decimal(2**50),
+}
+
+
+def quantity(text: str | int) -> Decimal:
+    """Return the number a Kubernetes quantity means, for example 2**29 for "512Mi".
+
+    Raises:
+        ValueError: It is not a quantity.
+    """
+    written = str(text)
+    number = written.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    try:
+        return Decimal(number) * _UNITS[written[len(number) :]]
+    except (ArithmeticError, KeyError) as error:
+        raise ValueError(f"not a quantity: {written}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What rendering needs beside the resource: images, and facts of the cluster."""
+
+    images: Images
+    pod_cidrs: str = ""
+    cluster_domain: str = "cluster.local"
+
+
+def child(ash: AshChat, component: str) -> str:
+    """Return the name of a component's objects."""
+    return f"{ash.name}-{component}"
+
+
+def host(ash: AshChat, component: str, context: Context) -> str:
+    """Return the DNS name of a component's Service.
+
+    The name is complete, with a dot at neither end: one query instead of one per search
+    domain would need the dot, but TLS and URL libraries stumble over it.
+    """
+    return f"{child(ash, component)}.{ash.namespace}.svc.{context.cluster_domain}"
+
+
+def selector(ash: AshChat, component: str) -> dict[str, str]:
+    """Return the labels that select a component's pods; they may never change."""
+    return {
+        "app.kubernetes.io/name": "ashchat",
+        INSTANCE_LABEL: ash.name,
+        COMPONENT_LABEL: component,
+    }
+
+
+def labels(ash: AshChat, component: str) -> dict[str, str]:
+    """Return the labels of a component's objects."""
+    return {
+        **selector(ash, component),
+        "app.kubernetes.io/part-of": "ashchat",
+        MANAGED_BY_LABEL: MANAGER,
+    }
+
+
+def owner(ash: AshChat) -> Object:
+    """Return the owner reference that makes an object go when its AshChat goes."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": ash.name,
+        "uid": ash.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def metadata(
+    ash: AshChat, component: str, *, name: str | None = None, retained: bool = False
+) -> Object:
+    """Return an object's metadata.
+
+    Args:
+        ash: Whose object it is.
+        component: Which component's.
+        name: Its name, if not the component's own.
+        retained: It outlives the resource: no owner reference.
+    """
+    result: Object = {
+        "name": name or child(ash, component),
+        "namespace": ash.namespace,
+        "labels": labels(ash, component),
+    }
+    if not retained:
+        result["ownerReferences"] = [owner(ash)]
+    return result
+
+
+def resources(defaults: Object, wanted: Resources) -> Object:
+    """Return requests and limits: the resource's, and the operator's where it is silent.
+
+    A limit below the default request would be refused by the API server, so the request
+    follows it down.
+    """
+    limits = {**defaults.get("limits", {}), **wanted.limits}
+    requests = {**defaults.get("requests", {}), **wanted.requests}
+    for key, limit in limits.items():
+        if key in requests and key not in wanted.requests:
+            requests[key] = min(requests[key], limit, key=quantity)
+    return {"requests": requests, "limits": limits}
+
+
+def service_resources(wanted: Resources) -> Object:
+    """Return what a Python service gets. No CPU limit: it would make starting slow."""
+    return resources(
+        {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "384Mi"}}, wanted
+    )
+
+
+def container_security() -> Object:
+    """Return the security context of every container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def pod_security(uid: int) -> Object:
+    """Return the security context of a pod that runs as `uid`.
+
+    `OnRootMismatch`: otherwise the kubelet would make the Erlang cookie group-readable at
+    every start, which RabbitMQ refuses (and large volumes would start slowly).
+    """
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": uid,
+        "runAsGroup": uid,
+        "fsGroup": uid,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def port(name: str, number: int) -> Object:
+    """Return a container's TCP port."""
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
+
+
+def env(values: Mapping[str, str]) -> list[Object]:
+    """Return environment variables; nothing secret may be among them."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def pod_name_env() -> Object:
+    """Return the variable that tells a process its pod's name (downward API)."""
+    return {
+        "name": "ASHCHAT_POD_NAME",
+        "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
+    }
+
+
+def empty_dir(name: str, size: str = "64Mi") -> Object:
+    """Return a volume for what need not be kept."""
+    return {"name": name, "emptyDir": {"sizeLimit": size}}
+
+
+def secret_volume(name: str, secret: str, keys: Sequence[str] = ()) -> Object:
+    """Return a volume of a Secret's files, readable by the pod's group only."""
+    source: Object = {"secretName": secret, "defaultMode": 0o440}
+    if keys:
+        source["items"] = [{"key": key, "path": key} for key in keys]
+    return {"name": name, "secret": source}
+
+
+def config_volume(name: str, config_map: str) -> Object:
+    """Return a volume of a ConfigMap's files."""
+    return {"name": name, "configMap": {"name": config_map, "defaultMode": 0o444}}
+
+
+def mount(name: str, path: str, *, read_only: bool = True, sub_path: str | None = None) -> Object:
+    """Return a mount of a volume."""
+    result: Object = {"name": name, "mountPath": path}
+    if read_only:
+        result["readOnly"] = True
+    if sub_path is not None:
+        result["subPath"] = sub_path
+    return result
+
+
+def http_probes(path_port: int = PRIVATE_PORT, *, readiness: str = "/readyz") -> Object:
+    """Return the probes of a process with /livez and /readyz.
+
+    The start-up probe asks every second, so that a pod is ready as soon as it can be, and
+    gives a slow node two minutes; the liveness probe is patient, since it asks only
+    whether the event loop turns.
+    """
+    return {
+        "startupProbe": {
+            "httpGet": {"path": "/livez", "port": path_port, "scheme": "HTTP"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 3,
+            "failureThreshold": 120,
+        },
+        "readinessProbe": {
+            "httpGet": {"path": readiness, "port": path_port, "scheme": "HTTP"},
+            "periodSeconds": 2,
+            "timeoutSeconds": 3,
+            "failureThreshold": 3,
+        },
+        "livenessProbe": {
+            "httpGet": {"path": "/livez", "port": path_port, "scheme": "HTTP"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+    }
+
+
+def pod_template(
+    ash: AshChat,
+    component: str,
+    *,
+    uid: int,
+    containers: Sequence[Object],
+    volumes: Sequence[Object],
+    grace_seconds: int,
+    init_containers: Sequence[Object] = (),
+    annotations: Mapping[str, str] | None = None,
+) -> Object:
+    """Return a pod template that satisfies the restricted profile."""
+    spec: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(uid),
+        "terminationGracePeriodSeconds": grace_seconds,
+        "containers": list(containers),
+        "volumes": list(volumes),
+    }
+    if init_containers:
+        spec["initContainers"] = list(init_containers)
+    described: Object = {"labels": labels(ash, component)}
+    if annotations:
+        described["annotations"] = dict(annotations)
+    return {"metadata": described, "spec": spec}
+
+
+def deployment(
+    ash: AshChat, component: str, *, replicas: int, template: Object, recreate: bool = False
+) -> Object:
+    """Return a Deployment; `recreate` where two pods must never run at a time."""
+    strategy: Object = {"type": "Recreate"}
+    if not recreate:
+        # No pod goes before its successor is ready.
+        strategy = {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+        }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(ash, component),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": selector(ash, component)},
+            "strategy": strategy,
+            "template": template,
+        },
+    }
+
+
+def stateful_set(
+    ash: AshChat, component: str, *, template: Object, claim: Object, replicas: int = 1
+) -> Object:
+    """Return a StatefulSet whose pods have one volume each, called `data`.
+
+    The volume stays when the StatefulSet goes (the default retention policy): what happens
+    to data is never a side effect.
+    """
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(ash, component),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 3,
+            "serviceName": child(ash, component),
+            "selector": {"matchLabels": selector(ash, component)},
+            # A stuck first pod must not keep its own repaired template from being tried.
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "template": template,
+            "volumeClaimTemplates": [claim],
+        },
+    }
+
+
+def claim_spec(size: str, storage_class: str | None) -> Object:
+    """Return what a volume claim asks for."""
+    spec: Object = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": size}},
+    }
+    if storage_class is not None:
+        spec["storageClassName"] = storage_class
+    return spec
+
+
+def claim_template(ash: AshChat, component: str, size: str, storage_class: str | None) -> Object:
+    """Return the volume claim template of a StatefulSet."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "labels": labels(ash, component)},
+        "spec": claim_spec(size, storage_class),
+    }
+
+
+def service(
+    ash: AshChat,
+    component: str,
+    ports: Mapping[str, int],
+    *,
+    name: str | None = None,
+    headless: bool = False,
+    publish_not_ready: bool = False,
+) -> Object:
+    """Return a Service inside the cluster.
+
+    Args:
+        ash: Whose it is.
+        component: Which pods it selects.
+        ports: Name to number; the pods' ports have the same numbers.
+        name: Its name, if not the component's own.
+        headless: Its name resolves to the pods' addresses.
+        publish_not_ready: Pods that are not ready are reached as well.
+    """
+    spec: Object = {
+        "type": "ClusterIP",
+        "selector": selector(ash, component),
+        "ports": [
+            {"name": key, "port": number, "targetPort": number, "protocol": "TCP"}
+            for key, number in ports.items()
+        ],
+    }
+    if headless:
+        spec["clusterIP"] = "None"
+    if publish_not_ready:
+        spec["publishNotReadyAddresses"] = True
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(ash, component, name=name),
+        "spec": spec,
+    }
+
+
+def config_map(
+    ash: AshChat, component: str, data: Mapping[str, str], *, name: str | None = None
+) -> Object:
+    """Return a ConfigMap."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(ash, component, name=name),
+        "data": dict(data),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePod:
+    """What differs between the pods of the five services."""
+
+    component: str
+    image: str
+    resources: Object
+    public: bool
+    env: Mapping[str, str] = field(default_factory=dict)
+    volumes: Sequence[Object] = ()
+    mounts: Sequence[Object] = ()
+
+
+def service_template(ash: AshChat, pod: ServicePod) -> Object:
+    """Return the pod template of one of the five services.
+
+    The pause before SIGTERM lets the endpoints' removal reach every node first
+    (KEP-3960); the services need at most 25 s from SIGTERM to their end.
+    """
+    ports = [port("private", PRIVATE_PORT)]
+    if pod.public:
+        ports.insert(0, port("http", PUBLIC_PORT))
+    common = {
+        "ASHCHAT_LOG_LEVEL": ash.spec.log_level.value.upper(),
+        "ASHCHAT_CREDENTIALS_DIR": CREDENTIALS_DIR,
+    }
+    container: Object = {
+        "name": pod.component,
+        "image": pod.image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": ports,
+        "env": [pod_name_env(), *env({**common, **pod.env})],
+        "resources": pod.resources,
+        "securityContext": container_security(),
+        "volumeMounts": [
+            mount("tmp", "/tmp", read_only=False),  # noqa: S108 (the pod's own emptyDir)
+            mount("credentials", CREDENTIALS_DIR),
+            *pod.mounts,
+        ],
+        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        **http_probes(),
+    }
+    return pod_template(
+        ash,
+        pod.component,
+        uid=SERVICE_UID,
+        containers=[container],
+        volumes=[
+            empty_dir("tmp"),
+            secret_volume("credentials", child(ash, f"{pod.component}-credentials")),
+            *pod.volumes,
+        ],
+        grace_seconds=40,
+    )
+
+
+def service_ports(*, public: bool) -> dict[str, int]:
+    """Return the ports of a service's Service."""
+    return {"http": PUBLIC_PORT, "private": PRIVATE_PORT} if public else {"private": PRIVATE_PORT}

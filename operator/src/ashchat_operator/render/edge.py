@@ -1,0 +1,232 @@
+"""edge: one origin in front of all services (Caddy).
+
+| path | goes to |
+|---|---|
+| `/auth/...` | auth, prefix stripped |
+| `/chat/...` | chat, prefix stripped, sockets too |
+| everything else | static (`/files/...`, the front page) |
+
+The client's address is what the edge sees: X-Forwarded-* and the like from outside are
+dropped (`trusted_proxies` is empty, so Caddy replaces them), and with
+`externalTrafficPolicy: Local` the node does not replace the address on the way.
+"""
+
+from typing import Final
+
+from ashchat_operator.model import AshChat, ExposureType, ServiceType
+from ashchat_operator.render.chat import PODS
+from ashchat_operator.render.common import (
+    PRIVATE_PORT,
+    PUBLIC_PORT,
+    SERVICE_UID,
+    Context,
+    Object,
+    child,
+    config_map,
+    config_volume,
+    container_security,
+    deployment,
+    empty_dir,
+    env,
+    host,
+    http_probes,
+    metadata,
+    mount,
+    pod_template,
+    port,
+    resources,
+    selector,
+)
+from ashchat_operator.render.static import UPLOAD_MAX_BYTES
+
+CONFIG_DIR: Final = "/etc/caddy"
+BODY_MAX_BYTES: Final = 1024 * 1024
+UPLOAD_BODY_MAX_BYTES: Final = UPLOAD_MAX_BYTES + 64 * 1024
+"""An upload and the multipart form around it."""
+
+CADDYFILE: Final = """\
+# Made by the operator. https://caddyserver.com/docs/caddyfile
+{{
+	admin off
+	auto_https off
+	persist_config off
+	grace_period 20s
+	storage file_system /tmp/caddy
+	log {{
+		level WARN
+		format filter {{
+			wrap json
+			fields {{
+				# Sockets are opened with a token in the query, requests with one in a header.
+				request>uri regexp \\?.* ?-
+				request>headers delete
+			}}
+		}}
+	}}
+	servers {{
+		timeouts {{
+			read_header 10s
+			idle 5m
+		}}
+		max_header_size 32KB
+	}}
+}}
+
+(upstream) {{
+	# A pod that is just being replaced is waited for; nothing was sent yet when dialling fails.
+	lb_try_duration 4s
+	lb_try_interval 100ms
+	# A new configuration does not cut sockets at once.
+	stream_close_delay 5m
+	header_up -Forwarded
+	header_up -X-Real-Ip
+	header_up -X-Client-Ip
+	header_up -True-Client-Ip
+	transport http {{
+		dial_timeout 2s
+	}}
+}}
+
+:{private} {{
+	respond /livez 200
+	respond /readyz 200
+	metrics /metrics
+	respond 404
+}}
+
+:{public} {{
+	@upload path /files /files/* /chat/api/user/photo
+	@other not path /files /files/* /chat/api/user/photo
+	request_body @upload {{
+		max_size {upload_max}
+	}}
+	request_body @other {{
+		max_size {body_max}
+	}}
+	handle_path /auth/* {{
+		reverse_proxy {auth}:{public} {{
+			import upstream
+		}}
+	}}
+	handle_path /chat/* {{
+		reverse_proxy {{
+			# Its pods one by one, so that sockets spread evenly.
+			dynamic a {{
+				name {chat_pods}
+				port {public}
+				refresh 1s
+				versions ipv4
+			}}
+			lb_policy least_conn
+			fail_duration 5s
+			import upstream
+		}}
+	}}
+	handle {{
+		reverse_proxy {static}:{public} {{
+			import upstream
+		}}
+	}}
+	handle_errors 502 503 504 {{
+		header Retry-After 2
+		header Content-Type application/json
+		respond `{{"status":503,"message":"This part of AshChat is not there right now; try again.","data":{{"reason":"unavailable"}}}}` 503
+	}}
+	handle_errors 413 {{
+		header Content-Type application/json
+		respond `{{"status":413,"message":"The request is too large.","data":{{"reason":"too_large"}}}}` 413
+	}}
+}}
+"""
+
+
+def caddyfile(ash: AshChat, context: Context) -> str:
+    """Return the edge's configuration; Caddy reads it again when the file changes."""
+    return CADDYFILE.format(
+        public=PUBLIC_PORT,
+        private=PRIVATE_PORT,
+        upload_max=UPLOAD_BODY_MAX_BYTES,
+        body_max=BODY_MAX_BYTES,
+        auth=host(ash, "auth", context),
+        chat_pods=host(ash, PODS, context),
+        static=host(ash, "static", context),
+    )
+
+
+def render(ash: AshChat, context: Context) -> list[Object]:
+    """Return the edge's configuration, Deployment and Service; nothing with exposure None."""
+    if ash.spec.exposure.type is not ExposureType.EDGE:
+        return []
+    spec = ash.spec.exposure.edge
+    security = container_security()
+    # The official image's binary has this file capability, and is not executed without it
+    # in the bounding set; the restricted profile allows it.
+    security["capabilities"]["add"] = ["NET_BIND_SERVICE"]
+    container: Object = {
+        "name": "edge",
+        "image": spec.image or context.images["edge"],
+        "imagePullPolicy": "IfNotPresent",
+        "command": [
+            "caddy",
+            "run",
+            "--config",
+            f"{CONFIG_DIR}/Caddyfile",
+            "--adapter",
+            "caddyfile",
+            "--watch",
+        ],
+        "ports": [port("http", PUBLIC_PORT), port("private", PRIVATE_PORT)],
+        "env": env(
+            {
+                "HOME": "/tmp",  # noqa: S108 (the pod's own emptyDir)
+                "XDG_CONFIG_HOME": "/tmp/config",  # noqa: S108
+                "XDG_DATA_HOME": "/tmp/data",  # noqa: S108
+            }
+        ),
+        "resources": resources(
+            {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "256Mi"}},
+            spec.resources,
+        ),
+        "securityContext": security,
+        "volumeMounts": [
+            mount("config", CONFIG_DIR),
+            mount("tmp", "/tmp", read_only=False),  # noqa: S108
+        ],
+        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        **http_probes(),
+    }
+    template = pod_template(
+        ash,
+        "edge",
+        uid=SERVICE_UID,
+        containers=[container],
+        volumes=[config_volume("config", child(ash, "edge")), empty_dir("tmp")],
+        grace_seconds=30,
+    )
+    return [
+        config_map(ash, "edge", {"Caddyfile": caddyfile(ash, context)}),
+        deployment(ash, "edge", replicas=spec.replicas, template=template),
+        edge_service(ash),
+    ]
+
+
+def edge_service(ash: AshChat) -> Object:
+    """Return the Service that people reach."""
+    spec = ash.spec.exposure.edge
+    http: Object = {"name": "http", "port": 80, "targetPort": PUBLIC_PORT, "protocol": "TCP"}
+    if spec.node_port is not None:
+        http["nodePort"] = spec.node_port
+    body: Object = {
+        "type": spec.service_type.value,
+        "selector": selector(ash, "edge"),
+        "ports": [http],
+    }
+    if spec.service_type is not ServiceType.CLUSTER_IP:
+        # Otherwise every client has the node's address, and limits per address hit all.
+        body["externalTrafficPolicy"] = "Local"
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(ash, "edge"),
+        "spec": body,
+    }

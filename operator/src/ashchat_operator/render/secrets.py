@@ -1,0 +1,177 @@
+"""Secrets and what is derived from them.
+
+Always `data`, never `stringData`: the API server moves the latter into the former, and
+server-side apply would then find neither what it applied.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
+from ashchat_operator.backend import Backend
+from ashchat_operator.broker import hash_password
+from ashchat_operator.cache import render_aclfile
+from ashchat_operator.credentials import (
+    Credentials,
+    admin_secret,
+    service_secret,
+    signing_keys_secret,
+)
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.common import Context, Object, child, config_map, host, metadata
+from ashchat_operator.topology import mongodb_uri, rabbitmq_uri, redis_uri
+
+ACLFILE_KEY: Final = "users.acl"
+DEFINITIONS_KEY: Final = "definitions.json"
+_SALT_BYTES: Final = 4
+
+
+def secret(
+    ash: AshChat, component: str, name: str, data: Mapping[str, bytes], *, retained: bool
+) -> Object:
+    """Return a Secret; `retained` ones outlive the resource."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(ash, component, name=name, retained=retained),
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value).decode() for key, value in sorted(data.items())},
+    }
+
+
+def revision(secret_text: str) -> str:
+    """Return a word that changes with a generated secret and says nothing about it.
+
+    Only for secrets of 128 random bits or more: a digest of a person's password could be
+    found by trying.
+    """
+    return hashlib.sha256(secret_text.encode()).hexdigest()[:12]
+
+
+def admins(ash: AshChat, credentials: Credentials) -> list[Object]:
+    """Return the Secrets with the backends' administrators."""
+    result = []
+    for backend, admin in credentials.admins.items():
+        data = {"username": admin.username.encode(), "password": admin.password.encode()}
+        if backend is Backend.RABBITMQ:
+            data["erlang-cookie"] = credentials.erlang_cookie.encode()
+        name = admin_secret(ash, backend)
+        result.append(secret(ash, backend.value, name, data, retained=True))
+    return result
+
+
+def service_files(
+    ash: AshChat, service: Service, credentials: Credentials, context: Context
+) -> dict[str, bytes]:
+    """Return the files that a service mounts: addresses with logins, each with a revision."""
+    login = credentials.logins[service]
+    files = {"username": login.username, "password": login.password}
+    if permissions(service) is not None:
+        files["rabbitmq.uri"] = rabbitmq_uri(host(ash, "rabbitmq", context), login)
+    if service in MONGODB_DATABASES:
+        database = MONGODB_DATABASES[service]
+        files["mongodb.uri"] = mongodb_uri(host(ash, "mongodb", context), login, database)
+    for grant in REDIS_GRANTS:
+        if grant.service is service:
+            instance = "cache" if grant.cache else "redis"
+            files["redis.uri"] = redis_uri(host(ash, instance, context), login)
+    if service is Service.EMAIL:
+        files["code.key"] = credentials.code_key
+    for name in [name for name in files if name.endswith((".uri", ".key"))]:
+        files[f"{name.rpartition('.')[0]}.revision"] = revision(files[name])
+    encoded = {name: text.encode() for name, text in files.items()}
+    return encoded | _provided(service, credentials)
+
+
+def _provided(service: Service, credentials: Credentials) -> dict[str, bytes]:
+    """Return the files that a person's own Secrets gave."""
+    files: dict[str, bytes] = {}
+    if service is Service.EMAIL and credentials.smtp is not None:
+        files["smtp.username"] = credentials.smtp.data["username"]
+        files["smtp.password"] = credentials.smtp.data["password"]
+        files["smtp.revision"] = credentials.smtp.revision.encode()
+    if service is Service.TRANSLATE and credentials.google is not None:
+        files["google.json"] = credentials.google.data["google.json"]
+        files["google.revision"] = credentials.google.revision.encode()
+    if service is Service.TRANSLATE and credentials.google_ca is not None:
+        files["google-ca.pem"] = credentials.google_ca.data["ca.crt"]
+    return files
+
+
+def services(ash: AshChat, credentials: Credentials, context: Context) -> list[Object]:
+    """Return the Secrets that the services mount."""
+    return [
+        secret(
+            ash,
+            service.value,
+            service_secret(ash, service),
+            service_files(ash, service, credentials, context),
+            retained=True,
+        )
+        for service in Service
+    ]
+
+
+def signing_keys(ash: AshChat, credentials: Credentials) -> Object:
+    """Return the Secret with the keys that sign tokens; auth mounts it."""
+    files = credentials.signing_keys.files()
+    return secret(ash, "auth", signing_keys_secret(ash), files, retained=True)
+
+
+def jwks(ash: AshChat, credentials: Credentials) -> Object:
+    """Return the ConfigMap with the public keys: tokens verify also while auth is down."""
+    data = {"jwks.json": credentials.signing_keys.jwks()}
+    return config_map(ash, "auth", data, name=child(ash, "jwks"))
+
+
+def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
+    """Return the Secret with what RabbitMQ imports at every start: its administrator.
+
+    Everything else is declared over the management API, so that it is also repaired.
+    https://www.rabbitmq.com/docs/definitions#import-on-boot
+    """
+    admin = credentials.admins[Backend.RABBITMQ]
+    # A salt that follows from the password, so that rendering twice gives the same.
+    salt = hashlib.sha256(f"salt:{admin.password}".encode()).digest()[:_SALT_BYTES]
+    definitions = {
+        "vhosts": [{"name": VHOST}],
+        "users": [
+            {
+                "name": admin.username,
+                "password_hash": hash_password(admin.password, salt),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": ["administrator"],
+            }
+        ],
+        "permissions": [
+            {
+                "user": admin.username,
+                "vhost": VHOST,
+                "configure": ".*",
+                "write": ".*",
+                "read": ".*",
+            }
+        ],
+    }
+    text = json.dumps(definitions, indent=1, sort_keys=True) + "\n"
+    name = child(ash, "rabbitmq-definitions")
+    return secret(ash, "rabbitmq", name, {DEFINITIONS_KEY: text.encode()}, retained=False)
+
+
+def redis_acl(ash: AshChat, credentials: Credentials, backend: Backend) -> Object:
+    """Return the Secret with a Redis instance's users, as SHA-256 hashes.
+
+    The running server is told by ACL SETUSER; the file is what it starts from.
+    https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/#use-an-external-acl-file
+    """
+    admin = credentials.admins[backend]
+    text = render_aclfile(
+        admin=(admin.username, admin.password),
+        logins=credentials.logins.values(),
+        cache=backend is Backend.CACHE,
+    )
+    name = child(ash, f"{backend}-acl")
+    return secret(ash, backend.value, name, {ACLFILE_KEY: text.encode()}, retained=False)

@@ -1,0 +1,67 @@
+"""static: the front page, and uploads and downloads on one volume."""
+
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.chat import JWKS_DIR
+from ashchat_operator.render.common import (
+    Context,
+    Object,
+    ServicePod,
+    child,
+    claim_spec,
+    config_volume,
+    deployment,
+    metadata,
+    mount,
+    service,
+    service_ports,
+    service_resources,
+    service_template,
+)
+
+UPLOADS_ROOT = "/var/lib/ashchat"
+UPLOAD_MAX_BYTES = 10 * 1024 * 1024
+
+
+def render(ash: AshChat, context: Context) -> list[Object]:
+    """Return static's volume claim, Deployment and Service."""
+    spec = ash.spec.static
+    env = {
+        "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+        "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
+        "ASHCHAT_UPLOADS_DIR": f"{UPLOADS_ROOT}/uploads",
+        "ASHCHAT_UPLOAD_MAX_BYTES": str(UPLOAD_MAX_BYTES),
+    }
+    if ash.spec.public_url is not None:
+        env["ASHCHAT_PUBLIC_URL"] = ash.spec.public_url
+    claim = child(ash, "static")
+    pod = ServicePod(
+        component="static",
+        image=spec.image or context.images["static"],
+        resources=service_resources(spec.resources),
+        public=True,
+        env=env,
+        volumes=[
+            config_volume("jwks", child(ash, "jwks")),
+            {"name": "uploads", "persistentVolumeClaim": {"claimName": claim}},
+        ],
+        mounts=[
+            mount("jwks", JWKS_DIR),
+            mount("uploads", UPLOADS_ROOT, read_only=False),
+        ],
+    )
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": metadata(ash, "static", retained=True),
+            "spec": claim_spec(spec.storage.size, spec.storage.storage_class_name),
+        },
+        deployment(
+            ash,
+            "static",
+            replicas=spec.replicas,
+            template=service_template(ash, pod),
+            recreate=True,
+        ),
+        service(ash, "static", service_ports(public=True)),
+    ]

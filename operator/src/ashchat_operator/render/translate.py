@@ -1,0 +1,51 @@
+"""translate: jobs in, results out. It has no public port."""
+
+from ashchat_operator.model import AshChat, Provider
+from ashchat_operator.render import apertium
+from ashchat_operator.render.common import (
+    CREDENTIALS_DIR,
+    Context,
+    Object,
+    ServicePod,
+    deployment,
+    host,
+    service,
+    service_ports,
+    service_resources,
+    service_template,
+)
+
+
+def render(ash: AshChat, context: Context) -> list[Object]:
+    """Return translate's Deployment and Service."""
+    spec = ash.spec.translate
+    pod = ServicePod(
+        component="translate",
+        image=spec.image or context.images["translate"],
+        resources=service_resources(spec.resources),
+        public=False,
+        env=environment(ash, context),
+    )
+    return [
+        deployment(ash, "translate", replicas=spec.replicas, template=service_template(ash, pod)),
+        service(ash, "translate", service_ports(public=False)),
+    ]
+
+
+def environment(ash: AshChat, context: Context) -> dict[str, str]:
+    """Return who translates, and who is asked when that one cannot."""
+    spec = ash.spec.translate
+    result = {
+        "ASHCHAT_TRANSLATE_PROVIDER": spec.provider.value.lower(),
+        "ASHCHAT_APERTIUM_URL": f"http://{host(ash, 'apertium', context)}:{apertium.PORT}",
+    }
+    if spec.provider is Provider.GOOGLE and spec.google is not None:
+        result["ASHCHAT_GOOGLE_PROJECT"] = spec.google.project
+        result["ASHCHAT_GOOGLE_LOCATION"] = spec.google.location
+        if spec.google.endpoint is not None:
+            result["ASHCHAT_GOOGLE_ENDPOINT"] = spec.google.endpoint
+        if spec.google.ca_secret is not None:
+            result["ASHCHAT_GOOGLE_CA_FILE"] = f"{CREDENTIALS_DIR}/google-ca.pem"
+        if spec.apertium.replicas > 0:
+            result["ASHCHAT_TRANSLATE_FALLBACK"] = Provider.APERTIUM.value.lower()
+    return result

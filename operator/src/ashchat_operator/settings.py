@@ -1,0 +1,43 @@
+"""Settings of the operator, from the environment (prefix ASHCHAT_OPERATOR_)."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PRIVATE_NETWORKS: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+"""Where pods have their addresses in nearly every cluster (RFC 1918, RFC 4193)."""
+
+
+class Settings(BaseSettings):
+    """What the operator is told by its chart."""
+
+    model_config = SettingsConfigDict(env_prefix="ASHCHAT_OPERATOR_", frozen=True)
+
+    images_file: Path = Field(
+        Path("/etc/ashchat-operator/images.yaml"), description="Which image is which component."
+    )
+    watch_namespaces: str = Field(
+        "", description="Namespaces (comma-separated) to look after; empty: all of them."
+    )
+    pod_cidrs: str = Field(
+        PRIVATE_NETWORKS,
+        description="Networks of the pods (CIDR, comma-separated): the edge's X-Forwarded-For is"
+        " believed from there and from nowhere else.",
+    )
+    cluster_domain: str = Field("cluster.local", description="The cluster's DNS domain.")
+    resync_seconds: float = Field(
+        20.0, gt=0, description="Seconds between two looks at a resource that is in order."
+    )
+    progress_seconds: float = Field(
+        1.0, gt=0, description="Seconds between two looks at a resource on its way."
+    )
+    parallel_reconciles: int = Field(8, gt=0, description="Resources looked at at a time.")
+    private_port: int = Field(9000, description="Port of /livez, /readyz and /metrics.")
+    log_level: str = Field("INFO", description="The least severe line that is logged.")
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Return the namespaces to look after; empty: all."""
+        return tuple(name.strip() for name in self.watch_namespaces.split(",") if name.strip())
