@@ -1,0 +1,1 @@
+"""The AshChat chat service."""

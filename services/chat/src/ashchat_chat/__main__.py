@@ -1,0 +1,5 @@
+"""`python -m ashchat_chat`."""
+
+from ashchat_chat.main import main
+
+main()

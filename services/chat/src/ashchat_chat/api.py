@@ -1,0 +1,361 @@
+"""The HTTP API of chat: paths, bodies and status codes as the original's clients know them.
+
+Every route wants `Authorization: Bearer <access token>` and the header `device_token`
+(or `Device-Token`: some proxies drop names with underscores). An error is
+`{error, details, reason}`; `reason` is for machines. Thin: the rules are in `service`.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from ashchat_chat import limits
+from ashchat_chat.limits import Bucket
+from ashchat_chat.photos import Photos
+from ashchat_chat.ports import StoreAway
+from ashchat_chat.rooms import NoSuchRoom
+from ashchat_chat.service import (
+    DESCRIPTION_MAX_CHARS,
+    NICKNAME_MAX_CHARS,
+    PAGE_MAX,
+    ChatExists,
+    Chats,
+    ChatView,
+    NoSuchUser,
+    SelfChat,
+    message_body,
+    profile_body,
+)
+from ashchat_core.http import APIError, BodyLimit, Unavailable, create_app, error_response
+from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
+
+PAGE_DEFAULT = 50
+PHOTO_PATH = "/api/user/photo"
+
+
+def _storable(text: str) -> str:
+    # JSON may hold half a surrogate pair, UTF-8 may not; PostgreSQL keeps no NUL.
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("not Unicode text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+
+
+class _Request(BaseModel):
+    # The original's clients may send more than is needed.
+    model_config = ConfigDict(extra="ignore")
+
+
+class NewChat(_Request):
+    """POST /chat."""
+
+    receiver_tag: Annotated[
+        Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)
+    ]
+
+
+class Nickname(_Request):
+    """PATCH /user/nickname."""
+
+    nickname: Annotated[
+        Text,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=NICKNAME_MAX_CHARS),
+    ]
+
+
+class Description(_Request):
+    """PATCH /user/description; its length is checked by hand: 400, as the original."""
+
+    description: Text
+
+
+class Problem(BaseModel):
+    """The body of every error."""
+
+    error: str
+    details: Any = None
+    reason: str = Field(description="Machine-readable.")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and with what they may be represented at static."""
+
+    token: AccessToken
+    raw_token: str
+    raw_device: str
+
+
+def render(error: APIError) -> dict[str, Any]:
+    """Return an error's body."""
+    return {"error": error.message, "details": error.data, "reason": error.reason}
+
+
+def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's responses: `_404="no_such_user"`."""
+    reasons.setdefault("_400", "missing_device_token")
+    reasons.setdefault("_401", "missing_token, invalid_token, token_expired, device_mismatch")
+    reasons.setdefault("_422", "invalid_request")
+    reasons.setdefault("_503", "unavailable")
+    return {
+        int(status[1:]): {"model": Problem, "description": text} for status, text in reasons.items()
+    }
+
+
+class Gate:
+    """Admits a request by its two headers."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    def __call__(
+        self,
+        authorization: Annotated[str | None, Header()] = None,
+        device_token: Annotated[str | None, Header(convert_underscores=False)] = None,
+        dashed: Annotated[str | None, Header(alias="Device-Token")] = None,
+    ) -> Caller:
+        """Return who calls.
+
+        Raises:
+            APIError: 401 or 400, in the original's order: token, device, match.
+        """
+        scheme, _, raw = (authorization or "").partition(" ")
+        raw = raw.strip()
+        challenge = {"WWW-Authenticate": "Bearer"}
+        if scheme.lower() != "bearer" or not raw:
+            raise APIError(
+                401,
+                "missing_token",
+                "send the header Authorization: Bearer <token>",
+                headers=challenge,
+            )
+        try:
+            token = self._verifier.verify(raw)
+        except InvalidToken as error:
+            reason = "token_expired" if error.reason == "expired" else "invalid_token"
+            raise APIError(
+                401, reason, str(error), data={"token": error.reason}, headers=challenge
+            ) from None
+        device = (device_token or dashed or "").strip()
+        if not device:
+            raise APIError(400, "missing_device_token", "send the header device_token")
+        if device_hash(device) != token.device_hash:
+            raise APIError(401, "device_mismatch", "the token belongs to another device")
+        return Caller(token, raw, device)
+
+
+def build(  # noqa: C901 (a list of routes)
+    *, chats: Chats, photos: Photos, verifier: TokenVerifier, version: str
+) -> FastAPI:
+    """Return the application."""
+    app = create_app(
+        title="AshChat chat",
+        version=version,
+        prefix="/chat",
+        render=render,
+        openapi_url="/openapi.json",
+        docs_url="/docs",
+    )
+    app.add_middleware(BodyLimit, render=render, exempt=(PHOTO_PATH,))
+    _map_errors(app)
+    gate = Gate(verifier)
+    opening: dict[str, Bucket] = {}
+
+    @app.post(
+        "/api/chat",
+        status_code=201,
+        responses=_errors(
+            _400="missing_device_token, self_chat",
+            _404="no_such_user",
+            _409="chat_exists (details.chat_id)",
+            _429="too_many_requests",
+        ),
+    )
+    async def open_chat(body: NewChat, caller: Annotated[Caller, Depends(gate)]) -> Response:
+        """Make the chat with the person of a tag; two people have one at most."""
+        _limit(opening, caller.token.user_id)
+        room, receiver = await chats.open_direct(caller.token.user_id, body.receiver_tag)
+        return JSONResponse(
+            {
+                "message": "the chat is made",
+                "chat_id": room,
+                "messages": [],
+                "nickname": receiver.nickname,
+                "profile_picture": receiver.photo_url,
+                "description": receiver.description,
+                "preferred_language": receiver.language,
+            },
+            status_code=201,
+        )
+
+    # The original documents GET /chat and serves GET /chats.
+    @app.get("/api/chat", include_in_schema=False)
+    @app.get("/api/chats", responses=_errors())
+    async def list_chats(caller: Annotated[Caller, Depends(gate)]) -> Response:
+        """Return the caller's chats, last active first, each with its newest messages."""
+        user = caller.token.user_id
+        own = await _language_of(chats, user)
+        found = await chats.chats(user)
+        return JSONResponse({"chats": [_chat_body(chat, user, own) for chat in found]})
+
+    @app.get("/api/chats/{chat_id}/messages", responses=_errors(_404="chat_not_found"))
+    async def page(
+        caller: Annotated[Caller, Depends(gate)],
+        chat_id: Annotated[str, Path(max_length=64)],
+        before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
+    ) -> Response:
+        """Return messages before a revision (the newest without one), oldest first."""
+        user = caller.token.user_id
+        found = await chats.page(user, chat_id, before=before, limit=limit)
+        own = await _language_of(chats, user)
+        return JSONResponse(
+            {
+                "messages": [message_body(one, found.view, own) for one in found.messages],
+                "rev": found.view.rev,
+                "more": found.more,
+            }
+        )
+
+    @app.get("/api/user", responses=_errors(_404="no_such_user"))
+    async def own_profile(caller: Annotated[Caller, Depends(gate)]) -> Response:
+        """Return the caller's profile."""
+        profile = await chats.profile(caller.token.user_id)
+        return JSONResponse({"user": profile_body(profile)})
+
+    @app.get("/api/user/{user_id}", responses=_errors(_404="no_such_user"))
+    async def profile(
+        caller: Annotated[Caller, Depends(gate)],  # noqa: ARG001 (the gate is the point)
+        user_id: Annotated[str, Path(max_length=64)],
+    ) -> Response:
+        """Return somebody's profile."""
+        return JSONResponse({"user": profile_body(await chats.profile(user_id))})
+
+    @app.patch("/api/user/nickname", responses=_errors(_404="no_such_user"))
+    async def change_nickname(body: Nickname, caller: Annotated[Caller, Depends(gate)]) -> Response:
+        """Change the caller's nickname; the tag stays."""
+        await chats.change(caller.token.user_id, nickname=body.nickname)
+        return JSONResponse({"message": "the nickname is changed"})
+
+    @app.patch(
+        "/api/user/description",
+        responses=_errors(_400="missing_device_token, too_long", _404="no_such_user"),
+    )
+    async def change_description(
+        body: Description, caller: Annotated[Caller, Depends(gate)]
+    ) -> Response:
+        """Change the caller's description."""
+        if len(body.description) > DESCRIPTION_MAX_CHARS:
+            raise APIError(
+                400, "too_long", f"a description may have {DESCRIPTION_MAX_CHARS} characters"
+            )
+        await chats.change(caller.token.user_id, description=body.description)
+        return JSONResponse({"message": "the description is changed"})
+
+    @app.patch(
+        PHOTO_PATH,
+        responses=_errors(
+            _400="missing_device_token, no_file, and static's",
+            _404="no_such_user",
+            _413="too_large",
+            _415="static's",
+        ),
+    )
+    async def change_photo(request: Request, caller: Annotated[Caller, Depends(gate)]) -> Response:
+        """Change the caller's photo: multipart/form-data with the file `photo`."""
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
+            raise APIError(400, "no_file", "send a form with the file `photo`")
+        await chats.profile(caller.token.user_id)
+        headers = {
+            "Content-Type": kind,
+            "Authorization": f"Bearer {caller.raw_token}",
+            "Device-Token": caller.raw_device,
+        }
+        url = await photos.upload(request.stream(), headers)
+        await chats.change(caller.token.user_id, photo_url=url)
+        return JSONResponse({"message": "the photo is changed", "url": url})
+
+    @app.get("/api/swagger.json", include_in_schema=False)
+    async def swagger(caller: Annotated[Caller, Depends(gate)]) -> Response:  # noqa: ARG001
+        return JSONResponse(app.openapi())
+
+    return app
+
+
+def _map_errors(app: FastAPI) -> None:
+    """Give the rules' exceptions their answers."""
+
+    def answer(error: APIError) -> JSONResponse:
+        return error_response(error, render)
+
+    async def store_away(_: Request, __: Exception) -> JSONResponse:
+        return answer(Unavailable())
+
+    async def no_such_room(_: Request, __: Exception) -> JSONResponse:
+        return answer(APIError(404, "chat_not_found", "there is no such chat"))
+
+    async def no_such_user(_: Request, __: Exception) -> JSONResponse:
+        return answer(APIError(404, "no_such_user", "there is no such person"))
+
+    async def self_chat(_: Request, __: Exception) -> JSONResponse:
+        return answer(APIError(400, "self_chat", "this is your own tag"))
+
+    async def chat_exists(_: Request, error: Exception) -> JSONResponse:
+        room = error.room if isinstance(error, ChatExists) else ""
+        return answer(
+            APIError(409, "chat_exists", "you two have a chat already", data={"chat_id": room})
+        )
+
+    app.add_exception_handler(StoreAway, store_away)
+    app.add_exception_handler(NoSuchRoom, no_such_room)
+    app.add_exception_handler(NoSuchUser, no_such_user)
+    app.add_exception_handler(SelfChat, self_chat)
+    app.add_exception_handler(ChatExists, chat_exists)
+
+
+async def _language_of(chats: Chats, user: str) -> str:
+    try:
+        return (await chats.profile(user)).language
+    except NoSuchUser:
+        return ""
+
+
+def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
+    receiver_id = next((who for who in chat.room.members if who != user), "")
+    receiver: dict[str, Any] = {"id": receiver_id, "last_seen_at": None}
+    same = True
+    if chat.receiver is not None:
+        receiver |= profile_body(chat.receiver)
+        same = chat.receiver.language == language
+    return {
+        "_id": chat.room.room,
+        "id": chat.room.room,
+        "users_id": list(chat.room.members),
+        "messages": [message_body(message, chat.room, language) for message in chat.messages],
+        "same_language": same,
+        "receiver": receiver,
+        "rev": chat.room.rev,
+        "read_rev": chat.room.reads.get(user, 0),
+        "unread_count": chat.unread,
+    }
+
+
+def _limit(buckets: dict[str, Bucket], user: str) -> None:
+    now = time.monotonic()
+    for one in [known for known, bucket in buckets.items() if bucket.full(now)]:
+        del buckets[one]
+    wait = buckets.setdefault(user, Bucket(limits.CHATS, now)).take(now)
+    if wait:
+        raise APIError(
+            429,
+            "too_many_requests",
+            "too many new chats; wait a little",
+            headers={"Retry-After": str(int(wait) + 1)},
+        )

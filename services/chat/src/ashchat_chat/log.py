@@ -1,0 +1,265 @@
+"""The log of a room: its events, and what is read off it.
+
+Every change in a room is one event with the next revision, `rev`. Whatever else there is
+(messages with their translations, read positions, unread counts) is a fold over the log,
+so it can always be made again. Nothing here does I/O.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+
+from ashchat_chat import languages
+
+TRANSLATOR = "system:translate"
+"""The sender of translations; no user's id has a colon."""
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    room: str
+    rev: int = Field(ge=1)
+    at: datetime
+
+    @field_validator("at")
+    @classmethod
+    def _milliseconds(cls, at: datetime) -> datetime:
+        # MongoDB keeps milliseconds: what was written and what is read back must be equal.
+        at = at.astimezone(UTC)
+        return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+    def visible_to(self, language: str) -> bool:
+        """Tell whether a reader of that language is sent the event."""
+        del language  # what is not a translation is for everybody
+        return True
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        raise NotImplementedError
+
+
+class Members(_Event):
+    """Who is in the room from here on; always the first event."""
+
+    kind: Literal["members"] = "members"
+    members: tuple[str, ...]
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {**_head(self), "members": list(self.members)}
+
+
+class Sent(_Event):
+    """Somebody sent a message. (room, sender, client_id) is unique for ever."""
+
+    kind: Literal["message"] = "message"
+    sender: str
+    client_id: str
+    text: str
+    language: str
+    targets: tuple[str, ...] = ()
+
+    @property
+    def message_id(self) -> str:
+        """The message's id: unique, and it tells where the message is."""
+        return message_id(self.room, self.rev)
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {
+            **_head(self),
+            "message_id": self.message_id,
+            "sender_id": self.sender,
+            "mobile_ref_id": self.client_id,
+            "content": self.text,
+            "language": self.language,
+            "targets": list(self.targets),
+            "text_version": 1,
+        }
+
+
+class Translated(_Event):
+    """A message in another language, or word that it will not come."""
+
+    kind: Literal["translation"] = "translation"
+    sender: str = TRANSLATOR
+    client_id: str
+    message: str
+    message_rev: int
+    text_version: int
+    target: str
+    outcome: Literal["translated", "unchanged", "failed"]
+    text: str | None
+    provider: str | None = None
+    reason: str | None = None
+
+    def visible_to(self, language: str) -> bool:
+        """Only who reads the language is sent its translations."""
+        return languages.same(language, self.target)
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {
+            **_head(self),
+            "message_id": self.message,
+            "message_rev": self.message_rev,
+            "text_version": self.text_version,
+            "language": self.target,
+            "outcome": self.outcome,
+            "content": self.text,
+            "provider": self.provider,
+            "reason": self.reason,
+        }
+
+
+class Read(_Event):
+    """Somebody has read up to a revision."""
+
+    kind: Literal["read"] = "read"
+    user: str
+    up_to: int = Field(ge=1)
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {**_head(self), "user_id": self.user, "up_to": self.up_to}
+
+
+Event = Annotated[Members | Sent | Translated | Read, Field(discriminator="kind")]
+EVENTS: TypeAdapter[Members | Sent | Translated | Read] = TypeAdapter(Event)
+
+
+def _head(event: "Members | Sent | Translated | Read") -> dict[str, Any]:
+    return {"rev": event.rev, "kind": event.kind, "at": timestamp(event.at)}
+
+
+def timestamp(at: datetime) -> str:
+    """Return a time as the wire has it: ISO 8601, UTC, milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def message_id(room: str, rev: int) -> str:
+    """Return the id of the message that is event `rev` of a room."""
+    return f"{room}.{rev}"
+
+
+def message_place(identifier: str) -> tuple[str, int] | None:
+    """Return the room and the revision of a message's id; None: it is no such id."""
+    room, _, rev = identifier.rpartition(".")
+    return (room, int(rev)) if room and rev.isascii() and rev.isdigit() else None
+
+
+class Translation(BaseModel):
+    """One language of a message."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["translated", "unchanged", "failed"]
+    text: str | None
+    text_version: int = 1
+
+
+class MessageView(BaseModel):
+    """A message as it stands: the fold of its events."""
+
+    model_config = ConfigDict(frozen=True)
+
+    room: str
+    rev: int
+    at: datetime
+    sender: str
+    client_id: str
+    text: str
+    language: str
+    translations: dict[str, Translation] = {}
+
+    @property
+    def id(self) -> str:
+        """The message's id."""
+        return message_id(self.room, self.rev)
+
+    def text_for(self, language: str) -> str | None:
+        """Return the translation a reader of that language gets; None: there is none."""
+        for target, translation in self.translations.items():
+            if translation.outcome == "translated" and languages.same(language, target):
+                return translation.text
+        return None
+
+
+class RoomView(BaseModel):
+    """A room as it stands: the fold of its log up to `rev`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    room: str
+    rev: int = 0
+    members: tuple[str, ...] = ()
+    reads: dict[str, int] = {}
+
+    def read_by_others(self, user: str) -> int:
+        """Return up to where everybody else in the room has read."""
+        others = [self.reads.get(member, 0) for member in self.members if member != user]
+        return min(others, default=0)
+
+
+class OutOfOrder(ValueError):
+    """An event was folded that is not the next one: whoever did that has a defect."""
+
+
+def fold_room(view: RoomView, events: Iterable["Members | Sent | Translated | Read"]) -> RoomView:
+    """Return the room after these events.
+
+    Raises:
+        OutOfOrder: an event is not the next one.
+    """
+    rev, members, reads = view.rev, view.members, dict(view.reads)
+    for event in events:
+        if event.rev != rev + 1:
+            raise OutOfOrder(f"{event.rev} after {rev}")
+        rev = event.rev
+        match event:
+            case Members():
+                members = event.members
+            case Read():
+                reads[event.user] = max(reads.get(event.user, 0), event.up_to)
+            case Sent():
+                # Who writes has the room before them, and their own message needs no reading.
+                pass
+            case Translated():
+                pass
+    return RoomView(room=view.room, rev=rev, members=members, reads=reads)
+
+
+def fold_messages(
+    known: Iterable[MessageView], events: Iterable["Members | Sent | Translated | Read"]
+) -> list[MessageView]:
+    """Return the messages after these events, by revision.
+
+    Folding an event twice changes nothing, so two pods may project the same range.
+    """
+    messages = {message.rev: message for message in known}
+    for event in events:
+        if isinstance(event, Sent):
+            messages.setdefault(
+                event.rev,
+                MessageView(
+                    room=event.room,
+                    rev=event.rev,
+                    at=event.at,
+                    sender=event.sender,
+                    client_id=event.client_id,
+                    text=event.text,
+                    language=event.language,
+                ),
+            )
+        elif isinstance(event, Translated) and event.message_rev in messages:
+            message = messages[event.message_rev]
+            translation = Translation(
+                outcome=event.outcome, text=event.text, text_version=event.text_version
+            )
+            messages[event.message_rev] = message.model_copy(
+                update={"translations": {**message.translations, event.target: translation}}
+            )
+    return [messages[rev] for rev in sorted(messages)]

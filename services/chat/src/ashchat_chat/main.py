@@ -1,0 +1,168 @@
+"""Wiring of chat: settings and credentials in, a running service out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+from redis.exceptions import RedisError
+
+from ashchat_chat import api, consumers, socket
+from ashchat_chat.fanout import PRESENCE_CHANNEL, RedisFanout
+from ashchat_chat.inbox import Inbox, Pending
+from ashchat_chat.photos import Photos
+from ashchat_chat.presence import Presence, Typing
+from ashchat_chat.queues import TranslationOutbox
+from ashchat_chat.rooms import ROOM_CHANNEL, USER_CHANNEL, Rooms
+from ashchat_chat.service import Chats
+from ashchat_chat.settings import Settings
+from ashchat_chat.store import Store
+from ashchat_core import runtime
+from ashchat_core.amqp import Broker
+from ashchat_core.credentials import Credentials
+from ashchat_core.mongo import Mongo
+from ashchat_core.redis import Redis
+from ashchat_core.tokens import TokenVerifier
+from ashchat_core.topology import QUEUES, Service
+
+NAME = Service.CHAT.value
+READS = [queue.name.value for queue in QUEUES if queue.reader is Service.CHAT]
+AFTER_DEFECT_SECONDS = 1.0
+
+
+class _InboxStore:
+    """Notifications are read by the rules of chats, and kept by the store."""
+
+    def __init__(self, chats: Chats, store: Store) -> None:
+        self._chats = chats
+        self._store = store
+
+    async def pending(self, user: str, language: str) -> list[Pending]:
+        """Return what somebody was not shown yet, oldest first."""
+        return await self._chats.pending(user, language)
+
+    async def notified(self, room: str, user: str, rev: int) -> None:
+        """Keep that somebody was shown a room's messages up to a revision."""
+        await self._store.notified(room, user, rev)
+
+
+def build(settings: Settings) -> runtime.Service:
+    """Return the service, ready to run."""
+    credentials = Credentials(settings.credentials_dir)
+    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    mongo = Mongo(credentials)
+    redis = Redis(credentials)
+    store = Store(mongo)
+    verifier = TokenVerifier(
+        settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
+    )
+
+    def heard(channel: str, text: str) -> None:
+        if channel.startswith(ROOM_CHANNEL):
+            rooms.heard(channel, text)
+        elif channel.startswith(USER_CHANNEL):
+            inbox.heard(channel, text)
+        elif channel == PRESENCE_CHANNEL:
+            presence.heard(text)
+
+    def subscribed(channel: str) -> None:
+        if channel.startswith(ROOM_CHANNEL):
+            rooms.subscribed(channel)
+        elif channel.startswith(USER_CHANNEL):
+            inbox.subscribed(channel)
+
+    fanout = RedisFanout(redis, heard=heard, subscribed=subscribed)
+    outbox = TranslationOutbox(broker, store)
+    rooms = Rooms(store, fanout, pod=settings.pod_name, job=outbox.add)
+    chats = Chats(store, rooms, fanout)
+    inbox = Inbox(_InboxStore(chats, store), fanout, rooms)
+    presence = Presence(
+        fanout,
+        lambda text: fanout.publish(PRESENCE_CHANNEL, text),
+        rooms,
+        pod=settings.pod_name,
+        away=(RedisError, OSError),
+    )
+    sockets = socket.Sockets(
+        rooms=rooms,
+        inbox=inbox,
+        presence=presence,
+        typing=Typing(rooms),
+        chats=chats,
+        verifier=verifier,
+        pod=settings.pod_name,
+    )
+    photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
+    app = api.build(chats=chats, photos=photos, verifier=verifier, version=_version())
+    socket.register(app, sockets)
+    consumers.register(broker, chats, rooms)
+
+    async def topology() -> None:
+        await broker.topology_ready(READS)
+
+    return runtime.Service(
+        name=NAME,
+        version=_version(),
+        settings=settings,
+        public=app,
+        revisions=lambda: credentials.in_use,
+        checks=(
+            ("MongoDB", store.create_indexes),
+            ("Redis", redis.ping),
+            ("RabbitMQ and its queues", topology),
+        ),
+        background=(
+            broker.run,
+            mongo.watch,
+            redis.watch,
+            *map(
+                _steady,
+                (
+                    fanout.run_publisher,
+                    fanout.run_subscriber,
+                    rooms.compare,
+                    rooms.flush_reads,
+                    rooms.keep_projecting,
+                    inbox.flush,
+                    presence.run,
+                    outbox.run,
+                    outbox.sweep,
+                    sockets.sweep,
+                ),
+            ),
+        ),
+        on_ready=(broker.start_consuming,),
+        on_stop=(broker.stop, sockets.close_all),
+        on_close=(photos.close, redis.close, mongo.close),
+    )
+
+
+def _steady(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Return a background task that goes on after a defect; it is recorded.
+
+    One event that a task cannot digest must not end the sockets of everybody.
+    """
+    log = structlog.get_logger("background")
+
+    async def forever() -> None:
+        while True:
+            try:
+                await run()
+            except Exception:
+                log.exception("a background task failed", task=run.__qualname__)
+            await asyncio.sleep(AFTER_DEFECT_SECONDS)
+
+    return forever
+
+
+def _version() -> str:
+    try:
+        return version("ashchat-chat")
+    except PackageNotFoundError:  # in an image the sources are on the path, not installed
+        return "0.1.0"
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = Settings()
+    runtime.run(lambda: build(settings), name=NAME, settings=settings)

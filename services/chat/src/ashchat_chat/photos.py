@@ -1,0 +1,65 @@
+"""Photos go to static, on the user's behalf: streamed through, never held."""
+
+from collections.abc import AsyncIterator, Mapping
+
+import httpx2
+
+from ashchat_chat.service import PHOTO_URL_MAX_CHARS
+from ashchat_core.http import APIError, Unavailable
+
+UPLOAD_SECONDS = 60.0
+CONNECT_SECONDS = 3.0
+
+
+class Photos:
+    """The way to static."""
+
+    def __init__(self, static_url: str, *, max_bytes: int) -> None:
+        self._url = f"{static_url.rstrip('/')}/files"
+        self._max = max_bytes
+        self._client = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(UPLOAD_SECONDS, connect=CONNECT_SECONDS), trust_env=False
+        )
+
+    async def upload(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> str:
+        """Send a form with a photo on, as it comes; return the URL it now has.
+
+        Raises:
+            APIError: static refused it (its status and reason), or it is too large.
+            Unavailable: static is away.
+        """
+        sent = 0
+        too_large = APIError(413, "too_large", f"a photo may have {self._max} bytes")
+
+        async def bounded() -> AsyncIterator[bytes]:
+            nonlocal sent
+            async for chunk in body:
+                sent += len(chunk)
+                if sent > self._max:
+                    raise too_large
+                yield chunk
+
+        try:
+            answer = await self._client.post(self._url, content=bounded(), headers=dict(headers))
+        except httpx2.TransportError as error:
+            raise Unavailable from error
+        try:
+            told = answer.json()
+        except ValueError:
+            told = {}
+        if answer.status_code != httpx2.codes.CREATED:
+            if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR:
+                raise Unavailable
+            raise APIError(
+                answer.status_code,
+                str(told.get("reason", "refused")),
+                str(told.get("message") or told.get("error") or "the photo was refused"),
+            )
+        url = str(told.get("url", ""))
+        if not url or len(url) > PHOTO_URL_MAX_CHARS:
+            raise Unavailable
+        return url
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()

@@ -1,0 +1,129 @@
+"""What the rules need from outside, as Protocols; the adapters are store, fanout, queues."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ashchat_chat.log import Members, MessageView, Read, RoomView, Sent, Translated
+
+AnyEvent = Members | Sent | Translated | Read
+
+
+class StoreAway(Exception):
+    """The store does not answer; what was asked may or may not have been done."""
+
+
+class Conflict(Exception):
+    """Something unique is there already: a revision, a client's id, a pair, a tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A person as others see them."""
+
+    user_id: str
+    nickname: str
+    tag: str
+    language: str
+    description: str = ""
+    photo_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """A room's document: who is in it, and how far its projections go."""
+
+    room: str
+    members: tuple[str, ...]
+    projected: RoomView
+    active_at: datetime
+
+
+class LogStore(Protocol):
+    """The log and its projections. Every method may raise StoreAway."""
+
+    async def insert(self, event: AnyEvent) -> None:
+        """Commit an event. Raises Conflict: its revision or its client's id is taken."""
+        ...
+
+    async def by_client_id(self, room: str, sender: str, client_id: str) -> AnyEvent | None:
+        """Return the event of a sender's own id."""
+        ...
+
+    async def at(self, room: str, rev: int) -> AnyEvent | None:
+        """Return one event."""
+        ...
+
+    async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
+        """Return the events after these revisions, by room and revision, at most `limit`.
+
+        The events of each room are contiguous; which rooms come short is not said.
+        """
+        ...
+
+    async def room(self, room: str) -> RoomRecord | None:
+        """Return a room."""
+        ...
+
+    async def project(
+        self, view: RoomView, messages: Sequence[MessageView], active_at: datetime | None
+    ) -> None:
+        """Write projections that are valid for the log up to `view.rev`."""
+        ...
+
+    async def messages(self, room: str, revs: Sequence[int]) -> list[MessageView]:
+        """Return projected messages by their revisions."""
+        ...
+
+    async def languages(self, users: Sequence[str]) -> dict[str, str]:
+        """Return what people read; who has no profile is left out."""
+        ...
+
+
+class Fanout(Protocol):
+    """The lossy way to the other pods. No method raises for a lost connection."""
+
+    def publish(self, channel: str, text: str) -> None:
+        """Send, some time."""
+        ...
+
+    async def subscribe(self, channel: str) -> None:
+        """Return when subscribed, or after a moment without (it is tried on)."""
+        ...
+
+    def unsubscribe(self, channel: str) -> None:
+        """Hear no more of it."""
+        ...
+
+
+class Subscriber(Protocol):
+    """A socket that has joined a room."""
+
+    @property
+    def user(self) -> str:
+        """Whose socket it is."""
+        ...
+
+    @property
+    def language(self) -> str:
+        """What its reader reads."""
+        ...
+
+    @property
+    def protocol(self) -> int:
+        """1 or 2."""
+        ...
+
+    def send(self, text: str, event: str) -> None:
+        """Queue a frame; never waits. `event` is for the metrics."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until little is queued."""
+        ...
+
+
+Clock = Callable[[], datetime]
+Job = Callable[[Sent], None]
+Hook = Callable[[], Awaitable[None]]

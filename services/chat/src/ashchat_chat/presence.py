@@ -1,0 +1,222 @@
+"""Who is online: on a lossy path, with expiry, told to those who share a chat.
+
+A person is online while a socket of theirs is open on any pod. Each pod says so for its
+own people every few seconds; a pod that dies is silent, and its people expire. Changes
+are published at once and compared regularly, so that a lost publication is made up for.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from ashchat_chat import phoenix
+from ashchat_chat.ports import Subscriber
+from ashchat_chat.rooms import Rooms
+
+REFRESH_SECONDS = 10.0
+TYPING_EXPIRES_SECONDS = 6.0
+TYPING_AGAIN_SECONDS = 2.0
+"""A client that says every keystroke is heard this often."""
+
+LOBBY = "presence:lobby"
+
+
+class OnlineStore(Protocol):
+    """Where all pods say who is online. Methods may raise what `away` lists."""
+
+    async def mark_online(self, users: Iterable[str], pod: str) -> None:
+        """Say that these people are online here, for a while."""
+        ...
+
+    async def mark_offline(self, users: Iterable[str], pod: str) -> None:
+        """Say that these people are online here no more."""
+        ...
+
+    async def online(self, users: Iterable[str]) -> set[str]:
+        """Return who of these people is online on any pod."""
+        ...
+
+
+class Presence:
+    """The people with sockets on this pod, and those they may know of."""
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        publish: Callable[[str], None],
+        rooms: Rooms,
+        *,
+        pod: str,
+        away: tuple[type[Exception], ...],
+    ) -> None:
+        self._store = store
+        self._publish = publish
+        self._rooms = rooms
+        self._pod = pod
+        self._away = away
+        self._here: dict[str, int] = {}
+        self._lobby: dict[Subscriber, set[str]] = {}
+        self._known: dict[str, bool] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("presence")
+
+    def opened(self, user: str) -> None:
+        """A socket was opened."""
+        self._here[user] = self._here.get(user, 0) + 1
+        if self._here[user] == 1:
+            self._spawn(user)
+
+    def closed(self, user: str) -> None:
+        """A socket was closed."""
+        left = self._here.get(user, 1) - 1
+        if left:
+            self._here[user] = left
+        else:
+            self._here.pop(user, None)
+            self._spawn(user)
+
+    def is_here(self, user: str) -> bool:
+        """Tell whether somebody has a socket on this pod."""
+        return user in self._here
+
+    async def online(self, user: str) -> bool:
+        """Tell whether somebody is online anywhere, as far as can be told now."""
+        if user in self._here:
+            return True
+        try:
+            found = await self._store.online([user])
+        except self._away:
+            return self._known.get(user, False)
+        self._known[user] = user in found
+        return user in found
+
+    async def enter_lobby(self, subscriber: Subscriber, contacts: set[str]) -> None:
+        """Tell a socket who is online among these, and from now on who comes and goes."""
+        self._lobby[subscriber] = contacts
+        try:
+            there = await self._store.online([*contacts])
+        except self._away:
+            there = {user for user in contacts if user in self._here}
+        self._known.update({user: user in there for user in contacts})
+        if there and subscriber in self._lobby:
+            subscriber.send(_diff(joins=there, leaves=()), "presence_diff")
+
+    def leave_lobby(self, subscriber: Subscriber) -> None:
+        """Tell a socket nothing more; harmless when it was not there."""
+        self._lobby.pop(subscriber, None)
+
+    def heard(self, text: str) -> None:
+        """Take what another pod published."""
+        body = json.loads(text)
+        if body.get("pod") != self._pod:
+            self._changed(body["user"], online=body["online"] or body["user"] in self._here)
+
+    async def run(self) -> None:
+        """Say who is here, and compare what was told with what is; until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                if self._here:
+                    await self._store.mark_online(list(self._here), self._pod)
+                watched = self._watched()
+                there = await self._store.online(watched)
+            except self._away:
+                continue
+            for user in watched:
+                self._changed(user, online=user in there or user in self._here)
+            for user in [known for known in self._known if known not in watched]:
+                del self._known[user]
+
+    async def leave(self) -> None:
+        """Say that nobody is here any more: this pod ends."""
+        users = list(self._here)
+        self._here.clear()
+        if not users:
+            return
+        try:
+            await self._store.mark_offline(users, self._pod)
+        except self._away:
+            return
+
+    def _spawn(self, user: str) -> None:
+        task = asyncio.create_task(self._tell(user))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _tell(self, user: str) -> None:
+        here = user in self._here
+        try:
+            if here:
+                await self._store.mark_online([user], self._pod)
+                online = True
+            else:
+                await self._store.mark_offline([user], self._pod)
+                online = user in await self._store.online([user]) or user in self._here
+        except self._away:
+            online = user in self._here
+        self._changed(user, online=online)
+        self._publish(json.dumps({"user": user, "online": online, "pod": self._pod}))
+
+    def _watched(self) -> set[str]:
+        users = {member for members in self._rooms.occupied().values() for member in members}
+        for contacts in self._lobby.values():
+            users |= contacts
+        return users
+
+    def _changed(self, user: str, *, online: bool) -> None:
+        if self._known.get(user) is online:
+            return
+        self._known[user] = online
+        for room_id, members in self._rooms.occupied().items():
+            if user in members:
+                status = {"status": "online" if online else "offline"}
+                self._rooms.tell(room_id, "receiver_online", status, but=user)
+        text = _diff(joins=(user,) if online else (), leaves=() if online else (user,))
+        for subscriber, contacts in self._lobby.items():
+            if user in contacts:
+                subscriber.send(text, "presence_diff")
+
+
+def _diff(*, joins: Iterable[str], leaves: Iterable[str]) -> str:
+    """Return Phoenix's diff (https://hexdocs.pm/phoenix/Phoenix.Presence.html)."""
+    meta = {"metas": [{"online_at": int(time.time() * 1000), "phx_ref": secrets.token_hex(6)}]}
+    return phoenix.push(
+        LOBBY,
+        "presence_diff",
+        {"joins": dict.fromkeys(joins, meta), "leaves": dict.fromkeys(leaves, meta)},
+    )
+
+
+class Typing:
+    """Throttles what a client says, and ends what it forgets to end. Pure but for timers."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._now: dict[tuple[str, str], tuple[float, asyncio.TimerHandle]] = {}
+
+    def said(self, room_id: str, user: str, *, is_typing: bool) -> None:
+        """Take what a client said."""
+        loop = asyncio.get_running_loop()
+        key = (room_id, user)
+        before = self._now.pop(key, None)
+        if before is not None:
+            before[1].cancel()
+        if not is_typing:
+            if before is not None:
+                self._rooms.typing(room_id, user, is_typing=False)
+            return
+        told_at = before[0] if before is not None else float("-inf")
+        if loop.time() - told_at >= TYPING_AGAIN_SECONDS:
+            told_at = loop.time()
+            self._rooms.typing(room_id, user, is_typing=True)
+        timer = loop.call_later(TYPING_EXPIRES_SECONDS, self._expire, key)
+        self._now[key] = (told_at, timer)
+
+    def _expire(self, key: tuple[str, str]) -> None:
+        if self._now.pop(key, None) is not None:
+            self._rooms.typing(*key, is_typing=False)

@@ -1,0 +1,718 @@
+"""The rooms of one pod: appending to their logs, and giving the events to sockets.
+
+The rules, all in one place:
+
+* The insert of an event is its commit; whatever is told to anybody is told after it.
+* `rev` = last + 1, inserted optimistically. A conflict means that the room went on, or
+  that the sender's own id is there already: then that event is the answer.
+* Every socket of a room gets its events in order, without a hole and each once. Other
+  pods' events come through a lossy fan-out; holes are filled from the store, and heads
+  are compared after every (re)subscription and regularly, since the loss of a last event
+  leaves no hole.
+
+No I/O library is imported here; the store and the fan-out are `ports`.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ashchat_chat import languages, metrics, phoenix
+from ashchat_chat.holdback import Holdback, Ready
+from ashchat_chat.log import (
+    EVENTS,
+    TRANSLATOR,
+    Members,
+    Read,
+    RoomView,
+    Sent,
+    Translated,
+    fold_messages,
+    fold_room,
+    message_place,
+)
+from ashchat_chat.ports import AnyEvent, Conflict, Fanout, Job, LogStore, StoreAway, Subscriber
+from ashchat_chat.sequence import Sequencer
+
+RESUME_MAX_EVENTS = 1_000
+"""A longer gap is answered with `reset`: fetching pages is cheaper than replaying."""
+
+REPLAY_PAGE = 200
+APPEND_SECONDS = 6.0
+"""How long an append goes on while the store is away; clients give up after 10 s."""
+
+CHECK_FIRST_SECONDS, CHECK_MAX_SECONDS = 2.0, 10.0
+"""How often heads are compared: soon after something happened, then less and less."""
+
+CHECK_ROOMS = 200
+"""Rooms in one comparison."""
+
+IDLE_ROOMS = 5_000
+"""Rooms without a socket whose view is kept, so that a send needs no reading first."""
+
+LANGUAGE_SECONDS = 30.0
+READ_DELAY_SECONDS = 0.2
+"""Reads of protocol 1 are gathered this long: a burst is one event."""
+
+PROJECT_DELAY_SECONDS = 1.0
+PROJECT_PAGE = 500
+
+ROOM_CHANNEL = "chat:room:"
+USER_CHANNEL = "chat:user:"
+
+
+class NoSuchRoom(Exception):
+    """There is no such room, or the person is not in it: not told apart."""
+
+
+class NoSuchMessage(Exception):
+    """A translation came for a message that is not in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The answer to a join."""
+
+    rev: int
+    """The head of the log."""
+    since: int
+    """From where the socket is served: the events after it come next."""
+    reset: bool
+    """The gap is not replayed: the client has to fetch the room."""
+    members: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Room:
+    view: RoomView
+    sequencer: Sequencer[AnyEvent]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # by language, so that a frame is made once for all who get the same
+    two: dict[str, set[Subscriber]] = field(default_factory=dict)
+    one: dict[str, dict[Subscriber, int]] = field(default_factory=dict)
+    holds: dict[str, Holdback] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
+    unread: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=500))
+    """(rev, sender, client id) of messages whose senders were not told READED yet."""
+    check_at: float = 0.0
+    check_every: float = CHECK_FIRST_SECONDS
+
+    @property
+    def occupied(self) -> bool:
+        return bool(self.two or self.one)
+
+
+class Rooms:
+    """All rooms this pod knows."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        fanout: Fanout,
+        *,
+        pod: str,
+        job: Job,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._fanout = fanout
+        self._pod = pod
+        self._job = job
+        self._now = now
+        self._rooms: OrderedDict[str, _Room] = OrderedDict()
+        self._occupied: set[str] = set()
+        self._loading: dict[str, asyncio.Future[_Room]] = {}
+        self._languages: dict[str, tuple[str, float]] = {}
+        self._dirty: set[str] = set()
+        self._wake = asyncio.Event()
+        self._reads: dict[tuple[str, str], int] = {}
+        self._unprojected: set[str] = set()
+        self._log = structlog.get_logger("rooms")
+
+    # Joining
+
+    async def membership(self, room_id: str, user: str) -> tuple[str, ...]:
+        """Return a room's members, for one of them.
+
+        Raises:
+            NoSuchRoom: there is none, or the user is not in it.
+            StoreAway: it could not be found out.
+        """
+        room = await self._room(room_id)
+        if user not in room.view.members:
+            raise NoSuchRoom
+        return room.view.members
+
+    async def join(self, room_id: str, user: str, since: int | None) -> Joined:
+        """Prepare a join: check, hear the other pods, and compare heads.
+
+        Raises:
+            NoSuchRoom: there is none, or the user is not in it.
+            StoreAway: it could not be found out.
+        """
+        room = await self._room(room_id)
+        if user not in room.view.members:
+            raise NoSuchRoom
+        if not room.occupied:
+            await self._fanout.subscribe(ROOM_CHANNEL + room_id)
+        await self._refresh(room)
+        head = room.view.rev
+        if since is None:
+            return Joined(head, head, reset=False, members=room.view.members)
+        # Ahead of the log: it was restored from a backup, or the client is mistaken.
+        if since > head or head - since > RESUME_MAX_EVENTS:
+            metrics.RESETS.inc()
+            return Joined(head, head, reset=True, members=room.view.members)
+        return Joined(head, since, reset=False, members=room.view.members)
+
+    async def attach(self, room_id: str, subscriber: Subscriber, since: int) -> None:
+        """Replay what came after `since`, then serve the socket live.
+
+        Raises:
+            NoSuchRoom: the room is gone.
+            StoreAway: the gap could not be read.
+        """
+        room = await self._room(room_id)
+        topic = f"chat:{room_id}"
+        cursor = since
+        while cursor < room.view.rev:
+            events = await self._store.after({room_id: cursor}, REPLAY_PAGE)
+            if not events:
+                break
+            for event in events:
+                if subscriber.protocol != 1 and event.visible_to(subscriber.language):
+                    subscriber.send(phoenix.push(topic, "event", event.payload()), "event")
+            cursor = events[-1].rev
+            # The store may be ahead of what this pod has heard of.
+            self._offer(room_id, room, events)
+            await subscriber.drained()
+        # Without an await from the comparison to here, nothing falls in between.
+        if subscriber.protocol == 1:
+            room.one.setdefault(subscriber.language, {})[subscriber] = room.view.rev
+            room.holds.setdefault(subscriber.language, Holdback(subscriber.language))
+            self.read(room_id, subscriber.user, room.view.rev)
+        else:
+            room.two.setdefault(subscriber.language, set()).add(subscriber)
+        self._occupied.add(room_id)
+        metrics.ROOMS.set(len(self._occupied))
+        self._busy(room)
+        # While replaying the room may have become empty and unsubscribed.
+        await self._fanout.subscribe(ROOM_CHANNEL + room_id)
+
+    def detach(self, room_id: str, subscriber: Subscriber) -> None:
+        """Serve a socket no longer; harmless when it was not served."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            return
+        readers = room.two.get(subscriber.language, set())
+        readers.discard(subscriber)
+        if not readers:
+            room.two.pop(subscriber.language, None)
+        old = room.one.get(subscriber.language, {})
+        old.pop(subscriber, None)
+        if not old:
+            room.one.pop(subscriber.language, None)
+            room.holds.pop(subscriber.language, None)
+        if not room.occupied and room_id in self._occupied:
+            self._occupied.discard(room_id)
+            metrics.ROOMS.set(len(self._occupied))
+            self._fanout.unsubscribe(ROOM_CHANNEL + room_id)
+            if room.timer is not None:
+                room.timer.cancel()
+                room.timer = None
+
+    # Appending
+
+    async def send(
+        self, room_id: str, user: str, *, text: str, language: str | None, client_id: str
+    ) -> tuple[Sent, bool]:
+        """Commit a message; return it, and whether it is new.
+
+        A repeated `client_id` returns the message that it was the first time.
+
+        Raises:
+            NoSuchRoom: there is none, or the user is not in it.
+            StoreAway: it is not known whether it was committed; to send it again is safe.
+        """
+        members = await self.membership(room_id, user)
+        read = await self._read_by([*members])
+        source = language if language not in {None, languages.UNKNOWN} else read.get(user)
+        source = source or languages.UNKNOWN
+        targets = languages.wanted(source, [tag for who, tag in read.items() if who != user])
+
+        def message(rev: int) -> Sent:
+            return Sent(
+                room=room_id,
+                rev=rev,
+                at=self._now(),
+                sender=user,
+                client_id=client_id,
+                text=text,
+                language=source,
+                targets=targets,
+            )
+
+        event, fresh = await self._append(room_id, message, sender=user, client_id=client_id)
+        if not isinstance(event, Sent):
+            raise TypeError("a client's id names an event that is no message")
+        if fresh:
+            metrics.ACCEPTED.inc()
+            if event.targets:
+                self._job(event)
+            # For the sockets of members who have not joined the room.
+            self._tell_members(room_id, event, [who for who in members if who != user])
+        else:
+            metrics.DUPLICATES.inc()
+        return event, fresh
+
+    async def acknowledge(self, room_id: str, user: str, up_to: int) -> int:
+        """Commit that somebody has read up to a revision; return up to where they have.
+
+        Raises:
+            NoSuchRoom: there is none, or the user is not in it.
+            StoreAway: it is not known whether it was committed; to repeat it is safe.
+        """
+        await self.membership(room_id, user)
+        room = await self._room(room_id)
+        up_to = min(up_to, room.view.rev)
+        if up_to <= room.view.reads.get(user, 0):
+            return room.view.reads.get(user, 0)
+
+        def read(rev: int) -> Read:
+            return Read(room=room_id, rev=rev, at=self._now(), user=user, up_to=up_to)
+
+        await self._append(room_id, read)
+        return up_to
+
+    async def translated(
+        self,
+        *,
+        message: str,
+        text_version: int,
+        target: str,
+        outcome: Any,
+        text: str | None,
+        provider: str | None,
+        reason: str | None,
+    ) -> bool:
+        """Commit a translation once per (message, version, language); return whether it is new.
+
+        Raises:
+            NoSuchMessage: nothing in the log has that id.
+            StoreAway: it is not known whether it was committed; to repeat it is safe.
+        """
+        place = message_place(message)
+        if place is None:
+            raise NoSuchMessage
+        room_id, rev = place
+        try:
+            room = await self._room(room_id)
+        except NoSuchRoom:
+            raise NoSuchMessage from None
+        original = await self._store.at(room_id, rev)
+        if not isinstance(original, Sent):
+            raise NoSuchMessage
+        client_id = f"{rev}.{text_version}.{target}"
+
+        def translation(at_rev: int) -> Translated:
+            return Translated(
+                room=room_id,
+                rev=at_rev,
+                at=self._now(),
+                client_id=client_id,
+                message=message,
+                message_rev=rev,
+                text_version=text_version,
+                target=target,
+                outcome=outcome,
+                text=text,
+                provider=provider,
+                reason=reason,
+            )
+
+        event, fresh = await self._append(
+            room_id, translation, sender=TRANSLATOR, client_id=client_id
+        )
+        if fresh and isinstance(event, Translated):
+            metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
+            read = await self._read_by([*room.view.members])
+            readers = [who for who, tag in read.items() if languages.same(tag, target)]
+            self._tell_members(room_id, event, [who for who in readers if who != original.sender])
+        return fresh
+
+    def read(self, room_id: str, user: str, up_to: int) -> None:
+        """Note that somebody of protocol 1 was shown the room; committed in a moment."""
+        if up_to > 0:
+            key = (room_id, user)
+            self._reads[key] = max(self._reads.get(key, 0), up_to)
+
+    # What is heard from other pods
+
+    def heard(self, channel: str, text: str) -> None:
+        """Take what another pod published about a room."""
+        room_id = channel.removeprefix(ROOM_CHANNEL)
+        room = self._rooms.get(room_id)
+        if room is None:
+            return
+        body = json.loads(text)
+        if "event" in body:
+            self._busy(room)
+            self._offer(room_id, room, [EVENTS.validate_python(body["event"])])
+        elif "typing" in body and body["typing"].get("pod") != self._pod:
+            self.show_typing(room_id, body["typing"]["user"], body["typing"]["is_typing"])
+
+    def subscribed(self, channel: str) -> None:
+        """A (re)subscription: what was published before it was not heard, so compare heads."""
+        self._mark_dirty(channel.removeprefix(ROOM_CHANNEL))
+
+    # Typing: lossy, never stored
+
+    def typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
+        """Tell everybody in the room, on every pod."""
+        self.show_typing(room_id, user, is_typing)
+        told = {"typing": {"user": user, "is_typing": is_typing, "pod": self._pod}}
+        self._fanout.publish(ROOM_CHANNEL + room_id, json.dumps(told))
+
+    def show_typing(self, room_id: str, user: str, is_typing: bool) -> None:  # noqa: FBT001
+        """Tell the sockets of this pod."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self.tell(room_id, "typing", {"is_typing": is_typing, "user_id": user}, but=user)
+
+    def tell(self, room_id: str, event: str, payload: phoenix.Payload, *, but: str = "") -> None:
+        """Push an event that is not of the log to the room's sockets on this pod."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            return
+        text = phoenix.push(f"chat:{room_id}", event, payload)
+        for subscriber in _everyone(room):
+            if subscriber.user != but:
+                subscriber.send(text, event)
+
+    def occupied(self) -> dict[str, tuple[str, ...]]:
+        """Return the rooms with sockets here, and their members."""
+        return {room: self._rooms[room].view.members for room in self._occupied}
+
+    def has_joined(self, room_id: str, user: str) -> bool:
+        """Tell whether a socket of that person on this pod has joined the room."""
+        room = self._rooms.get(room_id)
+        return room is not None and any(one.user == user for one in _everyone(room))
+
+    def read_position(self, room_id: str, user: str) -> int:
+        """Return up to where somebody has read, as far as this pod knows."""
+        room = self._rooms.get(room_id)
+        return room.view.reads.get(user, 0) if room is not None else 0
+
+    def forget_language(self, user: str) -> None:
+        """Ask the store again what somebody reads."""
+        self._languages.pop(user, None)
+
+    # Background work; each runs until cancelled
+
+    async def compare(self) -> None:
+        """Fill the holes, and compare heads, in batches."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), CHECK_FIRST_SECONDS / 2)
+            self._wake.clear()
+            now = _monotonic()
+            due = [room for room in self._dirty if room in self._rooms]
+            known = set(due)
+            due += [
+                room_id
+                for room_id in self._occupied
+                if room_id not in known and self._rooms[room_id].check_at <= now
+            ]
+            self._dirty.clear()
+            try:
+                for start in range(0, len(due), CHECK_ROOMS):
+                    await self._fill(due[start : start + CHECK_ROOMS])
+            except StoreAway:
+                self._dirty.update(due)
+                await asyncio.sleep(1.0)
+                self._wake.set()
+
+    async def flush_reads(self) -> None:
+        """Commit the reads that protocol 1 implies."""
+        while True:
+            await asyncio.sleep(READ_DELAY_SECONDS)
+            reads, self._reads = self._reads, {}
+            for (room_id, user), up_to in reads.items():
+                try:
+                    await self.acknowledge(room_id, user, up_to)
+                except StoreAway:
+                    self.read(room_id, user, up_to)
+                except NoSuchRoom:
+                    continue
+
+    async def keep_projecting(self) -> None:
+        """Bring the projections of rooms that changed up to date."""
+        while True:
+            await asyncio.sleep(PROJECT_DELAY_SECONDS)
+            rooms, self._unprojected = self._unprojected, set()
+            for room_id in rooms:
+                try:
+                    await self.project(room_id)
+                except StoreAway:
+                    self._unprojected.add(room_id)
+
+    async def project(self, room_id: str) -> None:
+        """Fold the log into the stored projections of a room.
+
+        Raises:
+            StoreAway: not now.
+        """
+        record = await self._store.room(room_id)
+        if record is None:
+            return
+        view = record.projected
+        while events := await self._store.after({room_id: view.rev}, PROJECT_PAGE):
+            touched = {event.rev for event in events if isinstance(event, Sent)}
+            touched |= {event.message_rev for event in events if isinstance(event, Translated)}
+            before = sorted(rev for rev in touched if rev <= view.rev)
+            known = await self._store.messages(room_id, before) if before else []
+            view = fold_room(view, events)
+            last = max((event.at for event in events if isinstance(event, Sent)), default=None)
+            await self._store.project(view, fold_messages(known, events), last)
+
+    # Inside
+
+    async def _room(self, room_id: str) -> _Room:
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self._rooms.move_to_end(room_id)
+            return room
+        loading = self._loading.get(room_id)
+        if loading is None:
+            loading = asyncio.ensure_future(self._load(room_id))
+            self._loading[room_id] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(room_id, None))
+        return await asyncio.shield(loading)
+
+    async def _load(self, room_id: str) -> _Room:
+        record = await self._store.room(room_id)
+        if record is None:
+            raise NoSuchRoom
+        room = _Room(record.projected, Sequencer(record.projected.rev))
+        await self._refresh(room)
+        if room.view.rev == 0:
+            # The room's document was written, and its first event not yet.
+            def first(rev: int) -> Members:
+                return Members(room=room_id, rev=rev, at=self._now(), members=record.members)
+
+            with contextlib.suppress(Conflict):
+                await self._store.insert(first(1))
+            await self._refresh(room)
+        self._rooms[room_id] = room
+        while len(self._rooms) > IDLE_ROOMS + len(self._occupied):
+            idle = next((key for key, one in self._rooms.items() if not one.occupied), None)
+            if idle is None or idle == room_id:
+                break
+            del self._rooms[idle]
+        return room
+
+    async def _refresh(self, room: _Room) -> None:
+        """Bring a room's view to the head of the log."""
+        room_id = room.view.room
+        while True:
+            events = await self._store.after({room_id: room.view.rev}, REPLAY_PAGE)
+            self._offer(room_id, room, events)
+            if len(events) < REPLAY_PAGE:
+                return
+
+    async def _append(
+        self,
+        room_id: str,
+        make: Callable[[int], AnyEvent],
+        *,
+        sender: str = "",
+        client_id: str = "",
+    ) -> tuple[AnyEvent, bool]:
+        """Insert an event at the end of the log; return it, and whether this call did."""
+        started = _monotonic()
+        room = await self._room(room_id)
+        attempt = 0
+        # One at a time on this pod; other pods are met at the unique index.
+        async with room.lock:
+            while True:
+                event = make(room.view.rev + 1)
+                try:
+                    await self._store.insert(event)
+                    break
+                except Conflict:
+                    metrics.CONFLICTS.inc()
+                    if client_id:
+                        found = await self._store.by_client_id(room_id, sender, client_id)
+                        if found is not None:
+                            await self._refresh(room)
+                            return found, False
+                    await self._refresh(room)
+                except StoreAway:
+                    # It may be there: the next insert then meets it as a conflict.
+                    if _monotonic() - started > APPEND_SECONDS:
+                        raise
+                    await asyncio.sleep(0.2)
+                attempt += 1
+                if attempt > 3:  # noqa: PLR2004 (a busy room: step out of each other's way)
+                    await asyncio.sleep(random.uniform(0.0, 0.01))  # noqa: S311
+            metrics.COMMIT_SECONDS.observe(_monotonic() - started)
+            metrics.EVENTS.labels(event.kind).inc()
+            self._unprojected.add(room_id)
+            self._busy(room)
+            self._offer(room_id, room, [event])
+        self._fanout.publish(
+            ROOM_CHANNEL + room_id, f'{{"event":{event.model_dump_json(exclude_none=True)}}}'
+        )
+        return event, True
+
+    def _offer(self, room_id: str, room: _Room, events: Sequence[AnyEvent]) -> None:
+        for event in events:
+            for ready in room.sequencer.offer(event):
+                room.view = fold_room(room.view, [ready])
+                if room.occupied:
+                    self._dispatch(room_id, room, ready)
+        if room.sequencer.gap:
+            self._mark_dirty(room_id)
+
+    def _dispatch(self, room_id: str, room: _Room, event: AnyEvent) -> None:
+        topic = f"chat:{room_id}"
+        text = ""
+        for language, readers in room.two.items():
+            if not event.visible_to(language):
+                continue
+            text = text or phoenix.push(topic, "event", event.payload())
+            for reader in readers:
+                reader.send(text, "event")
+        if not room.one:
+            return
+        now = _monotonic()
+        for language, hold in room.holds.items():
+            self._show(room_id, room, language, hold.take(event, now))
+        if isinstance(event, Sent):
+            room.unread.append((event.rev, event.sender, event.client_id))
+        elif isinstance(event, Read):
+            self._tell_read(room_id, room)
+        self._set_timer(room_id, room)
+
+    def _show(self, room_id: str, room: _Room, language: str, ready: Iterable[Ready]) -> None:
+        """Give messages to the sockets of protocol 1 of one language."""
+        for message in ready:
+            event = message.event
+            payload = {"chat_id": room_id, "content": message.text, "sender_id": event.sender}
+            text = phoenix.push(f"chat:{room_id}", "receive_message", payload)
+            for reader, joined_at in room.one.get(language, {}).items():
+                # What was there before the join came with the chat's history.
+                if reader.user != event.sender and event.rev > joined_at:
+                    reader.send(text, "receive_message")
+                    self.read(room_id, reader.user, event.rev)
+
+    def _tell_read(self, room_id: str, room: _Room) -> None:
+        """Tell senders of protocol 1 that their messages were read."""
+        still: list[tuple[int, str, str]] = []
+        for rev, sender, client_id in room.unread:
+            if room.view.read_by_others(sender) < rev:
+                still.append((rev, sender, client_id))
+                continue
+            text = phoenix.push(
+                f"chat:{room_id}",
+                "message_sent",
+                {"mobile_ref_id": client_id, "status": "READED", "chat_id": room_id},
+            )
+            for readers in room.one.values():
+                for reader in readers:
+                    if reader.user == sender:
+                        reader.send(text, "message_sent")
+        room.unread.clear()
+        room.unread.extend(still)
+
+    def _set_timer(self, room_id: str, room: _Room) -> None:
+        if room.timer is not None:
+            room.timer.cancel()
+            room.timer = None
+        deadlines = [hold.deadline for hold in room.holds.values() if hold.deadline is not None]
+        if deadlines:
+            room.timer = asyncio.get_running_loop().call_at(
+                min(deadlines), self._expire, room_id, room
+            )
+
+    def _expire(self, room_id: str, room: _Room) -> None:
+        now = _monotonic()
+        for language, hold in room.holds.items():
+            self._show(room_id, room, language, hold.expire(now))
+        self._set_timer(room_id, room)
+
+    def _tell_members(self, room_id: str, event: AnyEvent, users: Iterable[str]) -> None:
+        body = (
+            f'{{"room":{json.dumps(room_id)},"event":{event.model_dump_json(exclude_none=True)}}}'
+        )
+        for user in users:
+            self._fanout.publish(USER_CHANNEL + user, body)
+
+    async def _read_by(self, users: Sequence[str]) -> dict[str, str]:
+        """Return what people read, from a short memory or the store."""
+        now = _monotonic()
+        unknown = [who for who in users if self._languages.get(who, ("", 0.0))[1] <= now]
+        if unknown:
+            found = await self._store.languages(unknown)
+            for who in unknown:
+                # Who has no profile yet is asked for again next time.
+                if who in found:
+                    self._languages[who] = (found[who], now + LANGUAGE_SECONDS)
+            if len(self._languages) > 10 * IDLE_ROOMS:
+                self._languages.clear()
+                return found | await self._store.languages(
+                    [who for who in users if who not in found]
+                )
+        return {who: self._languages[who][0] for who in users if who in self._languages}
+
+    async def _fill(self, room_ids: Sequence[str]) -> None:
+        revs = {
+            room_id: self._rooms[room_id].view.rev for room_id in room_ids if room_id in self._rooms
+        }
+        if not revs:
+            return
+        limit = REPLAY_PAGE * 5
+        events = await self._store.after(revs, limit)
+        for event in events:
+            room = self._rooms.get(event.room)
+            if room is not None:
+                if event.rev > room.view.rev:
+                    metrics.FILLED.inc()
+                    self._busy(room)
+                self._offer(event.room, room, [event])
+        if len(events) >= limit:
+            for room_id in room_ids:
+                self._mark_dirty(room_id)
+        now = _monotonic()
+        for room_id in revs:
+            room = self._rooms.get(room_id)
+            if room is not None and room.check_at <= now:
+                room.check_at = now + room.check_every
+                room.check_every = min(room.check_every * 2, CHECK_MAX_SECONDS)
+
+    def _busy(self, room: _Room) -> None:
+        room.check_every = CHECK_FIRST_SECONDS
+        room.check_at = min(room.check_at, _monotonic() + CHECK_FIRST_SECONDS)
+
+    def _mark_dirty(self, room_id: str) -> None:
+        if room_id in self._rooms:
+            self._dirty.add(room_id)
+            self._wake.set()
+
+
+def _everyone(room: _Room) -> list[Subscriber]:
+    return [
+        subscriber for group in (*room.two.values(), *room.one.values()) for subscriber in group
+    ]
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,385 @@
+"""Profiles and chats: the rules behind the HTTP API and the queues.
+
+No I/O library is imported here; the store and the fan-out are `ports`.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from ashchat_chat import languages
+from ashchat_chat.inbox import Pending
+from ashchat_chat.log import MessageView, RoomView, fold_messages, fold_room, timestamp
+from ashchat_chat.ports import AnyEvent, Conflict, Fanout, Profile, RoomRecord
+from ashchat_chat.rooms import USER_CHANNEL
+
+CHATS_MAX = 200
+"""Chats in one list: the most recently active ones."""
+
+WINDOW_EVENTS = 150
+"""How far back a list of chats looks in each log, in events."""
+
+WINDOW_MESSAGES = 50
+"""Messages of each chat in the list; older ones are paged."""
+
+TAIL_MAX_EVENTS = 2_000
+"""Events that are folded while answering; beyond that the projections are brought up first."""
+
+PENDING_MAX = 100
+PAGE_MAX = 100
+DESCRIPTION_MAX_CHARS = 200
+NICKNAME_MAX_CHARS = 64
+PHOTO_URL_MAX_CHARS = 2_048
+
+TAG_RANDOM_CHARS = 8
+_TAG_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_TAG_TRIES = 5
+
+
+class NoSuchUser(Exception):
+    """Nobody has this id or tag."""
+
+
+class SelfChat(Exception):
+    """A chat with oneself."""
+
+
+class ChatExists(Exception):
+    """The two have a chat already."""
+
+    def __init__(self, room: str) -> None:
+        super().__init__(room)
+        self.room = room
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of an account: the hash of its token, and where to push to."""
+
+    token_hash: str
+    notification_token: str | None
+
+
+class ChatStore(Protocol):
+    """Profiles, rooms and projections. Every method may raise StoreAway."""
+
+    async def add_profile(self, profile: Profile) -> None:
+        """Keep a new profile. Raises Conflict: the tag (or the person) is there."""
+        ...
+
+    async def add_device(self, user_id: str, device: Device) -> None:
+        """Keep a device of an account, whose profile may come later."""
+        ...
+
+    async def profile(self, user_id: str) -> Profile | None:
+        """Return somebody's profile."""
+        ...
+
+    async def profiles(self, user_ids: Sequence[str]) -> dict[str, Profile]:
+        """Return the profiles there are, by id."""
+        ...
+
+    async def by_tag(self, tag: str) -> Profile | None:
+        """Return the profile with a tag."""
+        ...
+
+    async def change(self, user_id: str, **fields: str) -> bool:
+        """Change fields of a profile; return False when there is no such profile."""
+        ...
+
+    async def add_direct_room(self, room: str, members: tuple[str, str], at: datetime) -> None:
+        """Keep a new room of two. Raises Conflict: the two have one."""
+        ...
+
+    async def direct_room(self, members: tuple[str, str]) -> str | None:
+        """Return the room of two people."""
+        ...
+
+    async def rooms_of(self, user_id: str, limit: int) -> list[tuple[RoomRecord, int]]:
+        """Return somebody's rooms, last active first, each with their notification cursor."""
+        ...
+
+    async def contacts(self, user_id: str) -> set[str]:
+        """Return who shares a room with somebody."""
+        ...
+
+    async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
+        """Return events; see LogStore."""
+        ...
+
+    async def room(self, room: str) -> RoomRecord | None:
+        """Return a room."""
+        ...
+
+    async def window(self, floors: Mapping[str, int]) -> dict[str, list[MessageView]]:
+        """Return projected messages after these revisions, by room, oldest first."""
+        ...
+
+    async def page(self, room: str, before: int, limit: int) -> list[MessageView]:
+        """Return the last projected messages before a revision, oldest first."""
+        ...
+
+
+class Projector(Protocol):
+    """Who brings projections up to date, and opens a new room's log."""
+
+    async def project(self, room_id: str) -> None:
+        """Fold the log into the stored projections of a room."""
+        ...
+
+    async def membership(self, room_id: str, user: str) -> tuple[str, ...]:
+        """Return a room's members, for one of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatView:
+    """A chat as somebody sees it."""
+
+    room: RoomView
+    receiver: Profile | None
+    messages: list[MessageView]
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some messages of a room, oldest first."""
+
+    view: RoomView
+    messages: list[MessageView]
+    more: bool
+
+
+def tag_for(nickname: str) -> str:
+    """Return a tag: the nickname in lower case, other characters as `_`, and a random part.
+
+    The random part is what a stranger would have to guess: 40 bits.
+    """
+    readable = re.sub(r"[^a-z0-9]", "_", nickname.lower())[:32]
+    random = "".join(secrets.choice(_TAG_ALPHABET) for _ in range(TAG_RANDOM_CHARS))
+    return f"{readable}_{random}"
+
+
+def tail_view(
+    record: RoomRecord, known: Sequence[MessageView], events: Sequence[AnyEvent]
+) -> tuple[RoomView, list[MessageView]]:
+    """Return a room and its messages: the projections, and the log's tail folded onto them."""
+    tail = [event for event in events if event.rev > record.projected.rev]
+    return fold_room(record.projected, tail), fold_messages(known, tail)
+
+
+class Chats:
+    """Profiles and chats."""
+
+    def __init__(self, store: ChatStore, projector: Projector, fanout: Fanout) -> None:
+        self._store = store
+        self._projector = projector
+        self._fanout = fanout
+
+    # Accounts, as auth tells of them
+
+    async def confirm_account(
+        self, *, user_id: str, nickname: str, language: str, device: Device
+    ) -> str:
+        """Make a profile, once, and return its tag.
+
+        Raises:
+            StoreAway: not now; to repeat it is safe.
+        """
+        await self._store.add_device(user_id, device)
+        for _ in range(_TAG_TRIES):
+            known = await self._store.profile(user_id)
+            if known is not None:
+                return known.tag
+            profile = Profile(
+                user_id=user_id,
+                nickname=nickname[:NICKNAME_MAX_CHARS],
+                tag=tag_for(nickname),
+                language=languages.normalise(language),
+            )
+            try:
+                await self._store.add_profile(profile)
+            except Conflict:
+                # The tag was taken, or another delivery of the same message was quicker.
+                continue
+            return profile.tag
+        raise RuntimeError("no free tag was found")
+
+    async def add_device(self, user_id: str, device: Device) -> None:
+        """Add a device to an account.
+
+        Raises:
+            StoreAway: not now; to repeat it is safe.
+        """
+        await self._store.add_device(user_id, device)
+
+    # Profiles
+
+    async def profile(self, user_id: str) -> Profile:
+        """Return somebody's profile.
+
+        Raises:
+            NoSuchUser: there is none.
+        """
+        found = await self._store.profile(user_id)
+        if found is None:
+            raise NoSuchUser
+        return found
+
+    async def change(self, user_id: str, **fields: str) -> None:
+        """Change fields of one's own profile.
+
+        Raises:
+            NoSuchUser: there is none.
+        """
+        if not await self._store.change(user_id, **fields):
+            raise NoSuchUser
+
+    async def contacts(self, user_id: str) -> set[str]:
+        """Return who shares a chat with somebody."""
+        return await self._store.contacts(user_id)
+
+    # Chats
+
+    async def open_direct(self, user_id: str, receiver_tag: str) -> tuple[str, Profile]:
+        """Make the chat of two people; return its id and the other one.
+
+        Raises:
+            NoSuchUser: nobody has that tag, or the caller has no profile yet.
+            SelfChat: it is the caller's own.
+            ChatExists: the two have a chat.
+        """
+        receiver = await self._store.by_tag(receiver_tag)
+        if receiver is None:
+            raise NoSuchUser
+        if receiver.user_id == user_id:
+            raise SelfChat
+        if await self._store.profile(user_id) is None:
+            raise NoSuchUser
+        first, second = sorted((user_id, receiver.user_id))
+        room = secrets.token_hex(16)
+        try:
+            await self._store.add_direct_room(room, (first, second), datetime.now(UTC))
+        except Conflict:
+            raise ChatExists(await self._store.direct_room((first, second)) or "") from None
+        # Writes the log's first event; whoever comes first would do it as well.
+        await self._projector.membership(room, user_id)
+        for user in (first, second):
+            self._fanout.publish(USER_CHANNEL + user, json.dumps({"chat_created": room}))
+        return room, receiver
+
+    async def chats(self, user_id: str) -> list[ChatView]:
+        """Return somebody's chats, last active first; a fixed number of queries."""
+        found = await self._read_rooms(user_id)
+        others = {member for view, _, _ in found for member in view.members if member != user_id}
+        profiles = await self._store.profiles(sorted(others)) if others else {}
+        result: list[ChatView] = []
+        for view, messages, _ in found:
+            receiver = next((who for who in view.members if who != user_id), "")
+            read = view.reads.get(user_id, 0)
+            unread = sum(1 for one in messages if one.rev > read and one.sender != user_id)
+            result.append(
+                ChatView(view, profiles.get(receiver), messages[-WINDOW_MESSAGES:], unread)
+            )
+        return result
+
+    async def page(self, user_id: str, room_id: str, *, before: int | None, limit: int) -> Page:
+        """Return messages of a room, for one of its members.
+
+        Raises:
+            NoSuchRoom: there is none, or the user is not in it.
+        """
+        await self._projector.membership(room_id, user_id)
+        record = await self._store.room(room_id)
+        if record is None:
+            raise NoSuchUser
+        events = await self._store.after({room_id: record.projected.rev}, TAIL_MAX_EVENTS)
+        if len(events) >= TAIL_MAX_EVENTS:
+            await self._projector.project(room_id)
+            return await self.page(user_id, room_id, before=before, limit=limit)
+        head = events[-1].rev if events else record.projected.rev
+        upper = head + 1 if before is None else before
+        # One more than asked for tells whether there are more.
+        known = await self._store.page(room_id, upper, limit + 1)
+        view, messages = tail_view(record, known, events)
+        messages = [message for message in messages if message.rev < upper]
+        return Page(view, messages[-limit:], more=len(messages) > limit)
+
+    async def pending(self, user_id: str, language: str) -> list[Pending]:
+        """Return the messages somebody was not shown yet, oldest first, in their language."""
+        waiting: list[tuple[datetime, Pending]] = []
+        for view, messages, notified in await self._read_rooms(user_id):
+            seen = max(view.reads.get(user_id, 0), notified)
+            waiting += [
+                (
+                    message.at,
+                    Pending(
+                        room=view.room,
+                        rev=message.rev,
+                        sender=message.sender,
+                        text=message.text_for(language) or message.text,
+                        timestamp=timestamp(message.at),
+                    ),
+                )
+                for message in messages
+                if message.rev > seen and message.sender != user_id
+            ]
+        waiting.sort(key=lambda one: one[0])
+        return [message for _, message in waiting[-PENDING_MAX:]]
+
+    async def _read_rooms(self, user_id: str) -> list[tuple[RoomView, list[MessageView], int]]:
+        found = await self._store.rooms_of(user_id, CHATS_MAX)
+        if not found:
+            return []
+        projected = {record.room: record.projected.rev for record, _ in found}
+        events = await self._store.after(projected, TAIL_MAX_EVENTS)
+        if len(events) >= TAIL_MAX_EVENTS:
+            for room in {event.room for event in events}:
+                await self._projector.project(room)
+            return await self._read_rooms(user_id)
+        tails: dict[str, list[AnyEvent]] = {}
+        for event in events:
+            tails.setdefault(event.room, []).append(event)
+        floors = {room: max(0, rev - WINDOW_EVENTS) for room, rev in projected.items() if rev}
+        windows = await self._store.window(floors) if floors else {}
+        return [
+            (*tail_view(record, windows.get(record.room, []), tails.get(record.room, [])), cursor)
+            for record, cursor in found
+        ]
+
+
+def message_body(message: MessageView, view: RoomView, language: str) -> dict[str, Any]:
+    """Return a message as the HTTP API has it; `id` is the client's own, as in the original."""
+    read = view.read_by_others(message.sender) >= message.rev
+    return {
+        "id": message.client_id,
+        "message_id": message.id,
+        "rev": message.rev,
+        "sender_id": message.sender,
+        "content": message.text,
+        "translated_content": message.text_for(language),
+        "language": message.language,
+        "translations": {
+            target: translation.text
+            for target, translation in sorted(message.translations.items())
+            if translation.outcome == "translated"
+        },
+        "timestamp": timestamp(message.at),
+        "status": "READED" if read else "SENT",
+    }
+
+
+def profile_body(profile: Profile) -> dict[str, Any]:
+    """Return a profile as the HTTP API has it."""
+    return {
+        "nickname": profile.nickname,
+        "description": profile.description,
+        "photo_url": profile.photo_url,
+        "preferred_language": profile.language,
+        "tag_user_id": profile.tag,
+    }

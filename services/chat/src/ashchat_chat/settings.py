@@ -1,0 +1,22 @@
+"""The settings of chat."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from ashchat_core.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Where others are; everything secret is a file."""
+
+    jwks_file: Path = Field(
+        Path("/etc/ashchat/jwks/jwks.json"),
+        description="The public keys of access tokens (JWKS), read again for an unknown key.",
+    )
+    static_url: str = Field(
+        "http://localhost:8081", description="Base URL of static, where photos are kept."
+    )
+    upload_max_bytes: int = Field(
+        8 * 1024 * 1024, ge=1, description="The largest photo, in bytes, form and all."
+    )
