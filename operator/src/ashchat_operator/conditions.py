@@ -1,0 +1,220 @@
+"""The status of an AshChat, from what was found; pure but for the clock, which comes in.
+
+Conditions follow the API conventions
+(https://github.com/kubernetes/community/blob/main/contributors/devel/sig-architecture/api-conventions.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ashchat_operator.backend import Backend, BackendResult
+from ashchat_operator.model import AshChat, ExposureType, ServiceType
+from ashchat_operator.render.common import child
+
+Object = dict[str, Any]
+Live = Mapping[tuple[str, str], Object]
+
+STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
+COMPONENTS: Final = (
+    *("auth", "email", "chat", "translate", "static", "apertium", "edge"),
+    *(backend.value for backend in Backend),
+)
+_MESSAGE_MAX: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """How a component is."""
+
+    name: str
+    ready: bool
+    reason: str
+    message: str = ""
+    replicas: int = 0
+    ready_replicas: int = 0
+    image: str = ""
+
+    def status(self) -> Object:
+        """Return its entry in the status."""
+        entry: Object = {
+            "name": self.name,
+            "ready": self.ready,
+            "reason": self.reason,
+            "replicas": self.replicas,
+            "readyReplicas": self.ready_replicas,
+        }
+        if self.message:
+            entry["message"] = self.message[:_MESSAGE_MAX]
+        if self.image:
+            entry["image"] = self.image
+        return entry
+
+
+def wanted(ash: AshChat) -> tuple[str, ...]:
+    """Return the components an AshChat has."""
+    edge = ash.spec.exposure.type is ExposureType.EDGE
+    return tuple(name for name in COMPONENTS if name != "edge" or edge)
+
+
+def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Component:
+    """Return how a component's pods are.
+
+    Args:
+        ash: Whose it is.
+        name: The component.
+        live: The objects found.
+        pods: The component's pods, to tell why they are not ready; may be empty.
+    """
+    kind = "StatefulSet" if name in STATEFUL else "Deployment"
+    body = live.get((kind, child(ash, name)))
+    if body is None or "deletionTimestamp" in body["metadata"]:
+        return Component(name, ready=False, reason="Missing", message="it is being made")
+    status = body.get("status", {})
+    replicas = body["spec"].get("replicas", 1)
+    ready = min(status.get("readyReplicas", 0), replicas)
+    # Counts of an older generation say nothing about this one.
+    current = status.get("observedGeneration", 0) >= body["metadata"]["generation"]
+    rolled = current and status.get("updatedReplicas", 0) >= replicas
+    if kind == "Deployment":
+        rolled = rolled and status.get("replicas", 0) == status.get("updatedReplicas", 0)
+    else:
+        rolled = rolled and status.get("currentRevision") == status.get("updateRevision")
+    image = body["spec"]["template"]["spec"]["containers"][0]["image"]
+    if rolled and ready >= replicas:
+        reason = "Available" if replicas else "ScaledToZero"
+        return Component(name, True, reason, "", replicas, ready, image)  # noqa: FBT003
+    reason, message = _why(pods)
+    if reason == "Starting":
+        reason = "Starting" if ready < replicas else "RollingOut"
+        message = message or f"{ready} of {replicas} ready"
+    return Component(name, False, reason, message, replicas, ready, image)  # noqa: FBT003
+
+
+def _why(pods: Sequence[Object]) -> tuple[str, str]:
+    """Return why pods are not ready: the first thing that will not mend itself."""
+    for pod in pods:
+        status = pod.get("status", {})
+        states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+        for state in states:
+            waiting = state.get("state", {}).get("waiting")
+            if waiting and waiting.get("reason") not in {"ContainerCreating", "PodInitializing"}:
+                says = waiting.get("message") or waiting.get("reason", "")
+                return waiting.get("reason", "Waiting"), f"{state['name']}: {says}"
+        for condition in status.get("conditions", []):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return condition.get("reason", "Unschedulable"), condition.get("message", "")
+    return "Starting", ""
+
+
+def with_topology(component: Component, results: Mapping[Backend, BackendResult]) -> Component:
+    """Return a backend as not ready while its users and queues are not in order."""
+    result = results.get(Backend(component.name)) if component.name in {*Backend} else None
+    if not component.ready or result is None or result.ready:
+        return component
+    return Component(
+        component.name,
+        False,  # noqa: FBT003
+        result.reason.value,
+        result.message,
+        component.replicas,
+        component.ready_replicas,
+        component.image,
+    )
+
+
+def url(ash: AshChat, live: Live) -> str:
+    """Return where people reach it, as far as the cluster can tell; empty: not yet known."""
+    if ash.spec.public_url:
+        return ash.spec.public_url.rstrip("/")
+    service = live.get(("Service", child(ash, "edge")))
+    if ash.spec.exposure.type is not ExposureType.EDGE or service is None:
+        return ""
+    if ash.spec.exposure.edge.service_type is ServiceType.LOAD_BALANCER:
+        for ingress in service.get("status", {}).get("loadBalancer", {}).get("ingress", []):
+            return f"http://{ingress.get('hostname') or ingress['ip']}"
+        return ""
+    return f"http://{child(ash, 'edge')}.{ash.namespace}.svc"
+
+
+def status(
+    ash: AshChat,
+    *,
+    components: Sequence[Component],
+    results: Mapping[Backend, BackendResult],
+    problems: Sequence[str],
+    address: str,
+    version: str,
+    former: Mapping[str, Any],
+    now: str,
+) -> Object:
+    """Return the whole status.
+
+    Args:
+        ash: Whose it is.
+        components: All components, `with_topology`.
+        results: What the admin clients read back; a backend not asked is missing.
+        problems: What keeps this generation from being applied, for a person.
+        address: Where people reach it.
+        version: The operator's version.
+        former: The status as it was: times of transitions are kept.
+        now: The time (RFC 3339) of transitions that happen now.
+    """
+    waiting = [item for item in components if not item.ready]
+    says = "; ".join([*problems, *(f"{x.name}: {x.message or x.reason}" for x in waiting)])
+    backends = [x for x in waiting if x.name in {*Backend}]
+    topology = _topology(results)
+    ready = not waiting and not problems and topology[0] == "True"
+    found = {
+        "Ready": (
+            ("True", "Ready", "every component is ready; users, queues and rights were read back")
+            if ready
+            else ("False", "Refused" if problems else "ComponentsNotReady", says or topology[2])
+        ),
+        "Progressing": (
+            ("True", "Waiting", says) if waiting and not problems else ("False", "Settled", "")
+        ),
+        "Degraded": (
+            ("True", "Refused", "; ".join(problems)) if problems else ("False", "AsWanted", "")
+        ),
+        "BackendsReady": (
+            ("False", backends[0].reason, "; ".join(f"{x.name}: {x.message}" for x in backends))
+            if backends
+            else ("True", "Available", "RabbitMQ, Redis, the cache and MongoDB answer")
+        ),
+        "TopologyReady": topology,
+    }
+    times = {
+        (x["type"], x["status"]): x["lastTransitionTime"] for x in former.get("conditions", [])
+    }
+    return {
+        "observedGeneration": ash.generation,
+        "url": address,
+        "version": version,
+        "componentsReady": f"{len(components) - len(waiting)}/{len(components)}",
+        "conditions": [
+            {
+                "type": kind,
+                "status": value,
+                "reason": reason,
+                "message": message[:_MESSAGE_MAX],
+                "lastTransitionTime": times.get((kind, value), now),
+                "observedGeneration": ash.generation,
+            }
+            for kind, (value, reason, message) in found.items()
+        ],
+        "components": [item.status() for item in components],
+    }
+
+
+def _topology(results: Mapping[Backend, BackendResult]) -> tuple[str, str, str]:
+    for backend in Backend:
+        result = results.get(backend)
+        if result is None:
+            return "Unknown", "NotAskedYet", f"{backend} is not up yet"
+        if not result.ready:
+            return "False", result.reason.value, f"{backend}: {result.message}"
+    for result in results.values():
+        if not result.least_privilege:
+            return "True", result.reason.value, result.message
+    return "True", "Declared", "queues, users and rights are as the table says"
