@@ -5,7 +5,7 @@ would only be in the way, since everything rendered is JSON already.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -162,6 +162,55 @@ class Api:
             if error.status not in {NOT_FOUND, CONFLICT}:
                 raise
 
+    async def watch(
+        self,
+        kind: str,
+        namespace: str | None,
+        labels: Mapping[str, str],
+        *,
+        version: str,
+        seconds: int,
+        grace_seconds: float,
+    ) -> AsyncIterator[Object]:
+        """Yield the events of a kind's objects with these labels: their metadata only.
+
+        Args:
+            kind: Which objects.
+            namespace: Where; None: everywhere.
+            labels: Which of them.
+            version: The resourceVersion to go on from; empty: begin with all there are.
+            seconds: When the API server ends the watch.
+            grace_seconds: How much later a silent connection counts as dead.
+
+        Raises:
+            RefusedByApiServer: The API server refused.
+            TimeoutError: The connection is dead.
+            OSError, aiohttp.ClientError: The connection broke.
+        """
+        query = {
+            "labelSelector": ",".join(f"{k}={v}" for k, v in labels.items()),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+            "resourceVersion": version,
+        }
+        response = await self._send(
+            "GET",
+            _path(kind, namespace),
+            query=query,
+            accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            timeout_s=seconds + grace_seconds,
+        )
+        if response.status >= _ERRORS_FROM:
+            answer = json.loads(await response.read() or b"{}")
+            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
+        stream = response.response
+        try:
+            async for line in stream.content:
+                yield json.loads(line)
+        finally:
+            stream.close()
+
     async def _request(
         self,
         method: str,
@@ -171,20 +220,33 @@ class Api:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        response = await self._send(method, path, query=query, body=body, content_type=content_type)
+        answer: Object = json.loads(await response.read() or b"{}")
+        if response.status >= _ERRORS_FROM:
+            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> Any:
         settings = self._connection.configuration
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         # Asked each time: a service account's token is renewed on disk within the hour.
         for setting in (await settings.auth_settings()).values():
             headers[setting["key"]] = setting["value"]
         found = {key: value for key, value in (query or {}).items() if value}
         address = f"{settings.host}{path}" + (f"?{urlencode(found)}" if found else "")
-        response = await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
-            method, address, headers=headers, body=body, _request_timeout=REQUEST_TIMEOUT_S
+        return await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
+            method, address, headers=headers, body=body, _request_timeout=timeout_s
         )
-        answer: Object = json.loads(await response.read() or b"{}")
-        if response.status >= _ERRORS_FROM:
-            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
-        return answer
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:

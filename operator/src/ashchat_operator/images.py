@@ -53,7 +53,9 @@ class Images:
             raise ImagesInvalid("the images file is not a mapping of component to image")
         missing = sorted(set(COMPONENTS) - set(table))
         unknown = sorted(set(table) - set(COMPONENTS))
-        empty = sorted(key for key, value in table.items() if not isinstance(value, str) or not value)
+        empty = sorted(
+            key for key, value in table.items() if not isinstance(value, str) or not value
+        )
         if missing or unknown or empty:
             raise ImagesInvalid(f"images: missing {missing}, unknown {unknown}, empty {empty}")
         return cls(dict(table))

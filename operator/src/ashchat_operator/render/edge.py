@@ -11,6 +11,7 @@ dropped (`trusted_proxies` is empty, so Caddy replaces them), and with
 `externalTrafficPolicy: Local` the node does not replace the address on the way.
 """
 
+import json
 from typing import Final
 
 from ashchat_operator.model import AshChat, ExposureType, ServiceType
@@ -95,8 +96,8 @@ CADDYFILE: Final = """\
 }}
 
 :{public} {{
-	@upload path /files /files/* /chat/api/user/photo
-	@other not path /files /files/* /chat/api/user/photo
+	@upload path /files /files/* /upload /chat/api/user/photo
+	@other not path /files /files/* /upload /chat/api/user/photo
 	request_body @upload {{
 		max_size {upload_max}
 	}}
@@ -130,11 +131,11 @@ CADDYFILE: Final = """\
 	handle_errors 502 503 504 {{
 		header Retry-After 2
 		header Content-Type application/json
-		respond `{{"status":503,"message":"This part of AshChat is not there right now; try again.","data":{{"reason":"unavailable"}}}}` 503
+		respond `{unavailable}` 503
 	}}
 	handle_errors 413 {{
 		header Content-Type application/json
-		respond `{{"status":413,"message":"The request is too large.","data":{{"reason":"too_large"}}}}` 413
+		respond `{too_large}` 413
 	}}
 }}
 """
@@ -150,7 +151,14 @@ def caddyfile(ash: AshChat, context: Context) -> str:
         auth=host(ash, "auth", context),
         chat_pods=host(ash, PODS, context),
         static=host(ash, "static", context),
+        unavailable=_envelope(503, "unavailable", "This is not there right now; try again."),
+        too_large=_envelope(413, "too_large", "The request is too large."),
     )
+
+
+def _envelope(status: int, reason: str, message: str) -> str:
+    """Return an error in the form in which the services answer."""
+    return json.dumps({"status": status, "message": message, "data": {"reason": reason}})
 
 
 def render(ash: AshChat, context: Context) -> list[Object]:

@@ -1,0 +1,164 @@
+"""When to look at which AshChat: at a change of it, at a change of a child, and now and then.
+
+kopf tells of the resources. The children are watched here, since kopf cannot ask the API
+server for a label and would keep every object of the cluster in view. The watches ask for
+metadata only (PartialObjectMetadata), so no Secret's data ever comes this way.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import ClientError
+
+from ashchat_operator.api import Api, RefusedByApiServer
+from ashchat_operator.apply import CHILD_KINDS
+from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
+
+Look = Callable[[str, str], Awaitable[float]]
+"""Looks at a resource (namespace, name); returns the seconds until the next look."""
+
+SETTLE_SECONDS: Final = 0.1
+"""A change seldom comes alone: what follows within this time is seen in the same look."""
+
+JITTER: Final = 0.2
+"""A resync comes up to this part earlier or later, so that not all come at once."""
+
+FAILED_SECONDS: Final = 5.0
+WATCH_SECONDS: Final = 240
+"""The API server ends a watch after this long; a dead connection is noticed by then."""
+
+WATCH_GRACE_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 1.0
+GONE: Final = 410
+
+_log = logging.getLogger(__name__)
+
+
+class Keepers:
+    """One task per AshChat that looks at it when it is woken or when it is time."""
+
+    def __init__(self, look: Look, *, parallel: int) -> None:
+        self._look = look
+        self._slots = asyncio.Semaphore(parallel)
+        self._wakes: dict[tuple[str, str], asyncio.Event] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def keep(self, namespace: str, name: str) -> None:
+        """Look at a resource from now on, and at once."""
+        key = (namespace, name)
+        if key not in self._tasks:
+            self._wakes[key] = asyncio.Event()
+            self._tasks[key] = asyncio.create_task(self._keep(key), name=f"keep {namespace}/{name}")
+        self._wakes[key].set()
+
+    def wake(self, namespace: str, name: str) -> None:
+        """Look soon at a resource that is kept; nothing happens if it is not."""
+        wake = self._wakes.get((namespace, name))
+        if wake is not None:
+            wake.set()
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Stop looking at a resource: it is gone."""
+        self._wakes.pop((namespace, name), None)
+        task = self._tasks.pop((namespace, name), None)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop all looking."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        self._tasks.clear()
+        self._wakes.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, key: tuple[str, str]) -> None:
+        wake = self._wakes[key]
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            wake.clear()
+            async with self._slots:
+                again = await self._once(key)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(jittered(again)):
+                    await wake.wait()
+
+    async def _once(self, key: tuple[str, str]) -> float:
+        try:
+            return await self._look(*key)
+        except Exception:  # noqa: BLE001 (logged with its trace; nothing may end the keeping)
+            # Whatever it was, the next look starts from what is then.
+            _log.exception("the look at %s/%s failed", *key)
+            return FAILED_SECONDS
+
+
+def jittered(seconds: float) -> float:
+    """Return a time up to JITTER earlier or later."""
+    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (not for secrets)
+
+
+class Watcher:
+    """Watches the children of all AshChats and wakes their keepers."""
+
+    def __init__(self, api: Api, keepers: Keepers, namespaces: Sequence[str]) -> None:
+        self._api = api
+        self._keepers = keepers
+        self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
+        self._alive: dict[tuple[str, str | None], float] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether every watch was (re)opened or heard from lately."""
+        oldest = min(self._alive.values(), default=time.monotonic())
+        return time.monotonic() - oldest < WATCH_SECONDS + 2 * WATCH_GRACE_SECONDS
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for namespace in self._namespaces:
+                for kind in CHILD_KINDS:
+                    self._alive[kind, namespace] = time.monotonic()
+                    group.create_task(self._watch(kind, namespace), name=f"watch {kind}")
+
+    async def _watch(self, kind: str, namespace: str | None) -> None:
+        version = ""
+        while True:
+            try:
+                async for event in self._api.watch(
+                    kind,
+                    namespace,
+                    {MANAGED_BY_LABEL: MANAGER},
+                    version=version,
+                    seconds=WATCH_SECONDS,
+                    grace_seconds=WATCH_GRACE_SECONDS,
+                ):
+                    self._alive[kind, namespace] = time.monotonic()
+                    version = self._heard(event)
+                self._alive[kind, namespace] = time.monotonic()
+            except (RefusedByApiServer, ClientError, OSError, TimeoutError, ValueError) as error:
+                # From scratch: the first events then name every object there is.
+                version = ""
+                _log.warning("the watch of %s ended: %s", kind, error)
+                await asyncio.sleep(jittered(RETRY_SECONDS))
+
+    def _heard(self, event: dict[str, Any]) -> str:
+        """Wake whose child it was; return from where to go on."""
+        body = event["object"]
+        if event["type"] == "ERROR":
+            # 410: what happened since `version` is not known any more.
+            raise RefusedByApiServer(body.get("code", GONE), body.get("message", "watch error"))
+        metadata = body["metadata"]
+        if event["type"] != "BOOKMARK":
+            instance = metadata.get("labels", {}).get(INSTANCE_LABEL)
+            if instance is not None:
+                self._keepers.wake(metadata["namespace"], instance)
+            for owner in metadata.get("ownerReferences", []):
+                # The label may be what was taken off.
+                self._keepers.wake(metadata["namespace"], owner["name"])
+        return str(metadata["resourceVersion"])
