@@ -1,0 +1,113 @@
+"""What every public API does: errors, prefixes, limits, and who the client is."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Body, Request, Response
+from fastapi.testclient import TestClient
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
+from redis.exceptions import ConnectionError as RedisAway
+
+from ashchat_core.amqp import BrokerUnavailable, PublishError
+from ashchat_core.http import APIError, BodyLimit, client_address, create_app
+
+RAISED: dict[str, Exception] = {
+    "broker": BrokerUnavailable("x"),
+    "refused": PublishError("x"),
+    "mongo": ServerSelectionTimeoutError("x"),
+    "ferretdb": OperationFailure("internal", 1),
+    "redis": RedisAway("x"),
+    "duplicate": OperationFailure("duplicate", 11000),
+    "bug": RuntimeError("the password is hunter2"),
+    "api": APIError(418, "teapot", "no coffee", data={"a": 1}, headers={"X-A": "b"}),
+}
+
+
+def render(error: APIError) -> dict[str, Any]:
+    return {"reason": error.reason, "message": error.message, "data": error.data}
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    app = create_app(title="t", version="1", prefix="/chat", render=render)
+    app.add_middleware(BodyLimit, render=render, limit_bytes=100, exempt=("/photo",))
+
+    @app.get("/raise/{name}")
+    async def fail(name: str) -> Response:
+        raise RAISED[name]
+
+    @app.post("/echo")
+    @app.post("/photo")
+    async def echo(body: Annotated[bytes, Body()]) -> Response:
+        return Response(str(len(body)))
+
+    @app.get("/address")
+    async def address(request: Request) -> str:
+        return client_address(request, "10.244.0.0/16, ::1/128")
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", ["broker", "refused", "mongo", "ferretdb", "redis"])
+def test_a_backend_that_is_away_is_503_with_retry_after(client: TestClient, name: str) -> None:
+    answer = client.get(f"/raise/{name}")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("name", ["bug", "duplicate"])
+def test_a_defect_is_500_and_tells_nothing(client: TestClient, name: str) -> None:
+    answer = client.get(f"/raise/{name}")
+    assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
+    assert "hunter2" not in answer.text
+
+
+def test_an_api_error_keeps_its_reason_data_and_headers(client: TestClient) -> None:
+    answer = client.get("/raise/api")
+    assert (answer.status_code, answer.json()) == (
+        418,
+        {"reason": "teapot", "message": "no coffee", "data": {"a": 1}},
+    )
+    assert answer.headers["X-A"] == "b"
+
+
+def test_it_answers_with_and_without_its_prefix(client: TestClient) -> None:
+    assert client.get("/chat/address").status_code == client.get("/address").status_code == 200
+    assert client.get("/chatty/address").status_code == 404
+
+
+def test_links_carry_the_prefix_in_either_case(client: TestClient) -> None:
+    for path in ("/docs", "/chat/docs"):
+        assert "/chat/openapi.json" in client.get(path).text
+
+
+def test_a_large_body_is_refused_declared_or_not(client: TestClient) -> None:
+    assert client.post("/echo", content=b"x" * 100).text == "100"
+    assert client.post("/echo", content=b"x" * 101).status_code == 413
+    undeclared = client.post("/echo", content=iter([b"x" * 60, b"x" * 60]))
+    assert (undeclared.status_code, undeclared.json()["reason"]) == (413, "too_large")
+
+
+def test_an_upload_has_a_limit_of_its_own(client: TestClient) -> None:
+    assert client.post("/photo", content=b"x" * 1000).text == "1000"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("10.244.0.7", "203.0.113.9", "203.0.113.9"),
+        ("10.244.0.7", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
+        ("10.244.0.7", "203.0.113.9, 10.244.0.9", "203.0.113.9"),
+        ("10.244.0.7", "nonsense", "10.244.0.7"),
+        ("10.244.0.7", "", "10.244.0.7"),
+        ("203.0.113.9", "6.6.6.6", "203.0.113.9"),
+    ],
+)
+def test_a_forwarded_address_is_believed_only_from_the_edge(
+    peer: str, forwarded: str, expected: str
+) -> None:
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    request = Request({"type": "http", "client": (peer, 1), "headers": headers})
+    assert client_address(request, "10.244.0.0/16, ::1/128") == expected
