@@ -65,6 +65,9 @@ CADDYFILE: Final = """\
 		}}
 	}}
 	servers {{
+		# Caddy drops header names with an underscore that are not named here; the original's
+		# clients send this one.
+		expected_underscore_headers device_token
 		timeouts {{
 			read_header 10s
 			idle 5m
