@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
 
 from ashchat_auth import api
 from ashchat_auth.keys import KeyRing
@@ -35,6 +36,8 @@ def client(tmp_path: Path) -> TestClient:
         {"name": ""},
         {"preferredLanguage": "no language!"},
         {"email": None},
+        {"email": "josé@example.org"},
+        {"email": "a" * 250 + "@example.org"},
     ],
 )
 def test_a_bad_sign_up_names_the_field_and_shows_no_value(
@@ -68,3 +71,29 @@ def test_a_missing_token_says_so(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["reason"]) == (401, "missing_token")
     answer = client.get("/api/user/refresh-token", headers={"Authorization": "Bearer x"})
     assert (answer.status_code, answer.json()["reason"]) == (400, "missing_device_token")
+
+
+def test_a_companys_own_domain_is_an_address_and_its_dns_name_counts() -> None:
+    validate = TypeAdapter(api.Address).validate_python
+    assert validate(" Ana@Intranet.LOCAL ") == "Ana@intranet.local"
+    assert validate("ana@münchen.example") == "ana@xn--mnchen-3ya.example"
+
+
+def test_every_error_of_every_route_is_documented(client: TestClient) -> None:
+    schema = client.get("/auth/openapi.json").json()
+    assert schema["servers"] == [{"url": "/auth"}]
+    assert client.get("/v3/api-docs").json()["paths"] == schema["paths"]
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            documented = set(operation["responses"])
+            if path.startswith("/api/"):
+                assert {"413", "422", "503"} <= documented, (method, path)
+                for status, response in operation["responses"].items():
+                    if status >= "400":
+                        name = response["content"]["application/json"]["schema"]["$ref"]
+                        assert name.endswith(("/ErrorEnvelope", "/NewDevice"))
+
+
+def test_the_originals_documentation_leads_to_ours(client: TestClient) -> None:
+    answer = client.get("/swagger-ui/index.html", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/auth/docs")

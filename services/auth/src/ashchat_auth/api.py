@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import email_validator
 from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from ashchat_auth.keys import KeyRing
@@ -29,11 +29,18 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 def _address(text: str) -> str:
-    """Return an address whose syntax is right (RFC 5321), its domain in lower case."""
+    """Return an address whose syntax is right (RFC 5321), its domain as it is in the DNS.
+
+    Not every mail server takes a local part in other letters than ASCII (RFC 6531), so an
+    address that has one could not be confirmed.
+    """
     try:
-        return email_validator.validate_email(text.strip(), check_deliverability=False).normalized
+        valid = email_validator.validate_email(
+            text.strip(), check_deliverability=False, allow_smtputf8=False
+        )
     except email_validator.EmailNotValidError as error:
         raise ValueError("not an e-mail address") from error
+    return valid.ascii_email or valid.normalized
 
 
 Address = Annotated[
@@ -113,6 +120,62 @@ class ErrorEnvelope(Envelope):
     reason: str = Field(description="Machine-readable.")
 
 
+class Nothing(Envelope):
+    """An answer that says no more than its message."""
+
+    data: None = None
+
+
+class Account(BaseModel):
+    """Which account was made."""
+
+    user_id: str
+
+
+class AccountMade(Envelope):
+    """The answer to a right code."""
+
+    data: Account
+
+
+class Tokens(BaseModel):
+    """An access token and the refresh token for the next one."""
+
+    token: str = Field(description="JWT (RFC 9068), for the header Authorization: Bearer.")
+    refresh_token: str = Field(description="Opaque; good once.")
+
+
+class Refreshed(Envelope):
+    """The answer to a refresh."""
+
+    data: Tokens
+
+
+class WhoAndTokens(Tokens):
+    """The tokens and whose they are."""
+
+    user_id: str
+
+
+class Welcome(Envelope):
+    """The answer to a sign-in on a known device."""
+
+    data: WhoAndTokens
+
+
+class Challenge(BaseModel):
+    """What a new device needs: this token and the code that was mailed."""
+
+    token: str = Field(description="TEMPORARY: for POST /confirm-new-device and nothing else.")
+    info: str
+
+
+class NewDevice(ErrorEnvelope):
+    """The answer to a sign-in on a new device."""
+
+    data: Challenge
+
+
 def render(error: APIError) -> dict[str, Any]:
     """Return an error's body."""
     return {
@@ -129,8 +192,7 @@ def _answer(status: int, message: str, data: Any = None) -> JSONResponse:
 
 def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's responses: `_400="wrong_code, expired"`."""
-    reasons.setdefault("_422", "invalid_request")
-    reasons.setdefault("_503", "unavailable")
+    reasons = {"_413": "too_large", "_422": "invalid_request", "_503": "unavailable", **reasons}
     return {
         int(status[1:]): {"model": ErrorEnvelope, "description": text}
         for status, text in reasons.items()
@@ -173,7 +235,12 @@ def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str)
     )
     app.add_middleware(BodyLimit, render=render)
 
-    @app.post("/api/user/signup", status_code=202, responses=_errors(_429="too_many_requests"))
+    @app.post(
+        "/api/user/signup",
+        status_code=202,
+        response_model=Nothing,
+        responses=_errors(_429="too_many_requests"),
+    )
     async def sign_up(body: SignUp, request: Request) -> Response:
         """Begin an account: a code is mailed. The same answer for a taken address."""
         await accounts.sign_up(
@@ -188,7 +255,12 @@ def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str)
     @app.post(
         "/api/user/confirm-email",
         status_code=201,
-        responses=_errors(_400="wrong_code, expired, too_many_tries", _409="email_taken"),
+        response_model=AccountMade,
+        responses=_errors(
+            _400="wrong_code, expired, too_many_tries",
+            _409="email_taken",
+            _429="too_many_requests",
+        ),
     )
     async def confirm_email(body: ConfirmEmail, request: Request) -> Response:
         """Make the account with the mailed code."""
@@ -202,7 +274,11 @@ def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str)
 
     @app.post(
         "/api/user/signin",
-        responses=_errors(_401="wrong_credentials", _403="new_device", _429="too_many_requests"),
+        response_model=Welcome,
+        responses={
+            **_errors(_401="wrong_credentials", _429="too_many_requests"),
+            403: {"model": NewDevice, "description": "new_device"},
+        },
     )
     async def sign_in(body: SignIn, request: Request) -> Response:
         """Sign in; a new device gets 403 and a mailed code."""
@@ -229,6 +305,7 @@ def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str)
             _401="missing_token, invalid_token",
             _403="wrong_device, wrong_code, expired, too_many_tries",
             _404="no_such_user",
+            _429="too_many_requests",
         ),
     )
     async def confirm_new_device(
@@ -245,6 +322,7 @@ def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str)
 
     @app.get(
         "/api/user/refresh-token",
+        response_model=Refreshed,
         responses=_errors(
             _400="missing_device_token",
             _401="missing_token, invalid_token, device_mismatch",
@@ -271,8 +349,14 @@ def build(settings: Settings, accounts: Accounts, signer: KeyRing, version: str)
             media_type="application/jwk-set+json",
         )
 
+    # The original's documentation lived at these two.
     @app.get("/v3/api-docs", include_in_schema=False)
     async def api_docs() -> Response:
         return JSONResponse(app.openapi())
+
+    @app.get("/swagger-ui/{page:path}", include_in_schema=False)
+    async def swagger(page: str, request: Request) -> Response:
+        del page
+        return RedirectResponse(f"{request.scope['root_path']}/docs")
 
     return app
