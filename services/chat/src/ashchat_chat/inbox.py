@@ -18,7 +18,8 @@ from ashchat_chat.log import EVENTS, Sent, timestamp
 from ashchat_chat.ports import Fanout, StoreAway, Subscriber
 from ashchat_chat.rooms import USER_CHANNEL, Rooms
 
-FLUSH_SECONDS = 0.5
+FLUSH_SECONDS = 0.05
+"""How long what was shown is gathered before it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class _Box:
     subscribers: set[Subscriber] = field(default_factory=set)
     holds: dict[str, Holdback] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
+    paused: list[str] | None = None
+    """What is heard while the pending ones are read: it comes after them."""
 
 
 class Inbox:
@@ -61,6 +64,7 @@ class Inbox:
         self._boxes: dict[str, _Box] = {}
         self._shown: dict[tuple[str, str], int] = {}
         self._again: set[str] = set()
+        self._wake = asyncio.Event()
         self._log = structlog.get_logger("inbox")
 
     async def attach(self, subscriber: Subscriber) -> None:
@@ -70,9 +74,18 @@ class Inbox:
             StoreAway: what is pending could not be read.
         """
         user = subscriber.user
-        await self._fanout.subscribe(USER_CHANNEL + user)
-        await self._push_pending(subscriber)
-        self._boxes.setdefault(user, _Box()).subscribers.add(subscriber)
+        box = self._boxes.get(user)
+        if box is not None:
+            box.subscribers.add(subscriber)
+            return
+        box = self._boxes[user] = _Box({subscriber}, paused=[])
+        try:
+            await self._fanout.subscribe(USER_CHANNEL + user)
+            await self._push_pending(subscriber)
+        finally:
+            paused, box.paused = box.paused or [], None
+            for text in paused:
+                self.heard(USER_CHANNEL + user, text)
 
     def detach(self, subscriber: Subscriber) -> None:
         """Serve a socket no longer; harmless when it was not served."""
@@ -91,6 +104,9 @@ class Inbox:
         user = channel.removeprefix(USER_CHANNEL)
         box = self._boxes.get(user)
         if box is None:
+            return
+        if box.paused is not None:
+            box.paused.append(text)
             return
         body = json.loads(text)
         if "chat_created" in body:
@@ -115,25 +131,32 @@ class Inbox:
         user = channel.removeprefix(USER_CHANNEL)
         if user in self._boxes:
             self._again.add(user)
+            self._wake.set()
 
     async def flush(self) -> None:
         """Keep what was shown, and look again after an outage; until cancelled."""
         while True:
+            await self._wake.wait()
+            self._wake.clear()
             await asyncio.sleep(FLUSH_SECONDS)
             shown, self._shown = self._shown, {}
             for (room, user), rev in shown.items():
                 try:
                     await self._store.notified(room, user, rev)
                 except StoreAway:
-                    self._shown[room, user] = max(rev, self._shown.get((room, user), 0))
+                    self._note(room, user, rev)
             again, self._again = self._again, set()
             for user in again:
                 box = self._boxes.get(user)
                 try:
+                    # The subscription that `attach` itself makes is paused still.
+                    if box is not None and box.paused is not None:
+                        continue
                     for subscriber in list(box.subscribers if box else ()):
                         await self._push_pending(subscriber, event="new_notification")
                 except StoreAway:
                     self._again.add(user)
+                    self._wake.set()
 
     async def _push_pending(
         self, subscriber: Subscriber, *, event: str = "pending_notification"
@@ -175,6 +198,7 @@ class Inbox:
 
     def _note(self, room: str, user: str, rev: int) -> None:
         self._shown[room, user] = max(rev, self._shown.get((room, user), 0))
+        self._wake.set()
 
     def _tidy(self, user: str, box: _Box) -> None:
         box.holds = {room: hold for room, hold in box.holds.items() if hold.deadline is not None}
