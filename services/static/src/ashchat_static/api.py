@@ -1,5 +1,8 @@
 """The HTTP API: uploads, downloads, the front page."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import structlog
@@ -25,7 +28,11 @@ _UPLOADS = Counter("ashchat_static_uploads_total", "Uploads, by what became of t
 _UPLOADED_BYTES = Counter("ashchat_static_uploaded_bytes_total", "Bytes of uploads that were taken")
 _DOWNLOADS = Counter("ashchat_static_downloads_total", "Downloads, by status", ["status"])
 
-# The rest of a body that is refused is not read: its connection cannot be used again.
+_DRAIN_SECONDS: Final = 5.0
+_DRAIN_LIMITS: Final = 4
+"""How much of a refused body is read on, in times of the largest upload."""
+
+# What is left of a refused body after that is not read: the connection cannot be used again.
 _CLOSE: Final = {"Connection": "close"}
 
 
@@ -112,33 +119,54 @@ class _Uploads:
         self._log = structlog.get_logger("uploads")
 
     async def respond(self, request: Request, access: AccessToken) -> JSONResponse:
+        body = request.stream()
         try:
-            stored = await self._store(request)
-        except service.Refused as error:
-            _UPLOADS.labels(error.reason).inc()
-            raise APIError(error.status, error.reason, str(error), headers=_CLOSE) from None
-        except service.StorageFull:
-            _UPLOADS.labels("storage_full").inc()
-            self._log.error("the volume is full")
-            raise APIError(
-                507, "storage_full", "there is no room for files", headers=_CLOSE
-            ) from None
+            stored = await self._store(request, body)
+        except (service.Refused, service.StorageFull) as error:
+            await self._drain(request, body)
+            raise self._refusal(error) from None
         except ClientDisconnect:
             _UPLOADS.labels("broken_off").inc()
             raise APIError(400, "broken_off", "the upload was broken off") from None
         _UPLOADS.labels("stored").inc()
         _UPLOADED_BYTES.inc(stored.size)
         self._log.info("stored", name=stored.name, size=stored.size, user=access.user_id)
-        body = Uploaded(url=stored.url, name=stored.name, size=stored.size, type=stored.media_type)
-        return JSONResponse(body.model_dump(), 201, {"Location": self._public_url + stored.url})
+        answer = Uploaded(
+            url=stored.url, name=stored.name, size=stored.size, type=stored.media_type
+        )
+        return JSONResponse(answer.model_dump(), 201, {"Location": self._public_url + stored.url})
 
-    async def _store(self, request: Request) -> service.Stored:
+    async def _store(self, request: Request, body: AsyncIterator[bytes]) -> service.Stored:
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes + _FORM_OVERHEAD_BYTES:
             raise service.too_large(self._max_bytes)
-        data = bodies.file_in(request.headers.get("content-type"), request.stream())
+        data = bodies.file_in(request.headers.get("content-type"), body)
         async with self._volume.draft() as draft:
             return await service.take(data, draft, max_bytes=self._max_bytes)
+
+    async def _drain(self, request: Request, body: AsyncIterator[bytes]) -> None:
+        """Read on for a moment, into nothing.
+
+        To close with bytes unread resets the connection, and the client loses the answer
+        that says why. One that waits for 100 Continue has not begun to send.
+        """
+        if "expect" in request.headers:
+            return
+        dropped = 0
+        with contextlib.suppress(ClientDisconnect, TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                async for chunk in body:
+                    dropped += len(chunk)
+                    if dropped > self._max_bytes * _DRAIN_LIMITS:
+                        return
+
+    def _refusal(self, error: service.Refused | service.StorageFull) -> APIError:
+        if isinstance(error, service.StorageFull):
+            _UPLOADS.labels("storage_full").inc()
+            self._log.error("the volume is full")
+            return APIError(507, "storage_full", "there is no room for files", headers=_CLOSE)
+        _UPLOADS.labels(error.reason).inc()
+        return APIError(error.status, error.reason, str(error), headers=_CLOSE)
 
 
 class _Harden:
