@@ -25,6 +25,7 @@ class MemoryPending:
         self.items: dict[str, dict[str, Any]] = {}
         self.mails: set[str] = set()
         self.answers: dict[str, Checked] = {}
+        self.away = False
 
     async def put(self, key: str, *, subject: str, digest: str, payload: str, at: float) -> bool:
         before = self.items.get(key)
@@ -53,6 +54,8 @@ class MemoryPending:
         return message_id in self.mails
 
     async def sent(self, message_id: str) -> None:
+        if self.away:
+            raise ConnectionError("Redis is away")
         self.mails.add(message_id)
 
 
@@ -171,6 +174,17 @@ async def test_a_mail_that_was_not_taken_is_not_recorded(world: World) -> None:
     world.outgoing.away = False
     await world.email.account_creation(sign_up())
     assert len(world.outgoing.mails) == 1
+
+
+async def test_redis_lost_after_the_mail_sends_no_second_one(world: World) -> None:
+    world.pending.away = True
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await world.email.account_creation(sign_up())
+    world.pending.away = False
+    await world.email.account_creation(sign_up())
+    assert len(world.outgoing.mails) == 1
+    assert len(world.pending.mails) == 1
 
 
 async def test_a_second_sign_up_gets_a_code_of_its_own_and_an_older_one_does_not_come_back(

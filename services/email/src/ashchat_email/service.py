@@ -64,6 +64,8 @@ class EmailService:
         self._key = key
         self._from = from_
         self._product = product
+        self._unrecorded: set[str] = set()
+        """Mails that the server took and Redis does not know of yet."""
 
     async def account_creation(self, request: AccountCreation) -> None:
         """Keep the pending account and mail its code, or tell the owner of a taken address."""
@@ -161,18 +163,22 @@ class EmailService:
         return ConfirmNewDeviceReply(request_id=request.request_id, refusal=checked.refusal)
 
     async def _mail(self, mail: Mail) -> None:
-        if await self._store.was_sent(mail.message_id):
-            return
-        await self._sender.send(
-            compose(
-                mail,
-                sender=self._from,
-                product=self._product,
-                minutes=LIFETIME_SECONDS // 60,
+        if mail.message_id not in self._unrecorded:
+            if await self._store.was_sent(mail.message_id):
+                return
+            await self._sender.send(
+                compose(
+                    mail,
+                    sender=self._from,
+                    product=self._product,
+                    minutes=LIFETIME_SECONDS // 60,
+                )
             )
-        )
-        # Dying right here mails once more: the same code under the same Message-ID.
+            # Dying right here mails once more: the same code under the same Message-ID.
+            self._unrecorded.add(mail.message_id)
+        # Redis may be away just now; then the message is held, and only this is done again.
         await self._store.sent(mail.message_id)
+        self._unrecorded.discard(mail.message_id)
 
     @staticmethod
     def _alive(requested_at: datetime) -> bool:
