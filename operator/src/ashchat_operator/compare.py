@@ -22,7 +22,7 @@ CORRECTED: Final = ("spec", "data", "binaryData", "stringData", "immutable", "ty
 LEFT_ALONE: Final = frozenset({"PersistentVolumeClaim"})
 """Kubernetes itself fills in a claim's spec."""
 
-_KEYS: Final = (("name",), ("mountPath",), ("containerPort", "protocol"), ("port", "protocol"))
+_KEYS: Final = (("mountPath",), ("name",), ("containerPort", "protocol"), ("port", "protocol"))
 """By what the items of lists are told apart, tried in order."""
 
 _QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit"})
@@ -75,6 +75,8 @@ def _within(wanted: Any, there: Any, quantities: bool = False) -> bool:  # noqa:
     """Tell whether everything wanted is there; emptiness is there when nothing is."""
     if wanted in ({}, [], None):
         return True
+    if wanted == "":
+        return there in ("", None)  # The API server leaves out an empty value.
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(
             _within(value, there.get(key), quantities=quantities or key in _QUANTITIES)
