@@ -1,0 +1,116 @@
+"""Queues, users and rights at the backends of one AshChat, beside the repair of its objects.
+
+Asking a backend may take long (it is starting, or its node is gone), so it happens in a
+task of its own: one per AshChat, and its last results are what the status tells.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ashchat_operator import topology
+from ashchat_operator.backend import Backend, BackendResult
+from ashchat_operator.credentials import Credentials
+from ashchat_operator.model import AshChat
+from ashchat_operator.render.common import Context, host
+from ashchat_operator.topology import (
+    Backends,
+    MongoDBTarget,
+    RabbitMQTarget,
+    RedisTarget,
+)
+
+FRESH_SECONDS: Final = 14.0
+"""A result younger than this is not asked for again: drift is seen at the next resync."""
+
+PATIENCE_SECONDS: Final = 0.7
+"""A backend in order answers within this; then its result is in the same look."""
+
+Results = Mapping[Backend, BackendResult]
+_log = logging.getLogger(__name__)
+
+
+def targets(
+    ash: AshChat, context: Context, credentials: Credentials, up: frozenset[Backend]
+) -> Backends:
+    """Return what to ask: the backends that are up, as their administrators."""
+    admin = credentials.admins
+
+    def redis(backend: Backend) -> RedisTarget | None:
+        if backend not in up:
+            return None
+        who = admin[backend]
+        return RedisTarget(host(ash, backend.value, context), 6379, who.username, who.password)
+
+    rabbitmq = mongodb = None
+    if Backend.RABBITMQ in up:
+        who = admin[Backend.RABBITMQ]
+        address = f"http://{host(ash, 'rabbitmq', context)}:15672"
+        rabbitmq = RabbitMQTarget(address, who.username, who.password)
+    if Backend.MONGODB in up:
+        who = admin[Backend.MONGODB]
+        name = host(ash, "mongodb", context)
+        mongodb = MongoDBTarget(name, 27017, who.username, who.password)
+    return Backends(
+        logins=tuple(credentials.logins.values()),
+        rabbitmq=rabbitmq,
+        redis=redis(Backend.REDIS),
+        cache=redis(Backend.CACHE),
+        mongodb=mongodb,
+    )
+
+
+class Declarer:
+    """Keeps the backends of one AshChat at the topology table."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._asked: tuple[int, Backends] | None = None
+        self._results: Results = {}
+        self._at = -FRESH_SECONDS
+        self._task: asyncio.Task[None] | None = None
+        self._changes: list[str] = []
+
+    async def results(self, generation: int, wanted: Backends) -> Results:
+        """Return what was last read back for exactly this; ask again where it is time.
+
+        A backend that was not asked for this generation yet is missing.
+        """
+        question = (generation, wanted)
+        if question != self._asked:
+            self._asked, self._results, self._at = question, {}, -FRESH_SECONDS
+            await self.close()
+        in_order = bool(self._results) and all(x.ready for x in self._results.values())
+        if self._task is None and not (in_order and time.monotonic() - self._at < FRESH_SECONDS):
+            self._task = asyncio.create_task(self._ask(wanted))
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
+            if self._task.done():
+                self._task = None
+        return self._results
+
+    def changes(self) -> tuple[str, ...]:
+        """Return what was written since the last call."""
+        changes, self._changes = tuple(self._changes), []
+        return changes
+
+    async def close(self) -> None:
+        """Stop asking."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _ask(self, wanted: Backends) -> None:
+        began = time.monotonic()
+        try:
+            self._results = await topology.ensure(wanted)
+        except Exception:  # noqa: BLE001 (a defect of ours; the next look tries again)
+            _log.exception("asking the backends failed")
+            return
+        self._at = time.monotonic()
+        self._changes += [change for x in self._results.values() for change in x.changes]
+        if self._at - began > PATIENCE_SECONDS:
+            self._wake()
