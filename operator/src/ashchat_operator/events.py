@@ -1,0 +1,72 @@
+"""Events at the resource, on transitions of its conditions only."""
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ashchat_operator.api import Api, RefusedByApiServer
+from ashchat_operator.model import API_VERSION, KIND
+from ashchat_operator.render.common import MANAGER
+
+TOLD: Final = frozenset({"Ready", "TopologyReady", "Degraded"})
+_GOOD: Final = frozenset({("Ready", "True"), ("TopologyReady", "True"), ("Degraded", "False")})
+_MESSAGE_MAX: Final = 1000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened."""
+
+    normal: bool
+    reason: str
+    message: str
+
+
+def transitions(former: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Event]:
+    """Yield an event for each condition whose status changed; the first is no transition."""
+    before = {item["type"]: item["status"] for item in former.get("conditions", [])}
+    for item in status["conditions"]:
+        kind, value = item["type"], item["status"]
+        if kind in TOLD and value != before.get(kind, value) and value != "Unknown":
+            good = (kind, value) in _GOOD
+            reason = kind if value == "True" else f"Not{kind}"
+            yield Event(good, reason, (item["message"] or item["reason"])[:_MESSAGE_MAX])
+
+
+async def publish(api: Api, body: Mapping[str, Any], event: Event) -> None:
+    """Write an event about a resource; that it cannot be written is only logged."""
+    where = body["metadata"]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        await api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {
+                    "name": f"{where['name']}.{uuid.uuid4().hex[:16]}",
+                    "namespace": where["namespace"],
+                },
+                "involvedObject": {
+                    "apiVersion": API_VERSION,
+                    "kind": KIND,
+                    "name": where["name"],
+                    "namespace": where["namespace"],
+                    "uid": where["uid"],
+                },
+                "type": "Normal" if event.normal else "Warning",
+                "reason": event.reason,
+                "message": event.message,
+                "source": {"component": MANAGER},
+                "reportingComponent": MANAGER,
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+            },
+            MANAGER,
+        )
+    except RefusedByApiServer as error:
+        _log.warning("an event could not be written: %s", error)

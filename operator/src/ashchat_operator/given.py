@@ -1,0 +1,64 @@
+"""What people gave in Secrets of their own: the mail server's login, Google's key and CA."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ashchat_operator.api import Api
+from ashchat_operator.credentials import Data, Provided
+from ashchat_operator.model import AshChat, Provider, SecretReference
+from ashchat_operator.secret_data import decoded
+
+SMTP_KEYS: Final = ("username", "password")
+GOOGLE_KEYS: Final = ("google.json",)
+CA_KEYS: Final = ("ca.crt",)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was found, and per component what is missing."""
+
+    smtp: Provided | None = None
+    google: Provided | None = None
+    google_ca: Provided | None = None
+    missing: Mapping[str, str] | None = None
+    """Component → what a person has to do."""
+
+
+async def read(api: Api, ash: AshChat) -> Given:
+    """Read the Secrets that the resource names.
+
+    Raises:
+        RefusedByApiServer: They cannot be read.
+    """
+    missing: dict[str, str] = {}
+
+    async def one(
+        component: str, reference: SecretReference | None, keys: Sequence[str]
+    ) -> Provided | None:
+        if reference is None:
+            return None
+        body = await api.get("Secret", ash.namespace, reference.name)
+        found = provided(body, keys)
+        if found is None:
+            missing[component] = (
+                f"Secret {reference.name} with {' and '.join(keys)} is not in {ash.namespace}"
+            )
+        return found
+
+    smtp = await one("email", ash.spec.email.smtp.credentials_secret, SMTP_KEYS)
+    google = ash.spec.translate.google
+    if ash.spec.translate.provider is not Provider.GOOGLE or google is None:
+        return Given(smtp, missing=missing)
+    key = await one("translate", google.credentials_secret, GOOGLE_KEYS)
+    authority = await one("translate", google.ca_secret, CA_KEYS)
+    return Given(smtp, key, authority, missing)
+
+
+def provided(body: Mapping[str, Any] | None, keys: Sequence[str]) -> Provided | None:
+    """Return what a Secret gives, None if it lacks a key."""
+    data: Data = decoded(body) if body is not None else {}
+    if body is None or not all(data.get(key) for key in keys):
+        return None
+    # Never a digest: that of a person's password could be found by trying.
+    return Provided(data, str(body["metadata"]["resourceVersion"]))

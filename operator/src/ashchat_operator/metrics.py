@@ -1,0 +1,15 @@
+"""What the operator counts."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+RECONCILES: Final = Counter(
+    "ashchat_operator_reconciles", "Looks at a resource that went to their end"
+)
+WRITES: Final = Counter(
+    "ashchat_operator_writes", "Objects, statuses and things at backends that were written"
+)
+READY: Final = Gauge(
+    "ashchat_operator_resource_ready", "1: the resource is Ready", ["namespace", "name"]
+)
