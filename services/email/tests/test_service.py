@@ -13,7 +13,7 @@ from ashchat_core.messages import (
     ConfirmNewDevice,
     NewDeviceCode,
 )
-from ashchat_email.codes import CodeKey, mail_key
+from ashchat_email.codes import CodeKey, CodeKeys, mail_key
 from ashchat_email.service import Checked, EmailService
 from ashchat_email.smtp import ServerAway
 
@@ -34,12 +34,12 @@ class MemoryPending:
         self.items[key] = {"subject": subject, "digest": digest, "payload": payload, "at": at}
         return True
 
-    async def check(self, key: str, *, request_id: str, digest: str) -> Checked:
+    async def check(self, key: str, *, request_id: str, digests: tuple[str, ...]) -> Checked:
         if request_id not in self.answers:
             item = self.items.get(key)
             if item is None:
                 answer = Checked("expired", None)
-            elif item["digest"] == digest:
+            elif item["digest"] in digests:
                 answer = Checked(None, item["payload"])
             else:
                 answer = Checked("wrong_code", None)
@@ -78,10 +78,11 @@ class Outgoing:
 class World:
     def __init__(self) -> None:
         self.pending, self.outgoing = MemoryPending(), Outgoing()
+        self.keys = CodeKeys(CodeKey(b"k" * 32))
         self.email = EmailService(
             self.pending,
             self.outgoing,
-            CodeKey(b"k" * 32),
+            self.keys,
             from_="AshChat <no-reply@example.org>",
             product="AshChat",
         )
@@ -185,6 +186,20 @@ async def test_redis_lost_after_the_mail_sends_no_second_one(world: World) -> No
     await world.email.account_creation(sign_up())
     assert len(world.outgoing.mails) == 1
     assert len(world.pending.mails) == 1
+
+
+async def test_a_changed_key_makes_no_pending_code_invalid(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    world.keys.renew(CodeKey(b"n" * 32))
+    reply = await world.email.confirm_code(confirm(world.outgoing.code()))
+    assert reply is not None
+    assert reply.refusal is None
+    await world.email.account_creation(sign_up("s2", email="eva@example.org"))
+    reply = await world.email.confirm_code(
+        confirm(world.outgoing.code(), "r2", email="eva@example.org")
+    )
+    assert reply is not None
+    assert reply.refusal is None
 
 
 async def test_a_second_sign_up_gets_a_code_of_its_own_and_an_older_one_does_not_come_back(

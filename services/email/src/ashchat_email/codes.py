@@ -6,7 +6,7 @@ know the key cannot guess it better than by chance, and five tries are all there
 """
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
@@ -24,7 +24,7 @@ Purpose = Literal["sign-up", "device"]
 class CodeKey:
     """The key that codes and digests are made with."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
 
     def code(self, purpose: Purpose, subject: str, issue: int = 1) -> str:
         """Return the code of a subject (a sign-up's or challenge's id) and issue number."""
@@ -40,6 +40,33 @@ class CodeKey:
         # Lengths first: ("ab", "c") and ("a", "bc") must differ.
         message = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in parts)
         return hmac.new(self.secret, message, sha256).digest()
+
+
+class CodeKeys:
+    """The key in use, and the one before it for as long as a code made with it may live.
+
+    A changed key makes no pending code invalid; 600 s later its predecessor has no use.
+    """
+
+    def __init__(self, key: CodeKey) -> None:
+        self._keys: tuple[CodeKey, ...] = (key,)
+
+    def renew(self, key: CodeKey) -> None:
+        """Take a new key into use."""
+        if key != self._keys[0]:
+            self._keys = (key, self._keys[0])
+
+    def code(self, purpose: Purpose, subject: str, issue: int = 1) -> str:
+        """Return the code of a subject by the key in use."""
+        return self._keys[0].code(purpose, subject, issue)
+
+    def digest(self, purpose: Purpose, key: str, code: str) -> str:
+        """Return what is kept of a code by the key in use."""
+        return self._keys[0].digest(purpose, key, code)
+
+    def digests(self, purpose: Purpose, key: str, code: str) -> tuple[str, ...]:
+        """Return everything that may have been kept of a code."""
+        return tuple(secret.digest(purpose, key, code) for secret in self._keys)
 
 
 def mail_key(address: str) -> str:

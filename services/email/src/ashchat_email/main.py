@@ -8,13 +8,14 @@ from ashchat_core.credentials import Credentials
 from ashchat_core.redis import Redis
 from ashchat_core.topology import QUEUES, Service
 from ashchat_email import consumers
-from ashchat_email.codes import CodeKey
+from ashchat_email.codes import CodeKey, CodeKeys
 from ashchat_email.service import EmailService
 from ashchat_email.settings import Settings
 from ashchat_email.smtp import Mailer
 from ashchat_email.store import RedisPending
 
 NAME = Service.EMAIL.value
+CODE_KEY = "code.key"
 READS = [queue.name.value for queue in QUEUES if queue.reader is Service.EMAIL]
 
 
@@ -23,13 +24,11 @@ def build(settings: Settings) -> runtime.Service:
     credentials = Credentials(settings.credentials_dir)
     broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
     redis = Redis(credentials)
-    code_key = credentials.read("code.key")
-    key = CodeKey(bytes.fromhex(code_key.text))
-    credentials.use("code", code_key.revision)
+    keys = CodeKeys(_code_key(credentials))
     service = EmailService(
         RedisPending(redis),
         Mailer(settings, credentials),
-        key,
+        keys,
         from_=settings.smtp_from,
         product=settings.product_name,
     )
@@ -38,6 +37,12 @@ def build(settings: Settings) -> runtime.Service:
     async def topology() -> None:
         await broker.topology_ready(READS)
 
+    async def code_key_changed() -> None:
+        keys.renew(_code_key(credentials))
+
+    async def watch_code_key() -> None:
+        await credentials.watch(CODE_KEY, code_key_changed)
+
     return runtime.Service(
         name=NAME,
         version=_version(),
@@ -45,11 +50,17 @@ def build(settings: Settings) -> runtime.Service:
         public=None,
         revisions=lambda: credentials.in_use,
         checks=(("Redis", redis.ping), ("RabbitMQ and its queues", topology)),
-        background=(broker.run, redis.watch),
+        background=(broker.run, redis.watch, watch_code_key),
         on_ready=(broker.start_consuming,),
         on_stop=(broker.stop,),
         on_close=(redis.close,),
     )
+
+
+def _code_key(credentials: Credentials) -> CodeKey:
+    credential = credentials.read(CODE_KEY)
+    credentials.use("code", credential.revision)
+    return CodeKey(bytes.fromhex(credential.text))
 
 
 def _version() -> str:

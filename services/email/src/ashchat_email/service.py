@@ -15,7 +15,7 @@ from ashchat_core.messages import (
     NewDeviceCode,
     PendingAccount,
 )
-from ashchat_email.codes import LIFETIME_SECONDS, CodeKey, mail_key
+from ashchat_email.codes import LIFETIME_SECONDS, CodeKeys, mail_key
 from ashchat_email.mails import Mail, compose
 
 
@@ -33,8 +33,8 @@ class Pending(Protocol):
     async def put(self, key: str, *, subject: str, digest: str, payload: str, at: float) -> bool:
         """Keep a pending item for 600 s; False: a newer one is there."""
 
-    async def check(self, key: str, *, request_id: str, digest: str) -> Checked:
-        """Check a code's digest; the same request gets the same answer again."""
+    async def check(self, key: str, *, request_id: str, digests: tuple[str, ...]) -> Checked:
+        """Check a code by its possible digests; the same request gets the same answer again."""
 
     async def drop(self, key: str, subject: str) -> None:
         """Forget a pending item that was used."""
@@ -57,11 +57,11 @@ class EmailService:
     """Pending sign-ups, device challenges, and their codes."""
 
     def __init__(
-        self, store: Pending, sender: Sender, key: CodeKey, *, from_: str, product: str
+        self, store: Pending, sender: Sender, keys: CodeKeys, *, from_: str, product: str
     ) -> None:
         self._store = store
         self._sender = sender
-        self._key = key
+        self._keys = keys
         self._from = from_
         self._product = product
         self._unrecorded: set[str] = set()
@@ -74,7 +74,7 @@ class EmailService:
             if not self._alive(request.requested_at):
                 return  # nobody can use a code of a sign-up that is over
             key = f"signup:{mail_key(request.email)}"
-            code = self._key.code("sign-up", request.sign_up_id)
+            code = self._keys.code("sign-up", request.sign_up_id)
             account = PendingAccount(
                 sign_up_id=request.sign_up_id,
                 email=request.email,
@@ -85,7 +85,7 @@ class EmailService:
             newest = await self._store.put(
                 key,
                 subject=request.sign_up_id,
-                digest=self._key.digest("sign-up", key, code),
+                digest=self._keys.digest("sign-up", key, code),
                 payload=account.model_dump_json(),
                 at=request.requested_at.timestamp(),
             )
@@ -115,7 +115,7 @@ class EmailService:
         checked = await self._store.check(
             key,
             request_id=request.request_id,
-            digest=self._key.digest("sign-up", key, request.code or ""),
+            digests=self._keys.digests("sign-up", key, request.code or ""),
         )
         account = PendingAccount.model_validate_json(checked.payload) if checked.payload else None
         return ConfirmEmailCodeReply(
@@ -127,11 +127,11 @@ class EmailService:
         if not self._alive(request.requested_at):
             return
         key = f"device:{request.challenge_id}"
-        code = self._key.code("device", request.challenge_id)
+        code = self._keys.code("device", request.challenge_id)
         await self._store.put(
             key,
             subject=request.challenge_id,
-            digest=self._key.digest("device", key, code),
+            digest=self._keys.digest("device", key, code),
             payload=request.user_id,
             at=request.requested_at.timestamp(),
         )
@@ -158,7 +158,7 @@ class EmailService:
         checked = await self._store.check(
             key,
             request_id=request.request_id,
-            digest=self._key.digest("device", key, request.code or ""),
+            digests=self._keys.digests("device", key, request.code or ""),
         )
         return ConfirmNewDeviceReply(request_id=request.request_id, refusal=checked.refusal)
 

@@ -18,20 +18,25 @@ ANSWER_SECONDS = 60
 SENT_SECONDS = 24 * 3600
 """How long a mail that went out is remembered; a redelivery after that mails again."""
 
-# KEYS: pending, answer. ARGV: digest, tries, answer's life in seconds.
+# KEYS: pending, answer. ARGV: tries, answer's life in seconds, the possible digests.
 # A request that was answered before gets the same answer, and costs no try.
 _CHECK = """
 local before = redis.call('GET', KEYS[2])
 if before then return before end
 local answer
 local tries = redis.call('HGET', KEYS[1], 'tries')
+local kept = redis.call('HGET', KEYS[1], 'digest')
+local right = false
+for index = 3, #ARGV do
+  if ARGV[index] == kept then right = true end
+end
 if not tries then
   answer = cjson.encode({refusal = 'expired'})
-elseif tonumber(tries) >= tonumber(ARGV[2]) then
+elseif tonumber(tries) >= tonumber(ARGV[1]) then
   answer = cjson.encode({refusal = 'too_many_tries'})
-elseif redis.call('HGET', KEYS[1], 'digest') ~= ARGV[1] then
+elseif not right then
   local now = redis.call('HINCRBY', KEYS[1], 'tries', 1)
-  if now >= tonumber(ARGV[2]) then
+  if now >= tonumber(ARGV[1]) then
     answer = cjson.encode({refusal = 'too_many_tries'})
   else
     answer = cjson.encode({refusal = 'wrong_code'})
@@ -39,16 +44,19 @@ elseif redis.call('HGET', KEYS[1], 'digest') ~= ARGV[1] then
 else
   answer = cjson.encode({payload = redis.call('HGET', KEYS[1], 'payload')})
 end
-redis.call('SET', KEYS[2], answer, 'EX', ARGV[3])
+redis.call('SET', KEYS[2], answer, 'EX', ARGV[2])
 return answer
 """
 
 # KEYS: pending. ARGV: subject, digest, payload, requested at (seconds), life in seconds.
 # An older sign-up that arrives late does not replace a newer one; the same one again does
-# not begin its life anew, nor its count of tries.
+# not begin its life anew, nor its count of tries (its code may be another, if the key is).
 _PUT = """
 local subject = redis.call('HGET', KEYS[1], 'subject')
-if subject == ARGV[1] then return 'kept' end
+if subject == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'digest', ARGV[2])
+  return 'kept'
+end
 local at = redis.call('HGET', KEYS[1], 'at')
 if at and tonumber(at) > tonumber(ARGV[4]) then return 'older' end
 redis.call('DEL', KEYS[1])
@@ -78,12 +86,12 @@ class RedisPending:
         )
         return outcome != "older"
 
-    async def check(self, key: str, *, request_id: str, digest: str) -> Checked:
-        """Check a code's digest; the same request gets the same answer again."""
+    async def check(self, key: str, *, request_id: str, digests: tuple[str, ...]) -> Checked:
+        """Check a code by its possible digests; the same request gets the same answer again."""
         raw = await self._eval(
             _CHECK,
             [f"email:{key}", f"email:answer:{request_id}"],
-            [digest, TRIES, ANSWER_SECONDS],
+            [TRIES, ANSWER_SECONDS, *digests],
         )
         answer: dict[str, Any] = json.loads(raw)
         return Checked(answer.get("refusal"), answer.get("payload"))
