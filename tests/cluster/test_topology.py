@@ -42,7 +42,7 @@ from ashchat_core.topology import (
     Service,
 )
 from ashchat_dev.suite import Cluster, until
-from ashchat_dev.suite.servers import admin_environment
+from ashchat_dev.suite.servers import admin_environment, take_away, username
 from ashchat_operator import broker
 from ashchat_operator.topology import (
     Backend,
@@ -195,7 +195,7 @@ async def site(cluster: Cluster) -> AsyncIterator[Site]:
             admin=admin,
             backends=Backends(
                 logins=tuple(
-                    Login(service, f"{name}-{service}-a", secrets.token_urlsafe(16))
+                    Login(service, username(name, service), secrets.token_urlsafe(16))
                     for service in Service
                 ),
                 rabbitmq=admin.rabbitmq,
@@ -218,15 +218,7 @@ async def site(cluster: Cluster) -> AsyncIterator[Site]:
                 assert result.changes
             yield made
         finally:
-            names = [login.username for login in made.backends.logins]
-            with_error = [management.delete(f"/api/vhosts/{name}")]
-            with_error += [management.delete(f"/api/users/{user}") for user in names]
-            await asyncio.gather(*with_error)
-            await made.redis.acl_deluser(*names)
-            await made.cache.acl_deluser(*names)
-            for service, database in admin.mongodb.databases.items():
-                await mongodb.admin.command("dropUser", made.user(service))
-                await mongodb.drop_database(database)
+            await take_away(admin, name)
 
 
 @pytest.fixture(autouse=True)

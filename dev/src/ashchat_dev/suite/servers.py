@@ -3,10 +3,16 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
+import httpx2
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from ashchat_core.topology import Service
 from ashchat_dev.suite.cluster import Cluster
+from ashchat_operator.topology_cli import Admin
 
 PREFIX: Final = "ASHCHAT_ADMIN_"
 
@@ -41,3 +47,46 @@ async def admin_environment(cluster: Cluster | None) -> AsyncIterator[dict[str, 
             local = await stack.enter_async_context(cluster.forward(f"service/{name}", port))
             found[PREFIX + variable] = f"{scheme}://{who}@127.0.0.1:{local}"
         yield found
+
+
+def username(name: str, service: Service) -> str:
+    """Return the user that `topology apply --name NAME` makes for a service."""
+    return f"{name}-{service}-a"
+
+
+async def take_away(admin: Admin, name: str) -> None:
+    """Remove what `topology apply --name NAME` made: virtual host, users, databases."""
+    if not name or admin.rabbitmq.vhost != name:
+        raise ValueError("only what was made under a name of its own is taken away")
+    users = [username(name, service) for service in Service]
+    broker = admin.rabbitmq
+    async with httpx2.AsyncClient(
+        base_url=broker.management_url,
+        auth=(broker.username, broker.password),
+        timeout=20,
+        trust_env=False,
+    ) as management:
+        await management.delete(f"/api/vhosts/{name}")
+        for user in users:
+            await management.delete(f"/api/users/{user}")
+    for target in (admin.redis, admin.cache):
+        async with Redis(
+            host=target.host, port=target.port, username=target.username, password=target.password
+        ) as redis:
+            await redis.acl_deluser(*users)
+    at = admin.mongodb
+    mongodb: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        at.host,
+        at.port,
+        username=at.username,
+        password=at.password,
+        directConnection=True,
+        serverSelectionTimeoutMS=10_000,
+    )
+    async with mongodb:
+        there = (await mongodb.admin.command("usersInfo")).get("users", ())
+        for user in (user["user"] for user in there):
+            if user in users:
+                await mongodb.admin.command("dropUser", user)
+        for database in at.databases.values():
+            await mongodb.drop_database(database)
