@@ -1,0 +1,55 @@
+"""What the tests of the model and of rendering share: a resource, and fixed credentials."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ashchat_operator.credentials import Credentials, Provided, complete
+from ashchat_operator.images import COMPONENTS, Images
+from ashchat_operator.model import AshChat
+from ashchat_operator.render import platform
+from ashchat_operator.render.common import Context
+
+GOLDEN = Path(__file__).parent / "golden"
+CONTEXT = Context(
+    Images({name: f"registry.test/{name}:1" for name in COMPONENTS}), pod_cidrs="10.244.0.0/16"
+)
+
+
+def resource(name: str) -> AshChat:
+    """Return a resource of the golden files."""
+    return AshChat.parse(yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text()))
+
+
+def fixed_key() -> bytes:
+    """Return always the same private key."""
+    key = ec.derive_private_key(0xA5C_CA7, ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def fixed_credentials(ash: AshChat) -> Credentials:
+    """Return always the same credentials."""
+    smtp = ash.spec.email.smtp.credentials_secret
+    google = ash.spec.translate.google
+    return complete(
+        ash,
+        {},
+        smtp=Provided({"username": b"me", "password": b"mine"}, "11") if smtp else None,
+        google=Provided({"google.json": b"{}"}, "12") if google else None,
+        google_ca=Provided({"ca.crt": b"PEM"}, "13") if google else None,
+        generate=lambda: "generated-and-long-enough",
+        generate_key=fixed_key,
+    )
+
+
+def rendered(name: str) -> list[dict[str, Any]]:
+    """Return all objects of a resource of the golden files."""
+    ash = resource(name)
+    return platform.render(ash, CONTEXT, fixed_credentials(ash))

@@ -1,0 +1,120 @@
+"""Credentials are made once; what is lost is made anew; nothing else ever changes."""
+
+import base64
+import json
+from collections.abc import Callable
+from itertools import count
+
+import jwt
+import pytest
+
+from ashchat_core.topology import Service
+from ashchat_operator.backend import Backend
+from ashchat_operator.credentials import Credentials, complete, new_password, secret_names
+from ashchat_operator.jwks import KeyRing, NotASigningKey, new_key, public_jwk
+from ashchat_operator.render import platform
+
+from .rendering import CONTEXT, fixed_key, resource
+
+ASH = resource("minimal")
+
+
+def numbered() -> Callable[[], str]:
+    numbers = count(1)
+    return lambda: f"generated-{next(numbers)}"
+
+
+def stored(credentials: Credentials) -> dict[str, dict[str, bytes]]:
+    """Return the Secrets as the cluster would hold them."""
+    return {
+        item["metadata"]["name"]: {
+            key: base64.b64decode(value) for key, value in item["data"].items()
+        }
+        for item in platform.render(ASH, CONTEXT, credentials)
+        if item["kind"] == "Secret"
+    }
+
+
+def test_what_is_stored_is_found_again() -> None:
+    first = complete(ASH, {}, generate=numbered())
+
+    def never() -> str:
+        raise AssertionError("nothing is missing")
+
+    assert complete(ASH, stored(first), generate=never, generate_key=lambda: b"") == first
+
+
+def test_every_source_of_credentials_outlives_the_resource() -> None:
+    first = complete(ASH, {}, generate=numbered())
+    assert set(secret_names(ASH)) <= set(stored(first))
+
+
+@pytest.mark.parametrize("name", secret_names(ASH))
+def test_a_lost_secret_is_made_anew_and_the_others_stay(name: str) -> None:
+    first = complete(ASH, {}, generate=numbered())
+    held = stored(first)
+    del held[name]
+    again = stored(complete(ASH, held, generate=new_password))
+    assert again[name] != stored(first)[name]
+    others = set(secret_names(ASH)) - {name}
+    assert {key: again[key] for key in others} == {key: held[key] for key in others}
+
+
+def test_a_lost_key_is_made_anew_and_the_others_stay() -> None:
+    first = complete(ASH, {}, generate=numbered())
+    held = stored(first)
+    del held["small-email-credentials"]["code.key"]
+    again = complete(ASH, held, generate=lambda: "new")
+    assert again.code_key == "new"
+    assert again.logins == first.logins
+
+
+def test_an_edited_password_is_the_new_password() -> None:
+    held = stored(complete(ASH, {}, generate=numbered()))
+    held["small-chat-credentials"]["password"] = b"chosen"
+    held["small-chat-credentials"]["rabbitmq.uri"] = b"amqp://nonsense"
+    again = complete(ASH, held)
+    assert again.logins[Service.CHAT].password == "chosen"
+    assert b"chat-a:chosen@" in stored(again)["small-chat-credentials"]["rabbitmq.uri"]
+
+
+def test_passwords_need_no_quoting_and_differ() -> None:
+    made = {new_password() for _ in range(10)}
+    assert len(made) == 10
+    assert all(word.isalnum() and len(word) == 64 for word in made)
+
+
+def test_no_credential_shows_in_a_repr() -> None:
+    text = repr(complete(ASH, {}, generate=lambda: "hush"))
+    assert "hush" not in text
+    assert "PRIVATE" not in text
+
+
+def test_an_admins_revision_changes_with_the_password_and_does_not_tell_it() -> None:
+    one = complete(ASH, {}, generate=lambda: "one").admins[Backend.REDIS]
+    two = complete(ASH, {}, generate=lambda: "two").admins[Backend.REDIS]
+    assert one.revision != two.revision
+    assert "one" not in one.revision
+
+
+def test_the_key_ring_keeps_its_keys_and_drops_what_is_none() -> None:
+    kid = public_jwk(fixed_key())["kid"]
+    ring = KeyRing.complete({f"{kid}.pem": fixed_key(), "x.pem": b"nonsense", "active": b"x"})
+    assert set(ring.keys) == {kid}
+    assert ring.active == kid
+
+
+def test_a_token_signed_by_the_ring_verifies_by_its_jwks() -> None:
+    ring = KeyRing.complete({})
+    token = jwt.encode(
+        {"sub": "a"}, ring.keys[ring.active], algorithm="ES256", headers={"kid": ring.active}
+    )
+    jwks = jwt.PyJWKSet.from_json(ring.jwks())
+    assert jwt.decode(token, jwks[ring.active], algorithms=["ES256"]) == {"sub": "a"}
+    assert "d" not in json.loads(ring.jwks())["keys"][0]
+
+
+def test_a_key_of_another_kind_is_refused() -> None:
+    with pytest.raises(NotASigningKey):
+        public_jwk(b"-----BEGIN NONSENSE-----")
+    assert public_jwk(new_key())["crv"] == "P-256"
