@@ -187,7 +187,11 @@ def render(error: APIError) -> dict[str, Any]:
 
 
 def _answer(status: int, message: str, data: Any = None) -> JSONResponse:
-    return JSONResponse({"status": status, "message": message, "data": data}, status_code=status)
+    return JSONResponse(
+        {"status": status, "message": message, "data": data},
+        status_code=status,
+        headers={"Cache-Control": "no-store"},  # RFC 6749, section 5.1
+    )
 
 
 def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
