@@ -2,38 +2,56 @@
 
 import os
 import subprocess
-import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from rich.console import Console
+
 from ashchat_dev.images import ROOT
+from ashchat_dev.progress import seconds
 
 BIN: Final = ROOT / ".venv" / "bin"
 SOURCES: Final = ("operator", "node", "dev", "services", "tests")
 
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A program that says by its exit code whether all is well."""
+
+    name: str
+    command: tuple[str, ...]
+
+
 LINT: Final = (
-    ("format", ("ruff", "format", "--check", "--quiet", ".")),
-    ("ruff", ("ruff", "check", "--quiet", ".")),
-    ("types", ("mypy", *SOURCES)),
-    ("layers", ("lint-imports", "--no-cache")),
+    Check("format", ("ruff", "format", "--check", "--quiet", ".")),
+    Check("ruff", ("ruff", "check", "--quiet", ".")),
+    Check("types", ("mypy", *SOURCES)),
+    Check("layers", ("lint-imports", "--no-cache")),
 )
-UNIT: Final = (("unit tests and manifests", ("python", "-m", "pytest", "--quiet")),)
+UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet")),)
 CLUSTER: Final = (
-    ("the suite in the cluster", ("python", "-m", "pytest", "--quiet", "tests/cluster")),
+    Check("the suite in the cluster", ("python", "-m", "pytest", "--quiet", "tests/cluster")),
 )
 
 
-def run(checks: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:
-    """Run checks one after the other, their output as it comes; return whether all passed."""
+def run(checks: Sequence[Check], console: Console, environ: Mapping[str, str] = os.environ) -> bool:
+    """Run checks one after the other, their output as it comes.
+
+    Returns:
+        Whether all passed; one that fails does not keep the others from running.
+    """
     passed = True
-    for name, (program, *arguments) in checks:
+    for check in checks:
         begun = time.monotonic()
-        print(f"> {name}", flush=True)
+        console.print(f"[dim]>[/] {check.name}")
+        program, *arguments = check.command
         done = subprocess.run(
-            [str(BIN / program), *arguments], cwd=ROOT, check=False, env=dict(os.environ)
+            [str(BIN / program), *arguments], cwd=ROOT, check=False, env=dict(environ)
         )
-        mark = "+" if done.returncode == 0 else "x"
-        print(f"{mark} {name} ({time.monotonic() - begun:.1f} s)", flush=True)
-        sys.stdout.flush()
+        took = seconds(time.monotonic() - begun)
+        mark = "[green]+[/]" if done.returncode == 0 else "[red]x[/]"
+        console.print(f"{mark} {check.name} [dim]({took})[/]")
         passed = passed and done.returncode == 0
     return passed

@@ -1,20 +1,20 @@
 """`ashchat-dev`: what `make` runs."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from ashchat_dev import checks, cluster
+from ashchat_dev import checks, cluster, install, up
 from ashchat_dev.images import ROOT
-from ashchat_dev.up import MAILBOX_URL, URL, Phases, node_up
+from ashchat_dev.progress import Phases, display
 from ashchat_node.errors import NodeError
-from ashchat_node.node import Node
-from ashchat_node.progress import PlainProgress
 
 app = typer.Typer(
     help="AshChat for developers: a cluster, a running AshChat, its tests.",
@@ -25,76 +25,106 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 
-@app.command()
-def up(*, demo: bool = True) -> None:
-    """Bring up a whole AshChat, then let two people talk."""
-    _up()
-    if demo:
-        sys.stdout.flush()
-        done = subprocess.run([sys.executable, "-m", "ashchat_dev.demo"], cwd=ROOT, check=False)
-        raise typer.Exit(done.returncode)
+@app.command("up")
+def up_() -> None:
+    """Bring up a whole AshChat; where anything had to be done, two people talk on it."""
+    if _up():
+        raise typer.Exit(_demo())
+    console.print("Nothing to do. [dim]make demo: the conversation again[/]")
 
 
 @app.command()
 def down() -> None:
     """Remove the cluster; what was built stays in the cache."""
-    if _choice() == "node":
-        Node().down(PlainProgress())
+    with display(console) as progress:
+        up.target_of(_choice(again=True)).down(progress)
     console.print("No cluster.")
 
 
 @app.command()
 def clean() -> None:
     """Remove the cluster and every cache."""
-    if _choice() == "node":
-        Node().clean(PlainProgress())
+    with display(console) as progress:
+        up.target_of(_choice(again=True)).clean(progress)
     console.print("No cluster, no caches.")
+
+
+@app.command()
+def status() -> None:
+    """Tell how AshChat is, per component. Exit code 0 only when it is Ready."""
+    target = up.target_of(_choice(again=True))
+    with display(console) as progress:
+        programs = target.programs(progress)
+        resource = install.resource(programs)
+    ready, waiting = install.readiness(resource, target.references())
+    for each in resource.get("status", {}).get("components", []):
+        mark = "[green]✓[/]" if each.get("ready") else "[red]✗[/]"
+        console.print(f"{mark} {each['name']:<10} [dim]{each.get('message', '')}[/]")
+    console.print("Ready" if ready else f"not Ready, waits for {waiting}")
+    raise typer.Exit(0 if ready else 1)
+
+
+@app.command()
+def demo() -> None:
+    """Two people sign up and talk, each in their own language."""
+    raise typer.Exit(_demo())
 
 
 @app.command()
 def lint() -> None:
     """Run the static checks."""
-    raise typer.Exit(0 if checks.run(checks.LINT) else 1)
+    raise typer.Exit(0 if checks.run(checks.LINT, console) else 1)
 
 
 @app.command()
 def unit() -> None:
     """Run the unit tests and the manifest tests."""
-    raise typer.Exit(0 if checks.run(checks.UNIT) else 1)
+    raise typer.Exit(0 if checks.run(checks.UNIT, console) else 1)
 
 
 @app.command()
 def test() -> None:
     """Run everything: static checks, unit tests, manifests, the suite in the cluster."""
-    passed = checks.run(checks.LINT) and checks.run(checks.UNIT)
-    if not passed:
+    linted = checks.run(checks.LINT, console)
+    if not (checks.run(checks.UNIT, console) and linted):
         raise typer.Exit(1)
     try:
         cluster.choose(os.environ.get("CLUSTER"), cluster.look())
     except cluster.NoCluster as error:
-        console.print(f"the suite in the cluster is skipped: {error}")
+        console.print(f"skipped: the suite in the cluster. {error}")
         raise typer.Exit(1 if os.environ.get("CI") else 0) from None
     _up()
-    raise typer.Exit(0 if checks.run(checks.CLUSTER) else 1)
+    raise typer.Exit(0 if checks.run(checks.CLUSTER, console, up.environment()) else 1)
 
 
-def _up() -> None:
-    if _choice() != "node":
-        console.print("Only CLUSTER=node is built so far.")
-        raise typer.Exit(1)
+def _up() -> bool:
+    """Bring AshChat up and tell where it is; return whether anything had to be done."""
+    kind = _choice()
     phases = Phases()
-    tools = node_up(PlainProgress(), phases)
-    table = Table("phase", "seconds", box=None)
-    for name, seconds in phases.seconds:
-        table.add_row(name, f"{seconds:.1f}")
-    table.add_row("all", f"{sum(seconds for _, seconds in phases.seconds):.1f}")
-    console.print(table)
-    console.print(f"AshChat     {URL}\nmailbox     {MAILBOX_URL}\nkubeconfig  {tools.kubeconfig}")
+    with display(console) as progress:
+        running = up.up(kind, progress, phases)
+    console.print()
+    console.print(phases.table())
+    console.print(f"\nAshChat     {running.url}\nmailbox     {running.mailbox_url}")
+    console.print(f"kubeconfig  {running.programs.kubeconfig}", soft_wrap=True)
+    with display(console) as progress:
+        up.later(kind, progress)
+    return running.changed
 
 
-def _choice() -> cluster.Kind:
+def _demo() -> int:
+    sys.stdout.flush()
+    done = subprocess.run(
+        [sys.executable, "-m", "ashchat_dev.demo"], cwd=ROOT, check=False, env=up.environment()
+    )
+    return done.returncode
+
+
+def _choice(*, again: bool = False) -> cluster.Kind:
+    """Return the cluster to use; `again`: the one that was used last, unless said otherwise."""
+    wanted = os.environ.get("CLUSTER") or (up.used() if again else None)
     try:
-        return cluster.choose(os.environ.get("CLUSTER"), cluster.look())
+        return cluster.choose(wanted, cluster.look())
     except cluster.NoCluster as error:
         console.print(str(error))
         raise typer.Exit(1) from None
@@ -102,12 +132,26 @@ def _choice() -> cluster.Kind:
 
 def main() -> NoReturn:
     """Run; a failed step is told with its log and what to do."""
+    code: int | str | None = 0
     try:
         app()
+    except SystemExit as error:
+        code = error.code
     except NodeError as error:
-        console.print(f"\n[bold red]failed:[/] {error.step}: {error.message}", markup=True)
+        console.print(f"\n[bold red]failed:[/] {error.step}: {error.message}")
         if error.log_tail:
-            console.print(error.log_tail, markup=False)
-        console.print(error.what_to_do, markup=False)
-        raise SystemExit(1) from None
-    raise SystemExit(0)
+            console.print(error.log_tail, markup=False, style="dim", soft_wrap=True)
+        console.print(error.what_to_do, markup=False, soft_wrap=True)
+        code = 1
+    _end_children()
+    sys.stdout.flush()
+    # Threads of builds that nobody waits for any more must not hold the exit up.
+    os._exit(code if isinstance(code, int) else 0)
+
+
+def _end_children() -> None:
+    """End what builds were started here and still run; finished parts of them are kept."""
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for process in listed.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGTERM)

@@ -2,10 +2,10 @@
 
 import os
 import platform
-import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
+
+from ashchat_dev import docker
 
 Kind = Literal["kind", "node", "current"]
 
@@ -25,10 +25,7 @@ class Machine:
 
 def look() -> Machine:
     """Look at this machine. Docker counts only when its engine answers."""
-    docker = shutil.which("docker") is not None and (
-        subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-    )
-    return Machine(docker, platform.system() == "Linux", os.geteuid() == 0)
+    return Machine(docker.answers(), platform.system() == "Linux", os.geteuid() == 0)
 
 
 def choose(wanted: str | None, machine: Machine) -> Kind:

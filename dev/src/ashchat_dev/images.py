@@ -6,45 +6,65 @@ the program), so a stale image is never run and an existing one never built agai
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from ashchat_node import rootfs
-from ashchat_node.buildah import Builder
-from ashchat_node.gotools import GoTools
-from ashchat_node.node import Node
-from ashchat_node.progress import Progress
+from typing import Final, Literal
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 """The repository."""
 
-REGISTRY: Final = "localhost"
-SID_PACKAGES: Final = ("ca-certificates",)
 TAG_CHARS: Final = 16
-WORKERS: Final = 2
+
+Base = Literal["base", "sid", "scratch"]
+"""Without a registry: our Debian 13 with Python, Debian sid, or nothing."""
 
 _COPY = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE)
+_WILDCARDS: Final = frozenset("*?[$")
+
+
+class ContainerfileUnclear(ValueError):
+    """A Containerfile copies something that its tag could not be made from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of ours: its Containerfile, and what it starts from."""
+    """One image of ours.
+
+    Attributes:
+        name: What the operator's table of images calls it.
+        containerfile: Its recipe, relative to the repository.
+        base: What it starts from where there is no registry.
+        tool: The Go tool whose program it holds, for images of one program.
+        program: That program.
+    """
 
     name: str
     containerfile: str
-    base: str = "base"
-    """`base` (Debian 13), `sid`, or `scratch` (one program, by its Go module)."""
-
+    base: Base = "base"
     tool: str | None = None
     program: str | None = None
 
     @property
-    def repository(self) -> str:
-        """The name without a tag."""
-        return f"{REGISTRY}/ashchat-{self.name}"
+    def recipe(self) -> str:
+        """The text of the Containerfile."""
+        return (ROOT / self.containerfile).read_text(encoding="utf-8")
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files and folders of the repository that go in."""
+        return [] if self.tool else [ROOT / source for source in copied(self.recipe)]
+
+    def tag(self, *parts: str) -> str:
+        """Return the tag for this image as the repository is now.
+
+        Args:
+            parts: What else decides: the base, build arguments, programs.
+
+        Raises:
+            ContainerfileUnclear: A source is a pattern or is not there.
+        """
+        return content_tag([self.recipe, *parts], self.sources)
 
 
 SERVICES: Final = tuple(
@@ -52,30 +72,48 @@ SERVICES: Final = tuple(
     for name in ("auth", "email", "chat", "translate", "static")
 )
 OPERATOR: Final = Image("operator", "operator/Containerfile")
+APERTIUM: Final = Image("apertium", "images/apertium/Containerfile")
+OURS: Final = (OPERATOR, *SERVICES, APERTIUM)
+"""What is built everywhere; the rest has official images where there is a registry."""
+
 BACKENDS: Final = (
+    # the largest first: it takes longest to build and to load
+    Image("documentdb", "images/documentdb/Containerfile", base="sid"),
     Image("rabbitmq", "images/rabbitmq/Containerfile"),
     Image("redis", "images/redis/Containerfile"),
-    Image("apertium", "images/apertium/Containerfile"),
-    Image("documentdb", "images/documentdb/Containerfile", base="sid"),
     Image("ferretdb", "images/binary/Containerfile", "scratch", "ferretdb", "ferretdb"),
     Image("edge", "images/binary/Containerfile", "scratch", "caddy", "caddy"),
     Image("mailpit", "images/binary/Containerfile", "scratch", "mailpit", "mailpit"),
 )
-PLATFORM: Final = (OPERATOR, *BACKENDS, *SERVICES)
-"""All that an AshChat needs to be Ready."""
+GOOGLE_TEST: Final = Image("google-test", "tests/google/Containerfile")
+"""A server of Google's Translation API: only the tests need it."""
 
 
 def copied(containerfile: str) -> list[str]:
-    """Return the sources that a Containerfile copies from its context, in order."""
+    """Return the sources that a Containerfile copies from its context, in order.
+
+    Raises:
+        ContainerfileUnclear: A source is a pattern, or a line goes on in the next one.
+    """
     sources: list[str] = []
     for line in _COPY.findall(containerfile):
         words = [word for word in line.split() if not word.startswith("--")]
+        if "--from=" in line:
+            continue
+        if line.endswith("\\") or _WILDCARDS & set("".join(words[:-1])):
+            raise ContainerfileUnclear(
+                f"name each file or folder in a line of its own: COPY {line}"
+            )
         sources += words[:-1]
     return sources
 
 
 def content_tag(parts: Iterable[str], files: Iterable[Path]) -> str:
-    """Return a tag for words and files; folders count with all that is in them."""
+    """Return a tag for words and files; folders count with all that is in them.
+
+    Raises:
+        ContainerfileUnclear: A file is not there.
+    """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
@@ -83,98 +121,18 @@ def content_tag(parts: Iterable[str], files: Iterable[Path]) -> str:
         for file in _files(path):
             name = str(file.relative_to(path.parent))
             body = file.read_bytes()
-            executable = file.stat().st_mode & 0o100
+            executable = bool(file.stat().st_mode & 0o100)
             digest.update(f"{len(name)}:{name}:{executable}:{len(body)}:".encode())
             digest.update(body)
     return digest.hexdigest()[:TAG_CHARS]
 
 
 def _files(path: Path) -> list[Path]:
+    """Return what the build takes of a path: .containerignore leaves out the same."""
     if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise ContainerfileUnclear(f"{path} is to be copied, and is not there")
     return sorted(
         file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
     )
-
-
-class NodeImages:
-    """Builds images without a registry and gives them to the node from packages."""
-
-    def __init__(self, node: Node, cache: Path) -> None:
-        self._node = node
-        self._tools: GoTools = node.tools
-        self._builder: Builder = node.builder
-        self._cache = cache
-
-    def reference(self, image: Image) -> str:
-        """Return an image's name and tag, whether it is built or not."""
-        containerfile = (ROOT / image.containerfile).read_text()
-        if image.tool is not None:
-            parts = [containerfile, self._base_name(image), self._tools.folder(image.tool).name]
-            return f"{image.repository}:{content_tag(parts, [])}"
-        sources = [ROOT / source for source in copied(containerfile)]
-        return f"{image.repository}:{content_tag([containerfile, self._base_name(image)], sources)}"
-
-    def build(self, images: Iterable[Image], progress: Progress) -> dict[str, str]:
-        """Build what is missing and load it into the node; return name → reference.
-
-        Raises:
-            NodeError: A build failed; the error has the log's last lines.
-        """
-        images = tuple(images)
-        references = {image.name: self.reference(image) for image in images}
-        present = self._node.images()
-        missing = [image for image in images if references[image.name] not in present]
-        if not missing:
-            return references
-        # Two at a time: one waits for the network or the disk while the other computes.
-        with ThreadPoolExecutor(WORKERS) as pool:
-            bases = self._bases({image.base for image in missing}, pool, progress)
-
-            def make(image: Image) -> None:
-                self._make(image, references[image.name], bases, progress)
-
-            list(pool.map(make, missing))
-        return references
-
-    def _make(
-        self, image: Image, reference: str, bases: Mapping[str, str], progress: Progress
-    ) -> None:
-        context = ROOT
-        arguments = {"BASE": bases[image.base]}
-        if image.tool is not None and image.program is not None:
-            context = self._tools.build(image.tool, progress)[image.program].parent
-            arguments["PROGRAM"] = image.program
-        self._builder.build(reference, context, ROOT / image.containerfile, arguments, progress)
-        self._node.import_image(reference, self._builder, progress)
-
-    def _bases(
-        self, names: set[str], pool: ThreadPoolExecutor, progress: Progress
-    ) -> dict[str, str]:
-        makers: dict[str, Callable[[], str]] = {
-            "base": lambda: self._base("base", rootfs.BASE_SUITE, rootfs.BASE_PACKAGES, progress),
-            "sid": lambda: self._base("sid", "sid", SID_PACKAGES, progress),
-            "scratch": lambda: "scratch",
-        }
-        futures = {name: pool.submit(makers[name]) for name in sorted(names)}
-        return {name: future.result() for name, future in futures.items()}
-
-    def _base(self, name: str, suite: str, packages: tuple[str, ...], progress: Progress) -> str:
-        reference = f"{REGISTRY}/ashchat-{name}:{self._archive(suite, packages).stem}"
-        if self._builder.exists(reference):
-            return reference
-        return self._builder.base(
-            reference, rootfs.debootstrap(suite, packages, progress), progress
-        )
-
-    def _base_name(self, image: Image) -> str:
-        match image.base:
-            case "base":
-                return self._archive(rootfs.BASE_SUITE, rootfs.BASE_PACKAGES).name
-            case "sid":
-                return self._archive("sid", SID_PACKAGES).name
-            case other:
-                return other
-
-    def _archive(self, suite: str, packages: tuple[str, ...]) -> Path:
-        return rootfs.archive_path(suite, packages, self._cache)

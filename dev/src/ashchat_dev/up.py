@@ -4,195 +4,125 @@ Every phase finds what is there and does only what is missing, so an interrupted
 on where it was and a second one changes nothing.
 """
 
-import json
-import subprocess
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
 
-import yaml
-
-from ashchat_dev.images import PLATFORM, ROOT, NodeImages
+from ashchat_dev import cluster, docker, graph, install
+from ashchat_dev.environment import read_env_file
+from ashchat_dev.on_current import OnCurrent
+from ashchat_dev.on_kind import OnKind
+from ashchat_dev.on_node import SLOTS, OnNode
+from ashchat_dev.progress import Phases
+from ashchat_dev.target import ENV_FILE, Programs, Target
 from ashchat_node.errors import NodeError
-from ashchat_node.node import Node
-from ashchat_node.paths import default_paths
 from ashchat_node.progress import Progress
-
-CHART: Final = ROOT / "charts" / "ashchat-operator"
-OPERATOR_NAMESPACE: Final = "ashchat-system"
-NAMESPACE, NAME = "ashchat", "demo"
-URL: Final = "http://127.0.0.1:30080"
-MAILBOX_URL: Final = "http://127.0.0.1:30025"
-READY_WITHIN_SECONDS: Final = 300
-
-
-@dataclass(slots=True)
-class Phases:
-    """How long each phase took, for the table at the end."""
-
-    seconds: list[tuple[str, float]] = field(default_factory=list)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Time a phase."""
-        begun = time.monotonic()
-        yield
-        self.seconds.append((name, time.monotonic() - begun))
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """The programs of a cluster, always with its own kubeconfig."""
+class Running:
+    """A Ready AshChat.
 
-    kubeconfig: Path
-    kubectl: Path
-    helm: Path
+    Attributes:
+        url: Where people open it.
+        mailbox_url: Where its mails are read.
+        programs: What to look into its cluster with.
+        changed: Whether anything had to be done for it.
+    """
 
-    def run(self, program: Path, *arguments: str, stdin: str | None = None, step: str) -> str:
-        """Run a program; return what it printed.
-
-        Raises:
-            NodeError: it failed; with its last words.
-        """
-        done = subprocess.run(
-            [str(program), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"KUBECONFIG": str(self.kubeconfig), "HOME": str(Path.home()), "PATH": "/usr/bin"},
-        )
-        if done.returncode:
-            raise NodeError(
-                step=step,
-                message=f"{program.name} {arguments[0]} failed",
-                log_tail=(done.stderr or done.stdout)[-2000:],
-                what_to_do="Mend what it says, then run make up again: it goes on from here.",
-            )
-        return done.stdout
-
-    def apply(self, objects: Sequence[dict[str, Any]], *, step: str) -> None:
-        """Apply objects server-side under a field manager of our own."""
-        self.run(
-            self.kubectl,
-            "apply", "--server-side", "--force-conflicts", "--field-manager=ashchat-dev", "-f", "-",
-            stdin=yaml.safe_dump_all(objects),
-            step=step,
-        )  # fmt: skip
+    url: str
+    mailbox_url: str
+    programs: Programs
+    changed: bool
 
 
-def node_up(progress: Progress, phases: Phases) -> Tools:
-    """Bring up a whole AshChat on the node from packages; return its tools."""
-    paths = default_paths()
-    node = Node(paths)
-    with phases.phase("cluster"):
-        node.up(progress)
-    with phases.phase("images"):
-        references = NodeImages(node, paths.cache).build(PLATFORM, progress)
-    with phases.phase("helm"):
-        helm = node.tools.build("helm", progress)["helm"]
-        kubectl = node.tools.build("kubernetes", progress)["kubectl"]
-        tools = Tools(paths.kubeconfig, kubectl, helm)
-    install(tools, references, progress, phases)
-    if node.tools.caches_exist():
-        node.tidy(progress)
-    write_env(tools)
-    return tools
-
-
-def install(tools: Tools, references: dict[str, str], progress: Progress, phases: Phases) -> None:
-    """Install the operator, apply the examples, wait until the resource is Ready."""
-    with phases.phase("operator"), progress.step("operator (helm)"):
-        values = yaml.safe_dump(operator_values(references))
-        tools.run(
-            tools.helm,
-            "upgrade", "--install", "ashchat-operator", str(CHART),
-            "--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--values", "-",
-            stdin=values,
-            step="operator (helm)",
-        )  # fmt: skip
-    with phases.phase("examples"), progress.step("examples"):
-        tools.apply(examples(references), step="examples")
-    with phases.phase("Ready"):
-        wait_ready(tools, progress)
-
-
-def operator_values(references: dict[str, str]) -> dict[str, Any]:
-    """Return the chart's values: which image is which."""
-    backends = {"mailpit", "operator"}
-    return {
-        "image": references["operator"],
-        "images": {name: ref for name, ref in references.items() if name not in backends},
-    }
-
-
-def examples(references: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the objects of examples/, with the image of Mailpit that was built here."""
-    objects: list[dict[str, Any]] = []
-    for name in ("mailpit.yaml", "ashchat.yaml"):
-        objects += yaml.safe_load_all((ROOT / "examples" / name).read_text())
-    for item in objects:
-        if item["kind"] == "Deployment" and "mailpit" in references:
-            item["spec"]["template"]["spec"]["containers"][0]["image"] = references["mailpit"]
-    return objects
-
-
-def wait_ready(tools: Tools, progress: Progress) -> None:
-    """Wait until the AshChat is Ready, telling per component what it waits for.
+def target_of(kind: cluster.Kind, environ: Mapping[str, str] = os.environ) -> Target:
+    """Return the cluster that was chosen.
 
     Raises:
-        NodeError: not within five minutes; with what each component says.
+        NodeError: It lacks something that the user has to say.
     """
-    deadline = time.monotonic() + READY_WITHIN_SECONDS
-    with progress.step("AshChat Ready") as step:
-        while True:
-            resource = json.loads(
-                tools.run(
-                    tools.kubectl,
-                    "get", "ashchat", NAME, "--namespace", NAMESPACE, "--output", "json",
-                    step="AshChat Ready",
-                )
-            )  # fmt: skip
-            ready, waiting = readiness(resource)
-            if ready:
-                return
-            step.detail(waiting)
-            if time.monotonic() > deadline:
+    match kind:
+        case "node":
+            return OnNode()
+        case "kind":
+            return OnKind()
+        case "current":
+            if not environ.get("IMAGE_REGISTRY"):
                 raise NodeError(
-                    step="AshChat Ready",
-                    message=f"not Ready after {READY_WITHIN_SECONDS} s",
-                    log_tail=waiting,
-                    what_to_do=f"kubectl describe ashchat {NAME} --namespace {NAMESPACE}",
+                    "CLUSTER=current",
+                    "IMAGE_REGISTRY is not set",
+                    what_to_do="Say which registry the images go by: IMAGE_REGISTRY=host/path.",
                 )
-            time.sleep(0.5)
+            docker.require()
+            return OnCurrent(environ["IMAGE_REGISTRY"])
+        case _:
+            assert_never(kind)
 
 
-def readiness(resource: dict[str, Any]) -> tuple[bool, str]:
-    """Return whether a resource is Ready for its present generation, and what it waits for."""
-    status = resource.get("status", {})
-    for condition in status.get("conditions", []):
-        current = condition.get("observedGeneration") == resource["metadata"]["generation"]
-        if condition["type"] == "Ready" and condition["status"] == "True" and current:
-            return True, ""
-    waiting = [
-        f"{component['name']}: {component.get('message') or component.get('reason', 'waiting')}"
-        for component in status.get("components", [])
-        if not component.get("ready")
-    ]
-    return False, "; ".join(waiting) or "the operator has not seen it yet"
+def up(kind: cluster.Kind, progress: Progress, phases: Phases) -> Running:
+    """Bring up a whole AshChat.
 
-
-def write_env(tools: Tools) -> None:
-    """Write .ashchat/env, which the demo and the suite read."""
-    file = ROOT / ".ashchat" / "env"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(
-        f"ASHCHAT_URL={URL}\n"
-        f"MAILBOX_URL={MAILBOX_URL}\n"
-        f"KUBECONFIG={tools.kubeconfig}\n"
-        f"KUBECTL={tools.kubectl}\n"
-        f"AUDIT_LOG_DIR={default_paths().audit_log.parent}\n"
+    Raises:
+        NodeError: A step failed; it names the step, its log and what to do.
+    """
+    target = target_of(kind)
+    references = target.references()
+    before = _written()
+    phases.add(graph.run(target.tasks(progress), SLOTS))
+    programs = target.programs(progress)
+    url, mailbox_url = target.urls(programs)
+    with phases.phase("operator"):
+        installed = install.operator(programs, references, progress)
+    with phases.phase("examples"):
+        install.examples(programs, references, target.engine, url, progress)
+    with phases.phase("Ready"):
+        waited = install.wait(programs, references, progress)
+    write_env(
+        {
+            "CLUSTER": kind,
+            "ASHCHAT_URL": url,
+            "MAILBOX_URL": mailbox_url,
+            "KUBECONFIG": str(programs.kubeconfig),
+            "KUBECTL": str(programs.kubectl),
+            "HELM": str(programs.helm),
+            **target.environment(),
+        }
     )
+    return Running(url, mailbox_url, programs, installed or waited or before != _written())
+
+
+def later(kind: cluster.Kind, progress: Progress) -> None:
+    """Build what only tests need.
+
+    Raises:
+        NodeError: A step failed.
+    """
+    graph.run(target_of(kind).later(progress), SLOTS)
+
+
+def write_env(pairs: Mapping[str, str]) -> None:
+    """Write .ashchat/env, which the demo and the suite read; not touched where it is the same."""
+    text = "".join(f"{key}={value}\n" for key, value in pairs.items())
+    if _written() != text:
+        ENV_FILE.parent.mkdir(exist_ok=True)
+        ENV_FILE.write_text(text, encoding="utf-8")
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment with what .ashchat/env says, which wins.
+
+    A KUBECONFIG of the user's own must not lead the demo or the suite to another cluster.
+    """
+    said = read_env_file(ENV_FILE) if ENV_FILE.exists() else {}
+    return {**os.environ, **said}
+
+
+def used() -> str | None:
+    """Return the cluster that the last `up` of this clone used."""
+    return read_env_file(ENV_FILE).get("CLUSTER") if ENV_FILE.exists() else None
+
+
+def _written() -> str:
+    return ENV_FILE.read_text(encoding="utf-8") if ENV_FILE.exists() else ""

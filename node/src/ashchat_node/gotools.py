@@ -46,6 +46,8 @@ class Tool:
             kubeadm and the API server do not know theirs.
         module: The module whose version that is.
         tags: Build tags.
+        source: The folder with go.mod and go.sum, where it is not named like the tool.
+        packages: What is built of it: all that go.mod lists as tools, or single programs.
     """
 
     name: str
@@ -54,6 +56,13 @@ class Tool:
     renamed: Mapping[str, str] | None = None
     version_variables: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    source: str = ""
+    packages: tuple[str, ...] = ("tool",)
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder with go.mod and go.sum."""
+        return self.source or self.name
 
 
 KUBERNETES: Final = Tool(
@@ -126,6 +135,22 @@ def parse_go_version(text: str) -> tuple[int, int, int] | None:
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
+KIND: Final = Tool("kind", ("kind",), "sigs.k8s.io/kind")
+KUBECTL: Final = Tool(
+    name="kubectl",
+    binaries=("kubectl",),
+    module="k8s.io/kubernetes",
+    version_variables=KUBERNETES.version_variables,
+    source="kubernetes",
+    packages=("k8s.io/kubernetes/cmd/kubectl",),
+)
+
+EXTRA_TOOLS: Final[Mapping[str, Tool]] = {tool.name: tool for tool in (KIND, KUBECTL)}
+"""What a node does not need: for other clusters, on machines that lack the programs."""
+
+_KNOWN: Final[Mapping[str, Tool]] = {**ALL_TOOLS, **EXTRA_TOOLS}
+
+
 def module_version(go_mod: str, module: str) -> str:
     """Returns the version that a go.mod requires of a module.
 
@@ -159,16 +184,21 @@ class GoTools:
 
     def version(self, name: str) -> str:
         """Returns the pinned version of a tool, with its leading v."""
-        return module_version((self._tools / name / "go.mod").read_text(), ALL_TOOLS[name].module)
+        tool = _KNOWN[name]
+        return module_version((self._tools / tool.folder / "go.mod").read_text(), tool.module)
 
     def folder(self, name: str) -> Path:
         """Returns the folder of a tool's programs, named by all that goes into it."""
-        source = self._tools / name
+        tool = _KNOWN[name]
+        source = self._tools / tool.folder
+        arguments = build_arguments(tool, self.version(name))
+        if tool.packages != ("tool",):
+            arguments += tool.packages
         digest = hashlib.sha256()
         for part in (
             (source / "go.mod").read_bytes(),
             (source / "go.sum").read_bytes(),
-            json.dumps(build_arguments(ALL_TOOLS[name], self.version(name))).encode(),
+            json.dumps(arguments).encode(),
             json.dumps(self._environment, sort_keys=True).encode(),
             ".".join(map(str, self._go_version)).encode(),
         ):
@@ -178,7 +208,7 @@ class GoTools:
     def built(self, name: str) -> dict[str, Path] | None:
         """Returns the paths of a tool's programs, or None while they are not built."""
         folder = self.folder(name)
-        tool = ALL_TOOLS[name]
+        tool = _KNOWN[name]
         renamed = tool.renamed or {}
         names = [renamed.get(binary, binary) for binary in tool.binaries]
         return {each: folder / each for each in names} if folder.is_dir() else None
@@ -190,7 +220,7 @@ class GoTools:
         was. Two callers at once: the second waits for the first.
 
         Args:
-            name: A key of ALL_TOOLS.
+            name: A key of ALL_TOOLS or EXTRA_TOOLS.
             progress: Told what is being done.
 
         Returns:
@@ -204,7 +234,7 @@ class GoTools:
         with self._locked(name):
             if self.built(name) is None:
                 with progress.step(f"build {name} {self.version(name)}") as step:
-                    self._build(ALL_TOOLS[name], step)
+                    self._build(_KNOWN[name], step)
         found = self.built(name)
         if found is None:
             raise NodeError(f"build {name}", "the built folder vanished")
@@ -237,7 +267,7 @@ class GoTools:
         """
         if any(self.built(name) is None for name in ALL_TOOLS):
             return False
-        wanted = {self.folder(name) for name in ALL_TOOLS} | keep
+        wanted = {self.folder(name) for name in _KNOWN} | keep
         for folder in [self._cache / each for each in _CACHE_FOLDERS]:
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (self._cache / "tools").iterdir():
@@ -252,7 +282,7 @@ class GoTools:
         unfinished.mkdir(parents=True)
         arguments = build_arguments(tool, self.version(tool.name))
         # -v: each package as it is compiled, for the progress.
-        arguments += ["-v", "-o", f"{unfinished}/", "tool"]
+        arguments += ["-v", "-o", f"{unfinished}/", *tool.packages]
         self._go(f"build {tool.name}", tool.name, arguments, step)
         for old, new in (tool.renamed or {}).items():
             (unfinished / old).rename(unfinished / new)
@@ -270,7 +300,7 @@ class GoTools:
                 "GOMODCACHE": str(self._cache / "gomod"),
                 "GOCACHE": str(self._cache / "gobuild"),
             },
-            cwd=self._tools / tool,
+            cwd=self._tools / _KNOWN[tool].folder,
             what_to_do="Look whether the Go module proxy answers and the disk has 20 GB free, "
             "then run it again; what was compiled is kept.",
         )

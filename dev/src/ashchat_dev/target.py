@@ -1,0 +1,114 @@
+"""What `make up` asks of a cluster, whichever it is, and the programs that talk to it."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import yaml
+
+from ashchat_dev.graph import Task
+from ashchat_dev.images import ROOT, Image
+from ashchat_node.errors import NodeError
+from ashchat_node.progress import Progress
+
+FIELD_MANAGER: Final = "ashchat-dev"
+SECONDS_TO_ANSWER: Final = 120
+
+Engine = Literal["MongoDB", "FerretDB"]
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """kubectl and helm, always with the kubeconfig of the one cluster that is meant."""
+
+    kubeconfig: Path
+    kubectl: Path
+    helm: Path
+
+    def run(
+        self,
+        program: Path,
+        *arguments: str,
+        step: str,
+        stdin: str | None = None,
+        seconds: float = SECONDS_TO_ANSWER,
+    ) -> str:
+        """Run a program; return what it printed.
+
+        Raises:
+            NodeError: It failed or took too long; with its last words.
+        """
+        where = f"--kubeconfig={self.kubeconfig}"
+        try:
+            done = subprocess.run(
+                [str(program), where, *arguments],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NodeError(step, f"{program.name} {arguments[0]}: {error}") from error
+        if done.returncode:
+            raise NodeError(
+                step,
+                f"{program.name} {arguments[0]} exited with {done.returncode}",
+                (done.stderr or done.stdout).strip()[-4000:],
+                "Mend what it says, then run make up again: it goes on from here.",
+            )
+        return done.stdout
+
+    def apply(self, objects: Sequence[Mapping[str, Any]], *, step: str) -> None:
+        """Apply objects server-side; what is as it should be is not written.
+
+        Raises:
+            NodeError: The API server refused one; with its reason.
+        """
+        self.run(
+            self.kubectl, "apply", "--server-side", "--force-conflicts",
+            f"--field-manager={FIELD_MANAGER}", "--filename=-",
+            step=step, stdin=yaml.safe_dump_all(objects),
+        )  # fmt: skip
+
+
+class Target(Protocol):
+    """A cluster to bring AshChat up on."""
+
+    @property
+    def engine(self) -> Engine:
+        """The database engine that there are images for."""
+
+    def references(self) -> dict[str, str]:
+        """Return image name → reference of all that is built here, as the repository is now."""
+
+    def tasks(self, progress: Progress) -> list[Task]:
+        """Return what has to be done until the cluster runs and has every image."""
+
+    def later(self, progress: Progress) -> list[Task]:
+        """Return what only tests need: done when AshChat is Ready."""
+
+    def programs(self, progress: Progress) -> Programs:
+        """Return kubectl and helm; called when the tasks are done."""
+
+    def urls(self, programs: Programs) -> tuple[str, str]:
+        """Return the addresses of AshChat and of the mailbox, from this machine."""
+
+    def environment(self) -> dict[str, str]:
+        """Return further lines of .ashchat/env."""
+
+    def down(self, progress: Progress) -> None:
+        """Remove what `up` made."""
+
+    def clean(self, progress: Progress) -> None:
+        """Remove the caches, too."""
+
+
+def described(images: Sequence[Image]) -> str:
+    """Return how many images a person waits for."""
+    return f"{len(images)} image{'' if len(images) == 1 else 's'}"
+
+
+ENV_FILE: Final = ROOT / ".ashchat" / "env"
