@@ -77,6 +77,8 @@ def _after(state: State, action: Action) -> State:
             if (x["source"], x["destination"], x["properties_key"]) != (rest[2], rest[4], rest[5])
         )
         return replace(state, bindings=kept)
+    if kind == "vhosts" and "start" in rest:
+        return replace(state, vhost={"cluster_state": {name: "running"}})
     if kind == "vhosts":
         return replace(state, vhost={"name": name})
     if kind == "queues":
@@ -143,6 +145,15 @@ async def test_a_deleted_queue_comes_back_with_its_binding(declared: FakeBroker)
         declared.state, queues=without(declared.state.queues, name), bindings=bindings
     )
     assert await repaired(declared) == [f"declared queue {name}", f"bound {name} to chat"]
+
+
+async def test_a_virtual_host_that_failed_is_started(declared: FakeBroker) -> None:
+    declared.state = replace(declared.state, vhost={"cluster_state": {"rabbit@pod-0": "stopped"}})
+    assert await repaired(declared) == [
+        "started virtual host ashchat on rabbit@pod-0, where it had failed"
+    ]
+    (action,) = declared.performed
+    assert (action.method, action.path) == ("POST", "/api/vhosts/ashchat/start/rabbit%40pod-0")
 
 
 async def test_a_deleted_exchange_comes_back(declared: FakeBroker) -> None:

@@ -195,6 +195,18 @@ def _vhost(wanted: Desired, state: State, admin: str) -> list[Action]:
     if state.vhost is None:
         path = _path("vhosts", wanted.vhost)
         actions.append(Action("PUT", path, f"created virtual host {wanted.vhost}", {}))
+    else:
+        # One whose processes failed too often stays down by itself: it is listed, its queues
+        # too, but every connection is refused (https://www.rabbitmq.com/docs/vhosts#failures).
+        actions += [
+            Action(
+                "POST",
+                _path("vhosts", wanted.vhost, "start", node),
+                f"started virtual host {wanted.vhost} on {node}, where it had failed",
+            )
+            for node, status in sorted((state.vhost.get("cluster_state") or {}).items())
+            if status == "stopped"
+        ]
     if admin not in state.permissions:
         # Declaring by HTTP opens a connection of the admin's in that virtual host.
         actions.append(
