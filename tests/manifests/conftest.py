@@ -1,0 +1,121 @@
+"""Every object that AshChat or its chart puts into a cluster, for tests of one property each.
+
+A test that takes `manifest` runs for each object, one that takes `pod` for each pod
+specification in them. Objects come from the golden resources and from the chart, which is
+rendered by the real Helm where there is one.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "ashchat-operator"
+NODE_TOOLS = Path("/var/cache/ashchat/bin")
+
+Manifest = dict[str, Any]
+
+
+@cache
+def children() -> dict[str, list[Manifest]]:
+    """Return what the golden resources consist of, Secrets' values included."""
+    # Test folders are not importable by name; the helper renders with fixed credentials.
+    path = ROOT / "operator" / "tests" / "rendering.py"
+    spec = importlib.util.spec_from_file_location("ashchat_rendering", path)
+    assert spec is not None
+    assert spec.loader is not None
+    rendering = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rendering)
+    return {
+        path.name.removesuffix(".in.yaml"): rendering.rendered(path.name.removesuffix(".in.yaml"))
+        for path in sorted(rendering.GOLDEN.glob("*.in.yaml"))
+    }
+
+
+@cache
+def helm() -> str | None:
+    """Return the path of Helm, if there is one."""
+    return shutil.which("helm") or shutil.which("helm", path=str(NODE_TOOLS))
+
+
+@cache
+def chart(*arguments: str) -> list[Manifest]:
+    """Return what the chart renders to; nothing without Helm."""
+    program = helm()
+    if program is None:
+        return []
+    done = subprocess.run(
+        [program, "template", "ashchat-operator", str(CHART), "-n", "ashchat-system", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def manifests() -> dict[str, Manifest]:
+    """Return all objects by a name for the test's title."""
+    named = {
+        f"{variant}-{item['kind']}-{item['metadata']['name']}": item
+        for variant, items in children().items()
+        for item in items
+    }
+    for variant, arguments in {
+        "chart": (),
+        "namespaced-chart": ("--set", "watchNamespaces={one,two}"),
+    }.items():
+        for item in chart(*arguments):
+            where = item["metadata"].get("namespace", "cluster")
+            named[f"{variant}-{item['kind']}-{where}-{item['metadata']['name']}"] = item
+    return named
+
+
+def pod_spec(item: Manifest) -> Manifest | None:
+    """Return the pod specification in an object, if it has one."""
+    if item["kind"] in {"Deployment", "StatefulSet", "DaemonSet", "Job"}:
+        spec: Manifest = item["spec"]["template"]["spec"]
+        return spec
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once per object, or once per pod specification."""
+    if "manifest" in metafunc.fixturenames:
+        named = manifests()
+        metafunc.parametrize("manifest", named.values(), ids=named.keys())
+    if "workload" in metafunc.fixturenames:
+        named = {name: item for name, item in manifests().items() if pod_spec(item) is not None}
+        metafunc.parametrize("workload", named.values(), ids=named.keys())
+    if "objects" in metafunc.fixturenames:
+        metafunc.parametrize("objects", children().values(), ids=children().keys())
+
+
+@pytest.fixture
+def pod(workload: Manifest) -> Manifest:
+    """Return a workload's pod specification."""
+    spec = pod_spec(workload)
+    assert spec is not None
+    return spec
+
+
+@pytest.fixture
+def containers(pod: Manifest) -> list[Manifest]:
+    """Return a pod's containers, those that prepare and those at its side included."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+@pytest.fixture
+def rendered_chart() -> Any:
+    """Return the function that renders the chart; the test is skipped without Helm."""
+    if helm() is None:
+        if os.environ.get("CI"):
+            pytest.fail("no helm: in CI that is a failure")
+        pytest.skip("no helm here")
+    return chart

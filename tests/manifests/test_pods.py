@@ -1,0 +1,115 @@
+"""What every pod has beyond the standard."""
+
+from typing import Any
+
+import pytest
+
+STATEFUL = {"rabbitmq", "redis", "mongodb", "cache"}
+
+
+def test_the_root_is_read_only(containers: list[dict[str, Any]]) -> None:
+    for container in containers:
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_no_token_is_mounted_but_the_operators(
+    pod: dict[str, Any], workload: dict[str, Any]
+) -> None:
+    operator = workload["metadata"]["labels"]["app.kubernetes.io/name"] == "ashchat-operator"
+    assert pod["automountServiceAccountToken"] is operator
+
+
+def test_no_service_links_in_the_environment(pod: dict[str, Any]) -> None:
+    assert pod["enableServiceLinks"] is False
+
+
+def test_resources_are_asked_for_and_memory_is_bounded(
+    containers: list[dict[str, Any]],
+) -> None:
+    for container in containers:
+        resources = container["resources"]
+        assert {"cpu", "memory"} <= set(resources["requests"]), container["name"]
+        assert "memory" in resources["limits"], container["name"]
+
+
+def test_it_says_when_it_is_started_and_ready(
+    pod: dict[str, Any], containers: list[dict[str, Any]]
+) -> None:
+    sidecars = [c for c in containers if c.get("restartPolicy") == "Always"]
+    for container in [*pod["containers"], *sidecars]:
+        assert "startupProbe" in container, container["name"]
+        assert "readinessProbe" in container, container["name"]
+
+
+def test_it_is_started_again_when_it_is_stuck(
+    pod: dict[str, Any], workload: dict[str, Any]
+) -> None:
+    component = workload["metadata"]["labels"].get("app.kubernetes.io/component")
+    for container in pod["containers"]:
+        if component in {"rabbitmq", "mongodb"} and container["name"] in {"rabbitmq", "mongodb"}:
+            # A broker or database that is slow must not be killed for it.
+            assert "livenessProbe" not in container
+        else:
+            assert "livenessProbe" in container, container["name"]
+
+
+def test_a_slow_node_has_a_minute_to_start_it(containers: list[dict[str, Any]]) -> None:
+    for container in containers:
+        probe = container.get("startupProbe")
+        if probe is not None:
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= 60, container["name"]
+
+
+def test_nothing_secret_is_in_the_environment(containers: list[dict[str, Any]]) -> None:
+    for container in containers:
+        assert "envFrom" not in container
+        for variable in container.get("env", []):
+            source = variable.get("valueFrom", {})
+            assert "secretKeyRef" not in source, variable["name"]
+            assert "generated-and-long-enough" not in variable.get("value", "")
+
+
+def test_every_mount_has_its_volume(
+    pod: dict[str, Any], containers: list[dict[str, Any]], workload: dict[str, Any]
+) -> None:
+    volumes = {volume["name"] for volume in pod.get("volumes", [])}
+    claims = workload["spec"].get("volumeClaimTemplates", [])
+    volumes |= {claim["metadata"]["name"] for claim in claims}
+    used = {mount["name"] for c in containers for mount in c.get("volumeMounts", [])}
+    assert used == volumes
+
+
+def test_secrets_are_read_only_and_not_for_everybody(pod: dict[str, Any]) -> None:
+    secret = {volume["name"] for volume in pod.get("volumes", []) if "secret" in volume}
+    for volume in pod.get("volumes", []):
+        if "secret" in volume:
+            assert volume["secret"]["defaultMode"] & 0o007 == 0, volume["name"]
+    for container in pod["containers"]:
+        for mount in container.get("volumeMounts", []):
+            if mount["name"] in secret:
+                assert mount["readOnly"] is True
+                # A subPath mount never changes.
+                assert "subPath" not in mount
+
+
+def test_scratch_space_is_bounded(pod: dict[str, Any]) -> None:
+    for volume in pod.get("volumes", []):
+        if "emptyDir" in volume:
+            assert "sizeLimit" in volume["emptyDir"], volume["name"]
+
+
+def test_ports_have_names_that_are_unique(pod: dict[str, Any]) -> None:
+    names = [port["name"] for c in pod["containers"] for port in c.get("ports", [])]
+    assert len(names) == len(set(names))
+
+
+def test_it_ends_in_time(pod: dict[str, Any]) -> None:
+    for container in pod["containers"]:
+        pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
+        # The services take up to 25 s from SIGTERM.
+        assert pod.get("terminationGracePeriodSeconds", 30) >= pause.get("seconds", 0) + 7
+
+
+@pytest.mark.parametrize("key", ["nodeName", "priorityClassName", "hostUsers"])
+def test_it_does_not_choose_its_place(pod: dict[str, Any], key: str) -> None:
+    assert key not in pod
