@@ -49,6 +49,8 @@ REPLAY_PAGE = 200
 APPEND_SECONDS = 6.0
 """How long an append goes on while the store is away; clients give up after 10 s."""
 
+APPEND_AGAIN_SECONDS = 0.2
+
 CHECK_FIRST_SECONDS, CHECK_MAX_SECONDS = 2.0, 10.0
 """How often heads are compared: soon after something happened, then less and less."""
 
@@ -559,7 +561,7 @@ class Rooms:
                     # It may be there: the next insert then meets it as a conflict.
                     if _monotonic() - started > APPEND_SECONDS:
                         raise
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(APPEND_AGAIN_SECONDS)
                 attempt += 1
                 if attempt > 3:  # noqa: PLR2004 (a busy room: step out of each other's way)
                     await asyncio.sleep(random.uniform(0.0, 0.01))  # noqa: S311
