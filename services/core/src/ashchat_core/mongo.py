@@ -5,6 +5,7 @@ reference is switched, and the old one is closed once what it was doing has had 
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 import structlog
@@ -106,7 +107,8 @@ class Mongo:
             task.add_done_callback(self._old.discard)
 
     async def watch(self) -> None:
-        """Swap whenever the file changes; runs until cancelled."""
+        """Prove the first credentials, then swap whenever the file changes; until cancelled."""
+        await self._prove()
 
         async def changed() -> None:
             while True:
@@ -127,6 +129,15 @@ class Mongo:
         await asyncio.gather(*old, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
+
+    async def _prove(self) -> None:
+        """Return once the credentials read at the start work, or those that came after them."""
+        while True:
+            for attempt in (self.ping, self.swap):
+                with contextlib.suppress(PyMongoError, ConfigurationError):
+                    await attempt()
+                    return
+            await asyncio.sleep(SERVER_SELECTION_SECONDS)
 
     def _connected(self) -> AsyncMongoClient[dict[str, Any]]:
         if self._client is None:

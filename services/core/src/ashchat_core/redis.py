@@ -6,6 +6,7 @@ use are replaced when what they do has ended.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -90,7 +91,8 @@ class Redis:
         self._credentials.use("redis", login.credential.revision)
 
     async def watch(self) -> None:
-        """Swap whenever the file changes; runs until cancelled."""
+        """Prove the first credentials, then swap whenever the file changes; until cancelled."""
+        await self._prove()
 
         async def changed() -> None:
             while True:
@@ -102,6 +104,15 @@ class Redis:
                     return
 
         await self._credentials.watch(self._file, changed)
+
+    async def _prove(self) -> None:
+        """Return once the credentials read at the start work, or those that came after them."""
+        while True:
+            for attempt in (self.ping, self.swap):
+                with contextlib.suppress(exceptions.RedisError):
+                    await attempt()
+                    return
+            await asyncio.sleep(TIMEOUT_SECONDS)
 
     async def close(self) -> None:
         """Close every connection."""
