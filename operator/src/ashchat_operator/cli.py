@@ -6,7 +6,12 @@ import typer
 
 from ashchat_operator import topology_cli
 
-app = typer.Typer(no_args_is_help=True, help="The AshChat operator.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The AshChat operator.",
+    # Logs are JSON lines; and a trace with local variables could show a password.
+    pretty_exceptions_enable=False,
+)
 app.add_typer(topology_cli.app, name="topology")
 
 
