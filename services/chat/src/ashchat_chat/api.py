@@ -6,7 +6,7 @@ Every route wants `Authorization: Bearer <access token>` and the header `device_
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
@@ -44,7 +44,7 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Storable = AfterValidator(_storable)
 
 
 class _Request(BaseModel):
@@ -56,7 +56,9 @@ class NewChat(_Request):
     """POST /chat."""
 
     receiver_tag: Annotated[
-        Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=128),
+        Storable,
     ]
 
 
@@ -64,15 +66,16 @@ class Nickname(_Request):
     """PATCH /user/nickname."""
 
     nickname: Annotated[
-        Text,
+        str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=NICKNAME_MAX_CHARS),
+        Storable,
     ]
 
 
 class Description(_Request):
     """PATCH /user/description; its length is checked by hand: 400, as the original."""
 
-    description: Text
+    description: Annotated[str, Storable]
 
 
 class Problem(BaseModel):
@@ -88,8 +91,8 @@ class Caller:
     """Who calls, and with what they may be represented at static."""
 
     token: AccessToken
-    raw_token: str
-    raw_device: str
+    raw_token: str = field(repr=False)
+    raw_device: str = field(repr=False)
 
 
 def render(error: APIError) -> dict[str, Any]:
