@@ -4,7 +4,10 @@ All tests share one event loop, so that the connections of session-wide fixtures
 Each test starts with AshChat Ready and has to leave it so.
 """
 
+import fcntl
+import hashlib
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,7 +22,7 @@ from redis.asyncio import Redis
 from ashchat_dev import environment
 from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.mailbox import Mailbox
-from ashchat_dev.suite import AuditLog, Cluster, PersonFactory
+from ashchat_dev.suite import AuditLog, Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import (
     Database,
     MongoAs,
@@ -98,8 +101,25 @@ async def cluster(where: Environment) -> AsyncIterator[Cluster]:
         yield found
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def turn(where: Environment) -> AsyncIterator[None]:
+    """Wait for the cluster to be ours alone: two runs would see each other's faults."""
+    name = hashlib.sha256(where.url.encode()).hexdigest()[:12]
+    with (Path(tempfile.gettempdir()) / f"ashchat-suite-{name}.lock").open("w") as lock:
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        await until(taken, within=1800, what="the other run's test ending")
+        yield
+
+
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
-async def ready(cluster: Cluster) -> AsyncIterator[None]:
+async def ready(cluster: Cluster, turn: None) -> AsyncIterator[None]:  # noqa: ARG001
     """Start with AshChat Ready; the test has to leave it Ready."""
     await cluster.wait_ready(within=120)
     yield

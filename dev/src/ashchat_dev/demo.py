@@ -68,11 +68,11 @@ def people_table(seats: list[Seat]) -> Table:
     """Return who takes part, and on which pod."""
     table = Table.grid(padding=(0, 2))
     for seat, colour in zip(seats, COLOURS, strict=True):
-        proof = "" if seat.sockets is None else f" ({seat.sockets} open there)"
         table.add_row(
             Text(seat.person.name, style=f"bold {colour}"),
-            Text(f"writes and reads {LANGUAGES[seat.person.language]}"),
-            Text(f"socket on {seat.pod}{proof}", style="dim"),
+            Text(LANGUAGES[seat.person.language]),
+            Text(f"socket on {seat.pod}", style="dim"),
+            Text("" if seat.sockets is None else f"sockets there: {seat.sockets}", style="dim"),
         )
     return table
 
@@ -81,7 +81,7 @@ def exchange_table(writer: Person, reader: Person, heard: Heard, *, colours: lis
     """Return one message as both saw it, and how long it took."""
     table = Table.grid(padding=(0, 2))
     table.add_column(width=13)
-    table.add_column(ratio=1)
+    table.add_column()
     table.add_row(
         Text.assemble((writer.name, f"bold {colours[0]}"), (" writes", "dim")), Text(heard.original)
     )
@@ -161,7 +161,7 @@ async def talk(where: Environment, console: Console) -> None:
             chat_id = await lucia.open_chat(await emma.tag())
             participants = await on_different_pods([lucia, emma], chat_id)
             people = await seats(where, participants)
-        console.print(Padding(people_table(people), (0, 2)))
+        console.print(Padding(people_table(people), (0, 2), expand=False))
         console.print()
         console.print(
             Text(
@@ -182,7 +182,9 @@ async def talk(where: Environment, console: Console) -> None:
             colours = [COLOURS[number], COLOURS[1 - number]]
             console.print(
                 Padding(
-                    exchange_table(writer.person, reader.person, heard, colours=colours), (0, 2)
+                    exchange_table(writer.person, reader.person, heard, colours=colours),
+                    (0, 2),
+                    expand=False,
                 )
             )
             console.print()
