@@ -5,15 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 
-from ashchat_dev import checks, cluster, install, up
-from ashchat_dev.images import ROOT
+from ashchat_dev import checks, cluster, graph, install, up
+from ashchat_dev.images import ALL, ROOT, snapshot
 from ashchat_dev.progress import Phases, display
+from ashchat_dev.target import Target
 from ashchat_node.errors import NodeError
 
 app = typer.Typer(
@@ -28,35 +30,38 @@ console = Console(highlight=False)
 @app.command("up")
 def up_() -> None:
     """Bring up a whole AshChat; where anything had to be done, two people talk on it."""
-    if _up():
-        raise typer.Exit(_demo())
-    console.print("Nothing to do. [dim]make demo: the conversation again[/]")
+    code = 0
+    with _target(kind := _choice()) as target:
+        if _up(target, kind):
+            code = _demo()
+        else:
+            console.print("Nothing to do. [dim]make demo: the conversation again[/]")
+        _later(target)
+    raise typer.Exit(code)
 
 
 @app.command()
 def down() -> None:
     """Remove the cluster; what was built stays in the cache."""
-    with display(console) as progress:
-        up.target_of(_choice(again=True)).down(progress)
+    with _target(_choice(again=True)) as target, display(console) as progress:
+        target.down(progress)
     console.print("No cluster.")
 
 
 @app.command()
 def clean() -> None:
     """Remove the cluster and every cache."""
-    with display(console) as progress:
-        up.target_of(_choice(again=True)).clean(progress)
+    with _target(_choice(again=True)) as target, display(console) as progress:
+        target.clean(progress)
     console.print("No cluster, no caches.")
 
 
 @app.command()
 def status() -> None:
     """Tell how AshChat is, per component. Exit code 0 only when it is Ready."""
-    target = up.target_of(_choice(again=True))
-    with display(console) as progress:
-        programs = target.programs(progress)
-        resource = install.resource(programs)
-    ready, waiting = install.readiness(resource, target.references())
+    with _target(_choice(again=True)) as target, display(console) as progress:
+        resource = install.resource(target.programs(progress))
+        ready, waiting = install.readiness(resource, target.references())
     for each in resource.get("status", {}).get("components", []):
         mark = "[green]✓[/]" if each.get("ready") else "[red]✗[/]"
         console.print(f"{mark} {each['name']:<10} [dim]{each.get('message', '')}[/]")
@@ -93,23 +98,36 @@ def test() -> None:
     except cluster.NoCluster as error:
         console.print(f"skipped: the suite in the cluster. {error}")
         raise typer.Exit(1 if os.environ.get("CI") else 0) from None
-    _up()
+    with _target(kind := _choice()) as target:
+        _up(target, kind)
+        _later(target)
     raise typer.Exit(0 if checks.run(checks.CLUSTER, console, up.environment()) else 1)
 
 
-def _up() -> bool:
+def _up(target: Target, kind: cluster.Kind) -> bool:
     """Bring AshChat up and tell where it is; return whether anything had to be done."""
-    kind = _choice()
     phases = Phases()
     with display(console) as progress:
-        running = up.up(kind, progress, phases)
-    console.print()
-    console.print(phases.table())
-    console.print(f"\nAshChat     {running.url}\nmailbox     {running.mailbox_url}")
+        running = up.up(target, kind, progress, phases)
+    if running.changed:
+        console.print()
+        console.print(phases.table())
+        console.print()
+    console.print(f"AshChat     {running.url}\nmailbox     {running.mailbox_url}")
     console.print(f"kubeconfig  {running.programs.kubeconfig}", soft_wrap=True)
-    with display(console) as progress:
-        up.later(kind, progress)
     return running.changed
+
+
+def _later(target: Target) -> None:
+    """Build what only tests need, and tidy the disk."""
+    with display(console) as progress:
+        graph.run(target.later(progress), {})
+
+
+@contextlib.contextmanager
+def _target(kind: cluster.Kind) -> Iterator[Target]:
+    with snapshot(ALL) as sources:
+        yield up.target_of(kind, sources)
 
 
 def _demo() -> int:

@@ -1,11 +1,10 @@
 """Images by Docker, for clusters that can pull: the official bases, our Containerfiles."""
 
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ashchat_dev.images import ROOT, Image
+from ashchat_dev.images import Image, Sources
 from ashchat_node.commands import run_logged
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress
@@ -27,12 +26,11 @@ def answers() -> bool:
     return done.returncode == 0 and bool(done.stdout.strip())
 
 
-def build_command(reference: str, image: Image, arguments: Mapping[str, str]) -> list[str]:
+def build_command(reference: str, image: Image, sources: Sources) -> list[str]:
     """Return the command that builds an image from its Containerfile's own base."""
-    given = [f"--build-arg={key}={value}" for key, value in sorted(arguments.items())]
     return [
-        "docker", "build", "--progress=plain", *given,
-        f"--file={ROOT / image.containerfile}", f"--tag={reference}", str(ROOT),
+        "docker", "build", "--progress=plain",
+        f"--file={sources.recipe(image)}", f"--tag={reference}", str(sources.root),
     ]  # fmt: skip
 
 
@@ -44,7 +42,7 @@ def exists(reference: str) -> bool:
     return done.returncode == 0
 
 
-def build(reference: str, image: Image, progress: Progress, logs: Path) -> None:
+def build(reference: str, image: Image, sources: Sources, progress: Progress, logs: Path) -> None:
     """Build an image; nothing where its tag exists.
 
     Raises:
@@ -55,7 +53,7 @@ def build(reference: str, image: Image, progress: Progress, logs: Path) -> None:
     with progress.step(f"image {image.name}") as step:
         run_logged(
             f"image {image.name}",
-            build_command(reference, image, {}),
+            build_command(reference, image, sources),
             log=logs / f"image-{image.name}.log",
             step=step,
         )

@@ -6,7 +6,10 @@ the program), so a stale image is never run and an existing one never built agai
 
 import hashlib
 import re
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +21,9 @@ TAG_CHARS: Final = 16
 
 Base = Literal["base", "sid", "scratch"]
 """Without a registry: our Debian 13 with Python, Debian sid, or nothing."""
+
+_CONTEXT_FILES: Final = (".dockerignore",)
+"""What a builder reads of the context beside the sources."""
 
 _COPY = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE)
 _WILDCARDS: Final = frozenset("*?[$")
@@ -45,26 +51,68 @@ class Image:
     tool: str | None = None
     program: str | None = None
 
-    @property
-    def recipe(self) -> str:
-        """The text of the Containerfile."""
-        return (ROOT / self.containerfile).read_text(encoding="utf-8")
 
-    @property
-    def sources(self) -> list[Path]:
-        """The files and folders of the repository that go in."""
-        return [] if self.tool else [ROOT / source for source in copied(self.recipe)]
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files that images are made from, at one moment.
 
-    def tag(self, *parts: str) -> str:
-        """Return the tag for this image as the repository is now.
+    Attributes:
+        root: The repository, or a copy of what images take of it.
+    """
+
+    root: Path
+
+    def recipe(self, image: Image) -> Path:
+        """Return the image's Containerfile."""
+        return self.root / image.containerfile
+
+    def tag(self, image: Image, *parts: str) -> str:
+        """Return the tag of an image made from these files.
 
         Args:
+            image: The image.
             parts: What else decides: the base, build arguments, programs.
 
         Raises:
             ContainerfileUnclear: A source is a pattern or is not there.
         """
-        return content_tag([self.recipe, *parts], self.sources)
+        recipe = self.recipe(image).read_text(encoding="utf-8")
+        return content_tag([recipe, *parts], [self.root / each for each in sources(image, recipe)])
+
+
+@contextmanager
+def snapshot(images: Iterable[Image]) -> Iterator[Sources]:
+    """Copy what goes into images, for as long as the context is open.
+
+    An edit while images are built changes neither a tag nor half of an image.
+
+    Raises:
+        ContainerfileUnclear: A source is a pattern or is not there.
+    """
+    kept = ROOT / ".ashchat"
+    kept.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept, prefix="sources-") as folder:
+        root = Path(folder)
+        for name in _CONTEXT_FILES:
+            shutil.copy2(ROOT / name, root / name)
+        for image in images:
+            recipe = (ROOT / image.containerfile).read_text(encoding="utf-8")
+            for each in (image.containerfile, *sources(image, recipe)):
+                _copy(ROOT / each, root / each)
+        yield Sources(root)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for file in _files(source):
+        place = target / file.relative_to(source) if source.is_dir() else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            shutil.copy2(file, place)
+
+
+def sources(image: Image, recipe: str) -> list[str]:
+    """Return the files and folders of the repository that an image takes."""
+    return [] if image.tool else copied(recipe)
 
 
 SERVICES: Final = tuple(
@@ -85,7 +133,7 @@ BACKENDS: Final = (
     Image("edge", "images/binary/Containerfile", "scratch", "caddy", "caddy"),
     Image("mailpit", "images/binary/Containerfile", "scratch", "mailpit", "mailpit"),
 )
-GOOGLE_TEST: Final = Image("google-test", "tests/google/Containerfile")
+GOOGLE_TEST: Final = Image("test-google", "tests/google/Containerfile")
 """A server of Google's Translation API: only the tests need it."""
 
 
@@ -128,7 +176,7 @@ def content_tag(parts: Iterable[str], files: Iterable[Path]) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return what the build takes of a path: .containerignore leaves out the same."""
+    """Return what the build takes of a path: .dockerignore leaves out the same."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -136,3 +184,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(
         file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
     )
+
+
+ALL: Final = (*OURS, *BACKENDS, GOOGLE_TEST)
+"""Every image there is a Containerfile for."""

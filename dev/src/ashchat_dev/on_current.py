@@ -9,7 +9,7 @@ from typing import Final
 
 from ashchat_dev import docker
 from ashchat_dev.graph import Task
-from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image
+from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image, Sources
 from ashchat_dev.programs import LOGS, program
 from ashchat_dev.target import Engine, Programs
 from ashchat_node.errors import NodeError
@@ -26,8 +26,9 @@ class OnCurrent:
 
     engine: Engine = "MongoDB"
 
-    def __init__(self, registry: str) -> None:
+    def __init__(self, sources: Sources, registry: str) -> None:
         """Uses a registry, for example registry.example/team; `docker login` is the user's."""
+        self._sources = sources
         self._registry = registry.rstrip("/")
 
     def references(self) -> dict[str, str]:
@@ -36,7 +37,7 @@ class OnCurrent:
 
     def reference(self, image: Image) -> str:
         """Return an image's name and tag, whether it is built or not."""
-        return f"{self._registry}/ashchat-{image.name}:{image.tag('docker')}"
+        return f"{self._registry}/ashchat-{image.name}:{self._sources.tag(image, 'docker')}"
 
     def tasks(self, progress: Progress) -> list[Task]:
         """Return the look at the context, and the images."""
@@ -117,7 +118,7 @@ class OnCurrent:
     def _deliver(self, image: Image, progress: Progress) -> None:
         reference = self.reference(image)
         if not docker.in_registry(reference):
-            docker.build(reference, image, progress, LOGS)
+            docker.build(reference, image, self._sources, progress, LOGS)
             docker.push(reference, image, progress, LOGS)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from ashchat_dev import docker
 from ashchat_dev.graph import Task
-from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image
+from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image, Sources
 from ashchat_dev.programs import CACHE, LOGS, program
 from ashchat_dev.target import Engine, Programs
 from ashchat_node.commands import capture, run_logged
@@ -28,13 +28,16 @@ class OnKind:
 
     engine: Engine = "MongoDB"
 
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
     def references(self) -> dict[str, str]:
         """Return what is built here; the chart knows the official images of the rest."""
         return {image.name: self.reference(image) for image in OURS}
 
     def reference(self, image: Image) -> str:
         """Return an image's name and tag, whether it is built or not."""
-        return f"localhost/ashchat-{image.name}:{image.tag('docker')}"
+        return f"localhost/ashchat-{image.name}:{self._sources.tag(image, 'docker')}"
 
     def tasks(self, progress: Progress) -> list[Task]:
         """Return the cluster, and beside it the images."""
@@ -105,7 +108,9 @@ class OnKind:
         tasks: list[Task] = []
         for image in images:
             built = f"image {image.name}"
-            build = partial(docker.build, self.reference(image), image, progress, LOGS)
+            build = partial(
+                docker.build, self.reference(image), image, self._sources, progress, LOGS
+            )
             load = partial(self._load, image, progress)
             tasks += [
                 Task(built, "images", build),

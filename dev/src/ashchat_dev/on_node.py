@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ashchat_dev.graph import Task
-from ashchat_dev.images import BACKENDS, GOOGLE_TEST, OURS, ROOT, Base, Image
+from ashchat_dev.images import BACKENDS, GOOGLE_TEST, OURS, Base, Image, Sources
 from ashchat_dev.target import Engine, Programs
 from ashchat_node import packages, rootfs
 from ashchat_node.errors import NodeError
@@ -36,7 +36,8 @@ class OnNode:
 
     engine: Engine = "FerretDB"  # MongoDB itself is in no package
 
-    def __init__(self, paths: Paths | None = None) -> None:
+    def __init__(self, sources: Sources, paths: Paths | None = None) -> None:
+        self._sources = sources
         self._paths = paths or default_paths()
         self._node = Node(self._paths)
         self._tools = self._node.tools
@@ -51,7 +52,7 @@ class OnNode:
         parts = [self._base_reference(image.base)]
         if image.tool is not None:
             parts.append(self._tools.folder(image.tool).name)
-        return f"{REGISTRY}/ashchat-{image.name}:{image.tag(*parts)}"
+        return f"{REGISTRY}/ashchat-{image.name}:{self._sources.tag(image, *parts)}"
 
     def tasks(self, progress: Progress) -> list[Task]:
         """Return the node, the Go tools beside it, and the images that are missing."""
@@ -143,12 +144,12 @@ class OnNode:
         self._builder.base(self._base_reference(base), archive, progress)
 
     def _build(self, image: Image, progress: Progress) -> None:
-        context, arguments = ROOT, {"BASE": self._base_reference(image.base)}
+        context, arguments = self._sources.root, {"BASE": self._base_reference(image.base)}
         if image.tool is not None and image.program is not None:
             context = self._tools.build(image.tool, progress)[image.program].parent
             arguments["PROGRAM"] = image.program
         self._builder.build(
-            self.reference(image), context, ROOT / image.containerfile, arguments, progress
+            self.reference(image), context, self._sources.recipe(image), arguments, progress
         )
 
     def _load(self, image: Image, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from ashchat_dev import cluster, docker, graph, install
 from ashchat_dev.environment import read_env_file
+from ashchat_dev.images import Sources
 from ashchat_dev.on_current import OnCurrent
 from ashchat_dev.on_kind import OnKind
 from ashchat_dev.on_node import SLOTS, OnNode
@@ -37,7 +38,9 @@ class Running:
     changed: bool
 
 
-def target_of(kind: cluster.Kind, environ: Mapping[str, str] = os.environ) -> Target:
+def target_of(
+    kind: cluster.Kind, sources: Sources, environ: Mapping[str, str] = os.environ
+) -> Target:
     """Return the cluster that was chosen.
 
     Raises:
@@ -45,9 +48,9 @@ def target_of(kind: cluster.Kind, environ: Mapping[str, str] = os.environ) -> Ta
     """
     match kind:
         case "node":
-            return OnNode()
+            return OnNode(sources)
         case "kind":
-            return OnKind()
+            return OnKind(sources)
         case "current":
             if not environ.get("IMAGE_REGISTRY"):
                 raise NodeError(
@@ -56,18 +59,17 @@ def target_of(kind: cluster.Kind, environ: Mapping[str, str] = os.environ) -> Ta
                     what_to_do="Say which registry the images go by: IMAGE_REGISTRY=host/path.",
                 )
             docker.require()
-            return OnCurrent(environ["IMAGE_REGISTRY"])
+            return OnCurrent(sources, environ["IMAGE_REGISTRY"])
         case _:
             assert_never(kind)
 
 
-def up(kind: cluster.Kind, progress: Progress, phases: Phases) -> Running:
+def up(target: Target, kind: cluster.Kind, progress: Progress, phases: Phases) -> Running:
     """Bring up a whole AshChat.
 
     Raises:
         NodeError: A step failed; it names the step, its log and what to do.
     """
-    target = target_of(kind)
     references = target.references()
     before = _written()
     phases.add(graph.run(target.tasks(progress), SLOTS))
@@ -91,15 +93,6 @@ def up(kind: cluster.Kind, progress: Progress, phases: Phases) -> Running:
         }
     )
     return Running(url, mailbox_url, programs, installed or waited or before != _written())
-
-
-def later(kind: cluster.Kind, progress: Progress) -> None:
-    """Build what only tests need.
-
-    Raises:
-        NodeError: A step failed.
-    """
-    graph.run(target_of(kind).later(progress), SLOTS)
 
 
 def write_env(pairs: Mapping[str, str]) -> None:
