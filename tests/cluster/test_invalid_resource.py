@@ -80,7 +80,7 @@ async def attempt(cluster: Cluster, body: Object) -> Object:
     """Create a resource without keeping it (dry run): every check is made."""
     path = f"/apis/ashchat.dev/v1alpha1/namespaces/{cluster.namespace}/ashchats"
     became: Object = await cluster.request(
-        "POST", f"{path}?dryRun=All&fieldValidation=Strict", json=body
+        "POST", path, json=body, dryRun="All", fieldValidation="Strict"
     )
     return became
 
@@ -149,7 +149,8 @@ async def test_what_cannot_be_changed_is_refused(cluster: Cluster, demo: Object,
     with pytest.raises(ApiError) as refused:
         await cluster.request(
             "PATCH",
-            f"{path}?dryRun=All",
+            path,
+            dryRun="All",
             json={"spec": spec},
             content_type="application/merge-patch+json",
         )
