@@ -16,10 +16,6 @@ Object = dict[str, Any]
 Live = Mapping[tuple[str, str], Object]
 
 STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
-COMPONENTS: Final = (
-    *("auth", "email", "chat", "translate", "static", "apertium", "edge"),
-    *(backend.value for backend in Backend),
-)
 _MESSAGE_MAX: Final = 2000
 
 
@@ -49,12 +45,6 @@ class Component:
         if self.image:
             entry["image"] = self.image
         return entry
-
-
-def wanted(ash: AshChat) -> tuple[str, ...]:
-    """Return the components an AshChat has."""
-    edge = ash.spec.exposure.type is ExposureType.EDGE
-    return tuple(name for name in COMPONENTS if name != "edge" or edge)
 
 
 def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Component:

@@ -1,0 +1,134 @@
+"""What the status says of what was found."""
+
+from typing import Any
+
+from ashchat_operator.backend import Backend, BackendResult, Reason
+from ashchat_operator.conditions import Component, component, status, url, with_topology
+from ashchat_operator.events import transitions
+from ashchat_operator.model import AshChat, Spec
+
+FINE = {x: BackendResult(ready=True, reason=Reason.DECLARED, message="") for x in Backend}
+LATER = "2026-01-02T00:00:00Z"
+
+
+def ash(**spec: Any) -> AshChat:
+    smtp = {"host": "mail", "from": "a@example.org"}
+    return AshChat(
+        name="demo",
+        namespace="ashchat",
+        uid="u",
+        generation=3,
+        spec=Spec.model_validate({"email": {"smtp": smtp}, **spec}),
+    )
+
+
+def deployment(**status: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    body = {
+        "metadata": {"generation": 2},
+        "spec": {
+            "replicas": 2,
+            "template": {"spec": {"containers": [{"image": "chat:1"}]}},
+        },
+        "status": {
+            "observedGeneration": 2,
+            "replicas": 2,
+            "updatedReplicas": 2,
+            "readyReplicas": 2,
+            **status,
+        },
+    }
+    return {("Deployment", "demo-chat"): body}
+
+
+def told(
+    *components: Component,
+    results: dict[Backend, BackendResult] | None = None,
+    problems: tuple[str, ...] = (),
+    former: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return status(
+        ash(),
+        components=components,
+        results=FINE if results is None else results,
+        problems=problems,
+        address="",
+        version="1",
+        former=former or {},
+        now=LATER,
+    )
+
+
+def condition(said: dict[str, Any], kind: str) -> dict[str, Any]:
+    (found,) = [item for item in said["conditions"] if item["type"] == kind]
+    return dict(found)
+
+
+CHAT = Component("chat", ready=True, reason="Available")
+
+
+def test_a_component_is_ready_when_its_newest_pods_are() -> None:
+    assert component(ash(), "chat", deployment(), ()).ready
+
+
+def test_counts_of_an_older_generation_or_older_pods_do_not_make_it_ready() -> None:
+    for stale in ({"observedGeneration": 1}, {"updatedReplicas": 1}, {"replicas": 3}):
+        found = component(ash(), "chat", deployment(**stale), ())
+        assert (found.ready, found.reason) == (False, "RollingOut")
+    assert component(ash(), "chat", deployment(readyReplicas=1), ()).reason == "Starting"
+    assert component(ash(), "chat", {}, ()).reason == "Missing"
+
+
+def test_a_pod_that_will_not_mend_itself_says_why() -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    pod = {"status": {"containerStatuses": [{"name": "chat", "state": {"waiting": waiting}}]}}
+    found = component(ash(), "chat", deployment(readyReplicas=0), (pod,))
+    assert (found.reason, found.message) == ("ImagePullBackOff", "chat: no such image")
+
+
+def test_ready_needs_the_backends_answers_and_no_problem() -> None:
+    assert condition(told(CHAT), "Ready")["status"] == "True"
+    assert condition(told(CHAT, results={}), "Ready")["status"] == "False"
+    assert condition(told(CHAT, problems=("refused",)), "Degraded")["status"] == "True"
+    assert condition(told(CHAT, problems=("refused",)), "Ready")["status"] == "False"
+
+
+def test_a_backend_out_of_order_is_not_ready_and_says_why() -> None:
+    bad = BackendResult(ready=False, reason=Reason.QUEUE_INEQUIVALENT, message="delete it")
+    running = Component("rabbitmq", ready=True, reason="Available")
+    found = with_topology(running, {Backend.RABBITMQ: bad})
+    assert (found.ready, found.reason, found.message) == (False, "QueueInequivalent", "delete it")
+    said = told(found, results={**FINE, Backend.RABBITMQ: bad})
+    assert condition(said, "TopologyReady")["status"] == "False"
+    assert condition(said, "BackendsReady")["status"] == "False"
+
+
+def test_every_condition_is_about_this_generation_and_keeps_its_time() -> None:
+    first = told(CHAT)
+    assert {item["observedGeneration"] for item in first["conditions"]} == {3}
+    former = {**first, "conditions": [dict(item) for item in first["conditions"]]}
+    for item in former["conditions"]:
+        item["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    assert told(CHAT, former=former) == former
+    changed = told(CHAT, problems=("x",), former=former)
+    assert condition(changed, "Ready")["lastTransitionTime"] == LATER
+    assert condition(changed, "TopologyReady")["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+
+
+def test_events_are_transitions() -> None:
+    fine, bad = told(CHAT), told(CHAT, problems=("refused",))
+    assert not list(transitions({}, fine))
+    assert not list(transitions(fine, fine))
+    said = {(event.reason, event.normal) for event in transitions(fine, bad)}
+    assert said == {("NotReady", False), ("Degraded", False)}
+    said = {(event.reason, event.normal) for event in transitions(bad, fine)}
+    assert said == {("Ready", True), ("NotDegraded", True)}
+
+
+def test_where_it_answers() -> None:
+    assert url(ash(publicUrl="https://chat.example.org/"), {}) == "https://chat.example.org"
+    assert url(ash(exposure={"type": "None"}), {}) == ""
+    balancer = {"type": "Edge", "edge": {"serviceType": "LoadBalancer"}}
+    service = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}
+    live = {("Service", "demo-edge"): service}
+    assert url(ash(exposure=balancer), live) == "http://192.0.2.1"
+    assert url(ash(), live) == "http://demo-edge.ashchat.svc"
