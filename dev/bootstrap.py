@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 (a script, not a package)
 """Makes .venv: uv from PyPI, everything from the hashed locks, our own packages editable.
 
 Only the standard library: this is what runs before anything is installed. A second run
@@ -16,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ashchat-bootstrap"
 LOCKS = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
-MEMBERS = ["services/core", *(f"services/{name}" for name in
-           ("auth", "email", "chat", "translate", "static")), "operator", "node", "dev"]  # fmt: skip
+SERVICES = ("core", "auth", "email", "chat", "translate", "static")
+MEMBERS = [*(f"services/{name}" for name in SERVICES), "operator", "node", "dev"]
 OLDEST = (3, 11)
 
 

@@ -13,8 +13,7 @@ from ashchat_operator.backend import Backend
 from ashchat_operator.credentials import Credentials, complete, new_password, secret_names
 from ashchat_operator.jwks import KeyRing, NotASigningKey, new_key, public_jwk
 from ashchat_operator.render import platform
-
-from .rendering import CONTEXT, fixed_key, resource
+from operator_rendering import CONTEXT, fixed_key, resource
 
 ASH = resource("minimal")
 

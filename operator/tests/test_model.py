@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from ashchat_operator.model import API_VERSION, KIND, PLURAL, AshChat, Model, Spec
-
-from .rendering import resource
+from operator_rendering import resource
 
 CRD = Path(__file__).parents[2] / "crds" / "ashchat.dev_ashchats.yaml"
 DEFINITION = yaml.safe_load(CRD.read_text())

@@ -17,8 +17,7 @@ from ashchat_operator.model import AshChat, Resources
 from ashchat_operator.render import platform, secrets
 from ashchat_operator.render.common import quantity, resources
 from ashchat_operator.render.edge import caddyfile
-
-from .rendering import CONTEXT, GOLDEN, fixed_credentials, rendered, resource
+from operator_rendering import CONTEXT, GOLDEN, fixed_credentials, rendered, resource
 
 VARIANTS = ("minimal", "everything")
 

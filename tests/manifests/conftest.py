@@ -5,7 +5,6 @@ specification in them. Objects come from the golden resources and from the chart
 rendered by the real Helm where there is one.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+import operator_rendering
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "ashchat-operator"
@@ -26,16 +27,11 @@ Manifest = dict[str, Any]
 @cache
 def children() -> dict[str, list[Manifest]]:
     """Return what the golden resources consist of, Secrets' values included."""
-    # Test folders are not importable by name; the helper renders with fixed credentials.
-    path = ROOT / "operator" / "tests" / "rendering.py"
-    spec = importlib.util.spec_from_file_location("ashchat_rendering", path)
-    assert spec is not None
-    assert spec.loader is not None
-    rendering = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rendering)
     return {
-        path.name.removesuffix(".in.yaml"): rendering.rendered(path.name.removesuffix(".in.yaml"))
-        for path in sorted(rendering.GOLDEN.glob("*.in.yaml"))
+        path.name.removesuffix(".in.yaml"): operator_rendering.rendered(
+            path.name.removesuffix(".in.yaml")
+        )
+        for path in sorted(operator_rendering.GOLDEN.glob("*.in.yaml"))
     }
 
 

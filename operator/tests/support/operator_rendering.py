@@ -13,7 +13,7 @@ from ashchat_operator.model import AshChat
 from ashchat_operator.render import platform
 from ashchat_operator.render.common import Context
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 CONTEXT = Context(
     Images({name: f"registry.test/{name}:1" for name in COMPONENTS}), pod_cidrs="10.244.0.0/16"
 )
