@@ -115,7 +115,7 @@ async def test_the_least_resource_is_accepted_and_gets_its_defaults(cluster: Clu
     assert spec["email"]["smtp"]["security"] == "StartTLS"
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def demo(cluster: Cluster) -> AsyncIterator[Object]:
     """The resource that runs, to be changed in trial only."""
     before = await cluster.resource()
