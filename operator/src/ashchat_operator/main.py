@@ -90,6 +90,11 @@ async def _kopf(
     own = kopf.OperatorSettings()
     own.posting.enabled = False
     own.scanning.disabled = True
+    # A watch that a load balancer silently dropped would leave the operator deaf.
+    own.watching.server_timeout = 300
+    own.watching.client_timeout = 310
+    own.watching.connect_timeout = 10
+    own.networking.request_timeout = 30
     await kopf.operator(
         registry=registry,
         settings=own,

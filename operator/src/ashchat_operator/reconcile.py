@@ -39,7 +39,9 @@ from ashchat_operator.secret_data import decoded
 Object = dict[str, Any]
 Key = tuple[str, str]
 
-AGAIN_SOON_SECONDS: Final = 0.3
+SOON_LOOKS: Final = 60
+"""So many looks go by at full pace before they become rarer."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,7 @@ class Reconciler:
         self._version = version
         self._pace = pace
         self._declarers: dict[Key, Declarer] = {}
+        self._unsettled: dict[Key, int] = {}
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
         """Bring one AshChat to what is wanted, as far as it goes now.
@@ -87,10 +90,24 @@ class Reconciler:
             return self._pace.settled
         settled = await self._reconcile(ash, body, wake)
         RECONCILES.inc()
-        return self._pace.settled if settled else self._pace.progressing
+        return self._again(namespace, name, settled=settled)
+
+    def _again(self, namespace: str, name: str, *, settled: bool) -> float:
+        """Return when to look again: soon while it is on its way, less often if that takes long.
+
+        What ends the waiting is a change of a child as a rule, and wakes by itself.
+        """
+        key = (namespace, name)
+        if settled:
+            self._unsettled.pop(key, None)
+            return self._pace.settled
+        looks = self._unsettled.get(key, 0) + 1
+        self._unsettled[key] = looks
+        return min(self._pace.progressing * max(1.0, looks / SOON_LOOKS), self._pace.settled)
 
     async def forget(self, namespace: str, name: str) -> None:
         """Stop what goes on for a resource."""
+        self._unsettled.pop((namespace, name), None)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()

@@ -1,0 +1,170 @@
+"""Looks happen at once when woken, not twice at a time, and go on after a failure."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ashchat_operator import wake
+from ashchat_operator.api import RefusedByApiServer
+from ashchat_operator.apply import CHILD_KINDS
+from ashchat_operator.render.common import INSTANCE_LABEL
+from ashchat_operator.wake import Keepers, Watcher, jittered
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wake, "SETTLE_SECONDS", 0.001)
+    monkeypatch.setattr(wake, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(wake, "FAILED_SECONDS", 0.001)
+
+
+class Looks:
+    """Counts looks; `again` is what they answer."""
+
+    def __init__(self, again: float = 60.0) -> None:
+        self.again = again
+        self.seen: list[str] = []
+        self.failures = 0
+        self._changed = asyncio.Condition()
+
+    async def __call__(self, namespace: str, name: str) -> float:
+        async with self._changed:
+            self.seen.append(f"{namespace}/{name}")
+            self._changed.notify_all()
+        if self.failures:
+            self.failures -= 1
+            raise RefusedByApiServer(500, "try again")
+        return self.again
+
+    async def number(self, wanted: int) -> None:
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: len(self.seen) >= wanted)
+
+
+async def test_a_kept_resource_is_looked_at_at_once_and_when_woken() -> None:
+    looks = Looks()
+    keepers = Keepers(looks, parallel=1)
+    keepers.keep("a", "b")
+    await looks.number(1)
+    await asyncio.sleep(0.01)
+    keepers.wake("a", "b")
+    await looks.number(2)
+    await keepers.close()
+    assert looks.seen == ["a/b", "a/b"]
+
+
+async def test_wakes_that_come_together_are_one_look() -> None:
+    looks = Looks()
+    keepers = Keepers(looks, parallel=1)
+    keepers.keep("a", "b")
+    for _ in range(20):
+        keepers.wake("a", "b")
+    await looks.number(1)
+    await asyncio.sleep(0.02)
+    await keepers.close()
+    assert len(looks.seen) == 1
+
+
+async def test_nothing_happens_to_what_is_not_kept() -> None:
+    looks = Looks()
+    keepers = Keepers(looks, parallel=1)
+    keepers.wake("a", "b")
+    keepers.keep("a", "c")
+    await looks.number(1)
+    keepers.forget("a", "c")
+    keepers.wake("a", "c")
+    await asyncio.sleep(0.01)
+    await keepers.close()
+    assert looks.seen == ["a/c"]
+
+
+async def test_it_looks_again_by_itself() -> None:
+    looks = Looks(again=0.001)
+    keepers = Keepers(looks, parallel=1)
+    keepers.keep("a", "b")
+    await looks.number(3)
+    await keepers.close()
+
+
+async def test_a_failed_look_is_followed_by_another(caplog: pytest.LogCaptureFixture) -> None:
+    looks = Looks()
+    looks.failures = 2
+    keepers = Keepers(looks, parallel=1)
+    keepers.keep("a", "b")
+    await looks.number(3)
+    await keepers.close()
+    assert "the look at a/b failed" in caplog.text
+
+
+def test_a_resync_is_spread() -> None:
+    times = [jittered(10) for _ in range(100)]
+    assert all(8 <= time <= 12 for time in times)
+    assert len(set(times)) > 90
+
+
+class FakeApi:
+    """Gives each watch one list of events, then nothing until cancelled."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        self._events = events
+        self.versions: list[str] = []
+
+    async def watch(
+        self, kind: str, *_: object, version: str, **__: object
+    ) -> AsyncIterator[dict[str, Any]]:
+        if kind != CHILD_KINDS[0]:
+            await asyncio.Event().wait()
+        self.versions.append(version)
+        if not self._events:
+            await asyncio.Event().wait()
+        events, self._events = self._events, []
+        for event in events:
+            yield event
+
+
+def child(version: str, **metadata: Any) -> dict[str, Any]:
+    body = {"metadata": {"namespace": "a", "resourceVersion": version, **metadata}}
+    return {"type": "MODIFIED", "object": body}
+
+
+BOOKMARK = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}
+EXPIRED = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
+
+
+@pytest.mark.parametrize(
+    ("event", "version"),
+    [
+        (child("7", labels={INSTANCE_LABEL: "b"}), "7"),
+        (child("8", labels={}, ownerReferences=[{"name": "b"}]), "8"),
+    ],
+)
+async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version: str) -> None:
+    looks = Looks()
+    keepers = Keepers(looks, parallel=1)
+    keepers.keep("a", "b")
+    await looks.number(1)
+    await asyncio.sleep(0.01)
+    api = FakeApi([event])
+    watcher = Watcher(api, keepers, ())  # type: ignore[arg-type]
+    running = asyncio.create_task(watcher.run())
+    await looks.number(2)
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await keepers.close()
+    # The next watch goes on from there.
+    assert api.versions == ["", version]
+    assert watcher.alive
+
+
+async def test_a_watch_that_fell_behind_begins_anew() -> None:
+    keepers = Keepers(Looks(), parallel=1)
+    api = FakeApi([BOOKMARK, EXPIRED])
+    watcher = Watcher(api, keepers, ())  # type: ignore[arg-type]
+    running = asyncio.create_task(watcher.run())
+    await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert api.versions == ["", ""]
