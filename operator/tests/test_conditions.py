@@ -78,11 +78,28 @@ def test_counts_of_an_older_generation_or_older_pods_do_not_make_it_ready() -> N
     assert component(ash(), "chat", {}, ()).reason == "Missing"
 
 
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    container = {"name": "chat", "image": "chat:1", "state": state}
+    return {"status": {"containerStatuses": [container]}}
+
+
 def test_a_pod_that_will_not_mend_itself_says_why() -> None:
-    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
-    pod = {"status": {"containerStatuses": [{"name": "chat", "state": {"waiting": waiting}}]}}
-    found = component(ash(), "chat", deployment(readyReplicas=0), (pod,))
-    assert (found.reason, found.message) == ("ImagePullBackOff", "chat: no such image")
+    live = deployment(readyReplicas=0)
+    pulling = [
+        component(ash(), "chat", live, (waiting(reason, f"{reason} after 10s"),))
+        for reason in ("ErrImagePull", "ImagePullBackOff")
+    ]
+    # The same words for both, since the kubelet goes to and fro between them.
+    assert pulling[0] == pulling[1]
+    assert (pulling[0].reason, pulling[0].message) == (
+        "ImagePullBackOff",
+        "chat: cannot pull chat:1",
+    )
+    refused = component(ash(), "chat", live, (waiting("CreateContainerError", "no file"),))
+    assert (refused.reason, refused.message) == ("CreateContainerError", "chat: no file")
+    starting = component(ash(), "chat", live, (waiting("ContainerCreating"),))
+    assert (starting.reason, starting.message) == ("Starting", "0 of 2 ready")
 
 
 def test_ready_needs_the_backends_answers_and_no_problem() -> None:

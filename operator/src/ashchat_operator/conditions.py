@@ -17,6 +17,8 @@ Live = Mapping[tuple[str, str], Object]
 
 STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
 _MESSAGE_MAX: Final = 2000
+_PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff"})
+_ON_ITS_WAY: Final = frozenset({"ContainerCreating", "PodInitializing", "Starting"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,10 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
     else:
         rolled = rolled and status.get("currentRevision") == status.get("updateRevision")
     image = body["spec"]["template"]["spec"]["containers"][0]["image"]
+    # Beta since Kubernetes 1.35; where it is missing, nobody can tell (KEP-3973).
+    stopping = status.get("terminatingReplicas", 0)
+    if not replicas and stopping:
+        return Component(name, False, "Stopping", f"{stopping} still end", 0, 0, image)  # noqa: FBT003
     if rolled and ready >= replicas:
         reason = "Available" if replicas else "ScaledToZero"
         return Component(name, True, reason, "", replicas, ready, image)  # noqa: FBT003
@@ -87,10 +93,16 @@ def _why(pods: Sequence[Object]) -> tuple[str, str]:
         status = pod.get("status", {})
         states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
         for state in states:
-            waiting = state.get("state", {}).get("waiting")
-            if waiting and waiting.get("reason") not in {"ContainerCreating", "PodInitializing"}:
-                says = waiting.get("message") or waiting.get("reason", "")
-                return waiting.get("reason", "Waiting"), f"{state['name']}: {says}"
+            waiting = state.get("state", {}).get("waiting", {})
+            reason = waiting.get("reason", "Starting")
+            if reason in _PULLING:
+                # Both in turn, each with its own words: one of them, or the status would be
+                # written again at every try.
+                return "ImagePullBackOff", f"{state['name']}: cannot pull {state['image']}"
+            if reason == "CrashLoopBackOff":
+                return reason, f"{state['name']} ends soon after each start; see its log"
+            if reason not in _ON_ITS_WAY:
+                return reason, f"{state['name']}: {waiting.get('message') or reason}"
         for condition in status.get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return condition.get("reason", "Unschedulable"), condition.get("message", "")
