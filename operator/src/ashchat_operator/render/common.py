@@ -340,6 +340,18 @@ def stateful_set(
     }
 
 
+def alone(data_dir: str, *command: str) -> list[str]:
+    """Return a command that runs only while nobody else does on the same files.
+
+    A pod that was deleted by force is gone for the API server at once, and its successor
+    starts while the old process may still write. None of the backends notices on its own:
+    their lock files name process ids, which mean nothing in another container. So the
+    successor waits for a lock that ends with the process that holds it (flock(1); without a
+    fork, so that the backend itself is process 1 and gets the signals).
+    """
+    return ["flock", "--no-fork", f"{data_dir}/.ashchat.lock", *command]
+
+
 def claim_spec(size: str, storage_class: str | None) -> Object:
     """Return what a volume claim asks for."""
     spec: Object = {

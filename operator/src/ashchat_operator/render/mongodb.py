@@ -20,6 +20,7 @@ from ashchat_operator.render.common import (
     BACKEND_UID,
     Context,
     Object,
+    alone,
     child,
     claim_template,
     config_map,
@@ -101,6 +102,7 @@ def _ferretdb(ash: AshChat, context: Context, annotations: dict[str, str]) -> Ob
         "image": context.images["documentdb"],
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
+        "command": alone(POSTGRESQL_DATA, "entrypoint.sh"),
         "env": env(
             {
                 "POSTGRES_USER": "ashchat",
@@ -186,7 +188,7 @@ def _mongodb(ash: AshChat, context: Context, annotations: dict[str, str]) -> Obj
         "name": "mongodb",
         "image": spec.image or context.images["mongodb"],
         "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", f"{SCRIPT_DIR}/start.sh"],
+        "command": alone(MONGODB_DATA, "sh", f"{SCRIPT_DIR}/start.sh"),
         "ports": [port("mongodb", PORT)],
         "env": env({"HOME": "/tmp"}),  # noqa: S108
         "resources": resources(

@@ -18,6 +18,7 @@ from ashchat_operator.render.common import (
     BACKEND_UID,
     Context,
     Object,
+    alone,
     child,
     claim_template,
     config_map,
@@ -80,7 +81,7 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
         "name": "rabbitmq",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["rabbitmq-server"],
+        "command": alone(DATA_DIR, "rabbitmq-server"),
         "ports": [
             port("amqp", AMQP_PORT),
             port("management", MANAGEMENT_PORT),

@@ -16,6 +16,7 @@ from ashchat_operator.render.common import (
     BACKEND_UID,
     Context,
     Object,
+    alone,
     child,
     claim_template,
     config_map,
@@ -81,7 +82,7 @@ def container(image: str, workload: Workload, max_memory: str) -> Object:
         "name": "redis",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["redis-server", f"{CONFIG_DIR}/redis.conf"],
+        "command": alone(DATA_DIR, "redis-server", f"{CONFIG_DIR}/redis.conf"),
         "ports": [port("redis", PORT)],
         "resources": resources(
             {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": limit}},
