@@ -5,35 +5,61 @@ Only the standard library: this is what runs before anything is installed. A sec
 costs a hash of a few files.
 """
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 import time
 import venv
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ashchat-bootstrap"
+LOCK = ROOT / ".ashchat" / "bootstrap.lock"
 LOCKS = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
 SERVICES = ("core", "auth", "email", "chat", "translate", "static")
 MEMBERS = [*(f"services/{name}" for name in SERVICES), "operator", "node", "dev"]
 OLDEST = (3, 11)
 
 
-def key() -> str:
-    """Return a hash of all that decides what is in .venv."""
-    digest = hashlib.sha256(f"{sys.version}\n{ROOT}\n".encode())
-    for path in [*LOCKS, Path(__file__), *(ROOT / member / "pyproject.toml" for member in MEMBERS)]:
-        digest.update(path.read_bytes())
+def key(inputs: Mapping[str, bytes], python: str) -> str:
+    """Return a hash of all that decides what is in .venv.
+
+    Args:
+        inputs: File name → content: the locks and the members' pyproject.toml.
+        python: The version of the interpreter that .venv is made with.
+    """
+    digest = hashlib.sha256(f"{ROOT}\n{python}\n".encode())
+    for name, content in sorted(inputs.items()):
+        digest.update(f"{name}:{len(content)}:".encode())
+        digest.update(content)
     return digest.hexdigest()
+
+
+def inputs() -> dict[str, bytes]:
+    """Return what `key` is made of, as it is on the disk."""
+    paths = [*LOCKS, Path(__file__), *(ROOT / member / "pyproject.toml" for member in MEMBERS)]
+    return {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
+
+
+def index_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return uv's names for where pip was told to look: a mirror, a certificate."""
+    names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_CERT": "SSL_CERT_FILE"}
+    return {uv: environ[pip] for pip, uv in names.items() if environ.get(pip) and uv not in environ}
 
 
 def run(*arguments: str) -> None:
     """Run a command; its output is shown only when it fails."""
     done = subprocess.run(
-        arguments, check=False, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}
+        arguments,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **index_settings(os.environ), "NO_COLOR": "1"},
     )
     if done.returncode:
         sys.stderr.write(f"{done.stdout}{done.stderr}\nfailed: {' '.join(arguments[:6])} …\n")
@@ -41,27 +67,52 @@ def run(*arguments: str) -> None:
         raise SystemExit(1)
 
 
-def main() -> None:
+def usable(python: Path) -> bool:
+    """Tell whether .venv has a Python like this one; its own may be gone or another by now."""
+    try:
+        done = subprocess.run(
+            [python, "-c", "import pip, sys; print(sys.version)"], capture_output=True, check=False
+        )
+    except OSError:
+        return False
+    return done.stdout.decode().strip() == sys.version
+
+
+def install() -> None:
     """Bring .venv to what the locks say."""
+    python = VENV / "bin" / "python"
+    if not usable(python):
+        if find_spec("ensurepip") is None:
+            raise SystemExit(
+                "This Python cannot make virtual environments: its ensurepip is missing "
+                "(on Debian and Ubuntu: apt-get install python3-venv)."
+            )
+        venv.EnvBuilder(with_pip=True, clear=True).create(VENV)
+    run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--require-hashes", "--requirement", str(LOCKS[0]))  # fmt: skip
+    uv = [str(python), "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
+    run(*uv, "--require-hashes", "--requirement", str(LOCKS[1]))
+    editable = [part for member in MEMBERS for part in ("--editable", str(ROOT / member))]
+    run(*uv, "--no-deps", "--no-build-isolation", *editable)
+
+
+def main() -> None:
+    """Install where something changed; two at once: the second waits for the first."""
     if sys.version_info < OLDEST:
         raise SystemExit("AshChat needs Python 3.11 or later; set PYTHON=python3.11 or similar.")
-    wanted = key()
+    wanted = key(inputs(), sys.version)
     if STAMP.is_file() and STAMP.read_text() == wanted:
         return
-    begun = time.monotonic()
-    sys.stderr.write("tools: installing from the locks into .venv …\n")
-    python = str(VENV / "bin" / "python")
-    if not Path(python).exists():
-        venv.EnvBuilder(with_pip=True).create(VENV)
-    # isolated from a user's pip settings that would add packages of their own
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--require-hashes", "--requirement", str(LOCKS[0]))  # fmt: skip
-    install = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python]
-    run(*install, "--require-hashes", "--requirement", str(LOCKS[1]))
-    editable = [part for member in MEMBERS for part in ("--editable", str(ROOT / member))]
-    run(*install, "--no-deps", "--no-build-isolation", *editable)
-    STAMP.write_text(wanted)
-    sys.stderr.write(f"tools: ready ({time.monotonic() - begun:.1f} s)\n")
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if STAMP.is_file() and STAMP.read_text() == wanted:
+            return
+        begun = time.monotonic()
+        sys.stderr.write("tools: installing from the locks into .venv …\n")
+        install()
+        STAMP.write_text(wanted)
+        sys.stderr.write(f"tools: ready ({time.monotonic() - begun:.1f} s)\n")
 
 
 if __name__ == "__main__":

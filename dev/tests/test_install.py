@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+
+from ashchat_dev import install, on_current, up
+from ashchat_node.errors import NodeError
+
+REFERENCES = {"operator": "o:1", "chat": "c:1", "mailpit": "m:1"}
+
+
+def resource(status: str = "True", generation: int = 2, **chat: Any) -> dict[str, Any]:
+    component = {"name": "chat", "ready": True, "image": "c:1", **chat}
+    return {
+        "metadata": {"generation": 2},
+        "status": {
+            "conditions": [{"type": "Ready", "status": status, "observedGeneration": generation}],
+            "components": [component, {"name": "cache", "ready": True, "image": "r:9"}],
+        },
+    }
+
+
+def test_ready_is_ready() -> None:
+    assert install.readiness(resource(), REFERENCES) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("found", "waiting"),
+    [
+        (resource("False"), "Ready"),
+        (resource(generation=1), "has not seen it"),
+        (resource(ready=False, message="0 of 2 ready"), "chat: 0 of 2 ready"),
+        (resource(image="c:0"), "chat: its new image"),
+        ({"metadata": {"generation": 1}}, "has not seen it"),
+    ],
+    ids=["not ready", "older generation", "a component", "another image", "no status"],
+)
+def test_anything_else_says_what_it_waits_for(found: dict[str, Any], waiting: str) -> None:
+    ready, told = install.readiness(found, REFERENCES)
+    assert not ready
+    assert waiting in told
+
+
+def test_the_operator_gets_the_table_without_its_own_image() -> None:
+    assert install.operator_values(REFERENCES) == {"image": "o:1", "images": {"chat": "c:1"}}
+
+
+def test_the_examples_fit_the_cluster() -> None:
+    found = install.objects(REFERENCES, "MongoDB", "http://10.0.0.1:30080")
+    (ash,) = [item for item in found if item["kind"] == "AshChat"]
+    assert ash["spec"]["publicUrl"] == "http://10.0.0.1:30080"
+    assert ash["spec"]["mongodb"]["managed"]["engine"] == "MongoDB"
+    (mailpit,) = [item for item in found if item["kind"] == "Deployment"]
+    assert mailpit["spec"]["template"]["spec"]["containers"][0]["image"] == "m:1"
+    for item in found:
+        if item["kind"] == "Namespace":
+            label = item["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+            assert label == "restricted"
+
+
+def test_without_an_image_of_ours_the_mailbox_is_the_official_one() -> None:
+    found = install.objects({"operator": "o:1"}, "MongoDB", "http://x")
+    (mailpit,) = [item for item in found if item["kind"] == "Deployment"]
+    image = mailpit["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image.startswith("docker.io/axllent/mailpit:")
+
+
+def node(**addresses: str) -> dict[str, Any]:
+    listed = [{"type": kind, "address": each} for kind, each in addresses.items()]
+    return {"status": {"addresses": listed}}
+
+
+def test_a_cluster_is_reached_from_outside_where_it_can_be() -> None:
+    assert on_current.reachable({"items": [node(InternalIP="10.0.0.1")]}) == "10.0.0.1"
+    both = [node(InternalIP="10.0.0.1"), node(InternalIP="10.0.0.2", ExternalIP="192.0.2.7")]
+    assert on_current.reachable({"items": both}) == "192.0.2.7"
+    with pytest.raises(NodeError, match="no machine"):
+        on_current.reachable({"items": []})
+
+
+def test_a_cluster_of_ones_own_needs_a_registry() -> None:
+    with pytest.raises(NodeError, match="IMAGE_REGISTRY is not set"):
+        up.target_of("current", None, {})  # type: ignore[arg-type]
