@@ -1,0 +1,87 @@
+"""When the backends are asked, and whose answers count."""
+
+import asyncio
+
+import pytest
+
+from ashchat_operator import declare, topology
+from ashchat_operator.backend import Backend, BackendResult, Reason
+from ashchat_operator.declare import Declarer
+from ashchat_operator.topology import Backends, RedisTarget
+
+FINE = {
+    Backend.REDIS: BackendResult(ready=True, reason=Reason.DECLARED, message="", changes=("x",))
+}
+BAD = {Backend.REDIS: BackendResult(ready=False, reason=Reason.UNREACHABLE, message="")}
+WANTED = Backends(logins=(), redis=RedisTarget("redis", 6379, "admin", "secret"))
+
+
+class Asked:
+    """Stands where the backends are asked: counts, and answers when it may."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.answer = FINE
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def ensure(self, _: Backends) -> dict[Backend, BackendResult]:
+        self.count += 1
+        await self.may.wait()
+        return self.answer
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    result = Asked()
+    monkeypatch.setattr(topology, "ensure", result.ensure)
+    monkeypatch.setattr(declare, "PATIENCE_SECONDS", 0.02)
+    return result
+
+
+@pytest.fixture
+async def woken() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+def declarer(woken: asyncio.Event) -> Declarer:
+    return Declarer(woken.set)
+
+
+async def test_what_is_in_order_is_not_asked_again_at_once(
+    asked: Asked, declarer: Declarer
+) -> None:
+    assert await declarer.results(1, WANTED) == FINE
+    assert await declarer.results(1, WANTED) == FINE
+    assert asked.count == 1
+    assert declarer.changes() == ("x",)
+    assert declarer.changes() == ()
+
+
+async def test_what_is_not_in_order_is_asked_every_time(asked: Asked, declarer: Declarer) -> None:
+    asked.answer = BAD
+    assert await declarer.results(1, WANTED) == BAD
+    asked.answer = FINE
+    assert await declarer.results(1, WANTED) == FINE
+
+
+async def test_an_answer_to_an_older_question_does_not_count(
+    asked: Asked, declarer: Declarer
+) -> None:
+    await declarer.results(1, WANTED)
+    asked.may.clear()
+    assert await declarer.results(2, WANTED) == {}
+    await declarer.close()
+
+
+async def test_a_slow_backend_holds_nothing_up_and_wakes_when_it_answers(
+    asked: Asked, declarer: Declarer, woken: asyncio.Event
+) -> None:
+    asked.may.clear()
+    assert await declarer.results(1, WANTED) == {}
+    asked.may.set()
+    async with asyncio.timeout(5):
+        await woken.wait()
+    assert await declarer.results(1, WANTED) == FINE
+    assert asked.count == 1
