@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,17 @@ SOURCES: Final = ("operator", "node", "dev", "services", "tests")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A program that says by its exit code whether all is well."""
+    """A program that says by its exit code whether all is well.
+
+    Attributes:
+        name: What a person calls it.
+        command: The program, of .venv, and its arguments.
+        told: Whether its output is of interest also when it passes.
+    """
 
     name: str
     command: tuple[str, ...]
+    told: bool = False
 
 
 LINT: Final = (
@@ -30,9 +38,13 @@ LINT: Final = (
     Check("types", ("mypy", *SOURCES)),
     Check("layers", ("lint-imports", "--no-cache")),
 )
-UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet")),)
+UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet"), told=True),)
 CLUSTER: Final = (
-    Check("the suite in the cluster", ("python", "-m", "pytest", "--quiet", "tests/cluster")),
+    Check(
+        "the suite in the cluster",
+        ("python", "-m", "pytest", "--quiet", "tests/cluster"),
+        told=True,
+    ),
 )
 
 
@@ -46,10 +58,19 @@ def run(checks: Sequence[Check], console: Console, environ: Mapping[str, str] = 
     for check in checks:
         begun = time.monotonic()
         console.print(f"[dim]>[/] {check.name}")
+        sys.stdout.flush()
         program, *arguments = check.command
         done = subprocess.run(
-            [str(BIN / program), *arguments], cwd=ROOT, check=False, env=dict(environ)
+            [str(BIN / program), *arguments],
+            cwd=ROOT,
+            check=False,
+            env=dict(environ),
+            stdout=None if check.told else subprocess.PIPE,
+            stderr=None if check.told else subprocess.STDOUT,
         )
+        if done.returncode and done.stdout:
+            sys.stdout.write(done.stdout.decode(errors="replace"))
+            sys.stdout.flush()
         took = seconds(time.monotonic() - begun)
         mark = "[green]+[/]" if done.returncode == 0 else "[red]x[/]"
         console.print(f"{mark} {check.name} [dim]({took})[/]")

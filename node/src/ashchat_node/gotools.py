@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ MINIMUM_GO: Final = (1, 26, 8)
 """What the go.mod files ask for."""
 _GO_REQUIREMENT: Final = "go-toolchain.txt"
 _CACHE_FOLDERS: Final = ("gomod", "gobuild", "gopath")
+_DISCARDED: Final = "discarded-"
 
 
 @dataclass(frozen=True)
@@ -268,12 +270,22 @@ class GoTools:
         if any(self.built(name) is None for name in ALL_TOOLS):
             return False
         wanted = {self.folder(name) for name in _KNOWN} | keep
-        for folder in [self._cache / each for each in _CACHE_FOLDERS]:
-            shutil.rmtree(folder, ignore_errors=True)
+        interrupted = list(self._cache.glob(f"{_DISCARDED}*"))
+        for folder in [*interrupted, *(self._cache / each for each in _CACHE_FOLDERS)]:
+            self._discard(folder)
         for folder in (self._cache / "tools").iterdir():
             if folder.is_dir() and folder not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
         return True
+
+    def _discard(self, folder: Path) -> None:
+        """Removes a folder of hundreds of thousands of files, which takes minutes, behind."""
+        if not folder.exists():
+            return
+        discarded = self._cache / f"{_DISCARDED}{time.time_ns()}"
+        folder.rename(discarded)
+        # A process of its own: it goes on when this one ends.
+        subprocess.run(["setsid", "--fork", "nice", "rm", "-rf", discarded], check=False)
 
     def _build(self, tool: Tool, step: Step) -> None:
         final = self.folder(tool.name)

@@ -4,6 +4,7 @@ Removing a tree that still holds a bind mount would delete what is mounted there
 `remove_tree` releases every mount first and refuses when one stays.
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -60,4 +61,7 @@ def remove_tree(folder: Path) -> None:
         raise NodeError(
             "remove", f"{left[0]} is mounted and cannot be released", what_to_do="Unmount it."
         )
-    shutil.rmtree(folder)
+    while folder.exists():
+        # What somebody else removes at the same time is no failure.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
