@@ -1,5 +1,6 @@
 """State + events = refetched state: folding in pieces gives what folding at once gives."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ashchat_chat.log import (
-    EVENTS,
+    AnyEvent,
     Members,
+    Opaque,
     OutOfOrder,
     Read,
     RoomView,
@@ -18,12 +20,20 @@ from ashchat_chat.log import (
     fold_room,
     message_id,
     message_place,
+    parse,
 )
-from ashchat_chat.ports import AnyEvent, RoomRecord
+from ashchat_chat.ports import RoomRecord
 from ashchat_chat.service import tail_view
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 PEOPLE = ("ana", "ben", "eve")
+OUTCOMES = st.sampled_from(
+    [
+        {"outcome": "translated", "text": "x", "provider": "p"},
+        {"outcome": "unchanged"},
+        {"outcome": "failed", "reason": "pair_unsupported"},
+    ]
+)
 
 
 @st.composite
@@ -43,7 +53,7 @@ def logs(draw: st.DrawFn) -> list[AnyEvent]:
                     Translated(
                         room="r", rev=rev, at=at, client_id=f"{of}.1.{target}",
                         message=message_id("r", of), message_rev=of, text_version=1,
-                        target=target, outcome="translated", text=draw(st.text(max_size=5)),
+                        target=target, **draw(OUTCOMES),
                     )
                 )  # fmt: skip
                 continue
@@ -91,8 +101,21 @@ def test_read_positions_only_rise_and_messages_are_each_once(log: list[AnyEvent]
 @given(logs())
 def test_what_another_pod_hears_is_what_was_written(log: list[AnyEvent]) -> None:
     for event in log:
-        assert EVENTS.validate_json(event.model_dump_json(exclude_none=True)) == event
-        assert EVENTS.validate_python({**event.model_dump(exclude_none=True), "_id": 1}) == event
+        assert parse(json.loads(event.model_dump_json(exclude_none=True))) == event
+        assert parse({**event.model_dump(exclude_none=True), "_id": 1}) == event
+
+
+def test_what_a_newer_version_wrote_keeps_its_place() -> None:
+    for document in (
+        {"room": "r", "rev": 1, "at": AT, "kind": "reaction", "emoji": "+"},
+        {"room": "r", "rev": 1, "at": AT, "kind": "message", "text_parts": []},
+        {"room": "r", "rev": 1, "at": AT},
+    ):
+        event = parse(document)
+        assert isinstance(event, Opaque)
+        assert not event.visible_to("en")
+        assert fold_room(RoomView(room="r"), [event]).rev == 1
+        assert fold_messages([], [event]) == []
 
 
 def test_a_hole_is_a_defect_and_is_told() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from ashchat_chat import rooms as rooms_module
-from ashchat_chat.log import MessageView, RoomView, Sent, fold_messages, fold_room
-from ashchat_chat.ports import AnyEvent, Conflict, RoomRecord, StoreAway
+from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent, fold_messages, fold_room
+from ashchat_chat.ports import Conflict, RoomRecord, StoreAway
 from ashchat_chat.rooms import NoSuchMessage, NoSuchRoom, Rooms
 
 ROOM = "r"

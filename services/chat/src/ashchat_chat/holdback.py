@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ashchat_chat import languages
-from ashchat_chat.log import Members, Read, Sent, Translated
+from ashchat_chat.log import AnyEvent, Sent, Translated
 
 WAIT_SECONDS = 5.0
 """How long a message waits for its translation."""
@@ -39,7 +39,7 @@ class Holdback:
         self.language = language
         self._waiting: deque[_Waiting] = deque()
 
-    def take(self, event: Members | Sent | Translated | Read, now: float) -> list[Ready]:
+    def take(self, event: AnyEvent, now: float) -> list[Ready]:
         """Take an event at a time (seconds) and return the messages that can go now."""
         if isinstance(event, Sent):
             # No translation was asked for, or none for this reader: nothing to wait for.

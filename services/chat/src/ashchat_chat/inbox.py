@@ -14,7 +14,7 @@ import structlog
 
 from ashchat_chat import phoenix
 from ashchat_chat.holdback import Holdback, Ready
-from ashchat_chat.log import EVENTS, Sent, timestamp
+from ashchat_chat.log import Sent, parse, timestamp
 from ashchat_chat.ports import Fanout, StoreAway, Subscriber
 from ashchat_chat.rooms import USER_CHANNEL, Rooms
 
@@ -116,7 +116,7 @@ class Inbox:
                 )
                 subscriber.send(told, "chat_created")
             return
-        event = EVENTS.validate_python(body["event"])
+        event = parse(body["event"])
         hold = box.holds.get(event.room)
         if hold is None:
             if not isinstance(event, Sent):

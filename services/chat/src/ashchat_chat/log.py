@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from ashchat_chat import languages
 
@@ -92,7 +92,7 @@ class Translated(_Event):
     text_version: int
     target: str
     outcome: Literal["translated", "unchanged", "failed"]
-    text: str | None
+    text: str | None = None
     provider: str | None = None
     reason: str | None = None
 
@@ -127,11 +127,44 @@ class Read(_Event):
         return {**_head(self), "user_id": self.user, "up_to": self.up_to}
 
 
-Event = Annotated[Members | Sent | Translated | Read, Field(discriminator="kind")]
-EVENTS: TypeAdapter[Members | Sent | Translated | Read] = TypeAdapter(Event)
+class Opaque(_Event):
+    """An event that this version cannot read: a newer one wrote it, while pods are replaced.
+
+    It keeps its place in the order, so that what comes after it is not held up.
+    """
+
+    kind: Literal["opaque"] = "opaque"
+
+    def visible_to(self, language: str) -> bool:
+        """Nobody is sent what cannot be told."""
+        del language
+        return False
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event's place."""
+        return _head(self)
 
 
-def _head(event: "Members | Sent | Translated | Read") -> dict[str, Any]:
+AnyEvent = Members | Sent | Translated | Read | Opaque
+
+_EVENTS: TypeAdapter[Members | Sent | Translated | Read] = TypeAdapter(
+    Annotated[Members | Sent | Translated | Read, Field(discriminator="kind")]
+)
+
+
+def parse(document: dict[str, Any]) -> AnyEvent:
+    """Return the event in a document of the store, or in what another pod published.
+
+    Raises:
+        ValidationError: it has not even a place in a room.
+    """
+    try:
+        return _EVENTS.validate_python(document)
+    except ValidationError:
+        return Opaque.model_validate({**document, "kind": "opaque"})
+
+
+def _head(event: AnyEvent) -> dict[str, Any]:
     return {"rev": event.rev, "kind": event.kind, "at": timestamp(event.at)}
 
 
@@ -157,7 +190,7 @@ class Translation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     outcome: Literal["translated", "unchanged", "failed"]
-    text: str | None
+    text: str | None = None
     text_version: int = 1
 
 
@@ -208,7 +241,7 @@ class OutOfOrder(ValueError):
     """An event was folded that is not the next one: whoever did that has a defect."""
 
 
-def fold_room(view: RoomView, events: Iterable["Members | Sent | Translated | Read"]) -> RoomView:
+def fold_room(view: RoomView, events: Iterable[AnyEvent]) -> RoomView:
     """Return the room after these events.
 
     Raises:
@@ -227,14 +260,12 @@ def fold_room(view: RoomView, events: Iterable["Members | Sent | Translated | Re
             case Sent():
                 # Who writes has the room before them, and their own message needs no reading.
                 pass
-            case Translated():
+            case Translated() | Opaque():
                 pass
     return RoomView(room=view.room, rev=rev, members=members, reads=reads)
 
 
-def fold_messages(
-    known: Iterable[MessageView], events: Iterable["Members | Sent | Translated | Read"]
-) -> list[MessageView]:
+def fold_messages(known: Iterable[MessageView], events: Iterable[AnyEvent]) -> list[MessageView]:
     """Return the messages after these events, by revision.
 
     Folding an event twice changes nothing, so two pods may project the same range.

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ashchat_chat.log import Members, MessageView, Read, RoomView, Sent, Translated
-
-AnyEvent = Members | Sent | Translated | Read
+from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
 
 
 class StoreAway(Exception):

@@ -28,8 +28,8 @@ import structlog
 from ashchat_chat import languages, metrics, phoenix
 from ashchat_chat.holdback import Holdback, Ready
 from ashchat_chat.log import (
-    EVENTS,
     TRANSLATOR,
+    AnyEvent,
     Members,
     Read,
     RoomView,
@@ -38,8 +38,9 @@ from ashchat_chat.log import (
     fold_messages,
     fold_room,
     message_place,
+    parse,
 )
-from ashchat_chat.ports import AnyEvent, Conflict, Fanout, Job, LogStore, StoreAway, Subscriber
+from ashchat_chat.ports import Conflict, Fanout, Job, LogStore, StoreAway, Subscriber
 from ashchat_chat.sequence import Sequencer
 
 RESUME_MAX_EVENTS = 1_000
@@ -367,7 +368,7 @@ class Rooms:
         body = json.loads(text)
         if "event" in body:
             self._busy(room)
-            self._offer(room_id, room, [EVENTS.validate_python(body["event"])])
+            self._offer(room_id, room, [parse(body["event"])])
         elif "typing" in body and body["typing"].get("pod") != self._pod:
             self.show_typing(room_id, body["typing"]["user"], body["typing"]["is_typing"])
 

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from ashchat_chat import languages
 from ashchat_chat.inbox import Pending
-from ashchat_chat.log import MessageView, RoomView, fold_messages, fold_room, timestamp
-from ashchat_chat.ports import AnyEvent, Conflict, Fanout, Profile, RoomRecord
+from ashchat_chat.log import AnyEvent, MessageView, RoomView, fold_messages, fold_room, timestamp
+from ashchat_chat.ports import Conflict, Fanout, Profile, RoomRecord
 from ashchat_chat.rooms import USER_CHANNEL
 
 CHATS_MAX = 200

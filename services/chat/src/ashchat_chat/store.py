@@ -18,8 +18,8 @@ from pymongo import UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from ashchat_chat.log import EVENTS, MessageView, RoomView, Sent
-from ashchat_chat.ports import AnyEvent, Conflict, Profile, RoomRecord, StoreAway
+from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent, parse
+from ashchat_chat.ports import Conflict, Profile, RoomRecord, StoreAway
 from ashchat_chat.service import Device
 from ashchat_core.mongo import Mongo, unavailable
 
@@ -342,7 +342,7 @@ def _pair(members: tuple[str, str]) -> str:
 
 
 def _event(document: dict[str, Any]) -> AnyEvent:
-    return EVENTS.validate_python(document)
+    return parse(document)
 
 
 def _message(document: dict[str, Any]) -> MessageView:
