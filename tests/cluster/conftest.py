@@ -29,6 +29,7 @@ from ashchat_dev.suite.backends import (
     RabbitManagement,
     RedisAs,
     forwarded_uri,
+    redis_admin_uri,
 )
 
 HERE = Path(__file__).parent
@@ -177,6 +178,16 @@ async def redis_as(cluster: Cluster) -> AsyncIterator[RedisAs]:
             return client
 
         yield connect
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def redis_admin(cluster: Cluster) -> AsyncIterator[Redis]:
+    """Redis with the admin's credentials: it sees every key."""
+    async with (
+        AsyncExitStack() as stack,
+        Redis.from_url(await redis_admin_uri(cluster, stack), decode_responses=True) as client,
+    ):
+        yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ashchat_dev.conversation import converse
-
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
 from ashchat_dev.suite.cluster import PatchKind
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ashchat_dev.suite import Cluster
+from ashchat_dev.suite import ApiError, Cluster
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
@@ -26,9 +26,9 @@ async def test_the_namespace_enforces_the_restricted_standard(cluster: Cluster) 
     assert namespace["metadata"]["labels"].get(ENFORCE) == "restricted"
 
 
-@pytest.mark.parametrize("where", ["namespace", "operator_namespace"])
-async def test_every_pod_would_be_admitted_again(cluster: Cluster, where: str) -> None:
-    namespace = getattr(cluster, where)
+@pytest.mark.parametrize("whose", ["namespace", "operator_namespace"])
+async def test_every_pod_would_be_admitted_again(cluster: Cluster, whose: str) -> None:
+    namespace = getattr(cluster, whose)
     pods = await cluster.list("pods", namespace=namespace)
     assert pods, f"no pod in {namespace}"
     # A dry run goes through admission as a real one does; we are in a namespace that enforces.
@@ -42,8 +42,6 @@ async def test_every_pod_would_be_admitted_again(cluster: Cluster, where: str) -
 
 
 async def test_a_pod_that_asks_for_more_is_refused_there(cluster: Cluster) -> None:
-    from ashchat_dev.suite import ApiError
-
     pod = without_account(anew((await cluster.list("pods", cluster.labels("chat")))[0]))
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
     with pytest.raises(ApiError, match="violates PodSecurity") as error:

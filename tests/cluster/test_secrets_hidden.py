@@ -36,14 +36,14 @@ def canaries(key: str, value: bytes) -> Iterator[str]:
 
 
 async def secrets_of(cluster: Cluster) -> dict[str, str]:
-    """Return every canary in the namespace with where it belongs."""
-    found: dict[str, str] = {}
+    """Return every canary in the namespace with all the places where it belongs."""
+    found: dict[str, list[str]] = {}
     for secret in await cluster.list("secrets"):
         for key, encoded in (secret.get("data") or {}).items():
             for canary in canaries(key, base64.b64decode(encoded)):
                 if len(canary) >= SHORTEST:
-                    found[canary] = f"{secret['metadata']['name']}/{key}"
-    return found
+                    found.setdefault(canary, []).append(f"{secret['metadata']['name']}/{key}")
+    return {canary: ", ".join(places) for canary, places in found.items()}
 
 
 async def readable(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -83,8 +83,8 @@ async def test_no_generated_secret_is_seen_outside_a_secret(
     # Something has to have happened that could have been logged.
     ana = await person()
     hidden = await secrets_of(cluster)
-    kinds = {where.split("/")[1] for where in hidden.values()}
-    assert {"rabbitmq.uri", "mongodb.uri", "redis.uri", "code.key"} <= kinds, kinds
+    for kind in ("rabbitmq.uri", "mongodb.uri", "redis.uri", "code.key", ".pem", "cookie"):
+        assert any(kind in places for places in hidden.values()), f"no {kind} was found"
     hidden |= {
         ana.password: "a person's password",
         ana.token: "a person's token",

@@ -49,6 +49,14 @@ class RabbitManagement:
         return await self.get(f"/api/queues/ashchat/{quote(name, safe='')}")
 
 
+async def redis_admin_uri(cluster: Cluster, stack: AsyncExitStack) -> str:
+    """Return the admin's connection URI to Redis (a service may not list keys)."""
+    secret = await cluster.secret(f"{cluster.name}-redis-admin")
+    user, password = (quote(secret[key].decode(), safe="") for key in ("username", "password"))
+    port = await stack.enter_async_context(cluster.forward(f"service/{cluster.name}-redis", 6379))
+    return f"redis://{user}:{password}@127.0.0.1:{port}/0"
+
+
 async def forwarded_uri(
     cluster: Cluster, stack: AsyncExitStack, service: str, credential: str, default_port: int
 ) -> str:
