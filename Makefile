@@ -3,11 +3,12 @@ PYTHON ?= python3
 ASHCHAT := .venv/bin/ashchat-dev
 .DEFAULT_GOAL := help
 
-.PHONY: help tools up down clean demo test lint unit cluster-test locks
+.PHONY: help tools up status down clean demo test lint unit locks
 
 help: ## what there is
 	@echo "make up      a cluster, the images, the operator, an AshChat, a conversation"
 	@echo "make demo    two people talk, each in their own language (after make up)"
+	@echo "make status  how AshChat is, per component"
 	@echo "make test    static checks, unit tests, manifests, the suite in the cluster"
 	@echo "make lint    the static checks alone        make unit   the unit tests alone"
 	@echo "make down    remove the cluster             make clean  the caches too"
@@ -22,6 +23,9 @@ tools:
 up: tools ## a running AshChat
 	@$(ASHCHAT) up
 
+status: tools
+	@$(ASHCHAT) status
+
 down: tools
 	@$(ASHCHAT) down
 
@@ -29,7 +33,7 @@ clean: tools
 	@$(ASHCHAT) clean
 
 demo: tools
-	@.venv/bin/python -m ashchat_dev.demo
+	@$(ASHCHAT) demo
 
 test: tools
 	@$(ASHCHAT) test

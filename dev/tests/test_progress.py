@@ -51,7 +51,7 @@ def test_the_table_has_a_row_a_phase_and_the_whole() -> None:
     out = io.StringIO()
     Console(file=out, width=80).print(phases.table())
     assert re.search(r"operator\s+0\.0 s\s+0\.0 s", out.getvalue())
-    assert "from nothing to Ready" in out.getvalue()
+    assert "until Ready" in out.getvalue()
 
 
 def test_a_pipe_gets_lines_and_a_terminal_a_screen() -> None:

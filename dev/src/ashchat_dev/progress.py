@@ -173,7 +173,7 @@ class Phases:
     def table(self) -> Table:
         """Return the table that ends a run."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_footer=True, header_style="dim")
-        table.add_column("phase", footer="from nothing to Ready")
+        table.add_column("phase", footer="until Ready")
         table.add_column("began at", justify="right")
         table.add_column("took", justify="right", footer=seconds(time.monotonic() - self.begun))
         for name, begun, took in self.rows():
