@@ -71,7 +71,8 @@ class RedisFanout:
         self._wanted.add(channel)
         self._changes.put_nowait((True, channel))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(future), CONFIRM_SECONDS)
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await asyncio.shield(future)
 
     def unsubscribe(self, channel: str) -> None:
         """Hear no more of it."""

@@ -423,8 +423,10 @@ class Rooms:
     async def compare(self) -> None:
         """Fill the holes, and compare heads, in batches."""
         while True:
+            # Not wait_for: before Python 3.12 it may swallow a cancellation (gh-86296).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), CHECK_FIRST_SECONDS / 2)
+                async with asyncio.timeout(CHECK_FIRST_SECONDS / 2):
+                    await self._wake.wait()
             self._wake.clear()
             now = _monotonic()
             due = [room for room in self._dirty if room in self._rooms]
