@@ -113,3 +113,21 @@ def test_it_ends_in_time(pod: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", ["nodeName", "priorityClassName", "hostUsers"])
 def test_it_does_not_choose_its_place(pod: dict[str, Any], key: str) -> None:
     assert key not in pod
+
+
+def test_two_never_write_the_same_volume(
+    containers: list[dict[str, Any]], workload: dict[str, Any]
+) -> None:
+    if workload["kind"] != "StatefulSet":
+        return
+    (claim,) = workload["spec"]["volumeClaimTemplates"]
+    writers = [
+        (container, mount["mountPath"])
+        for container in containers
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] == claim["metadata"]["name"] and container["name"] != "erlang-cookie"
+    ]
+    assert len(writers) == 1
+    ((container, path),) = writers
+    # A pod deleted by force may still write while its successor starts.
+    assert container["command"][:3] == ["flock", "--no-fork", f"{path}/.ashchat.lock"]
