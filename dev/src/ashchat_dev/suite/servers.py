@@ -16,6 +16,9 @@ from ashchat_operator.topology_cli import Admin
 
 PREFIX: Final = "ASHCHAT_ADMIN_"
 
+READY_S: Final = 120
+"""Seconds to wait for the AshChat whose backends these are."""
+
 _SERVERS: Final = (
     # variable, scheme, component, port
     ("RABBITMQ_MANAGEMENT_URI", "http", "rabbitmq", 15672),
@@ -38,6 +41,8 @@ async def admin_environment(cluster: Cluster | None) -> AsyncIterator[dict[str, 
         return
     if cluster is None:
         raise RuntimeError(f"neither a cluster nor {PREFIX}… variables")
+    # A fixture of a whole module comes before the one that has each test start Ready.
+    await cluster.wait_ready(within=READY_S)
     async with AsyncExitStack() as stack:
         found: dict[str, str] = {}
         for variable, scheme, component, port in _SERVERS:
