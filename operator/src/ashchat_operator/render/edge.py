@@ -160,8 +160,10 @@ def caddyfile(ash: AshChat, context: Context) -> str:
 
 
 def _envelope(status: int, reason: str, message: str) -> str:
-    """Return an error in the form in which the services answer."""
-    return json.dumps({"status": status, "message": message, "data": {"reason": reason}})
+    """Return an error in auth's form (`message`) and chat's (`error`): clients read either."""
+    return json.dumps(
+        {"status": status, "message": message, "error": message, "data": None, "reason": reason}
+    )
 
 
 def render(ash: AshChat, context: Context) -> list[Object]:
