@@ -516,8 +516,9 @@ async def test_an_empty_room_is_not_listened_to(monkeypatch: pytest.MonkeyPatch)
             await enter(it.pods[0], reader)
         assert it.bus.ends[0].wanted == {"chat:room:r"}
         it.pods[0].detach(ROOM, readers[0])
-        assert it.pods[0].occupied() == {ROOM: ("ana", "ben")}
+        assert it.pods[0].rooms_of("ben") == {ROOM}
         it.pods[0].detach(ROOM, readers[1])
         it.pods[0].detach(ROOM, readers[1])
         assert it.bus.ends[0].wanted == set()
-        assert it.pods[0].occupied() == {}
+        assert it.pods[0].rooms_of("ben") == frozenset()
+        assert it.pods[0].people() == set()

@@ -61,6 +61,8 @@ class Presence:
         self._away = away
         self._here: dict[str, int] = {}
         self._lobby: dict[Subscriber, set[str]] = {}
+        self._watchers: dict[str, set[Subscriber]] = {}
+        """Who is told of whom: a change costs as much as there are people to tell."""
         self._known: dict[str, bool] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("presence")
@@ -87,6 +89,7 @@ class Presence:
     async def online(self, user: str) -> bool:
         """Tell whether somebody is online anywhere, as far as can be told now."""
         if user in self._here:
+            self._known[user] = True
             return True
         try:
             found = await self._store.online([user])
@@ -98,6 +101,8 @@ class Presence:
     async def enter_lobby(self, subscriber: Subscriber, contacts: set[str]) -> None:
         """Tell a socket who is online among these, and from now on who comes and goes."""
         self._lobby[subscriber] = contacts
+        for user in contacts:
+            self._watchers.setdefault(user, set()).add(subscriber)
         try:
             there = await self._store.online([*contacts])
         except self._away:
@@ -108,7 +113,11 @@ class Presence:
 
     def leave_lobby(self, subscriber: Subscriber) -> None:
         """Tell a socket nothing more; harmless when it was not there."""
-        self._lobby.pop(subscriber, None)
+        for user in self._lobby.pop(subscriber, set()):
+            watchers = self._watchers.get(user, set())
+            watchers.discard(subscriber)
+            if not watchers:
+                self._watchers.pop(user, None)
 
     def heard(self, text: str) -> None:
         """Take what another pod published."""
@@ -163,22 +172,21 @@ class Presence:
         self._publish(json.dumps({"user": user, "online": online, "pod": self._pod}))
 
     def _watched(self) -> set[str]:
-        users = {member for members in self._rooms.occupied().values() for member in members}
-        for contacts in self._lobby.values():
-            users |= contacts
-        return users
+        return self._rooms.people() | set(self._watchers)
 
     def _changed(self, user: str, *, online: bool) -> None:
-        if self._known.get(user) is online:
+        # Of whom nothing was told yet, nobody here thinks that they are there.
+        if self._known.get(user, False) is online:
             return
+        # People nobody here may know of are forgotten at the next comparison.
         self._known[user] = online
-        for room_id, members in self._rooms.occupied().items():
-            if user in members:
-                status = {"status": "online" if online else "offline"}
-                self._rooms.tell(room_id, "receiver_online", status, but=user)
-        text = _diff(joins=(user,) if online else (), leaves=() if online else (user,))
-        for subscriber, contacts in self._lobby.items():
-            if user in contacts:
+        status = {"status": "online" if online else "offline"}
+        for room_id in self._rooms.rooms_of(user):
+            self._rooms.tell(room_id, "receiver_online", status, but=user)
+        watchers = self._watchers.get(user)
+        if watchers:
+            text = _diff(joins=(user,) if online else (), leaves=() if online else (user,))
+            for subscriber in watchers:
                 subscriber.send(text, "presence_diff")
 
 

@@ -132,6 +132,7 @@ class Rooms:
         self._now = now
         self._rooms: OrderedDict[str, _Room] = OrderedDict()
         self._occupied: set[str] = set()
+        self._rooms_of: dict[str, set[str]] = {}
         self._loading: dict[str, asyncio.Future[_Room]] = {}
         self._languages: dict[str, tuple[str, float]] = {}
         self._dirty: set[str] = set()
@@ -205,6 +206,8 @@ class Rooms:
         else:
             room.two.setdefault(subscriber.language, set()).add(subscriber)
         self._occupied.add(room_id)
+        for member in room.view.members:
+            self._rooms_of.setdefault(member, set()).add(room_id)
         metrics.ROOMS.set(len(self._occupied))
         self._busy(room)
         # While replaying the room may have become empty and unsubscribed.
@@ -226,6 +229,11 @@ class Rooms:
             room.holds.pop(subscriber.language, None)
         if not room.occupied and room_id in self._occupied:
             self._occupied.discard(room_id)
+            for member in room.view.members:
+                here = self._rooms_of.get(member, set())
+                here.discard(room_id)
+                if not here:
+                    self._rooms_of.pop(member, None)
             metrics.ROOMS.set(len(self._occupied))
             self._fanout.unsubscribe(ROOM_CHANNEL + room_id)
             if room.timer is not None:
@@ -400,9 +408,13 @@ class Rooms:
             if subscriber.user != but:
                 subscriber.send(text, event)
 
-    def occupied(self) -> dict[str, tuple[str, ...]]:
-        """Return the rooms with sockets here, and their members."""
-        return {room: self._rooms[room].view.members for room in self._occupied}
+    def rooms_of(self, user: str) -> frozenset[str]:
+        """Return the rooms with sockets here that somebody is a member of."""
+        return frozenset(self._rooms_of.get(user, ()))
+
+    def people(self) -> set[str]:
+        """Return the members of the rooms with sockets here."""
+        return set(self._rooms_of)
 
     def has_joined(self, room_id: str, user: str) -> bool:
         """Tell whether a socket of that person on this pod has joined the room."""
