@@ -125,8 +125,22 @@ async def ready(cluster: Cluster) -> bool:
     )
 
 
+async def gone(cluster: Cluster) -> bool:
+    return await cluster.find("pods", NAME) is None
+
+
 async def answered(cluster: Cluster, code: str = "OK") -> float:
     return (await cluster.metrics(NAME)).value("google_calls_total", code=code)
+
+
+async def settled(cluster: Cluster) -> None:
+    """Wait until only the newest pods of translate are left: an ending one still translates."""
+
+    async def alone() -> bool:
+        pods = await cluster.list("pods", cluster.labels("translate"))
+        return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+    await until(alone, within=60, what="the former translate pods gone", ignoring=(ApiError,))
 
 
 async def provider_of(listener: Participant, speaker: Participant, text: str) -> tuple[str, str]:
@@ -154,6 +168,7 @@ async def test_a_conversation_through_google_and_back(
         "credentialsSecret": {"name": f"{NAME}-client"},
     }
     async with cluster.spec({"translate": {"provider": "Google", "google": google_spec}}):
+        await settled(cluster)
         text, provider = await provider_of(other, one, "Hola @ben, la casa es grande a las 10:30")
         assert provider == "google"
         assert "house is big" in text
@@ -167,9 +182,11 @@ async def test_a_conversation_through_google_and_back(
             assert await answered(cluster, code) == 0
 
         # Google away: Apertium is the next of the chain, and the reader is told who it was.
-        await cluster.delete("pods", NAME, now=True)
+        await cluster.delete("pods", NAME)
+        await until(lambda: gone(cluster), within=60, what="the test's Google gone")
         text, provider = await provider_of(other, one, "El gato es blanco.")
         assert (provider, "cat" in text.lower()) == ("apertium", True)
 
+    await settled(cluster)
     text, provider = await provider_of(other, one, "La mesa es verde.")
     assert (provider, "table" in text.lower()) == ("apertium", True)
