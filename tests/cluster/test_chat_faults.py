@@ -215,7 +215,12 @@ async def test_a_chat_pod_that_is_stopped_says_so(cluster: Cluster, person: Pers
     async def stop() -> None:
         await cluster.delete("pods", talkers[0].pods[-1])
 
-    await converse(talkers, stop, lambda: cluster.wait_ready(within=RECOVERY_S))
+    async def stopped() -> None:
+        # A pod that is to end serves on for a moment, until nobody is sent to it any more.
+        await asyncio.wait({socket.closed}, timeout=60)
+        await cluster.wait_ready(within=RECOVERY_S)
+
+    await converse(talkers, stop, stopped)
     await check(talkers, history)
     assert socket.closed.result().code == 1012
 

@@ -1,15 +1,18 @@
 """State + events = refetched state: folding in pieces gives what folding at once gives."""
 
 import json
+import traceback
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ashchat_chat.log import (
     AnyEvent,
     Members,
+    MessageView,
     Opaque,
     OutOfOrder,
     Read,
@@ -139,3 +142,14 @@ def test_read_by_others_is_the_slowest_other() -> None:
     view = RoomView(room="r", rev=9, members=PEOPLE, reads={"ana": 9, "ben": 5})
     assert view.read_by_others("ana") == 0
     assert view.model_copy(update={"members": ("ana", "ben")}).read_by_others("ana") == 5
+
+
+def test_no_error_shows_what_somebody_wrote() -> None:
+    words = "something private"
+    wrong = {"room": "r", "rev": 0, "at": AT, "kind": "message", "text": words, "client_id": 1}
+    with pytest.raises(ValidationError) as error:
+        parse(wrong)
+    assert words not in "".join(traceback.format_exception(error.value))
+    with pytest.raises(ValidationError) as error:
+        MessageView.model_validate(wrong)
+    assert words not in str(error.value)

@@ -17,8 +17,12 @@ TRANSLATOR = "system:translate"
 """The sender of translations; no user's id has a colon."""
 
 
+# An error that shows what it met would show a message's text in the log.
+_CONFIG = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
 class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = _CONFIG
 
     room: str
     rev: int = Field(ge=1)
@@ -148,7 +152,8 @@ class Opaque(_Event):
 AnyEvent = Members | Sent | Translated | Read | Opaque
 
 _EVENTS: TypeAdapter[Members | Sent | Translated | Read] = TypeAdapter(
-    Annotated[Members | Sent | Translated | Read, Field(discriminator="kind")]
+    Annotated[Members | Sent | Translated | Read, Field(discriminator="kind")],
+    config=ConfigDict(hide_input_in_errors=True),
 )
 
 
@@ -187,7 +192,7 @@ def message_place(identifier: str) -> tuple[str, int] | None:
 class Translation(BaseModel):
     """One language of a message."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _CONFIG
 
     outcome: Literal["translated", "unchanged", "failed"]
     text: str | None = None
@@ -197,7 +202,7 @@ class Translation(BaseModel):
 class MessageView(BaseModel):
     """A message as it stands: the fold of its events."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _CONFIG
 
     room: str
     rev: int
@@ -224,7 +229,7 @@ class MessageView(BaseModel):
 class RoomView(BaseModel):
     """A room as it stands: the fold of its log up to `rev`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _CONFIG
 
     room: str
     rev: int = 0

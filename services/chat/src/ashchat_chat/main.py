@@ -132,7 +132,8 @@ def build(settings: Settings) -> runtime.Service:
             ),
         ),
         on_ready=(broker.start_consuming,),
-        on_stop=(broker.stop, sockets.close_all),
+        # People first: they are served elsewhere while this pod finishes what it holds.
+        on_stop=(sockets.close_all, broker.stop),
         on_close=(photos.close, redis.close, mongo.close),
     )
 
