@@ -7,6 +7,7 @@ Apertium. It runs as a pod of its own; only the AshChat resource is changed.
 import asyncio
 import base64
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -160,6 +161,8 @@ async def test_a_conversation_through_google_and_back(
         Participant.join(ana, chat_id), Participant.join(ben, chat_id)
     )
     before = await answered(cluster)
+    # A word that nobody used before: the cache would answer for Google.
+    rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
     google_spec = {
         "project": "ashchat-test",
         "location": "global",
@@ -169,12 +172,14 @@ async def test_a_conversation_through_google_and_back(
     }
     async with cluster.spec({"translate": {"provider": "Google", "google": google_spec}}):
         await settled(cluster)
-        text, provider = await provider_of(other, one, "Hola @ben, la casa es grande a las 10:30")
+        text, provider = await provider_of(
+            other, one, f"Hola @ben, la casa {rare} es grande a las 10:30"
+        )
         assert provider == "google"
-        assert "house is big" in text
+        assert "house" in text
         assert "@ben" in text
         assert "10:30" in text
-        text, provider = await provider_of(one, other, "The dog is black.")
+        text, provider = await provider_of(one, other, f"The dog {rare} is black.")
         assert (provider, "perro" in text) == ("google", True)
         # One call a message: the cache and one flight for all who ask.
         assert await answered(cluster) == before + 2
@@ -184,9 +189,9 @@ async def test_a_conversation_through_google_and_back(
         # Google away: Apertium is the next of the chain, and the reader is told who it was.
         await cluster.delete("pods", NAME)
         await until(lambda: gone(cluster), within=60, what="the test's Google gone")
-        text, provider = await provider_of(other, one, "El gato es blanco.")
+        text, provider = await provider_of(other, one, f"El gato {rare} es blanco.")
         assert (provider, "cat" in text.lower()) == ("apertium", True)
 
     await settled(cluster)
-    text, provider = await provider_of(other, one, "La mesa es verde.")
+    text, provider = await provider_of(other, one, f"La mesa {rare} es verde.")
     assert (provider, "table" in text.lower()) == ("apertium", True)

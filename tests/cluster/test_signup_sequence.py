@@ -65,13 +65,14 @@ async def tap(rabbit: RabbitManagement) -> AsyncIterator[Tap]:
     await rabbit.delete(f"/api/queues/ashchat/{name}")
 
 
-async def containing(database: Database, needle: str) -> dict[str, Any] | None:
-    """Return the first document of a database that has a field of that value."""
-    for collection in await database.list_collection_names():
-        async for document in database[collection].find():
-            if needle in (str(value) for value in document.values()):
-                return document
-    return None
+async def user_of(users: Database, address: str) -> dict[str, Any] | None:
+    """Return auth's document about an address."""
+    return await users["users"].find_one({"email": address})
+
+
+async def profile_of(profiles: Database, user_id: str) -> dict[str, Any] | None:
+    """Return chat's document about a user."""
+    return await profiles["profiles"].find_one({"_id": user_id})
 
 
 async def counted(rabbit: RabbitManagement) -> dict[str, tuple[int, int]]:
@@ -112,20 +113,20 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
     assert code not in str(kept), "the code itself is in Redis"
     assert ana.password not in str(kept)
     assert await tap.order() == [Queue.ACCOUNT_CREATION]
-    assert await containing(users, ana.email) is None, "the user is there before the code"
+    assert await user_of(users, ana.email) is None, "the user is there before the code"
 
     # 3. the code → auth → CONFIRM_EMAIL_CODE_QUEUE → email → auth
     # 4. auth → MongoDB: the user; 5. → CONFIRM_NEW_ACCOUNT_QUEUE → chat → MongoDB: the profile
     assert (await ana.confirm_email(code)).status == 201
     assert await tap.order() == list(SEQUENCE)
     (confirmed,) = await tap.of(Queue.CONFIRM_NEW_ACCOUNT)
-    user = await containing(users, ana.email)
+    user = await user_of(users, ana.email)
     assert user is not None, "no user in MongoDB after 201"
     assert str(user["_id"]) == confirmed["user_id"]
     profile = await until(
-        lambda: containing(profiles, confirmed["user_id"]), what="the profile in MongoDB"
+        lambda: profile_of(profiles, confirmed["user_id"]), what="the profile in MongoDB"
     )
-    assert (profile["nickname"], profile["preferred_language"]) == ("Ana", "es")
+    assert (profile["nickname"], profile["language"]) == ("Ana", "es")
 
     # 6. auth tells email that it is settled, and the pending sign-up goes
     await until(lambda: gone(redis, key), what="the pending sign-up dropped")
@@ -195,9 +196,9 @@ async def test_without_chat_the_user_is_stored_and_the_profile_follows(
         assert confirmed.status == 201
         assert 4 <= confirmed.seconds <= 15
         await until(waits, within=30, every=1, what="the message in CONFIRM_NEW_ACCOUNT_QUEUE")
-        user = await containing(users, ana.email)
+        user = await user_of(users, ana.email)
         assert user is not None, "no user in MongoDB"
-        assert await containing(profiles, str(user["_id"])) is None
+        assert await profile_of(profiles, str(user["_id"])) is None
         assert (await ana.signin()).status == 200
-    await until(lambda: containing(profiles, str(user["_id"])), what="the profile in MongoDB")
+    await until(lambda: profile_of(profiles, str(user["_id"])), what="the profile in MongoDB")
     assert (await ana.profile())["nickname"] == "Ana"
