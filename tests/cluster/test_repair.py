@@ -100,7 +100,9 @@ class Child:
 
 def meaning(body: Object) -> Object:
     """Return what an object says, without what the API server and controllers keep about it."""
-    own = copy.deepcopy({key: value for key, value in body.items() if key != "status"})
+    # The items of a list do not say their kind, an object read alone does.
+    left_out = {"status", "kind", "apiVersion"}
+    own = copy.deepcopy({key: value for key, value in body.items() if key not in left_out})
     metadata = own["metadata"]
     for key in ("resourceVersion", "generation", "managedFields", "uid", "creationTimestamp"):
         metadata.pop(key, None)
