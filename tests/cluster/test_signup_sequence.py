@@ -17,6 +17,8 @@ from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import Database, MongoAs, RabbitManagement
 
+pytestmark = pytest.mark.settling
+
 PENDING = "email:signup:*"
 SEQUENCE = (Queue.ACCOUNT_CREATION, Queue.CONFIRM_EMAIL_CODE, Queue.CONFIRM_NEW_ACCOUNT)
 

@@ -56,6 +56,8 @@ from ashchat_operator.topology import (
 )
 from ashchat_operator.topology_cli import Admin, read_admin
 
+pytestmark = pytest.mark.settling
+
 
 class CountingTransport(httpx2.AsyncBaseTransport):
     """The real transport; keeps what was written."""
