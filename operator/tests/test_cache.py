@@ -60,7 +60,7 @@ def test_the_file_holds_hashes_and_is_the_same_each_time() -> None:
     again = cache.render_aclfile(admin=("admin", "admin-secret"), logins=LOGINS[::-1], cache=False)
     assert text == again
     lines = text.splitlines()
-    assert lines[0] == "user default off resetchannels -@all"
+    assert lines[0] == "user default off ~* resetchannels &* +@all"
     assert lines[1].startswith(f"user admin on #{cache.digest('admin-secret')} ~* ")
     names = [line.split()[1] for line in lines]
     assert names == ["default", "admin", "probe", "auth-a", "chat-a", "email-a"]

@@ -159,8 +159,19 @@ def parse_line(line: str) -> AclUser:
 
 
 def default_user() -> AclUser:
-    """Return the user `default` as it must be: without it off, nobody needs a password."""
-    return AclUser("default", enabled=False, commands=("-@all",))
+    """Return the user `default` as it must be: without it off, nobody needs a password.
+
+    It keeps every right, which nobody can use, since it is off and has no password: at a
+    start Redis replays its append-only file as this user, and EXEC (every transaction and
+    script in there) checks the rights. Without them what they wrote is lost.
+    """
+    return AclUser(
+        "default",
+        enabled=False,
+        commands=("+@all",),
+        keys=frozenset("*"),
+        channels=frozenset("*"),
+    )
 
 
 def probe_user() -> AclUser:
