@@ -171,6 +171,12 @@ async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
 
     # A mounted Secret reaches its pods within a minute or so; meanwhile the old one works.
     await until(signed_in, within=120, every=1, what="people signing in with the new secrets")
+
+    async def let_in() -> bool:
+        return (await ana.chat.get("/chats")).status == 200
+
+    # So does the new public key, by which chat knows the new tokens.
+    await until(let_in, within=120, every=1, what="chat knowing the new signing key")
     chats = (await ana.chat.get("/chats")).body["chats"]
     assert [chat["id"] for chat in chats] == [chat_id]
     assert chats[0]["messages"], "the messages are gone"
