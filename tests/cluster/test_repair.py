@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from ashchat_dev.client import Refused
 from ashchat_dev.conversation import converse
+from ashchat_dev.phoenix import SocketRefused
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
 from ashchat_dev.suite.cluster import PatchKind
 
@@ -172,15 +174,21 @@ async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
     # A mounted Secret reaches its pods within a minute or so; meanwhile the old one works.
     await until(signed_in, within=120, every=1, what="people signing in with the new secrets")
 
-    async def let_in() -> bool:
-        return (await ana.chat.get("/chats")).status == 200
+    # So does the new public key, by which each chat pod knows the new tokens.
+    async def talking() -> bool:
+        await converse(ana, ben, chat_id)
+        return True
 
-    # So does the new public key, by which chat knows the new tokens.
-    await until(let_in, within=120, every=1, what="chat knowing the new signing key")
-    chats = (await ana.chat.get("/chats")).body["chats"]
+    refusals = (Refused, SocketRefused)
+    await until(talking, within=120, every=1, what="both pods let people in", ignoring=refusals)
+
+    async def all_chats() -> list[Object] | None:
+        reply = await ana.chat.get("/chats")
+        return reply.body["chats"] if reply.status == 200 else None
+
+    chats = await until(all_chats, within=120, every=1, what="the chats")
     assert [chat["id"] for chat in chats] == [chat_id]
-    assert chats[0]["messages"], "the messages are gone"
-    await converse(ana, ben, chat_id)
+    assert len(chats[0]["messages"]) >= 4, "messages are gone"
     await person("Carla", "es")
 
 
