@@ -1,5 +1,6 @@
 """Debian packages: what is missing is installed, nothing else is touched."""
 
+import fcntl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ NODE_PACKAGES: Final = (
     "runc",
 )
 _INSTALLED: Final = "install ok installed"
+_APT: Final = ("apt-get", "-o", "DPkg::Lock::Timeout=300")
+"""Waits, seconds, for another program that installs packages (apt.conf(5))."""
 
 
 def parse_missing(wanted: Iterable[str], dpkg_output: str) -> list[str]:
@@ -54,20 +57,27 @@ def install(wanted: Iterable[str], progress: Progress, paths: Paths) -> None:
     """Installs those of the wanted packages that are missing.
 
     Services of packages are not started: debconf asks nothing, recommended packages stay
-    away.
+    away. Of two callers at once, threads or processes, the second waits.
 
     Raises:
         NodeError: apt cannot install one of them.
     """
-    absent = missing(wanted)
-    if not absent:
+    if not missing(wanted):
         return
+    paths.cache.mkdir(parents=True, exist_ok=True)
+    with (paths.cache / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if absent := missing(wanted):
+            _install(absent, progress, paths)
+
+
+def _install(absent: list[str], progress: Progress, paths: Paths) -> None:
     env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     with progress.step("Debian packages") as step:
         try:
             run_logged(
                 "Debian packages",
-                ["apt-get", "update"],
+                [*_APT, "update"],
                 log=paths.log / "apt-update.log",
                 step=step,
                 env=env,
@@ -77,11 +87,11 @@ def install(wanted: Iterable[str], progress: Progress, paths: Paths) -> None:
             step.detail("some package lists are out of date")
         run_logged(
             "Debian packages",
-            ["apt-get", "install", "--yes", "--no-install-recommends", *absent],
+            [*_APT, "install", "--yes", "--no-install-recommends", *absent],
             log=paths.log / "apt-install.log",
             step=step,
             env=env,
-            what_to_do="Look whether apt works here (apt-get update; another apt running?).",
+            what_to_do="Look whether apt works here (apt-get update).",
         )
 
 
