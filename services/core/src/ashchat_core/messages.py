@@ -173,3 +173,135 @@ class ConfirmNewDeviceReply(Message):
     v: Literal[1] = 1
     request_id: str
     refusal: CodeRefusal | None = None
+
+
+class ChangePassword(Message):
+    """auth → email: mail a code for a new password. Queue: CHANGE_PASSWORD_QUEUE.
+
+    `no_account` is sent for an address nobody has, so that asking costs auth the same time;
+    email drops it.
+    """
+
+    v: Literal[1] = 1
+    kind: Literal["reset", "no_account"]
+    reset_id: str
+    email: str
+    nickname: str
+    preferred_language: Language
+    requested_at: datetime
+
+
+class ConfirmChangePassword(Message):
+    """auth → email: is this the reset's code? Queue: CONFIRM_CHANGE_PASSWORD_QUEUE."""
+
+    v: Literal[1] = 1
+    kind: Literal["confirm", "settled"]
+    request_id: str
+    reset_id: str
+    code: str | None = None
+    deadline: datetime | None = None
+
+
+class ConfirmChangePasswordReply(Message):
+    """email → auth: the answer. Exchange: auth.replies."""
+
+    v: Literal[1] = 1
+    request_id: str
+    refusal: CodeRefusal | None = None
+
+
+class ChangeEmail(Message):
+    """auth → email: mail one code to each end of an address change. Queue: CHANGE_EMAIL_QUEUE.
+
+    `address_taken`: the new address has an account; its owner gets a notice instead of a
+    code, the old end gets its code all the same, so that the answer tells nothing.
+    """
+
+    v: Literal[1] = 1
+    kind: Literal["change", "address_taken"]
+    change_id: str
+    old_email: str
+    new_email: str
+    nickname: str
+    preferred_language: Language
+    requested_at: datetime
+
+
+class ConfirmChangeEmail(Message):
+    """auth → email: are these both codes? Queue: CONFIRM_CHANGE_EMAIL_QUEUE."""
+
+    v: Literal[1] = 1
+    kind: Literal["confirm", "settled"]
+    request_id: str
+    change_id: str
+    old_code: str | None = None
+    new_code: str | None = None
+    deadline: datetime | None = None
+
+
+class ConfirmChangeEmailReply(Message):
+    """email → auth: the answer; `new_email` when both codes were right."""
+
+    v: Literal[1] = 1
+    request_id: str
+    new_email: str | None = None
+    refusal: CodeRefusal | None = None
+
+
+SecurityEventKind = Literal[
+    "password_changed",
+    "password_reset",
+    "two_factor_enabled",
+    "two_factor_disabled",
+    "recovery_code_used",
+    "recovery_codes_renewed",
+    "email_changed",
+    "session_reuse",
+    "account_deleted",
+]
+"""What an account's owner is mailed a notice of."""
+
+
+class SecurityNotice(Message):
+    """auth → email: tell an owner what happened. Queue: SECURITY_NOTICE_QUEUE."""
+
+    v: Literal[1] = 1
+    notice_id: str
+    event: SecurityEventKind
+    email: str
+    nickname: str
+    preferred_language: Language
+    at: datetime
+
+
+class SessionRevoked(Message):
+    """auth → chat: sessions are over; their sockets are closed. Queue: SESSION_REVOKED_QUEUE."""
+
+    v: Literal[1] = 1
+    user_id: str
+    session_ids: tuple[str, ...] = Field(min_length=1)
+    at: datetime
+
+
+class ProfileChanged(Message):
+    """auth → chat: what a person is called and reads. Queue: PROFILE_CHANGED_QUEUE.
+
+    The newest by `at` wins; an older one that arrives late changes nothing.
+    """
+
+    v: Literal[1] = 1
+    user_id: str
+    nickname: str | None = None
+    preferred_language: Language | None = None
+    at: datetime
+
+
+class AccountDeletion(Message):
+    """auth → chat, static: remove what there is of a person.
+
+    Queues: ACCOUNT_DELETION_CHAT_QUEUE, ACCOUNT_DELETION_STATIC_QUEUE.
+    """
+
+    v: Literal[1] = 1
+    user_id: str
+    at: datetime
