@@ -1,96 +1,97 @@
-"""The rules of email, with Redis and the mail server in memory."""
+"""The rules of email, with the real scripts on a Redis in memory, and a mail server in memory."""
 
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+from redis.exceptions import ConnectionError as RedisAway
 
 from ashchat_core.messages import (
     AccountCreation,
+    ChangeEmail,
+    ChangePassword,
+    ConfirmChangeEmail,
+    ConfirmChangeEmailReply,
+    ConfirmChangePassword,
     ConfirmEmailCode,
     ConfirmNewDevice,
     NewDeviceCode,
+    SecurityEventKind,
+    SecurityNotice,
 )
+from ashchat_core.redis import Redis
 from ashchat_email.codes import CodeKey, CodeKeys, mail_key
-from ashchat_email.service import Checked, EmailService
-from ashchat_email.smtp import ServerAway
+from ashchat_email.service import EmailService, PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_email.store import RedisPending
 
 NOW = datetime.now(UTC)
-
-
-class MemoryPending:
-    def __init__(self) -> None:
-        self.items: dict[str, dict[str, Any]] = {}
-        self.mails: set[str] = set()
-        self.answers: dict[str, Checked] = {}
-        self.away = False
-
-    async def put(self, key: str, *, subject: str, digest: str, payload: str, at: float) -> bool:
-        before = self.items.get(key)
-        if before and before["at"] > at:
-            return False
-        self.items[key] = {"subject": subject, "digest": digest, "payload": payload, "at": at}
-        return True
-
-    async def check(self, key: str, *, request_id: str, digests: tuple[str, ...]) -> Checked:
-        if request_id not in self.answers:
-            item = self.items.get(key)
-            if item is None:
-                answer = Checked("expired", None)
-            elif item["digest"] in digests:
-                answer = Checked(None, item["payload"])
-            else:
-                answer = Checked("wrong_code", None)
-            self.answers[request_id] = answer
-        return self.answers[request_id]
-
-    async def drop(self, key: str, subject: str) -> None:
-        if self.items.get(key, {}).get("subject") == subject:
-            del self.items[key]
-
-    async def was_sent(self, message_id: str) -> bool:
-        return message_id in self.mails
-
-    async def sent(self, message_id: str) -> None:
-        if self.away:
-            raise ConnectionError("Redis is away")
-        self.mails.add(message_id)
+EVENTS: tuple[SecurityEventKind, ...] = get_args(SecurityEventKind)
 
 
 class Outgoing:
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.away = False
+        self.refusing: dict[str, Exception] = {}
 
     async def send(self, message: EmailMessage) -> None:
         if self.away:
             raise ServerAway("x")
+        if message["To"] in self.refusing:
+            raise self.refusing[message["To"]]
         self.mails.append(message)
 
-    def code(self) -> str | None:
-        plain = next(iter(self.mails[-1].iter_parts())).get_content()
+    def to(self, address: str) -> list[EmailMessage]:
+        return [mail for mail in self.mails if mail["To"] == address]
+
+    def code(self, to: str | None = None) -> str | None:
+        mail = self.mails[-1] if to is None else self.to(to)[-1]
+        plain = next(iter(mail.iter_parts())).get_content()
         found = re.search(r"\b\d{6}\b", plain)
         return found.group() if found else None
 
 
 class World:
     def __init__(self) -> None:
-        self.pending, self.outgoing = MemoryPending(), Outgoing()
+        self.server = FakeServer()
+        self.redis = FakeAsyncRedis(server=self.server, decode_responses=True)
+        self.outgoing = Outgoing()
         self.keys = CodeKeys(CodeKey(b"k" * 32))
-        self.email = EmailService(
-            self.pending,
+        self.email = self.process()
+
+    def process(self) -> EmailService:
+        """Return the service as a new process has it."""
+        return EmailService(
+            RedisPending(cast("Redis", SimpleNamespace(client=self.redis))),
             self.outgoing,
             self.keys,
             from_="AshChat <no-reply@example.org>",
             product="AshChat",
         )
 
+    async def pending(self) -> list[str]:
+        kept = [str(key) for key in await self.redis.keys("email:*")]
+        return sorted(key for key in kept if key.split(":")[1] not in {"answer", "sent", "settled"})
+
+    async def everything(self) -> str:
+        return str([await self.redis.hgetall(key) for key in await self.pending()])
+
 
 @pytest.fixture
-def world() -> World:
-    return World()
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    made.server.connected = True
+    await made.redis.aclose()
+
+
+def another(code: str | None) -> str:
+    return f"{(int(code or 0) + 1) % 10**6:06d}"
 
 
 def sign_up(sign_up_id: str = "s1", **changes: Any) -> AccountCreation:
@@ -113,11 +114,76 @@ def confirm(code: str | None, request_id: str = "r", **changes: Any) -> ConfirmE
     return body.model_copy(update=changes)
 
 
+def device(challenge_id: str = "c1") -> NewDeviceCode:
+    return NewDeviceCode(
+        challenge_id=challenge_id,
+        user_id="u",
+        email="ana@example.org",
+        nickname="Ana",
+        preferred_language="pt-BR",
+        requested_at=NOW,
+    )
+
+
+def reset(reset_id: str = "p1", **changes: Any) -> ChangePassword:
+    body = ChangePassword(
+        kind="reset",
+        reset_id=reset_id,
+        email="ana@example.org",
+        nickname="Ana",
+        preferred_language="ar",
+        requested_at=NOW,
+    )
+    return body.model_copy(update=changes)
+
+
+def confirm_reset(
+    code: str | None, request_id: str = "r", reset_id: str = "p1", **changes: Any
+) -> ConfirmChangePassword:
+    body = ConfirmChangePassword(
+        kind="confirm", request_id=request_id, reset_id=reset_id, code=code
+    )
+    return body.model_copy(update=changes)
+
+
+OLD, NEW = "ana@example.org", "ana@example.net"
+
+
+def change(change_id: str = "e1", **changes: Any) -> ChangeEmail:
+    body = ChangeEmail(
+        kind="change",
+        change_id=change_id,
+        old_email=OLD,
+        new_email=NEW,
+        nickname="Ana",
+        preferred_language="en",
+        requested_at=NOW,
+    )
+    return body.model_copy(update=changes)
+
+
+def confirm_change(
+    old: str | None, new: str | None, request_id: str = "r", **changes: Any
+) -> ConfirmChangeEmail:
+    body = ConfirmChangeEmail(
+        kind="confirm", request_id=request_id, change_id="e1", old_code=old, new_code=new
+    )
+    return body.model_copy(update=changes)
+
+
+async def both(
+    world: World, old: str | None, new: str | None, request_id: str
+) -> ConfirmChangeEmailReply:
+    reply = await world.email.confirm_email(confirm_change(old, new, request_id))
+    assert reply is not None
+    return reply
+
+
 async def test_the_mailed_code_opens_the_pending_account(world: World) -> None:
     await world.email.account_creation(sign_up())
     code = world.outgoing.code()
     assert code
-    assert code not in str(world.pending.items)
+    assert code not in await world.everything()
     reply = await world.email.confirm_code(confirm(code))
     assert reply is not None
     assert reply.account is not None
@@ -127,9 +193,34 @@ async def test_the_mailed_code_opens_the_pending_account(world: World) -> None:
 async def test_a_wrong_code_and_no_sign_up_have_reasons(world: World) -> None:
     nobody = await world.email.confirm_code(confirm("000000", "r1"))
     await world.email.account_creation(sign_up())
-    code = int(world.outgoing.code() or 0)
-    wrong = await world.email.confirm_code(confirm(f"{(code + 1) % 10**6:06d}", "r2"))
+    wrong = await world.email.confirm_code(confirm(another(world.outgoing.code()), "r2"))
     assert (nobody and nobody.refusal, wrong and wrong.refusal) == ("expired", "wrong_code")
+
+
+async def test_the_fifth_wrong_try_burns_the_code(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    code = world.outgoing.code()
+    replies = [
+        await world.email.confirm_code(confirm(another(code), f"r{number}")) for number in range(5)
+    ]
+    replies.append(await world.email.confirm_code(confirm(code, "r5")))
+    assert [reply and reply.refusal for reply in replies] == [
+        *["wrong_code"] * 4,
+        *["too_many_tries"] * 2,
+    ]
+
+
+async def test_a_repeated_wrong_request_costs_one_try(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    wrong = confirm(another(world.outgoing.code()))
+    assert {
+        reply.refusal
+        for reply in [await world.email.confirm_code(wrong) for _ in range(9)]
+        if reply
+    } == {"wrong_code"}
+    right = await world.email.confirm_code(confirm(world.outgoing.code(), "r2"))
+    assert right is not None
+    assert right.account is not None
 
 
 async def test_a_repeated_request_gets_the_same_answer_even_after_settled(world: World) -> None:
@@ -138,27 +229,50 @@ async def test_a_repeated_request_gets_the_same_answer_even_after_settled(world:
     first = await world.email.confirm_code(request)
     settled = confirm(None, "r2", kind="settled", sign_up_id="s1")
     assert await world.email.confirm_code(settled) is None
-    assert not world.pending.items
+    assert not await world.pending()
     assert await world.email.confirm_code(request) == first
 
 
 async def test_only_settled_drops_and_only_the_one_that_was_stored(world: World) -> None:
     await world.email.account_creation(sign_up())
     await world.email.confirm_code(confirm(world.outgoing.code()))
-    assert world.pending.items
+    assert await world.pending()
     await world.email.confirm_code(confirm(None, "r2", kind="settled", sign_up_id="other"))
-    assert world.pending.items
+    assert await world.pending()
+
+
+async def test_a_used_code_does_not_come_back_with_a_redelivery(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    code = world.outgoing.code()
+    await world.email.confirm_code(confirm(None, kind="settled", sign_up_id="s1"))
+    world.email = world.process()
+    await world.email.account_creation(sign_up())
+    reply = await world.email.confirm_code(confirm(code, "r2"))
+    assert reply is not None
+    assert reply.refusal == "expired"
 
 
 async def test_a_redelivered_sign_up_sends_no_second_mail(world: World) -> None:
     for _ in range(3):
+        world.email = world.process()
         await world.email.account_creation(sign_up())
     assert len(world.outgoing.mails) == 1
 
 
+async def test_a_redelivered_sign_up_gives_no_new_tries_and_no_longer_life(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    await world.email.confirm_code(confirm(another(world.outgoing.code())))
+    (key,) = await world.pending()
+    await world.redis.expire(key, 100)
+    await world.email.account_creation(sign_up())
+    assert await world.redis.hget(key, "tries") == "1"
+    assert await world.redis.ttl(key) <= 100
+
+
 async def test_dying_before_the_mail_is_recorded_sends_the_same_mail(world: World) -> None:
     await world.email.account_creation(sign_up())
-    world.pending.mails.clear()
+    await world.redis.delete("email:sent:sign_up.s1")
+    world.email = world.process()
     await world.email.account_creation(sign_up())
     first, second = world.outgoing.mails
     assert first["Message-ID"] == second["Message-ID"]
@@ -171,21 +285,27 @@ async def test_a_mail_that_was_not_taken_is_not_recorded(world: World) -> None:
     world.outgoing.away = True
     with pytest.raises(ServerAway):
         await world.email.account_creation(sign_up())
-    assert not world.pending.mails
+    assert not await world.redis.keys("email:sent:*")
     world.outgoing.away = False
     await world.email.account_creation(sign_up())
     assert len(world.outgoing.mails) == 1
 
 
-async def test_redis_lost_after_the_mail_sends_no_second_one(world: World) -> None:
-    world.pending.away = True
+async def test_redis_lost_after_the_mail_sends_no_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send_and_lose_redis(message: EmailMessage) -> None:
+        world.outgoing.mails.append(message)
+        world.server.connected = False
+
+    monkeypatch.setattr(world.outgoing, "send", send_and_lose_redis)
     for _ in range(2):
-        with pytest.raises(ConnectionError):
+        with pytest.raises(RedisAway):
             await world.email.account_creation(sign_up())
-    world.pending.away = False
+    world.server.connected = True
     await world.email.account_creation(sign_up())
     assert len(world.outgoing.mails) == 1
-    assert len(world.pending.mails) == 1
+    assert await world.redis.keys("email:sent:*") == ["email:sent:sign_up.s1"]
 
 
 async def test_a_changed_key_makes_no_pending_code_invalid(world: World) -> None:
@@ -217,40 +337,70 @@ async def test_a_second_sign_up_gets_a_code_of_its_own_and_an_older_one_does_not
     assert reply.account.sign_up_id == "s2"
 
 
+async def test_after_a_resend_the_former_code_is_dead(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    former = world.outgoing.code()
+    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    reply = await world.email.confirm_code(confirm(former))
+    assert reply is not None
+    assert (reply.account, reply.refusal) == (None, "wrong_code")
+    # Nor does its redelivery bring it back, in another process.
+    world.email = world.process()
+    await world.email.account_creation(sign_up())
+    reply = await world.email.confirm_code(confirm(former, "r2"))
+    assert reply is not None
+    assert reply.refusal == "wrong_code"
+
+
+async def test_after_a_resend_the_tries_of_the_former_do_not_count(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    for number in range(6):
+        await world.email.confirm_code(confirm(another(world.outgoing.code()), f"r{number}"))
+    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    reply = await world.email.confirm_code(confirm(world.outgoing.code(), "r9"))
+    assert reply is not None
+    assert reply.account is not None
+
+
+async def test_settling_the_former_sign_up_leaves_the_resent_one(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    await world.email.confirm_code(confirm(None, kind="settled", sign_up_id="s1"))
+    reply = await world.email.confirm_code(confirm(world.outgoing.code(), "r2"))
+    assert reply is not None
+    assert reply.account is not None
+
+
 async def test_a_sign_up_that_is_over_gets_no_mail(world: World) -> None:
     await world.email.account_creation(sign_up(requested_at=NOW - timedelta(minutes=11)))
     assert not world.outgoing.mails
-    assert not world.pending.items
+    assert not await world.pending()
 
 
 async def test_the_owner_of_a_taken_address_gets_a_notice_without_a_code(world: World) -> None:
     await world.email.account_creation(sign_up(kind="address_taken", password_hash=None))
     assert world.outgoing.code() is None
     assert world.outgoing.mails[0]["To"] == "ana@example.org"
-    assert not world.pending.items
+    assert not await world.pending()
 
 
 async def test_nobody_is_answered_after_the_deadline(world: World) -> None:
+    late = NOW - timedelta(seconds=1)
     await world.email.account_creation(sign_up())
-    late = confirm(world.outgoing.code(), deadline=NOW - timedelta(seconds=1))
-    assert await world.email.confirm_code(late) is None
-    assert not world.pending.answers
+    await world.email.change_password(reset())
+    await world.email.change_email(change())
+    assert await world.email.confirm_code(confirm("1", deadline=late)) is None
+    assert await world.email.confirm_password(confirm_reset("1", deadline=late)) is None
+    assert await world.email.confirm_email(confirm_change("1", "2", deadline=late)) is None
+    assert not await world.redis.keys("email:answer:*")
 
 
 async def test_two_new_devices_have_codes_of_their_own(world: World) -> None:
     codes = {}
     for challenge in ("c1", "c2"):
-        await world.email.new_device(
-            NewDeviceCode(
-                challenge_id=challenge,
-                user_id="u",
-                email="ana@example.org",
-                nickname="Ana",
-                preferred_language="pt-BR",
-                requested_at=NOW,
-            )
-        )
+        await world.email.new_device(device(challenge))
         codes[challenge] = world.outgoing.code()
+    assert codes["c1"] != codes["c2"]
     for challenge, code in codes.items():
         reply = await world.email.confirm_device(
             ConfirmNewDevice(
@@ -262,7 +412,195 @@ async def test_two_new_devices_have_codes_of_their_own(world: World) -> None:
     await world.email.confirm_device(
         ConfirmNewDevice(kind="settled", request_id="r", challenge_id="c1")
     )
-    assert list(world.pending.items) == ["device:c2"]
+    assert await world.pending() == ["email:device:c2"]
+
+
+async def test_a_reset_is_kept_for_600_seconds_and_its_code_only_as_a_digest(world: World) -> None:
+    await world.email.change_password(reset())
+    code = world.outgoing.code()
+    assert code
+    assert await world.pending() == ["email:reset:p1"]
+    assert 0 < await world.redis.ttl("email:reset:p1") <= 600
+    assert code not in await world.everything()
+    reply = await world.email.confirm_password(confirm_reset(code))
+    assert reply is not None
+    assert reply.refusal is None
+
+
+async def test_a_reset_of_nobody_keeps_nothing_and_mails_nothing(world: World) -> None:
+    await world.email.change_password(reset(kind="no_account"))
+    assert not await world.redis.keys("*")
+    assert not world.outgoing.mails
+
+
+async def test_a_reset_that_was_settled_cannot_be_used_again(world: World) -> None:
+    await world.email.change_password(reset())
+    code = world.outgoing.code()
+    request = confirm_reset(code)
+    first = await world.email.confirm_password(request)
+    assert await world.email.confirm_password(confirm_reset(None, "s", kind="settled")) is None
+    assert await world.email.confirm_password(request) == first
+    world.email = world.process()
+    await world.email.change_password(reset())  # delivered once more
+    again = await world.email.confirm_password(confirm_reset(code, "r2"))
+    assert again is not None
+    assert again.refusal == "expired"
+    assert len(world.outgoing.mails) == 1
+
+
+async def test_a_reset_has_five_tries(world: World) -> None:
+    await world.email.change_password(reset())
+    code = world.outgoing.code()
+    for number in range(5):
+        await world.email.confirm_password(confirm_reset(another(code), f"r{number}"))
+    reply = await world.email.confirm_password(confirm_reset(code))
+    assert reply is not None
+    assert reply.refusal == "too_many_tries"
+
+
+async def test_an_expired_reset_says_so(world: World) -> None:
+    await world.email.change_password(reset())
+    await world.redis.pexpire("email:reset:p1", 1)
+    await world.redis.delete("email:reset:p1")
+    reply = await world.email.confirm_password(confirm_reset(world.outgoing.code()))
+    assert reply is not None
+    assert reply.refusal == "expired"
+    await world.email.change_password(reset("p2", requested_at=NOW - timedelta(minutes=11)))
+    assert len(world.outgoing.mails) == 1
+
+
+async def test_flows_with_the_same_id_share_neither_key_nor_code_nor_answer(world: World) -> None:
+    await world.email.account_creation(sign_up("x"))
+    codes = {world.outgoing.code()}
+    await world.email.new_device(device("x"))
+    codes.add(world.outgoing.code())
+    await world.email.change_password(reset("x"))
+    reset_code = world.outgoing.code()
+    codes.add(reset_code)
+    await world.email.change_email(change("x"))
+    codes |= {world.outgoing.code(OLD), world.outgoing.code(NEW)}
+    assert len(codes) == 5
+    assert await world.pending() == [
+        "email:change:x",
+        "email:device:x",
+        "email:reset:x",
+        f"email:signup:{mail_key('ana@example.org')}",
+    ]
+    wrong = await world.email.confirm_device(
+        ConfirmNewDevice(kind="confirm", request_id="r", challenge_id="x", code=reset_code)
+    )
+    right = await world.email.confirm_password(confirm_reset(reset_code, "r", "x"))
+    assert wrong is not None
+    assert right is not None
+    assert (wrong.refusal, right.refusal) == ("wrong_code", None)
+
+
+async def test_an_address_change_mails_each_end_its_own_code_and_needs_both(world: World) -> None:
+    await world.email.change_email(change())
+    old, new = world.outgoing.code(OLD), world.outgoing.code(NEW)
+    assert old
+    assert new
+    assert old != new
+    assert [len(world.outgoing.to(end)) for end in (OLD, NEW)] == [1, 1]
+    assert 0 < await world.redis.ttl("email:change:e1") <= 600
+    kept = await world.everything()
+    assert old not in kept
+    assert new not in kept
+    reply = await both(world, old, new, "r")
+    assert (reply.new_email, reply.refusal) == (NEW, None)
+
+
+async def test_one_right_code_of_two_is_wrong_and_so_are_both_swapped(world: World) -> None:
+    await world.email.change_email(change())
+    old, new = world.outgoing.code(OLD), world.outgoing.code(NEW)
+    for number, (first, second) in enumerate(
+        [(old, another(new)), (another(old), new), (new, old), (old, None)]
+    ):
+        reply = await both(world, first, second, f"r{number}")
+        assert (reply.new_email, reply.refusal) == (None, "wrong_code")
+    # Four tries of both together are gone; the fifth burns both.
+    assert (await both(world, old, "", "r5")).refusal == "too_many_tries"
+    assert (await both(world, old, new, "r6")).refusal == "too_many_tries"
+
+
+async def test_the_same_change_request_gets_the_same_answer_and_a_settled_change_is_over(
+    world: World,
+) -> None:
+    await world.email.change_email(change())
+    old, new = world.outgoing.code(OLD), world.outgoing.code(NEW)
+    first = await both(world, old, new, "r")
+    assert (
+        await world.email.confirm_email(confirm_change(None, None, "s", kind="settled"))
+    ) is None
+    assert await both(world, old, new, "r") == first
+    await world.email.change_email(change())  # delivered once more
+    assert (await both(world, old, new, "r2")).refusal == "expired"
+    assert len(world.outgoing.mails) == 2
+
+
+async def test_a_change_to_a_taken_address_looks_alike_and_can_never_be_confirmed(
+    world: World,
+) -> None:
+    await world.email.change_email(change(kind="address_taken", nickname="Mallory"))
+    old = world.outgoing.code(OLD)
+    assert old
+    assert world.outgoing.code(NEW) is None
+    (notice,) = world.outgoing.to(NEW)
+    assert "Mallory" not in notice.as_string()
+    assert OLD not in notice.as_string()
+    derived = world.keys.code("email-new", "e1")
+    for number, guess in enumerate(["", derived]):
+        assert (await both(world, old, guess, f"r{number}")).refusal == "wrong_code"
+
+
+async def test_greylisting_at_one_end_does_not_hold_up_the_other(world: World) -> None:
+    world.outgoing.refusing[OLD] = TemporaryFailure("451")
+    with pytest.raises(TemporaryFailure):
+        await world.email.change_email(change())
+    assert [len(world.outgoing.to(end)) for end in (OLD, NEW)] == [0, 1]
+    del world.outgoing.refusing[OLD]
+    await world.email.change_email(change())
+    assert [len(world.outgoing.to(end)) for end in (OLD, NEW)] == [1, 1]
+
+
+async def test_a_change_with_an_end_that_does_not_exist_is_given_up(world: World) -> None:
+    world.outgoing.refusing = {
+        OLD: TemporaryFailure("451"),
+        NEW: PermanentFailure("550", "mailbox"),
+    }
+    with pytest.raises(PermanentFailure):
+        await world.email.change_email(change())
+
+
+@pytest.mark.parametrize("event", EVENTS)
+async def test_an_owner_is_told_of_every_event_once_and_without_a_code(
+    world: World, event: SecurityEventKind
+) -> None:
+    notice = SecurityNotice(
+        notice_id="n1",
+        event=event,
+        email="ana@example.org",
+        nickname="Ana",
+        preferred_language="en",
+        at=NOW - timedelta(days=3),
+    )
+    for _ in range(2):
+        world.email = world.process()
+        await world.email.security_notice(notice)
+    assert len(world.outgoing.mails) == 1
+    assert world.outgoing.code() is None
+    plain = next(iter(world.outgoing.mails[0].iter_parts())).get_content()
+    assert f"{notice.at:%Y-%m-%d %H:%M} UTC" in plain
+
+
+async def test_nothing_is_kept_without_an_end(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    await world.email.confirm_code(confirm("000000"))
+    await world.email.change_password(reset())
+    await world.email.change_email(change())
+    await world.email.confirm_email(confirm_change(None, None, "s", kind="settled"))
+    for key in await world.redis.keys("*"):
+        assert await world.redis.ttl(key) > 0, key
 
 
 def test_a_key_shows_no_address() -> None:

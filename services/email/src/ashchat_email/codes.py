@@ -17,7 +17,8 @@ TRIES = 5
 LIFETIME_SECONDS = 600
 """How long a pending sign-up, and its code, lives."""
 
-Purpose = Literal["sign-up", "device"]
+Purpose = Literal["sign-up", "device", "reset", "email-old", "email-new"]
+"""What a code is for. One for a purpose says nothing about the others of the same subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class CodeKey:
     secret: bytes = field(repr=False)
 
     def code(self, purpose: Purpose, subject: str, issue: int = 1) -> str:
-        """Return the code of a subject (a sign-up's or challenge's id) and issue number."""
+        """Return the code of a subject (the id of what it confirms) and issue number."""
         digest = self._mac("code", purpose, subject, str(issue))
         # 64 bits reduced to a million: the bias is below one in 10^13.
         return f"{int.from_bytes(digest[:8]) % 10**DIGITS:0{DIGITS}d}"

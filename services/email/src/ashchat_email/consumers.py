@@ -3,70 +3,98 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from prometheus_client import Counter
+
 from ashchat_core import redis
-from ashchat_core.amqp import Broker, Delivery, DependencyDown, PublishError, Reject, Retry
+from ashchat_core.amqp import (
+    RETRY_LIMIT,
+    Broker,
+    Delivery,
+    DependencyDown,
+    PublishError,
+    Reject,
+    Retry,
+)
 from ashchat_core.messages import (
     AccountCreation,
+    ChangeEmail,
+    ChangePassword,
+    ConfirmChangeEmail,
+    ConfirmChangePassword,
     ConfirmEmailCode,
     ConfirmNewDevice,
     Message,
     NewDeviceCode,
+    SecurityNotice,
 )
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, Queue
-from ashchat_email.service import EmailService
-from ashchat_email.smtp import PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_email.service import EmailService, PermanentFailure, ServerAway, TemporaryFailure
 
 M = TypeVar("M", bound=Message)
+R = TypeVar("R")
+
+_DEAD = Counter(
+    "ashchat_email_dead_letters_total", "Mails given up, by queue and reason", ["queue", "reason"]
+)
 
 
 def register(broker: Broker, service: EmailService) -> None:
-    """Consume the four queues of email."""
-
-    async def account_creation(delivery: Delivery[AccountCreation]) -> None:
-        await _guarded(service.account_creation, delivery.body)
-
-    async def confirm_code(delivery: Delivery[ConfirmEmailCode]) -> None:
-        await _answer(broker, delivery, await _guarded(service.confirm_code, delivery.body))
-
-    async def new_device(delivery: Delivery[NewDeviceCode]) -> None:
-        await _guarded(service.new_device, delivery.body)
-
-    async def confirm_device(delivery: Delivery[ConfirmNewDevice]) -> None:
-        await _answer(broker, delivery, await _guarded(service.confirm_device, delivery.body))
-
-    broker.consume(Queue.ACCOUNT_CREATION, AccountCreation, account_creation)
-    broker.consume(Queue.CONFIRM_EMAIL_CODE, ConfirmEmailCode, confirm_code)
-    broker.consume(Queue.CONFIRM_NEW_DEVICE, NewDeviceCode, new_device)
-    broker.consume(Queue.CONFIRM_NEW_DEVICE_REPLY, ConfirmNewDevice, confirm_device)
+    """Consume the queues of email: five that mail, four that ask about a code."""
+    _mailing(broker, Queue.ACCOUNT_CREATION, AccountCreation, service.account_creation)
+    _mailing(broker, Queue.CONFIRM_NEW_DEVICE, NewDeviceCode, service.new_device)
+    _mailing(broker, Queue.CHANGE_PASSWORD, ChangePassword, service.change_password)
+    _mailing(broker, Queue.CHANGE_EMAIL, ChangeEmail, service.change_email)
+    _mailing(broker, Queue.SECURITY_NOTICE, SecurityNotice, service.security_notice)
+    _asking(broker, Queue.CONFIRM_EMAIL_CODE, ConfirmEmailCode, service.confirm_code)
+    _asking(broker, Queue.CONFIRM_NEW_DEVICE_REPLY, ConfirmNewDevice, service.confirm_device)
+    _asking(broker, Queue.CONFIRM_CHANGE_PASSWORD, ConfirmChangePassword, service.confirm_password)
+    _asking(broker, Queue.CONFIRM_CHANGE_EMAIL, ConfirmChangeEmail, service.confirm_email)
 
 
-R = TypeVar("R")
+def _mailing(
+    broker: Broker, queue: Queue, model: type[M], rule: Callable[[M], Awaitable[None]]
+) -> None:
+    async def handle(delivery: Delivery[M]) -> None:
+        try:
+            await _with_redis(rule, delivery.body)
+        except ServerAway as error:
+            raise DependencyDown(f"the mail server is away: {error}") from error
+        except TemporaryFailure as error:
+            if delivery.attempts < RETRY_LIMIT:
+                raise Retry(str(error)) from error
+            _DEAD.labels(queue, "gave_up").inc()
+            raise Reject(f"put off too often: {error}") from error
+        except PermanentFailure as error:
+            _DEAD.labels(queue, error.reason).inc()
+            raise Reject(f"{error.reason}: {error}") from error
+
+    broker.consume(queue, model, handle)
 
 
-async def _guarded(rule: Callable[[M], Awaitable[R]], body: M) -> R:
+def _asking(
+    broker: Broker, queue: Queue, model: type[M], rule: Callable[[M], Awaitable[Message | None]]
+) -> None:
+    async def handle(delivery: Delivery[M]) -> None:
+        reply = await _with_redis(rule, delivery.body)
+        if reply is None or delivery.reply_to is None:
+            return
+        try:
+            await broker.publish(
+                AUTH_REPLIES_EXCHANGE,
+                delivery.reply_to,
+                reply,
+                message_id=f"{delivery.message_id}.reply",
+                correlation_id=delivery.correlation_id,
+            )
+        except PublishError:
+            # The pod that asked is gone, and its queue with it: nobody waits any more.
+            return
+
+    broker.consume(queue, model, handle)
+
+
+async def _with_redis(rule: Callable[[M], Awaitable[R]], body: M) -> R:
     try:
         return await rule(body)
     except redis.UNAVAILABLE as error:
         raise DependencyDown("Redis is away") from error
-    except ServerAway as error:
-        raise DependencyDown(f"the mail server is away: {error}") from error
-    except TemporaryFailure as error:
-        raise Retry(str(error)) from error
-    except PermanentFailure as error:
-        raise Reject(str(error)) from error
-
-
-async def _answer(broker: Broker, delivery: Delivery[M], reply: Message | None) -> None:
-    if reply is None or delivery.reply_to is None:
-        return
-    try:
-        await broker.publish(
-            AUTH_REPLIES_EXCHANGE,
-            delivery.reply_to,
-            reply,
-            message_id=f"{delivery.message_id}.reply",
-            correlation_id=delivery.correlation_id,
-        )
-    except PublishError:
-        # The pod that asked is gone, and its queue with it: nobody waits any more.
-        return

@@ -25,9 +25,10 @@ def build(settings: Settings) -> runtime.Service:
     broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
     redis = Redis(credentials)
     keys = CodeKeys(_code_key(credentials))
+    mailer = Mailer(settings, credentials)
     service = EmailService(
         RedisPending(redis),
-        Mailer(settings, credentials),
+        mailer,
         keys,
         from_=settings.smtp_from,
         product=settings.product_name,
@@ -50,10 +51,10 @@ def build(settings: Settings) -> runtime.Service:
         public=None,
         revisions=lambda: credentials.in_use,
         checks=(("Redis", redis.ping), ("RabbitMQ and its queues", topology)),
-        background=(broker.run, redis.watch, watch_code_key),
+        background=(broker.run, redis.watch, watch_code_key, mailer.run),
         on_ready=(broker.start_consuming,),
         on_stop=(broker.stop,),
-        on_close=(redis.close,),
+        on_close=(mailer.close, redis.close),
     )
 
 
