@@ -121,10 +121,11 @@ def test_each_service_gets_only_what_it_has_business_with() -> None:
         Service.AUTH: rabbit | redis | mongo,
         Service.EMAIL: rabbit
         | redis
-        | {"code.key", "code.revision", "smtp.username", "smtp.password", "smtp.revision"},
+        | {"code.key", "code.revision", "smtp.username", "smtp.password", "smtp.revision"}
+        | {"smtp-ca.pem"},
         Service.CHAT: rabbit | redis | mongo,
         Service.TRANSLATE: rabbit | redis | {"google.json", "google.revision", "google-ca.pem"},
-        Service.STATIC: set(),
+        Service.STATIC: rabbit,
     }
 
 

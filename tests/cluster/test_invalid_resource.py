@@ -29,6 +29,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
         smtp(security="None", credentialsSecret={"name": "x"}),
         "credentials are not sent over an unencrypted connection",
     ),
+    "an authority for nothing": (
+        smtp(security="None", caSecret={"name": "x"}),
+        "an authority is only for an encrypted connection",
+    ),
     "an unknown encryption": (smtp(security="SSL"), 'supported values: "None", "StartTLS", "TLS"'),
     "a port beyond ports": (smtp(port=70000), "less than or equal to 65535"),
     "google without its block": (

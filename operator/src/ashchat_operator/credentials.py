@@ -67,6 +67,7 @@ class Credentials:
     code_key: str = field(repr=False)
     signing_keys: KeyRing = field(repr=False)
     smtp: Provided | None = None
+    smtp_ca: Provided | None = None
     google: Provided | None = None
     google_ca: Provided | None = None
 
@@ -105,6 +106,7 @@ def complete(
     found: Mapping[str, Data],
     *,
     smtp: Provided | None = None,
+    smtp_ca: Provided | None = None,
     google: Provided | None = None,
     google_ca: Provided | None = None,
     generate: Callable[[], str] = new_password,
@@ -116,6 +118,7 @@ def complete(
         ash: Whose they are.
         found: Name of a Secret → its data; `secret_names` are looked up.
         smtp: The mail server's login, if the resource names one and it is there.
+        smtp_ca: The authority of the mail server, likewise.
         google: Google's service account key, likewise.
         google_ca: The authority of Google's endpoint, likewise.
         generate: Makes a secret word.
@@ -142,6 +145,7 @@ def complete(
         code_key=word(service_secret(ash, Service.EMAIL), "code.key"),
         signing_keys=KeyRing.complete(found.get(signing_keys_secret(ash), {}), generate_key),
         smtp=smtp,
+        smtp_ca=smtp_ca,
         google=google,
         google_ca=google_ca,
     )

@@ -1,4 +1,4 @@
-"""What people gave in Secrets of their own: the mail server's login, Google's key and CA."""
+"""What people gave in Secrets of their own: the mail server's login and CA, Google's key and CA."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Given:
     """What was found, and per component what is missing."""
 
     smtp: Provided | None = None
+    smtp_ca: Provided | None = None
     google: Provided | None = None
     google_ca: Provided | None = None
     missing: Mapping[str, str] | None = None
@@ -46,13 +47,15 @@ async def read(api: Api, ash: AshChat) -> Given:
             )
         return found
 
-    smtp = await one("email", ash.spec.email.smtp.credentials_secret, SMTP_KEYS)
+    server = ash.spec.email.smtp
+    smtp = await one("email", server.credentials_secret, SMTP_KEYS)
+    smtp_ca = await one("email", server.ca_secret, CA_KEYS)
     google = ash.spec.translate.google
     if ash.spec.translate.provider is not Provider.GOOGLE or google is None:
-        return Given(smtp, missing=missing)
+        return Given(smtp, smtp_ca, missing=missing)
     key = await one("translate", google.credentials_secret, GOOGLE_KEYS)
     authority = await one("translate", google.ca_secret, CA_KEYS)
-    return Given(smtp, key, authority, missing)
+    return Given(smtp, smtp_ca, key, authority, missing)
 
 
 def provided(body: Mapping[str, Any] | None, keys: Sequence[str]) -> Provided | None:

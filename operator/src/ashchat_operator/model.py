@@ -135,6 +135,7 @@ class Smtp(Model):
     security: SmtpSecurity = SmtpSecurity.START_TLS
     from_: str = Field(alias="from")
     credentials_secret: SecretReference | None = None
+    ca_secret: SecretReference | None = None
 
 
 class Email(Replicated):

@@ -158,7 +158,14 @@ class Reconciler:
             )
             if secret is not None:
                 data[name] = decoded(secret)
-        return complete(ash, data, smtp=gifts.smtp, google=gifts.google, google_ca=gifts.google_ca)
+        return complete(
+            ash,
+            data,
+            smtp=gifts.smtp,
+            smtp_ca=gifts.smtp_ca,
+            google=gifts.google,
+            google_ca=gifts.google_ca,
+        )
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:
         """Enlarge the volumes of the backends; return what was refused."""

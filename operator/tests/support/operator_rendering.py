@@ -42,6 +42,7 @@ def fixed_credentials(ash: AshChat) -> Credentials:
         ash,
         {},
         smtp=Provided({"username": b"me", "password": b"mine"}, "11") if smtp else None,
+        smtp_ca=Provided({"ca.crt": b"PEM"}, "14") if ash.spec.email.smtp.ca_secret else None,
         google=Provided({"google.json": b"{}"}, "12") if google else None,
         google_ca=Provided({"ca.crt": b"PEM"}, "13") if google else None,
         generate=lambda: "generated-and-long-enough",

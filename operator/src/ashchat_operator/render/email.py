@@ -2,6 +2,7 @@
 
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import (
+    CREDENTIALS_DIR,
     Context,
     Object,
     ServicePod,
@@ -21,14 +22,23 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         image=spec.image or context.images["email"],
         resources=service_resources(spec.resources),
         public=False,
-        env={
-            "ASHCHAT_SMTP_HOST": spec.smtp.host,
-            "ASHCHAT_SMTP_PORT": str(spec.smtp.port),
-            "ASHCHAT_SMTP_SECURITY": spec.smtp.security.value.lower(),
-            "ASHCHAT_SMTP_FROM": spec.smtp.from_,
-        },
+        env=environment(ash),
     )
     return [
         deployment(ash, "email", replicas=spec.replicas, template=service_template(ash, pod)),
         service(ash, "email", service_ports(public=False)),
     ]
+
+
+def environment(ash: AshChat) -> dict[str, str]:
+    """Return which mail server takes the mails, and by whom it is trusted."""
+    smtp = ash.spec.email.smtp
+    result = {
+        "ASHCHAT_SMTP_HOST": smtp.host,
+        "ASHCHAT_SMTP_PORT": str(smtp.port),
+        "ASHCHAT_SMTP_SECURITY": smtp.security.value.lower(),
+        "ASHCHAT_SMTP_FROM": smtp.from_,
+    }
+    if smtp.ca_secret is not None:
+        result["ASHCHAT_SMTP_CA_FILE"] = f"{CREDENTIALS_DIR}/smtp-ca.pem"
+    return result

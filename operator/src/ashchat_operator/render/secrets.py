@@ -93,6 +93,8 @@ def _provided(service: Service, credentials: Credentials) -> dict[str, bytes]:
         files["smtp.username"] = credentials.smtp.data["username"]
         files["smtp.password"] = credentials.smtp.data["password"]
         files["smtp.revision"] = credentials.smtp.revision.encode()
+    if service is Service.EMAIL and credentials.smtp_ca is not None:
+        files["smtp-ca.pem"] = credentials.smtp_ca.data["ca.crt"]
     if service is Service.TRANSLATE and credentials.google is not None:
         files["google.json"] = credentials.google.data["google.json"]
         files["google.revision"] = credentials.google.revision.encode()
