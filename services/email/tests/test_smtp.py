@@ -448,6 +448,17 @@ async def test_a_connection_unused_for_long_is_ended_with_a_goodbye(
     assert server.connections == 2
 
 
+async def test_mails_take_no_connection_that_is_being_ended(
+    server: SmtpServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.gather(*(mailer.send(mail(number)) for number in range(CONNECTIONS)))
+    monkeypatch.setattr(smtp, "IDLE_SECONDS", 0.0)
+    await asyncio.gather(
+        mailer._let_go(), *(mailer.send(mail(number)) for number in range(CONNECTIONS))
+    )
+    assert len(server.mails) == 2 * CONNECTIONS
+
+
 async def test_a_mail_cancelled_in_the_middle_leaves_no_connection_to_the_next(
     server: SmtpServer, mailer: Mailer
 ) -> None:
@@ -581,6 +592,17 @@ async def test_a_login_that_is_refused_for_now_is_not_held_against_it(
             await mailer.send(mail(1))
         await mailer.send(mail(1))
         assert len(server.mails) == 1
+
+
+async def test_a_login_that_is_no_text_is_no_end_of_the_service(
+    trusted: ssl.SSLContext, folder: Folder, ours: Authority
+) -> None:
+    async with with_login(trusted, folder, ours) as (server, mailer):
+        await mailer.send(mail(1))
+        (folder.path / "smtp.password").write_bytes(b"\xff\xfe")
+        assert await mailer._follow()
+        await mailer.send(mail(2))
+        assert [received.username for received in server.mails] == ["me", "me"]
 
 
 async def test_a_login_half_swapped_is_not_used(

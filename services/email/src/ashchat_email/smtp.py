@@ -138,8 +138,7 @@ class Mailer:
     async def close(self) -> None:
         """Say goodbye on every connection; those in use follow when they are done."""
         self._closed = True
-        while self._idle:
-            await _quit(self._idle.pop())
+        await self._end(self._idle, "retired")
 
     # mails
 
@@ -190,9 +189,13 @@ class Mailer:
     async def _let_go(self) -> None:
         """End what was not used for long."""
         before = time.monotonic() - IDLE_SECONDS
-        for connection in [kept for kept in self._idle if kept.used_at < before]:
-            self._idle.remove(connection)
-            self._count("idle")
+        await self._end([kept for kept in self._idle if kept.used_at < before], "idle")
+
+    async def _end(self, connections: list[_Connection], why: Event) -> None:
+        """End kept connections; from the first moment on nobody else takes them."""
+        self._idle = [kept for kept in self._idle if kept not in connections]
+        for connection in connections:
+            self._count(why)
             await _quit(connection)
 
     async def _open(self, login: Login | None) -> _Connection:
@@ -223,7 +226,8 @@ class Mailer:
             else:
                 self._count("failed")
             raise ServerAway(f"it refuses the login: SMTP {error.code}") from error
-        except (aiosmtplib.SMTPException, OSError) as error:
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            # ValueError: a login that cannot even be said, or a certificate that is none.
             self._count("failed")
             raise ServerAway(_words(error)) from error
         self._count("opened")
@@ -257,10 +261,7 @@ class Mailer:
             self._login = given
             self._log.info("the login of the mail server changed", login=given is not None)
         self._prove()
-        for old in [kept for kept in self._idle if kept.login != given]:
-            self._idle.remove(old)
-            self._count("retired")
-            await _quit(old)
+        await self._end([kept for kept in self._idle if kept.login != given], "retired")
         return True
 
     def _given(self) -> Login | None:
@@ -270,7 +271,7 @@ class Mailer:
         try:
             username = self._credentials.read("smtp.username")
             password = self._credentials.read("smtp.password")
-        except (MissingCredential, OSError):
+        except (MissingCredential, OSError, UnicodeDecodeError):
             return self._login
         if username.revision != password.revision:
             return self._login  # each from another moment
