@@ -46,7 +46,7 @@ if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[3]) then
 end
 local mails = redis.call('HINCRBY', KEYS[1], 'mails', 1)
 local wait = ARGV[math.min(mails + 4, #ARGV)]
-redis.call('HSET', KEYS[1], 'next', string.format('%.3f', now + tonumber(wait)))
+redis.call('HSET', KEYS[1], 'next', string.format('%.6f', now + tonumber(wait)))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 if redis.call('INCR', KEYS[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[4]) end
 return 0
