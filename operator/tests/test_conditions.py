@@ -3,7 +3,15 @@
 from typing import Any
 
 from ashchat_operator.backend import Backend, BackendResult, Reason
-from ashchat_operator.conditions import Component, component, status, url, with_topology
+from ashchat_operator.conditions import (
+    Component,
+    component,
+    key_ring_lost,
+    status,
+    url,
+    with_lost_ring,
+    with_topology,
+)
 from ashchat_operator.events import transitions
 from ashchat_operator.model import AshChat, Spec
 
@@ -53,6 +61,7 @@ def told(
         problems=problems,
         address="",
         version="1",
+        key_ring={"1": "abc"},
         former=former or {},
         now=LATER,
     )
@@ -117,6 +126,18 @@ def test_a_backend_out_of_order_is_not_ready_and_says_why() -> None:
     said = told(found, results={**FINE, Backend.RABBITMQ: bad})
     assert condition(said, "TopologyReady")["status"] == "False"
     assert condition(said, "BackendsReady")["status"] == "False"
+
+
+def test_a_lost_key_ring_is_told_at_auth_and_says_what_to_restore() -> None:
+    assert key_ring_lost(ash(), ()) == ""
+    says = key_ring_lost(ash(), ("1",))
+    assert "demo-auth-key-ring" in says
+    auth = with_lost_ring(Component("auth", ready=True, reason="Available"), says)
+    assert (auth.ready, auth.reason, auth.message) == (False, "KeyRingLost", says)
+    assert with_lost_ring(CHAT, says) == CHAT
+    said = told(auth, problems=(says,))
+    assert condition(said, "Degraded")["status"] == "True"
+    assert said["keyRing"] == {"1": "abc"}
 
 
 def test_every_condition_is_about_this_generation_and_keeps_its_time() -> None:

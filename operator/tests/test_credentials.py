@@ -9,8 +9,17 @@ import jwt
 import pytest
 
 from ashchat_core.topology import Service
+from ashchat_operator.at_rest import AtRestRing, fingerprint
+from ashchat_operator.at_rest import new_key as new_ring_key
 from ashchat_operator.backend import Backend
-from ashchat_operator.credentials import Credentials, complete, new_password, secret_names
+from ashchat_operator.credentials import (
+    Credentials,
+    complete,
+    key_ring_copy_secret,
+    key_ring_secret,
+    new_password,
+    secret_names,
+)
 from ashchat_operator.jwks import KeyRing, NotASigningKey, new_key, public_jwk
 from ashchat_operator.render import platform
 from operator_rendering import CONTEXT, fixed_key, resource
@@ -40,7 +49,10 @@ def test_what_is_stored_is_found_again() -> None:
     def never() -> str:
         raise AssertionError("nothing is missing")
 
-    assert complete(ASH, stored(first), generate=never, generate_key=lambda: b"") == first
+    again = complete(
+        ASH, stored(first), generate=never, generate_key=lambda: b"", generate_ring_key=never
+    )
+    assert again == first
 
 
 def test_every_source_of_credentials_outlives_the_resource() -> None:
@@ -48,7 +60,11 @@ def test_every_source_of_credentials_outlives_the_resource() -> None:
     assert set(secret_names(ASH)) <= set(stored(first))
 
 
-@pytest.mark.parametrize("name", secret_names(ASH))
+RING, COPY = key_ring_secret(ASH), key_ring_copy_secret(ASH)
+REPLACEABLE = sorted(set(secret_names(ASH)) - {RING, COPY})
+
+
+@pytest.mark.parametrize("name", REPLACEABLE)
 def test_a_lost_secret_is_made_anew_and_the_others_stay(name: str) -> None:
     first = complete(ASH, {}, generate=numbered())
     held = stored(first)
@@ -117,3 +133,61 @@ def test_a_key_of_another_kind_is_refused() -> None:
     with pytest.raises(NotASigningKey):
         public_jwk(b"-----BEGIN NONSENSE-----")
     assert public_jwk(new_key())["crv"] == "P-256"
+
+
+def known(credentials: Credentials) -> dict[str, str]:
+    """Return what the status says of a ring."""
+    return credentials.key_ring.fingerprints({})
+
+
+@pytest.mark.parametrize("lost", [RING, COPY])
+def test_a_ring_is_completed_from_its_copy_and_never_made_anew(lost: str) -> None:
+    first = complete(ASH, {})
+    held = stored(first)
+    assert held[RING] == held[COPY]
+    del held[lost]
+    for fingerprints in ({}, known(first)):
+        again = complete(ASH, held, known_ring=fingerprints)
+        assert again.key_ring == first.key_ring
+        assert stored(again)[lost] == stored(first)[lost]
+
+
+def test_a_ring_that_is_lost_twice_is_reported_and_no_other_is_made() -> None:
+    first = complete(ASH, {})
+    held = stored(first)
+    del held[RING], held[COPY]
+    again = complete(ASH, held, known_ring=known(first))
+    assert again.key_ring.lost == ("1",)
+    assert not {RING, COPY} & set(stored(again))
+    assert again.key_ring.fingerprints(known(first)) == known(first), "the status remembers"
+    restored = complete(ASH, {**held, COPY: stored(first)[COPY]}, known_ring=known(first))
+    assert restored.key_ring == first.key_ring
+
+
+def test_a_key_that_is_another_than_the_status_knows_is_put_right_from_the_copy() -> None:
+    first = complete(ASH, {})
+    held = stored(first)
+    held[RING] = {**held[RING], "1.key": new_ring_key().encode()}
+    assert complete(ASH, held, known_ring=known(first)).key_ring == first.key_ring
+    held[COPY] = held[RING]
+    assert complete(ASH, held, known_ring=known(first)).key_ring.lost == ("1",)
+
+
+def test_a_key_that_was_added_is_taken_over_and_may_be_made_the_active_one() -> None:
+    first = complete(ASH, {})
+    held = stored(first)
+    held[RING] = {**held[RING], "2.key": new_ring_key().encode(), "active": b"2"}
+    again = complete(ASH, held, known_ring=known(first))
+    assert (set(again.key_ring.keys), again.key_ring.active) == ({"1", "2"}, "2")
+    assert stored(again)[COPY] == stored(again)[RING]
+
+
+def test_what_is_no_key_of_the_ring_is_left_out() -> None:
+    ring = AtRestRing.complete(
+        {"1.key": b"00", "x.key": b"nonsense", ".key": b"00" * 32, "active": b"7"}, {}, {}
+    )
+    assert list(ring.keys) == ["1"]
+    assert ring.active == "1"
+    assert len(bytes.fromhex(ring.keys["1"])) == 32
+    assert fingerprint(ring.keys["1"]) not in ring.keys["1"]
+    assert ring.keys["1"] not in repr(ring)

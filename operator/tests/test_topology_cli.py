@@ -88,6 +88,8 @@ def test_each_service_gets_what_the_table_gives_it(tmp_path: Path) -> None:
         Service.STATIC: ["rabbitmq.uri"],
     }
     assert len(bytes.fromhex((tmp_path / "email/code.key").read_text())) == 32
+    version = (tmp_path / "key-ring/active").read_text()
+    assert len(bytes.fromhex((tmp_path / f"key-ring/{version}.key").read_text())) == 32
     uri = urlsplit((tmp_path / "chat/mongodb.uri").read_text())
     assert (uri.path, uri.username) == ("/second-chat", "second-chat-a")
     assert urlsplit((tmp_path / "chat/rabbitmq.uri").read_text()).path == "/second"

@@ -90,6 +90,7 @@ def filled(service: Service, applied: Applied, tmp_path: Path, port: int, privat
     values = {
         "ASHCHAT_CREDENTIALS_DIR": applied.folder / service,
         "ASHCHAT_SIGNING_KEYS_DIR": applied.folder / "signing-keys",
+        "ASHCHAT_KEY_RING_DIR": applied.folder / "key-ring",
         "ASHCHAT_JWKS_FILE": applied.folder / "jwks" / "jwks.json",
         "ASHCHAT_UPLOADS_DIR": tmp_path / "uploads",
         "ASHCHAT_BIND": "127.0.0.1",

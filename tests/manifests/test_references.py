@@ -52,6 +52,8 @@ def test_only_data_and_credentials_outlive_the_resource(objects: list[dict[str, 
     assert retained == {
         ("PersistentVolumeClaim", "static"),
         ("Secret", "auth-signing-keys"),
+        ("Secret", "auth-key-ring"),
+        ("Secret", "auth-key-ring-copy"),
         *(("Secret", f"{name}-admin") for name in ("rabbitmq", "redis", "cache", "mongodb")),
         *(
             ("Secret", f"{name}-credentials")

@@ -5,7 +5,7 @@ Conditions follow the API conventions
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
@@ -125,6 +125,26 @@ def with_topology(component: Component, results: Mapping[Backend, BackendResult]
     )
 
 
+def key_ring_lost(ash: AshChat, versions: Sequence[str]) -> str:
+    """Return what to do about lost keys for secrets at rest; empty: none is lost."""
+    if not versions:
+        return ""
+    name, copy = child(ash, "auth-key-ring"), child(ash, "auth-key-ring-copy")
+    return (
+        f"the key ring for second factors lacks what was sealed with (version "
+        f"{', '.join(versions)}): restore Secret {name} or {copy} from a backup. No new key is "
+        "made in its place. To give up every second factor sealed with it, remove "
+        "/status/keyRing"
+    )
+
+
+def with_lost_ring(component: Component, says: str) -> Component:
+    """Return auth as not ready while keys for secrets at rest are lost."""
+    if component.name != "auth":
+        return component
+    return replace(component, ready=False, reason="KeyRingLost", message=says)
+
+
 def url(ash: AshChat, live: Live) -> str:
     """Return where people reach it, as far as the cluster can tell; empty: not yet known."""
     if ash.spec.public_url:
@@ -147,6 +167,7 @@ def status(
     problems: Sequence[str],
     address: str,
     version: str,
+    key_ring: Mapping[str, str],
     former: Mapping[str, Any],
     now: str,
 ) -> Object:
@@ -159,6 +180,7 @@ def status(
         problems: What keeps this generation from being applied, for a person.
         address: Where people reach it.
         version: The operator's version.
+        key_ring: Version → fingerprint of the keys for secrets at rest.
         former: The status as it was: times of transitions are kept.
         now: The time (RFC 3339) of transitions that happen now.
     """
@@ -193,6 +215,7 @@ def status(
         "observedGeneration": ash.generation,
         "url": address,
         "version": version,
+        "keyRing": dict(sorted(key_ring.items())),
         "componentsReady": f"{len(components) - len(waiting)}/{len(components)}",
         "conditions": [
             {

@@ -3,7 +3,8 @@
 A Secret that is there is never changed in what it *is* (password, key); one that is gone or
 lacks a key gets a new value. So nothing is rotated by accident, and nothing has to be: every
 backend takes its administrator's password from the Secret at every start, and every user's
-password is set by the next look at the backend.
+password is set by the next look at the backend. The one exception is the key ring for
+secrets at rest; see `at_rest`.
 
 Pure but for the random numbers, which come in as a function.
 """
@@ -12,9 +13,12 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from ashchat_core.topology import Service
+from ashchat_operator import at_rest
+from ashchat_operator.at_rest import AtRestRing
 from ashchat_operator.backend import Backend, Login
 from ashchat_operator.jwks import KeyRing, new_key
 from ashchat_operator.model import AshChat
@@ -66,6 +70,7 @@ class Credentials:
     erlang_cookie: str = field(repr=False)
     code_key: str = field(repr=False)
     signing_keys: KeyRing = field(repr=False)
+    key_ring: AtRestRing = field(repr=False)
     smtp: Provided | None = None
     smtp_ca: Provided | None = None
     google: Provided | None = None
@@ -87,12 +92,24 @@ def signing_keys_secret(ash: AshChat) -> str:
     return child(ash, "auth-signing-keys")
 
 
+def key_ring_secret(ash: AshChat) -> str:
+    """Return the name of the Secret with the keys for secrets at rest."""
+    return child(ash, "auth-key-ring")
+
+
+def key_ring_copy_secret(ash: AshChat) -> str:
+    """Return the name of the Secret that holds those keys a second time."""
+    return child(ash, "auth-key-ring-copy")
+
+
 def secret_names(ash: AshChat) -> tuple[str, ...]:
     """Return the names of all Secrets that hold something that exists nowhere else."""
     return (
         *(admin_secret(ash, backend) for backend in Backend),
         *(service_secret(ash, service) for service in Service),
         signing_keys_secret(ash),
+        key_ring_secret(ash),
+        key_ring_copy_secret(ash),
     )
 
 
@@ -109,8 +126,10 @@ def complete(
     smtp_ca: Provided | None = None,
     google: Provided | None = None,
     google_ca: Provided | None = None,
+    known_ring: Mapping[str, str] = MappingProxyType({}),
     generate: Callable[[], str] = new_password,
     generate_key: Callable[[], bytes] = new_key,
+    generate_ring_key: Callable[[], str] = at_rest.new_key,
 ) -> Credentials:
     """Return the credentials that the Secrets hold, new ones where they hold none.
 
@@ -121,8 +140,10 @@ def complete(
         smtp_ca: The authority of the mail server, likewise.
         google: Google's service account key, likewise.
         google_ca: The authority of Google's endpoint, likewise.
+        known_ring: Version → fingerprint of the keys for secrets at rest, as the status says.
         generate: Makes a secret word.
         generate_key: Makes a private key (PKCS 8, PEM).
+        generate_ring_key: Makes a key for secrets at rest.
     """
 
     def word(secret: str, key: str) -> str:
@@ -144,6 +165,12 @@ def complete(
         erlang_cookie=word(cookie, "erlang-cookie"),
         code_key=word(service_secret(ash, Service.EMAIL), "code.key"),
         signing_keys=KeyRing.complete(found.get(signing_keys_secret(ash), {}), generate_key),
+        key_ring=AtRestRing.complete(
+            found.get(key_ring_secret(ash), {}),
+            found.get(key_ring_copy_secret(ash), {}),
+            known_ring,
+            generate_ring_key,
+        ),
         smtp=smtp,
         smtp_ca=smtp_ca,
         google=google,

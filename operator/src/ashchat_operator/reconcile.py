@@ -8,7 +8,7 @@ look may be interrupted anywhere and the next one goes on.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -115,7 +115,8 @@ class Reconciler:
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
         gifts = await given.read(self._api, ash)
-        credentials = await self._credentials(ash, found, gifts)
+        known_ring = dict(body.get("status", {}).get("keyRing", {}))
+        credentials = await self._credentials(ash, found, gifts, known_ring)
         objects = platform.render(ash, self._context, credentials)
         applied = await apply(self._api, ash, objects, found)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
@@ -133,6 +134,10 @@ class Reconciler:
                 else item
                 for item in components
             ]
+        lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
+        if lost:
+            problems.append(lost)
+            components = [conditions.with_lost_ring(item, lost) for item in components]
         status = conditions.status(
             ash,
             components=components,
@@ -140,6 +145,7 @@ class Reconciler:
             problems=problems,
             address=conditions.url(ash, applied.live),
             version=self._version,
+            key_ring=credentials.key_ring.fingerprints(known_ring),
             former=body.get("status", {}),
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
@@ -148,7 +154,9 @@ class Reconciler:
         written = await self._tell(body, status)
         return ready and written and not applied.changes
 
-    async def _credentials(self, ash: AshChat, found: Live, gifts: given.Given) -> Credentials:
+    async def _credentials(
+        self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
+    ) -> Credentials:
         """Return the credentials that there are; only what is nowhere is made."""
         data = {}
         for name in secret_names(ash):
@@ -165,6 +173,7 @@ class Reconciler:
             smtp_ca=gifts.smtp_ca,
             google=gifts.google,
             google_ca=gifts.google_ca,
+            known_ring=known_ring,
         )
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:

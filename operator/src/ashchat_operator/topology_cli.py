@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
-from ashchat_operator import topology
+from ashchat_operator import at_rest, topology
 from ashchat_operator.topology import (
     Backend,
     BackendResult,
@@ -214,8 +214,8 @@ def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login
     """Return the logins in the files, new ones where there are none; writes nothing.
 
     Files of a service: `rabbitmq.uri`, `mongodb.uri`, `redis.uri` and a `.revision` beside
-    each, `code.key` (email). Beside the services': `signing-keys/` (auth's) and
-    `jwks/jwks.json` (of chat and static).
+    each, `code.key` (email). Beside the services': `signing-keys/` and `key-ring/` (auth's)
+    and `jwks/jwks.json` (of chat and static).
     """
     logins: list[Login] = []
     grants = {grant.service: grant for grant in REDIS_GRANTS}
@@ -248,6 +248,8 @@ def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login
             logins.append(Login(service, *_who(parts), new.backends))
     files.get(f"{Service.EMAIL}/code.key", secrets.token_hex(_CODE_KEY_BYTES))
     files.get(f"{Service.EMAIL}/code.revision", secrets.token_hex(4))
+    version = files.get("key-ring/active", at_rest.FIRST)
+    files.get(f"key-ring/{version}{at_rest.SUFFIX}", at_rest.new_key())
     _signing_keys(files)
     return tuple(logins)
 

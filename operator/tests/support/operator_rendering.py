@@ -47,6 +47,7 @@ def fixed_credentials(ash: AshChat) -> Credentials:
         google_ca=Provided({"ca.crt": b"PEM"}, "13") if google else None,
         generate=lambda: "generated-and-long-enough",
         generate_key=fixed_key,
+        generate_ring_key=lambda: "5e" * 32,
     )
 
 

@@ -1,5 +1,6 @@
 """The border of auth: what is refused before any rule runs, and the shape of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
 
 from ashchat_auth import api
-from ashchat_auth.keys import KeyRing
+from ashchat_auth.api.fields import Address
+from ashchat_auth.keys import SigningKeys
 from ashchat_auth.settings import Settings
+from auth_world import EMAIL, OTHER_PASSWORD, PASSWORD, World, add_signing_key, totp
 
 SIGN_UP = {
     "name": "Ana",
@@ -20,11 +23,21 @@ SIGN_UP = {
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> TestClient:
-    signer = KeyRing(tmp_path, issuer="i", audience="a", minutes=20)
-    # None: nothing here may reach the rules.
-    app = api.build(Settings(_env_file=None), None, signer, "1")  # type: ignore[arg-type]
-    return TestClient(app, base_url="http://auth")
+def signer(tmp_path: Path) -> SigningKeys:
+    add_signing_key(tmp_path / "keys", "one")
+    return SigningKeys(tmp_path / "keys", issuer="i", audience="a", minutes=20)
+
+
+@pytest.fixture
+def world(tmp_path: Path, signer: SigningKeys) -> World:
+    return World(tmp_path / "ring", signer)
+
+
+@pytest.fixture
+def client(world: World, signer: SigningKeys) -> Iterator[TestClient]:
+    app = api.build(Settings(_env_file=None), world.auth, signer, "1")
+    with TestClient(app, base_url="http://auth") as found:
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,7 @@ def client(tmp_path: Path) -> TestClient:
         {"preferredLanguage": "no language!"},
         {"email": None},
         {"email": "josé@example.org"},
+        {"name": "Ana\r\nBcc: everybody"},
         {"email": "a" * 250 + "@example.org"},
     ],
 )
@@ -74,7 +88,7 @@ def test_a_missing_token_says_so(client: TestClient) -> None:
 
 
 def test_a_companys_own_domain_is_an_address_and_its_dns_name_counts() -> None:
-    validate = TypeAdapter(api.Address).validate_python
+    validate = TypeAdapter(Address).validate_python
     assert validate(" Ana@Intranet.LOCAL ") == "Ana@intranet.local"
     assert validate("ana@münchen.example") == "ana@xn--mnchen-3ya.example"
 
@@ -97,3 +111,133 @@ def test_every_error_of_every_route_is_documented(client: TestClient) -> None:
 def test_the_originals_documentation_leads_to_ours(client: TestClient) -> None:
     answer = client.get("/swagger-ui/index.html", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, "/auth/docs")
+
+
+PHONE = {"deviceTokenId": "phone", "deviceOS": "ANDROID", "deviceNotificationToken": "n"}
+
+
+class Ana:
+    """Ana's phone, over HTTP."""
+
+    def __init__(self, client: TestClient, device: str = "phone") -> None:
+        self.client = client
+        self.device = device
+        self.token = ""
+
+    def call(self, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token or self.token}", "device_token": self.device}
+        answer = self.client.request(method, f"/api/user{path}", json=body, headers=headers)
+        if answer.status_code == 204:
+            assert not answer.content
+            return 204, None
+        envelope = answer.json()
+        assert envelope["status"] == answer.status_code
+        if answer.status_code >= 400:
+            return answer.status_code, envelope["reason"]
+        return answer.status_code, envelope["data"]
+
+    def sign_in(self, password: str = PASSWORD) -> "Ana":
+        body = {"email": EMAIL, "password": password, "deviceTokenId": self.device}
+        status, data = self.call("POST", "/signin", body)
+        assert status == 200, data
+        self.token = data["token"]
+        return self
+
+
+@pytest.fixture
+def ana(client: TestClient) -> Ana:
+    body = {"email": EMAIL, "emailCode": "123456", **PHONE}
+    assert client.post("/api/user/confirm-email", json=body).status_code == 201
+    return Ana(client).sign_in()
+
+
+def test_a_reset_over_http(ana: Ana) -> None:
+    status, data = ana.call("POST", "/password", {"email": EMAIL})
+    assert (status, list(data)) == (202, ["token"])
+    body = {"newPassword": OTHER_PASSWORD, "emailCode": "123456"}
+    assert ana.call("PATCH", "/password", body) == (401, "invalid_token")
+    assert ana.call("PATCH", "/password", body, data["token"]) == (200, None)
+    assert ana.call("GET", "/sessions") == (401, "session_over")
+    ana.sign_in(OTHER_PASSWORD)
+
+
+def test_two_factor_over_http(ana: Ana, client: TestClient) -> None:
+    assert ana.call("GET", "/two-factor")[1] == {"enabled": False, "recovery_codes_left": 0}
+    status, begun = ana.call("POST", "/two-factor", {"password": PASSWORD})
+    assert status == 200
+    assert begun["otpauth_uri"].startswith("otpauth://totp/AshChat:")
+    assert begun["qr_svg"].startswith("<svg")
+    assert begun["secret"] not in begun["qr_svg"]
+    code = totp(begun["secret"])
+    status, data = ana.call("POST", "/two-factor/confirm", {"totpCode": code})
+    assert (status, len(data["recovery_codes"])) == (200, 10)
+    # The original's client sends whatever code the person typed as emailCode.
+    body = {"email": EMAIL, "password": PASSWORD, "deviceTokenId": "tablet"}
+    challenge = client.post("/api/user/signin", json=body).json()
+    assert challenge["reason"] == "new_device_totp"
+    tablet = Ana(client, "tablet")
+    proof = {"emailCode": totp(begun["secret"], 1), "deviceTokenId": "tablet"}
+    confirm = ("POST", "/confirm-new-device")
+    token = challenge["data"]["token"]
+    assert tablet.call(*confirm, {"deviceTokenId": "tablet"}, token) == (422, "invalid_request")
+    assert tablet.call(*confirm, proof, token) == (204, None)
+    assert tablet.call(*confirm, proof, token) == (403, "wrong_code")
+    tablet.sign_in()
+    off = {"password": PASSWORD, "recoveryCode": data["recovery_codes"][0]}
+    assert ana.call("DELETE", "/two-factor", off) == (204, None)
+    assert tablet.call("GET", "/sessions") == (401, "session_over")
+
+
+def test_sessions_and_events_over_http(ana: Ana, client: TestClient) -> None:
+    other = Ana(client).sign_in()
+    status, data = ana.call("GET", "/sessions")
+    assert status == 200
+    assert {item["current"] for item in data["sessions"]} == {True, False}
+    assert {item["device_os"] for item in data["sessions"]} == {"ANDROID"}
+    (theirs,) = [item["id"] for item in data["sessions"] if not item["current"]]
+    assert ana.call("DELETE", f"/sessions/{theirs}") == (204, None)
+    assert other.call("GET", "/sessions") == (401, "session_over")
+    assert ana.call("DELETE", f"/sessions/{theirs}") == (404, "no_such_session")
+    other.sign_in()
+    assert ana.call("DELETE", "/sessions") == (200, {"revoked": 1})
+    status, data = ana.call("GET", "/security-events?limit=50")
+    kinds = [item["kind"] for item in data["events"]]
+    assert {"account_made", "signed_in", "session_revoked"} <= set(kinds)
+    assert data["events"][0]["address"] == "testclient"
+    for wrong in ("limit=0", "before=yesterday", "before=0001-01-01T00:00:00%2B14:00"):
+        assert ana.call("GET", f"/security-events?{wrong}") == (422, "invalid_request")
+    assert ana.call("POST", "/signout") == (204, None)
+    assert ana.call("POST", "/signout") == (401, "session_over")
+
+
+def test_the_account_over_http(ana: Ana, world: World) -> None:
+    assert ana.call("PATCH", "/profile", {}) == (422, "invalid_request")
+    assert ana.call("PATCH", "/profile", {"preferredLanguage": "pt"}) == (200, None)
+    change = {"newEmail": "ana@new.example", "password": PASSWORD}
+    assert ana.call("POST", "/email", change) == (202, None)
+    assert ana.call("PATCH", "/email", {"oldCode": "111111", "newCode": "222222"}) == (200, None)
+    password = {"oldPassword": PASSWORD, "newPassword": OTHER_PASSWORD}
+    assert ana.call("PUT", "/password", {**password, "oldPassword": "x"}) == (403, "wrong_password")
+    assert ana.call("PUT", "/password", password) == (200, None)
+    assert ana.call("DELETE", "", {"password": PASSWORD}) == (403, "wrong_password")
+    assert ana.call("DELETE", "", {"password": OTHER_PASSWORD}) == (204, None)
+    assert not world.store.users
+
+
+def test_a_refused_password_names_its_field(client: TestClient) -> None:
+    answer = client.post("/api/user/signup", json={**SIGN_UP, "password": "password1"})
+    assert (answer.status_code, answer.json()["reason"]) == (422, "password_too_common")
+    assert answer.json()["data"]["fields"] == [{"field": "password", "rule": "too_common"}]
+
+
+def test_what_is_not_utf_8_is_no_json(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    for body in (b'{"email": "\xff"}', b"[" * 20_000):
+        answer = client.post("/api/user/signin", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_request")
+
+
+def test_keys_may_be_cached(client: TestClient) -> None:
+    answer = client.get("/.well-known/jwks.json")
+    assert answer.headers["Cache-Control"] == "public, max-age=300"
+    assert answer.headers["Content-Type"] == "application/jwk-set+json"

@@ -8,44 +8,37 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
 
-from ashchat_auth.keys import KeyRing
+from ashchat_auth.keys import SigningKeys
+from ashchat_auth.models import Purpose, Temporary
 from ashchat_core.tokens import InvalidToken, TokenVerifier
+from auth_world import add_signing_key
 
 NOW = datetime.now(UTC)
-
-
-def add_key(folder: Path, kid: str) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / f"{kid}.pem").write_bytes(pem)
-    (folder / "active").write_text(kid)
+SAYS = Temporary(purpose=Purpose.TOTP, subject="u", challenge_id="c", device_hash="d", epoch=3)
 
 
 @pytest.fixture
-def signer(tmp_path: Path) -> KeyRing:
+def signer(tmp_path: Path) -> SigningKeys:
     keys = tmp_path / "keys"
-    keys.mkdir()
-    add_key(keys, "one")
-    return KeyRing(keys, issuer="ashchat-auth-service", audience="ashchat", minutes=20)
+    add_signing_key(keys, "one")
+    return SigningKeys(keys, issuer="ashchat-auth-service", audience="ashchat", minutes=20)
 
 
 @pytest.fixture
-def verifier(tmp_path: Path, signer: KeyRing) -> TokenVerifier:
+def verifier(tmp_path: Path, signer: SigningKeys) -> TokenVerifier:
     publish(tmp_path, signer)
     return TokenVerifier(tmp_path / "jwks.json", issuer="ashchat-auth-service", audience="ashchat")
 
 
-def publish(tmp_path: Path, signer: KeyRing) -> None:
+def publish(tmp_path: Path, signer: SigningKeys) -> None:
     (tmp_path / "jwks.json").write_text(json.dumps(signer.jwks()))
 
 
-def access(signer: KeyRing, now: datetime = NOW) -> str:
+def access(signer: SigningKeys, now: datetime = NOW) -> str:
     return signer.access(user_id="u", session_id="s", device_hash="d", now=now)
 
 
@@ -77,12 +70,12 @@ def forge(tmp_path: Path, headers: dict[str, Any] | None = None, **claims: objec
     )
 
 
-def test_a_token_says_who_and_which_device(signer: KeyRing, verifier: TokenVerifier) -> None:
+def test_a_token_says_who_and_which_device(signer: SigningKeys, verifier: TokenVerifier) -> None:
     token = verifier.verify(access(signer))
     assert (token.user_id, token.session_id, token.device_hash) == ("u", "s", "d")
 
 
-def test_an_expired_token_is_refused(signer: KeyRing, verifier: TokenVerifier) -> None:
+def test_an_expired_token_is_refused(signer: SigningKeys, verifier: TokenVerifier) -> None:
     with pytest.raises(InvalidToken) as refused:
         verifier.verify(access(signer, NOW - timedelta(minutes=21)))
     assert refused.value.reason == "expired"
@@ -133,24 +126,36 @@ def test_a_key_that_is_not_ours_is_refused(tmp_path: Path, verifier: TokenVerifi
     assert refused.value.reason == "unknown_key"
 
 
-def test_a_temporary_token_is_no_access_token(signer: KeyRing, verifier: TokenVerifier) -> None:
-    temporary = signer.temporary(user_id="u", challenge_id="c", device_hash="d", now=NOW)
+def test_a_temporary_token_is_no_access_token(signer: SigningKeys, verifier: TokenVerifier) -> None:
+    temporary = signer.temporary(SAYS, NOW)
     with pytest.raises(InvalidToken):
         verifier.verify(temporary)
-    assert signer.read_temporary(temporary) is not None
+    assert signer.read_temporary(temporary) == SAYS
+    with pytest.raises(InvalidToken):
+        signer.read_access(temporary)
     assert signer.read_temporary(access(signer)) is None
 
 
 def test_a_new_key_signs_at_once_and_the_old_ones_tokens_stay_good(
-    tmp_path: Path, signer: KeyRing, verifier: TokenVerifier
+    tmp_path: Path, signer: SigningKeys, verifier: TokenVerifier
 ) -> None:
     old = access(signer)
-    add_key(tmp_path / "keys", "two")
+    add_signing_key(tmp_path / "keys", "two")
     new = access(signer)
     publish(tmp_path, signer)
     assert jwt.get_unverified_header(new)["kid"] == "two"
     assert verifier.verify(new).user_id == verifier.verify(old).user_id == "u"
 
 
-def test_published_keys_have_no_private_half(signer: KeyRing) -> None:
+def test_published_keys_have_no_private_half(signer: SigningKeys) -> None:
     assert all("d" not in key for key in signer.jwks()["keys"])
+
+
+def test_auth_reads_its_own_tokens_as_everybody_does(
+    signer: SigningKeys, verifier: TokenVerifier, tmp_path: Path
+) -> None:
+    token = access(signer)
+    assert signer.read_access(token) == verifier.verify(token)
+    for wrong in (forge(tmp_path, {"kid": "theirs"}), forge(tmp_path, aud="other"), "rubbish"):
+        with pytest.raises(InvalidToken):
+            signer.read_access(wrong)

@@ -1,6 +1,6 @@
 """auth: accounts, sessions and tokens."""
 
-from ashchat_operator.credentials import signing_keys_secret
+from ashchat_operator.credentials import key_ring_secret, signing_keys_secret
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import (
     Context,
@@ -16,6 +16,7 @@ from ashchat_operator.render.common import (
 )
 
 SIGNING_KEYS_DIR = "/etc/ashchat/signing-keys"
+KEY_RING_DIR = "/etc/ashchat/key-ring"
 
 
 def render(ash: AshChat, context: Context) -> list[Object]:
@@ -29,10 +30,15 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         env={
             "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
             "ASHCHAT_SIGNING_KEYS_DIR": SIGNING_KEYS_DIR,
+            "ASHCHAT_KEY_RING_DIR": KEY_RING_DIR,
             "ASHCHAT_SIGN_UPS_PER_HOUR": str(spec.sign_ups_per_hour),
         },
-        volumes=[secret_volume("signing-keys", signing_keys_secret(ash))],
-        mounts=[mount("signing-keys", SIGNING_KEYS_DIR)],
+        volumes=[
+            secret_volume("signing-keys", signing_keys_secret(ash)),
+            # Optional: with the ring lost, all but two-factor goes on.
+            secret_volume("key-ring", key_ring_secret(ash), optional=True),
+        ],
+        mounts=[mount("signing-keys", SIGNING_KEYS_DIR), mount("key-ring", KEY_RING_DIR)],
     )
     return [
         deployment(ash, "auth", replicas=spec.replicas, template=service_template(ash, pod)),

@@ -209,9 +209,20 @@ def empty_dir(name: str, size: str = "64Mi") -> Object:
     return {"name": name, "emptyDir": {"sizeLimit": size}}
 
 
-def secret_volume(name: str, secret: str, keys: Sequence[str] = ()) -> Object:
-    """Return a volume of a Secret's files, readable by the pod's group only."""
+def secret_volume(
+    name: str, secret: str, keys: Sequence[str] = (), *, optional: bool = False
+) -> Object:
+    """Return a volume of a Secret's files, readable by the pod's group only.
+
+    Args:
+        name: The volume's.
+        secret: The Secret's.
+        keys: Which of its files; all where none is named.
+        optional: A pod starts without it too; the files come when it does.
+    """
     source: Object = {"secretName": secret, "defaultMode": 0o440}
+    if optional:
+        source["optional"] = True
     if keys:
         source["items"] = [{"key": key, "path": key} for key in keys]
     return {"name": name, "secret": source}

@@ -40,6 +40,7 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
         *secrets.admins(ash, credentials),
         *secrets.services(ash, credentials, context),
         secrets.signing_keys(ash, credentials),
+        *secrets.key_ring(ash, credentials),
         secrets.jwks(ash, credentials),
         secrets.rabbitmq_definitions(ash, credentials),
         secrets.redis_acl(ash, credentials, Backend.REDIS),

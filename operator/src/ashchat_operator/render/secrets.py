@@ -17,6 +17,8 @@ from ashchat_operator.cache import render_aclfile
 from ashchat_operator.credentials import (
     Credentials,
     admin_secret,
+    key_ring_copy_secret,
+    key_ring_secret,
     service_secret,
     signing_keys_secret,
 )
@@ -121,6 +123,13 @@ def signing_keys(ash: AshChat, credentials: Credentials) -> Object:
     """Return the Secret with the keys that sign tokens; auth mounts it."""
     files = credentials.signing_keys.files()
     return secret(ash, "auth", signing_keys_secret(ash), files, retained=True)
+
+
+def key_ring(ash: AshChat, credentials: Credentials) -> list[Object]:
+    """Return the Secret with the keys for secrets at rest, and its copy; none if all are lost."""
+    files = credentials.key_ring.files()
+    names = (key_ring_secret(ash), key_ring_copy_secret(ash)) if files else ()
+    return [secret(ash, "auth", name, files, retained=True) for name in names]
 
 
 def jwks(ash: AshChat, credentials: Credentials) -> Object:

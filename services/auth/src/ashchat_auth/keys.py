@@ -12,11 +12,18 @@ from typing import Any
 from uuid import uuid4
 
 import jwt
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ashchat_core.tokens import ACCESS_TOKEN_TYPE, ALGORITHM
+from ashchat_auth.models import Purpose, Temporary
+from ashchat_auth.watched import WatchedFolder
+from ashchat_core.tokens import (
+    ACCESS_TOKEN_TYPE,
+    ALGORITHM,
+    AccessToken,
+    InvalidToken,
+    verify_access,
+)
 
 TEMPORARY_TOKEN_TYPE = "challenge+jwt"  # noqa: S105
 TEMPORARY_TOKEN_MINUTES = 10
@@ -29,16 +36,14 @@ class _Keys:
     jwks: dict[str, Any]
 
 
-class KeyRing:
-    """Signs access and temporary tokens, and publishes the keys."""
+class SigningKeys:
+    """Signs and reads access and temporary tokens, and publishes the keys."""
 
     def __init__(self, folder: Path, *, issuer: str, audience: str, minutes: int) -> None:
-        self._folder = folder
+        self._folder: WatchedFolder[_Keys] = WatchedFolder(folder, "*.pem", _load)
         self._issuer = issuer
         self._audience = audience
         self._life = timedelta(minutes=minutes)
-        self._stamp: tuple[tuple[str, int], ...] = ()
-        self._loaded: _Keys | None = None
 
     def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
         """Return an access token (RFC 9068; `type` and `sub` as the original's clients know)."""
@@ -55,14 +60,31 @@ class KeyRing:
             self._life,
         )
 
-    def temporary(self, *, user_id: str, challenge_id: str, device_hash: str, now: datetime) -> str:
+    def read_access(self, token: str) -> AccessToken:
+        """Return what an access token says.
+
+        Raises:
+            InvalidToken: with the reason; see `ashchat_core.tokens`.
+        """
+
+        def key(kid: str) -> Any:
+            found = self._folder.current().keys.get(kid)
+            if found is None:
+                raise InvalidToken("unknown_key", "the token was signed with another key")
+            return found.public_key()
+
+        return verify_access(token, key, issuer=self._issuer, audience=self._audience)
+
+    def temporary(self, says: Temporary, now: datetime) -> str:
         """Return a token that is good for one challenge and for nothing else."""
         return self._sign(
             {
                 "aud": self._issuer,
-                "sub": user_id,
-                "challenge": challenge_id,
-                "dev": device_hash,
+                "sub": says.subject,
+                "challenge": says.challenge_id,
+                "dev": says.device_hash,
+                "for": says.purpose.value,
+                "epoch": says.epoch,
                 "type": "TEMPORARY",
             },
             TEMPORARY_TOKEN_TYPE,
@@ -70,12 +92,12 @@ class KeyRing:
             timedelta(minutes=TEMPORARY_TOKEN_MINUTES),
         )
 
-    def read_temporary(self, token: str) -> dict[str, Any] | None:
-        """Return a temporary token's claims; None when it is not (any more) one of ours."""
-        ring = self._ring()
+    def read_temporary(self, token: str) -> Temporary | None:
+        """Return what a temporary token says; None when it is not (any more) one of ours."""
+        keys = self._folder.current().keys
         try:
             header = jwt.get_unverified_header(token)
-            key = ring.keys[str(header.get("kid"))].public_key()
+            key = keys[str(header.get("kid"))].public_key()
             if header.get("typ") != TEMPORARY_TOKEN_TYPE:
                 return None
             claims: dict[str, Any] = jwt.decode(
@@ -84,18 +106,24 @@ class KeyRing:
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._issuer,
-                options={"require": ["exp", "iss", "aud", "sub", "challenge", "dev"]},
+                options={"require": ["exp", "iss", "aud", "sub", "challenge", "dev", "for"]},
             )
-        except (jwt.InvalidTokenError, KeyError):
+            return Temporary(
+                purpose=Purpose(claims["for"]),
+                subject=claims["sub"],
+                challenge_id=claims["challenge"],
+                device_hash=claims["dev"],
+                epoch=claims["epoch"],
+            )
+        except (jwt.InvalidTokenError, KeyError, ValueError):
             return None
-        return claims
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys (RFC 7517)."""
-        return self._ring().jwks
+        return self._folder.current().jwks
 
     def _sign(self, claims: dict[str, Any], kind: str, now: datetime, life: timedelta) -> str:
-        ring = self._ring()
+        keys = self._folder.current()
         return jwt.encode(
             {
                 "iss": self._issuer,
@@ -105,26 +133,10 @@ class KeyRing:
                 "jti": uuid4().hex,
                 **claims,
             },
-            ring.keys[ring.active],
+            keys.keys[keys.active],
             algorithm=ALGORITHM,
-            headers={"kid": ring.active, "typ": kind},
+            headers={"kid": keys.active, "typ": kind},
         )
-
-    def _ring(self) -> _Keys:
-        # The files' times are enough to see a change; a Secret mount is swapped as a whole.
-        try:
-            paths = sorted(self._folder.glob("*.pem"))
-            files = [*paths, self._folder / "active"]
-            stamp = tuple((path.name, path.stat().st_mtime_ns) for path in files)
-            if self._loaded is None or stamp != self._stamp:
-                self._loaded = _load(paths, (self._folder / "active").read_text().strip())
-                self._stamp = stamp
-        except (OSError, ValueError, TypeError) as error:
-            # A folder that is being changed, or is broken: what was good stays.
-            if self._loaded is None:
-                raise
-            structlog.get_logger("keys").error("signing keys unusable", kind=type(error).__name__)
-        return self._loaded
 
 
 def _load(paths: list[Path], active: str) -> _Keys:

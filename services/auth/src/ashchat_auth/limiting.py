@@ -1,7 +1,17 @@
-"""Limits in Redis; closed when Redis is gone: who may not be counted may not try."""
+"""Limits in Redis; closed when Redis is gone: who may not be counted may not try.
 
+Nobody locks a victim out. A wrong password counts against the device where it is one that
+the account's owner confirmed, and against account *and* network where it is not; what
+strangers do never slows a known device. Two limits hold across networks: of one network for
+all accounts (a list of stolen passwords being tried), and of one account for all unknown
+devices (a botnet): the latter an owner on a new device passes by a reset by mail.
+"""
+
+import ipaddress
 import time
+from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any, Literal
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
@@ -10,15 +20,55 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from ashchat_auth.settings import Settings
 from ashchat_core.redis import Redis
 
+RESEND_WAITS_SECONDS = (0, 30, 60, 120, 240, 480, 600)
+"""After so many mails to one address from one network, how long until the next; the first
+again costs nothing: an answer was lost, or a button pressed twice."""
+
+RESEND_FORGOTTEN_SECONDS = 3600
+
+CHALLENGE_TRIES = 5
+"""Tries of a second factor for one challenge; then it takes the password (or mail) again."""
+
+_IPV6_NETWORK_BITS = 64
+"""One subscriber has at least a /64 (RFC 6177); its addresses are one client's."""
+
+INBOX_SECONDS = 180
+"""The window in which an address gets no more than `mails_per_address`, across networks."""
+
+# KEYS: the address from a network, the address. ARGV: now, the first's life, the mails an
+# address gets in a window, the window, the waits; all in seconds. TIME is no command of ours.
+_MAIL = """
+local now = tonumber(ARGV[1])
+local next = tonumber(redis.call('HGET', KEYS[1], 'next') or '0')
+if now < next then return math.ceil(next - now) end
+if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[3]) then
+  return math.max(1, redis.call('TTL', KEYS[2]))
+end
+local mails = redis.call('HINCRBY', KEYS[1], 'mails', 1)
+local wait = ARGV[math.min(mails + 4, #ARGV)]
+redis.call('HSET', KEYS[1], 'next', string.format('%.6f', now + tonumber(wait)))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+if redis.call('INCR', KEYS[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[4]) end
+return 0
+"""
+
+# KEYS: as before. A mail that could not be asked for is not counted.
+_NO_MAIL = """
+if redis.call('HINCRBY', KEYS[1], 'mails', -1) <= 0 then redis.call('DEL', KEYS[1]) end
+redis.call('HDEL', KEYS[1], 'next')
+if redis.call('DECR', KEYS[2]) <= 0 then redis.call('DEL', KEYS[2]) end
+return 0
+"""
+
+MailKind = Literal["sign-up", "reset"]
+Names = tuple[str, ...]
+
 
 class RedisLimits:
-    """Counts by sliding window; keys are `auth:limit:…`.
-
-    Tries are counted by account *and* network address, so nobody locks a victim out. Keys
-    hold hashes, so that they show neither.
-    """
+    """Counts by sliding window; keys are `auth:limit:…`, hashes that show nothing."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
         storage = RedisStorage(
             "async+redis://localhost:6379",  # not used: the pool knows where to go
             implementation="redispy",
@@ -28,42 +78,108 @@ class RedisLimits:
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._sign_ups = RateLimitItemPerHour(settings.sign_ups_per_hour)
         self._sign_ins = RateLimitItemPerMinute(settings.sign_in_tries_per_quarter, 15)
+        self._network = RateLimitItemPerMinute(settings.sign_in_tries_per_network, 15)
+        self._strangers = RateLimitItemPerHour(settings.stranger_tries_per_hour)
         self._mails = RateLimitItemPerHour(settings.device_codes_per_hour)
+        self._inbox = settings.mails_per_address
         self._codes = RateLimitItemPerMinute(settings.code_tries_per_quarter, 15)
+        self._challenges = RateLimitItemPerMinute(CHALLENGE_TRIES, 15)
 
     async def sign_up(self, address: str) -> int:
-        """Count a sign-up from an address; return the seconds to wait, 0: go on."""
-        return await self._hit(self._sign_ups, "sign-up", address)
+        """Count a sign-up from a network."""
+        return await self._hit(self._sign_ups, _names("sign-up", network(address)))
 
-    async def sign_in_wait(self, account: str, address: str) -> int:
-        """Return the seconds this account may not be tried from this address; 0: it may."""
-        names = _names("sign-in", account, address)
-        if await self._limiter.test(self._sign_ins, *names):
-            return 0
-        return await self._wait(self._sign_ins, names)
+    async def mail(self, kind: MailKind, email_key: str, address: str) -> int:
+        """Count a code for an address: the wait grows, for each network by itself.
 
-    async def sign_in_failed(self, account: str, address: str) -> None:
+        Across networks an address gets some mails in three minutes: nobody's inbox is
+        flooded, and nobody else's hurry delays its owner by more than that.
+        """
+        return await self._eval(
+            _MAIL,
+            _mail_keys(kind, email_key, address),
+            time.time(),
+            RESEND_FORGOTTEN_SECONDS,
+            self._inbox,
+            INBOX_SECONDS,
+            *RESEND_WAITS_SECONDS,
+        )
+
+    async def no_mail(self, kind: MailKind, email_key: str, address: str) -> None:
+        """Take back what `mail` counted: the code could not be asked for."""
+        await self._eval(_NO_MAIL, _mail_keys(kind, email_key, address))
+
+    async def sign_in_wait(self, account: str, address: str, device: str | None) -> int:
+        """Return the seconds this may not be tried; 0: it may."""
+        for item, names in self._failures(account, address, device):
+            if not await self._limiter.test(item, *names):
+                return await self._wait(item, names)
+        return 0
+
+    async def sign_in_failed(self, account: str, address: str, device: str | None) -> None:
         """Count a wrong password."""
-        await self._limiter.hit(self._sign_ins, *_names("sign-in", account, address))
+        for item, names in self._failures(account, address, device):
+            await self._limiter.hit(item, *names)
+
+    async def forgive(self, account: str) -> None:
+        """Forget the wrong passwords from unknown devices."""
+        await self._limiter.clear(self._strangers, *_names("strangers", account))
 
     async def code_mailed(self, account: str) -> int:
-        """Count a code that is about to be mailed; return the seconds to wait, 0: go on."""
-        return await self._hit(self._mails, "mail", account)
+        """Count a code that is about to be mailed."""
+        return await self._hit(self._mails, _names("mail", account))
 
     async def code_tried(self, account: str, address: str) -> int:
-        """Count a try of a code; return the seconds to wait, 0: go on."""
-        return await self._hit(self._codes, "code", account, address)
+        """Count a try of a code."""
+        return await self._hit(self._codes, _names("code", account, network(address)))
 
-    async def _hit(self, item: RateLimitItem, kind: str, *who: str) -> int:
-        names = _names(kind, *who)
+    async def challenge_tried(self, challenge_id: str) -> int:
+        """Count a try of a second factor."""
+        return await self._hit(self._challenges, _names("challenge", challenge_id))
+
+    def _failures(
+        self, account: str, address: str, device: str | None
+    ) -> list[tuple[RateLimitItem, Names]]:
+        if device is not None:
+            return [(self._sign_ins, _names("device", account, device))]
+        where = network(address)
+        return [
+            (self._sign_ins, _names("sign-in", account, where)),
+            (self._network, _names("network", where)),
+            (self._strangers, _names("strangers", account)),
+        ]
+
+    async def _eval(self, script: str, keys: Sequence[str], *arguments: float) -> int:
+        client: Any = self._redis.client
+        return int(await client.eval(script, len(keys), *keys, *arguments))
+
+    async def _hit(self, item: RateLimitItem, names: Names) -> int:
         if await self._limiter.hit(item, *names):
             return 0
         return await self._wait(item, names)
 
-    async def _wait(self, item: RateLimitItem, names: tuple[str, ...]) -> int:
+    async def _wait(self, item: RateLimitItem, names: Names) -> int:
         stats = await self._limiter.get_window_stats(item, *names)
         return max(1, int(stats.reset_time - time.time()))
 
 
-def _names(kind: str, *who: str) -> tuple[str, ...]:
+def network(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
+    return str(ip)
+
+
+def _names(kind: str, *who: str) -> Names:
     return (kind, *(sha256(name.encode()).hexdigest()[:32] for name in who))
+
+
+def _mail_keys(kind: MailKind, email_key: str, address: str) -> tuple[str, str]:
+    names = ":".join(_names(kind, email_key, network(address)))
+    return f"auth:resend:{names}", f"auth:inbox:{':'.join(_names(kind, email_key))}"

@@ -1,21 +1,25 @@
 """Wiring of auth: settings and credentials in, a running service out."""
 
 import asyncio
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
-from ashchat_auth import api
-from ashchat_auth.keys import KeyRing
+from ashchat_auth import api, common_passwords
+from ashchat_auth.keys import SigningKeys
 from ashchat_auth.limiting import RedisLimits
 from ashchat_auth.passwords import Argon2
 from ashchat_auth.queues import RabbitRequests
-from ashchat_auth.service import Accounts
+from ashchat_auth.resets import RedisResets
+from ashchat_auth.service import Auth, Lives
+from ashchat_auth.service import build as build_flows
 from ashchat_auth.settings import Settings
 from ashchat_auth.store import MongoStore
+from ashchat_auth.vault import Vault
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
-from ashchat_core.credentials import Credentials
+from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable
 from ashchat_core.redis import Redis
 from ashchat_core.topology import QUEUES, Service
@@ -31,20 +35,29 @@ def build(settings: Settings) -> runtime.Service:
     broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
-    store = MongoStore(mongo)
-    signer = KeyRing(
+    store = MongoStore(mongo, event_life=timedelta(days=settings.security_event_days))
+    signer = SigningKeys(
         settings.signing_keys_dir,
         issuer=settings.token_issuer,
         audience=settings.token_audience,
         minutes=settings.access_token_minutes,
     )
-    accounts = Accounts(
+    passwords = Argon2()
+    vault = Vault(settings.key_ring_dir)
+    auth = build_flows(
         store=store,
         requests=RabbitRequests(broker, settings.pod_name),
-        passwords=Argon2(),
+        passwords=passwords,
+        common=common_passwords.load(),
         signer=signer,
         limits=RedisLimits(redis, settings),
-        refresh_days=settings.refresh_token_days,
+        resets=RedisResets(redis),
+        vault=vault,
+        lives=Lives(
+            refresh=timedelta(days=settings.refresh_token_days),
+            session=timedelta(days=settings.session_days),
+        ),
+        issuer=settings.product_name,
     )
 
     async def topology() -> None:
@@ -57,28 +70,35 @@ def build(settings: Settings) -> runtime.Service:
         name=NAME,
         version=_version(),
         settings=settings,
-        public=api.build(settings, accounts, signer, _version()),
+        public=api.build(settings, auth, signer, _version()),
         revisions=lambda: credentials.in_use,
         checks=(
             ("signing keys", signing_keys),
+            ("a first hash", passwords.prepare),
             ("MongoDB", mongo.ping),
             ("MongoDB's indexes", store.create_indexes),
             ("Redis", redis.ping),
             ("RabbitMQ and its queues", topology),
         ),
-        background=(broker.run, mongo.watch, redis.watch, lambda: _sweep(accounts)),
+        background=(
+            broker.run,
+            mongo.watch,
+            redis.watch,
+            lambda: _sweep(auth),
+            lambda: _report(vault, credentials),
+        ),
         on_stop=(broker.stop,),
         on_close=(redis.close, mongo.close),
     )
 
 
-async def _sweep(accounts: Accounts) -> None:
-    """Announce what was left over; runs until cancelled."""
+async def _sweep(auth: Auth) -> None:
+    """Do what was left over; runs until cancelled."""
     log = structlog.get_logger("outbox")
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
-            count = await accounts.sweep()
+            count = await auth.outbox.sweep()
         except (BrokerUnavailable, PublishError) as error:
             log.info("not now", kind=type(error).__name__)
         except Exception as error:
@@ -87,7 +107,23 @@ async def _sweep(accounts: Accounts) -> None:
             log.info("not now", kind=type(error).__name__)
         else:
             if count:
-                log.info("announced", accounts=count)
+                log.info("done", accounts=count)
+
+
+async def _report(vault: Vault, credentials: Credentials) -> None:
+    """Report which key ring is in use; without one all but two-factor works."""
+    log = structlog.get_logger("vault")
+    before: str | None = None
+    while True:
+        revision = vault.revision
+        if revision != before:
+            credentials.use("key-ring", revision)
+            if revision:
+                log.info("key ring in use", revision=revision)
+            else:
+                log.error("there is no usable key ring: two-factor is answered with 503")
+            before = revision
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pydantic import ValidationError
 
 from ashchat_auth.models import NoAnswer
-from ashchat_auth.service import ANSWER_SECONDS
+from ashchat_auth.service.common import ANSWER_SECONDS
 from ashchat_core.amqp import Broker
 from ashchat_core.errors import BrokerUnavailable
 from ashchat_core.messages import Message

@@ -14,21 +14,39 @@ class Settings(ServiceSettings):
         Path("/etc/ashchat/signing-keys"),
         description="Folder of <kid>.pem (EC P-256, PKCS 8) and `active`, the kid that signs.",
     )
+    key_ring_dir: Path = Field(
+        Path("/etc/ashchat/key-ring"),
+        description="Folder of <version>.key (32 bytes in hex) and `active`, which one seals.",
+    )
+    product_name: str = Field("AshChat", description="What authenticators call an account's site.")
     access_token_minutes: int = Field(
         20, ge=1, le=60, description="Life of an access token, in minutes."
     )
     refresh_token_days: int = Field(
         30, ge=1, le=365, description="Life of an unused refresh token, in days."
     )
-    sign_ups_per_hour: int = Field(
-        20, ge=1, description="Sign-ups from one network address, per hour."
+    session_days: int = Field(
+        180, ge=1, le=730, description="Life of a session, however often it is used, in days."
     )
+    security_event_days: int = Field(
+        180, ge=1, le=730, description="How long a security event is kept, in days."
+    )
+    sign_ups_per_hour: int = Field(20, ge=1, description="Sign-ups from one network, per hour.")
     sign_in_tries_per_quarter: int = Field(
-        10, ge=1, description="Failed sign-ins of one account from one address, per 15 minutes."
+        10, ge=1, description="Failed sign-ins of one account from one network, per 15 minutes."
+    )
+    sign_in_tries_per_network: int = Field(
+        300, ge=1, description="Failed sign-ins from one network, per 15 minutes."
+    )
+    stranger_tries_per_hour: int = Field(
+        100, ge=1, description="Failed sign-ins of one account from unknown devices, per hour."
+    )
+    mails_per_address: int = Field(
+        3, ge=1, description="Codes mailed to one address for strangers, per 3 minutes."
     )
     device_codes_per_hour: int = Field(
         20, ge=1, description="Codes for new devices mailed to one account, per hour."
     )
     code_tries_per_quarter: int = Field(
-        60, ge=1, description="Tries of mailed codes for one account from one address, per 15 min."
+        60, ge=1, description="Tries of codes for one account from one network, per 15 min."
     )

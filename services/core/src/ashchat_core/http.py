@@ -34,6 +34,8 @@ __all__ = [
 BODY_LIMIT_BYTES = 64 * 1024
 """The largest JSON body; uploads have a limit of their own."""
 
+_BAD_REQUEST = 400
+
 _SECONDS = Histogram(
     "ashchat_http_request_seconds",
     "Time to answer, by route and status",
@@ -77,6 +79,12 @@ def create_app(
 
     async def http_error(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if error.status_code == _BAD_REQUEST:
+            # FastAPI's word for a body that is not even text, or is nested too deeply.
+            return error_response(
+                APIError(422, "invalid_request", "the body is not valid JSON", data={"fields": []}),
+                render,
+            )
         reason = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
         return error_response(
             APIError(

@@ -8,6 +8,7 @@ address, so that tokens verify also while auth is down.
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,51 @@ def device_hash(device_token: str) -> str:
     return hashlib.sha256(device_token.strip().encode()).hexdigest()
 
 
+def verify_access(
+    token: str, key_of: Callable[[str], Any], *, issuer: str, audience: str
+) -> AccessToken:
+    """Return what an access token says.
+
+    Args:
+        token: The token.
+        key_of: Returns the public key of a key id; raises InvalidToken for a stranger's.
+        issuer: Who must have signed it.
+        audience: For whom it must be.
+
+    Raises:
+        InvalidToken: with the reason; see there.
+    """
+    try:
+        header = jwt.get_unverified_header(token)
+    except jwt.InvalidTokenError:
+        raise InvalidToken("malformed", "this is not a token") from None
+    if header.get("typ") != ACCESS_TOKEN_TYPE or header.get("alg") != ALGORITHM:
+        raise InvalidToken("wrong_type", "this is not an access token")
+    key = key_of(str(header.get("kid", "")))
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            issuer=issuer,
+            audience=audience,
+            leeway=LEEWAY_SECONDS,
+            options={"require": _REQUIRED, "strict_aud": True},
+        )
+    except jwt.ExpiredSignatureError:
+        raise InvalidToken("expired", "the token has expired; refresh it") from None
+    except jwt.InvalidTokenError:
+        raise InvalidToken("invalid", "the token is not valid here") from None
+    if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
+        raise InvalidToken("wrong_type", "this is not an access token")
+    return AccessToken(
+        user_id=claims["sub"],
+        session_id=claims["sid"],
+        device_hash=claims["dev"],
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+    )
+
+
 class TokenVerifier:
     """Verifies access tokens by the published keys."""
 
@@ -69,35 +115,7 @@ class TokenVerifier:
         Raises:
             InvalidToken: with the reason; see there.
         """
-        try:
-            header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
-            raise InvalidToken("malformed", "this is not a token") from None
-        if header.get("typ") != ACCESS_TOKEN_TYPE or header.get("alg") != ALGORITHM:
-            raise InvalidToken("wrong_type", "this is not an access token")
-        key = self._key(str(header.get("kid", "")))
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=LEEWAY_SECONDS,
-                options={"require": _REQUIRED, "strict_aud": True},
-            )
-        except jwt.ExpiredSignatureError:
-            raise InvalidToken("expired", "the token has expired; refresh it") from None
-        except jwt.InvalidTokenError:
-            raise InvalidToken("invalid", "the token is not valid here") from None
-        if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
-            raise InvalidToken("wrong_type", "this is not an access token")
-        return AccessToken(
-            user_id=claims["sub"],
-            session_id=claims["sid"],
-            device_hash=claims["dev"],
-            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
-        )
+        return verify_access(token, self._key, issuer=self._issuer, audience=self._audience)
 
     def _key(self, kid: str) -> jwt.PyJWK:
         # A key that is not known may be new: keys overlap, and the file follows.

@@ -1,0 +1,91 @@
+"""The fields of requests, and what they may hold."""
+
+from typing import Annotated
+
+import email_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from ashchat_auth.models import Device
+from ashchat_auth.service.password_rules import MAX_CHARS, MIN_CHARS
+from ashchat_core.tokens import device_hash
+
+EMAIL_MAX_CHARS = 254
+"""RFC 5321, section 4.5.3.1.3, as RFC 3696's erratum 1690 reads it."""
+
+# A company's own mail may well live under .local or .internal.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+
+def _address(text: str) -> str:
+    """Return an address whose syntax is right (RFC 5321), its domain as it is in the DNS.
+
+    Not every mail server takes a local part in other letters than ASCII (RFC 6531), so an
+    address that has one could not be confirmed.
+    """
+    try:
+        valid = email_validator.validate_email(
+            text.strip(), check_deliverability=False, allow_smtputf8=False
+        )
+    except email_validator.EmailNotValidError as error:
+        raise ValueError("not an e-mail address") from error
+    return valid.ascii_email or valid.normalized
+
+
+Address = Annotated[
+    str,
+    StringConstraints(max_length=EMAIL_MAX_CHARS),
+    AfterValidator(_address),
+    Field(examples=["ana@example.org"], json_schema_extra={"format": "email"}),
+]
+
+# No control characters: these go into mails and logs.
+Line = StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
+    Line,
+    Field(examples=["Ana"]),
+]
+Code = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$"), Field(examples=["123456"])]
+RecoveryCode = Annotated[
+    str, StringConstraints(min_length=1, max_length=64), Field(examples=["k3fw-09ra-tm2x-c81z"])
+]
+LanguageTag = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35),
+    Field(examples=["es"]),
+]
+NewPassword = Annotated[
+    str, Field(min_length=MIN_CHARS, max_length=MAX_CHARS, examples=["three random words"])
+]
+GivenPassword = Annotated[str, Field(min_length=1, max_length=MAX_CHARS)]
+DeviceToken = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+
+
+class Body(BaseModel):
+    """A request's body; the original's clients may send more than is needed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class DeviceFields(Body):
+    """What identifies a device; the same in every request that has one."""
+
+    deviceTokenId: DeviceToken  # noqa: N815 (the original's name)
+    deviceNotificationToken: Annotated[str, StringConstraints(max_length=512), Line] | None = None  # noqa: N815
+    deviceOS: Annotated[str, StringConstraints(max_length=64), Line] | None = None  # noqa: N815
+
+    def device(self) -> Device:
+        """Return the device, its token hashed."""
+        return Device(
+            device_hash=device_hash(self.deviceTokenId),
+            os=self.deviceOS,
+            notification_token=self.deviceNotificationToken,
+        )
+
+
+class SecondFactorFields(Body):
+    """A second factor, where the account has one: one of these."""
+
+    totpCode: Code | None = None  # noqa: N815
+    recoveryCode: RecoveryCode | None = None  # noqa: N815

@@ -1,0 +1,28 @@
+"""Resets that were asked for: `auth:reset:<id>` in Redis, for ten minutes."""
+
+from ashchat_auth.keys import TEMPORARY_TOKEN_MINUTES
+from ashchat_auth.models import Reset
+from ashchat_core.redis import Redis
+
+LIFETIME_SECONDS = TEMPORARY_TOKEN_MINUTES * 60
+
+
+class RedisResets:
+    """Which account a reset is for; of an address nobody has there is one all the same."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def put(self, reset_id: str, reset: Reset) -> None:
+        """Keep a reset."""
+        key, text = f"auth:reset:{reset_id}", reset.model_dump_json()
+        await self._redis.client.set(key, text, ex=LIFETIME_SECONDS)
+
+    async def get(self, reset_id: str) -> Reset | None:
+        """Return a reset; None: it is over."""
+        text = await self._redis.client.get(f"auth:reset:{reset_id}")
+        return Reset.model_validate_json(text) if text else None
+
+    async def drop(self, reset_id: str) -> None:
+        """Forget a reset that was used."""
+        await self._redis.client.delete(f"auth:reset:{reset_id}")

@@ -1,0 +1,115 @@
+"""Security events: who, what, when, from where; never a secret (OWASP ASVS 5.0, 16.3)."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import structlog
+
+from ashchat_auth.models import EventKind, SecurityEvent, User
+from ashchat_auth.service.common import new_id, now
+from ashchat_auth.service.ports import Store
+from ashchat_core.messages import SecurityEventKind, SecurityNotice
+
+PAGE_EVENTS = 100
+"""How many events one request returns at most."""
+
+
+def event(
+    user_id: str,
+    kind: EventKind,
+    *,
+    address: str | None,
+    device_os: str | None = None,
+    session_id: str | None = None,
+    at: datetime | None = None,
+    id: str | None = None,  # noqa: A002 (the field's name)
+) -> SecurityEvent:
+    """Return an event of this moment."""
+    return SecurityEvent(
+        id=id or new_id(),
+        user_id=user_id,
+        kind=kind,
+        at=at or now(),
+        address=address,
+        device_os=device_os,
+        session_id=session_id,
+    )
+
+
+def notice(
+    user: User,
+    kind: SecurityEventKind,
+    *,
+    id: str,  # noqa: A002 (the field's name)
+    at: datetime,
+) -> SecurityNotice:
+    """Return the notice that is mailed to the owner, at the address of this moment."""
+    return SecurityNotice(
+        notice_id=id,
+        event=kind,
+        email=user.email,
+        nickname=user.name,
+        preferred_language=user.preferred_language,
+        at=at,
+    )
+
+
+class Events:
+    """Keeps events that no write of an account carries, beside the answer.
+
+    Beside it, so that a sign-in that fails takes as long for an address that somebody has.
+    What is lost in a crash is one line of a list; what must not be lost is `Due`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._running: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("security")
+
+    def keep(self, happened: SecurityEvent) -> None:
+        """Keep an event soon."""
+        self._soon(self._keep(happened))
+
+    def count(self, happened: SecurityEvent) -> None:
+        """Keep an event that somebody else can make happen: once an hour and network, counted."""
+        who = f"{happened.user_id}/{happened.kind}/{happened.address}/{happened.at:%Y%m%d%H}"
+        counted = happened.model_copy(update={"id": sha256(who.encode()).hexdigest()[:32]})
+        self._soon(self._count(counted))
+
+    async def settled(self) -> None:
+        """Return when everything that was begun has ended."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def page(
+        self, user_id: str, *, before: datetime | None, limit: int
+    ) -> list[SecurityEvent]:
+        """Return an account's events, newest first."""
+        return await self._store.events_of(user_id, before=before, limit=min(limit, PAGE_EVENTS))
+
+    async def _keep(self, happened: SecurityEvent) -> None:
+        await self._store.keep_event(happened)
+        await self._unless_gone(happened.user_id)
+
+    async def _count(self, happened: SecurityEvent) -> None:
+        await self._store.count_event(happened)
+        await self._unless_gone(happened.user_id)
+
+    async def _unless_gone(self, user_id: str) -> None:
+        # Written, then looked: a deletion that ran meanwhile leaves nothing behind.
+        if await self._store.user(user_id) is None:
+            await self._store.forget_events(user_id)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._quietly(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 (nobody waits for it)
+            self._log.warning("an event was not kept", kind=type(error).__name__)

@@ -1,0 +1,144 @@
+"""What follows a write: sessions end, events are kept, others are told.
+
+MongoDB (FerretDB) has no transactions, so whatever has to follow a write is stored in the
+same document by the same write, done, and taken off. A request does it before it answers;
+what a crash or a lost backend left is done by the sweeper. Everything may happen twice and
+nothing may be missing: each step is idempotent by its id.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from ashchat_auth.models import Due, RevokedSession, SecurityEvent
+from ashchat_auth.service.common import new_id, now
+from ashchat_auth.service.events import notice
+from ashchat_auth.service.ports import Requests, Store
+from ashchat_core.messages import (
+    AccountDeletion,
+    ChangeDeviceToken,
+    ConfirmNewAccount,
+    Message,
+    ProfileChanged,
+    SecurityNotice,
+    SessionRevoked,
+)
+from ashchat_core.topology import Queue
+
+SWEEP_AFTER = timedelta(seconds=15)
+"""How old something due is before the sweeper takes care of it: the request comes first."""
+
+MODELS: dict[Queue, type[Message]] = {
+    Queue.CONFIRM_NEW_ACCOUNT: ConfirmNewAccount,
+    Queue.CHANGE_DEVICE_TOKEN: ChangeDeviceToken,
+    Queue.SECURITY_NOTICE: SecurityNotice,
+    Queue.PROFILE_CHANGED: ProfileChanged,
+    Queue.ACCOUNT_DELETION_CHAT: AccountDeletion,
+    Queue.ACCOUNT_DELETION_STATIC: AccountDeletion,
+}
+"""What may be due for a queue."""
+
+
+class Outbox:
+    """Does what is due."""
+
+    def __init__(self, store: Store, requests: Requests) -> None:
+        self._store = store
+        self._requests = requests
+        self._log = structlog.get_logger("outbox")
+
+    async def settle(self, user_id: str, dues: Sequence[Due]) -> None:
+        """Do what a write of this request made due; what fails is left to the sweeper.
+
+        The write is done: whatever happens here, the answer to its person is a success.
+        """
+        try:
+            for due in dues:
+                await self._do(user_id, due)
+        except Exception as error:  # noqa: BLE001 (the write is done; the sweeper goes on)
+            self._log.warning("left to the sweeper", kind=type(error).__name__)
+
+    async def end_sessions(self, user_id: str) -> None:
+        """Tell that marked sessions are over, then delete them; failures as in `settle`."""
+        try:
+            await self._end_sessions(user_id)
+        except Exception as error:  # noqa: BLE001 (the marks are there; the sweeper goes on)
+            self._log.warning("left to the sweeper", kind=type(error).__name__)
+
+    async def finish_deletion(self, user_id: str) -> bool:
+        """Delete what auth still has of an account, last the account; False: not yet.
+
+        Until then its document holds what is due, so a crash anywhere here is gone on from.
+        """
+        await self._end_sessions(user_id)
+        await self._store.forget_events(user_id)
+        return await self._store.delete_user(user_id)
+
+    async def sweep(self) -> int:
+        """Do what was left over; return for how many accounts.
+
+        Raises:
+            BrokerUnavailable, PublishError: the broker is away; the rest stays due.
+        """
+        before = now() - SWEEP_AFTER
+        count = 0
+        async for user in self._store.overdue(before):
+            for due in user.due:
+                if due.at < before:
+                    await self._do(user.id, due)
+            if user.deleting_since is not None:
+                await self.finish_deletion(user.id)
+            count += 1
+        async for user_id in self._store.revoked_before(before):
+            await self._end_sessions(user_id)
+            count += 1
+        return count
+
+    async def _do(self, user_id: str, due: Due) -> None:
+        if due.ends_below is not None:
+            await self._store.revoke(user_id, now(), below=due.ends_below)
+            await self._end_sessions(user_id)
+        if due.event is not None:
+            await self._store.keep_event(due.event)
+        if due.queue is not None and due.body is not None:
+            body = MODELS[due.queue].model_validate_json(due.body)
+            await self._requests.tell(due.queue, body, message_id=due.id)
+        await self._store.done(user_id, due.id)
+
+    async def _end_sessions(self, user_id: str) -> None:
+        revoked = await self._store.revoked_of(user_id)
+        if not revoked:
+            return
+        for session in revoked:
+            if session.reused_from is not None:
+                await self._warn(session)
+        ids = tuple(sorted(session.id for session in revoked))
+        await self._requests.tell(
+            Queue.SESSION_REVOKED,
+            SessionRevoked(user_id=user_id, session_ids=ids, at=revoked[0].revoked_at),
+            message_id=f"revoked.{new_id()}",
+        )
+        await self._store.forget_sessions(ids)
+
+    async def _warn(self, session: RevokedSession) -> None:
+        """Keep the event and mail the notice of a refresh token that is in two hands."""
+        user = await self._store.user(session.user_id)
+        if user is None:
+            return
+        event_id = f"reuse.{session.id}"
+        await self._store.keep_event(
+            SecurityEvent(
+                id=event_id,
+                user_id=user.id,
+                kind="session_reuse",
+                at=session.revoked_at,
+                address=session.reused_from,
+                session_id=session.id,
+            )
+        )
+        await self._requests.tell(
+            Queue.SECURITY_NOTICE,
+            notice(user, "session_reuse", id=event_id, at=session.revoked_at),
+            message_id=event_id,
+        )

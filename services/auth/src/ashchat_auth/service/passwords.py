@@ -1,0 +1,260 @@
+"""A new password: by a mailed code, or by the old one.
+
+A reset tells nobody whether an address has an account: the answer, its time and the token
+are the same, the token naming a random reset and not a person. Every later refusal is one
+`wrong_code` for the same reason: email's own reasons would tell a code that was sent from
+one that was not.
+"""
+
+from datetime import UTC, datetime
+
+from ashchat_auth.models import (
+    Caller,
+    Due,
+    Purpose,
+    Reset,
+    SecurityEvent,
+    Temporary,
+    User,
+    email_key,
+)
+from ashchat_auth.service.common import ask, deadline, new_id, no_such_user, now, quietly, unless
+from ashchat_auth.service.events import Events, event, notice
+from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.password_rules import PasswordRules
+from ashchat_auth.service.ports import Limits, Passwords, Requests, Resets, Signer, Store
+from ashchat_auth.service.second_factor import Factor, SecondFactor
+from ashchat_core.errors import APIError, BrokerUnavailable, PublishError
+from ashchat_core.messages import (
+    ChangePassword,
+    ConfirmChangePassword,
+    ConfirmChangePasswordReply,
+    SecurityEventKind,
+)
+from ashchat_core.topology import Queue
+
+NOBODY = "nobody"
+"""The name in a message about an address that nobody has; email drops it."""
+
+
+class OwnPassword:
+    """Asks somebody who is signed in for their password again."""
+
+    def __init__(self, passwords: Passwords, limits: Limits) -> None:
+        self._passwords = passwords
+        self._limits = limits
+
+    async def check(self, caller: Caller, password: str) -> None:
+        """Pass the caller's password.
+
+        Raises:
+            APIError: 403 wrong_password; 429; 503.
+        """
+        key, device = caller.user.email_key, caller.session.device_hash
+        unless(await self._limits.sign_in_wait(key, caller.address, device))
+        if not await self._passwords.verify(caller.user.password_hash, password):
+            await self._limits.sign_in_failed(key, caller.address, device)
+            raise APIError(403, "wrong_password", "the password is not right")
+
+
+class PasswordChange:
+    """Reset and change; both end the account's sessions."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        requests: Requests,
+        passwords: Passwords,
+        own_password: OwnPassword,
+        rules: PasswordRules,
+        signer: Signer,
+        limits: Limits,
+        resets: Resets,
+        second_factor: SecondFactor,
+        outbox: Outbox,
+        events: Events,
+    ) -> None:
+        self._store = store
+        self._requests = requests
+        self._passwords = passwords
+        self._own_password = own_password
+        self._rules = rules
+        self._signer = signer
+        self._limits = limits
+        self._resets = resets
+        self._second_factor = second_factor
+        self._outbox = outbox
+        self._events = events
+
+    async def ask(self, *, email: str, address: str) -> str:
+        """Mail a code for a new password; return the temporary token that goes with it.
+
+        Raises:
+            APIError: 429; 503.
+        """
+        key = email_key(email)
+        unless(await self._limits.mail("reset", key, address))
+        user = await self._store.user_by_email(key)
+        reset_id = new_id()
+        kept = Reset(user_id=user.id, epoch=user.epoch) if user else Reset(user_id="", epoch=0)
+        await self._resets.put(reset_id, kept)
+        wanted = ChangePassword(
+            kind="reset" if user else "no_account",
+            reset_id=reset_id,
+            email=user.email if user else email.strip(),
+            nickname=user.name if user else NOBODY,
+            preferred_language=user.preferred_language if user else "en",
+            requested_at=datetime.now(UTC),
+        )
+        try:
+            await self._requests.tell(Queue.CHANGE_PASSWORD, wanted, message_id=reset_id)
+        except (BrokerUnavailable, PublishError):
+            await quietly(self._limits.no_mail("reset", key, address))
+            raise
+        if user is not None:
+            self._events.count(event(user.id, "reset_requested", address=address))
+        says = Temporary(purpose=Purpose.RESET, subject=reset_id, challenge_id=reset_id)
+        return self._signer.temporary(says, now())
+
+    async def reset(
+        self, *, temporary: str, code: str, new_password: str, factor: Factor, address: str
+    ) -> None:
+        """Set a new password by the mailed code; all sessions are over then.
+
+        Raises:
+            APIError: 400 wrong_code, wrong_recovery_code; 401 invalid_token;
+                403 two_factor_required; 404; 422 password_too_common,
+                password_too_personal; 429; 503.
+        """
+        claims = self._signer.read_temporary(temporary)
+        if claims is None or claims.purpose is not Purpose.RESET:
+            raise APIError(401, "invalid_token", "ask for a new code")
+        self._rules.check_common(new_password, field="newPassword")
+        reset_id = claims.challenge_id
+        unless(await self._limits.code_tried(reset_id, address))
+        kept = await self._resets.get(reset_id)
+        await self._check_mailed(reset_id, code)
+        if kept is None or not kept.user_id:
+            raise _wrong_code()
+        user = await self._store.user(kept.user_id)
+        if user is None:
+            raise no_such_user()
+        if user.epoch != kept.epoch:
+            raise _wrong_code()
+        self._rules.check(new_password, user.email, user.name, field="newPassword")
+        if user.two_factor is not None and factor:
+            unless(await self._limits.challenge_tried(reset_id))
+        await self._second_factor.check(user, factor, address=address)
+        if not await self._set(user, new_password, "password_reset", address, keep=None):
+            raise _wrong_code()
+        await quietly(
+            self._limits.forgive(user.email_key),
+            self._resets.drop(reset_id),
+            self._settled(reset_id),
+        )
+
+    async def change(self, caller: Caller, *, old_password: str, new_password: str) -> None:
+        """Set a new password by the old one; the caller's other sessions are over then.
+
+        Raises:
+            APIError: 403 wrong_password; 409 changed_meanwhile; 422 password_too_common,
+                password_too_personal; 429; 503.
+        """
+        user = caller.user
+        self._rules.check(new_password, user.email, user.name, field="newPassword")
+        await self._own_password.check(caller, old_password)
+        if not await self._set(user, new_password, "password_changed", caller.address, keep=caller):
+            raise changed_meanwhile()
+
+    async def _check_mailed(self, reset_id: str, code: str) -> None:
+        request_id = new_id()
+        reply = await ask(
+            self._requests,
+            Queue.CONFIRM_CHANGE_PASSWORD,
+            ConfirmChangePassword(
+                kind="confirm",
+                request_id=request_id,
+                reset_id=reset_id,
+                code=code,
+                deadline=deadline(),
+            ),
+            ConfirmChangePasswordReply,
+            request_id,
+        )
+        if reply.refusal is not None:
+            raise _wrong_code()
+
+    async def _set(
+        self,
+        user: User,
+        new_password: str,
+        kind: SecurityEventKind,
+        address: str,
+        *,
+        keep: Caller | None,
+    ) -> bool:
+        hashed = await self._passwords.hash(new_password)
+        due = credentials_changed(user, kind, address=address, caller=keep)
+        changed = await self._store.change(
+            user.id,
+            # What somebody else may have begun with the old password is over too.
+            {"password_hash": hashed, "enrolment": None, "email_change": None},
+            where={"epoch": user.epoch},
+            new_epoch=True,
+            due=[due],
+        )
+        if changed:
+            if keep is not None:
+                await self._store.keep_session(keep.session.id, user.epoch + 1)
+            await self._outbox.settle(user.id, [due])
+        return changed
+
+    async def _settled(self, reset_id: str) -> None:
+        # Without it the code expires by itself, and the new epoch refuses it anyway.
+        await self._requests.tell(
+            Queue.CONFIRM_CHANGE_PASSWORD,
+            ConfirmChangePassword(kind="settled", request_id=new_id(), reset_id=reset_id),
+            message_id=f"settled.{reset_id}",
+        )
+
+
+def credentials_changed(
+    user: User, kind: SecurityEventKind, *, address: str, caller: Caller | None
+) -> Due:
+    """Return what is due when an account's password or second factor changes.
+
+    Sessions of older epochs end, but the caller's, which its flow takes along right after
+    the write. A crash between the two ends that one as well, which is safe.
+    """
+    moment = now()
+    event_id = new_id()
+    happened: SecurityEvent = event(
+        user.id,
+        kind,
+        id=event_id,
+        at=moment,
+        address=address,
+        session_id=caller.session.id if caller else None,
+    )
+    return Due.telling(
+        Queue.SECURITY_NOTICE,
+        notice(user, kind, id=event_id, at=moment),
+        id=event_id,
+        at=moment,
+        event=happened,
+        ends_below=user.epoch + 1,
+    )
+
+
+def changed_meanwhile() -> APIError:
+    """Return the error for an account that somebody changed in between."""
+    return APIError(409, "changed_meanwhile", "the account was changed meanwhile; look again")
+
+
+def _wrong_code() -> APIError:
+    return APIError(
+        400,
+        "wrong_code",
+        "the code is not right, or not good any more; try again or ask for a new one",
+    )

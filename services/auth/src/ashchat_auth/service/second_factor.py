@@ -1,0 +1,183 @@
+"""The second factor: codes of an authenticator (RFC 6238) and recovery codes.
+
+A time step is accepted once, also across pods: taking it is one conditional write of the
+account's document. Recovery codes are random (80 bits), so a keyed hash is enough for them
+(OWASP ASVS 5.0, 6.5.2, asks for slow hashes below 112 bits *where the hash alone suffices
+to try*: without the key ring, which is not in the database, it does not). Ten argon2 hashes
+would cost a fifth of a second for every wrong guess of anybody.
+"""
+
+import base64
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyotp
+
+from ashchat_auth.models import Due, RecoveryCode, RingMissing, User
+from ashchat_auth.service.common import new_id, now
+from ashchat_auth.service.events import event, notice
+from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.ports import Store, Vault
+from ashchat_core.errors import APIError, Unavailable
+from ashchat_core.topology import Queue
+
+STEP_SECONDS = 30
+WINDOW_STEPS = 1
+"""How many steps before and after this one count: clocks differ, and typing takes time."""
+
+SECRET_BYTES = 20
+"""160 bits, as RFC 4226, section 4 (R6), recommends."""
+
+RECOVERY_CODES = 10
+RECOVERY_ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"
+"""Crockford's 32 letters: none is taken for another."""
+_MISTAKEN = str.maketrans({"o": "0", "i": "1", "l": "1"})
+RECOVERY_GROUPS, RECOVERY_GROUP_CHARS = 4, 4
+"""16 letters of 32: 80 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """What a person gives as second factor: one of these, or nothing."""
+
+    code: str | None
+    recovery_code: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.code or self.recovery_code)
+
+
+class SecondFactor:
+    """Checks what a person gives."""
+
+    def __init__(self, store: Store, vault: Vault, outbox: Outbox) -> None:
+        self._store = store
+        self._vault = vault
+        self._outbox = outbox
+
+    async def check(self, user: User, factor: Factor, *, address: str, status: int = 400) -> None:
+        """Pass a right code that was not used before; use it up.
+
+        Raises:
+            APIError: `status` wrong_code or wrong_recovery_code, 403 two_factor_required,
+                503 where the key ring is not there.
+        """
+        if user.two_factor is None:
+            return
+        if not factor:
+            raise APIError(
+                403,
+                "two_factor_required",
+                "this account has two-factor: send totpCode or recoveryCode as well",
+            )
+        if factor.recovery_code:
+            if not await self._use_recovery(user, factor.recovery_code, address):
+                raise APIError(
+                    status,
+                    "wrong_recovery_code",
+                    "this recovery code is not right, or was used before",
+                )
+            return
+        secret = self.secret_of(user, user.two_factor.secret)
+        step = matching_step(secret, factor.code or "", datetime.now(UTC))
+        if step is None or not await self._store.accept_step(user.id, step):
+            raise APIError(
+                status,
+                "wrong_code",
+                "the code is not right, or was used before: wait for the next one",
+            )
+        await self._reseal(user, secret)
+
+    def secret_of(self, user: User, sealed: str) -> bytes:
+        """Return an authenticator's secret.
+
+        Raises:
+            APIError: 503 where the key ring is not there.
+        """
+        try:
+            return self._vault.open(sealed, user.id)
+        except RingMissing:
+            raise no_ring() from None
+
+    def new_recovery_codes(self, user_id: str) -> tuple[list[str], tuple[RecoveryCode, ...]]:
+        """Return new recovery codes, and what is kept of them.
+
+        Raises:
+            APIError: 503 where the key ring is not there.
+        """
+        codes = [_new_recovery_code() for _ in range(RECOVERY_CODES)]
+        try:
+            kept = [self._vault.keyed_hashes(plain(code), user_id)[0] for code in codes]
+        except RingMissing:
+            raise no_ring() from None
+        return codes, tuple(RecoveryCode(hash=item) for item in kept)
+
+    async def _use_recovery(self, user: User, code: str, address: str) -> bool:
+        try:
+            hashes = self._vault.keyed_hashes(plain(code), user.id)
+        except RingMissing:
+            raise no_ring() from None
+        moment = now()
+        event_id = new_id()
+        due = Due.telling(
+            Queue.SECURITY_NOTICE,
+            notice(user, "recovery_code_used", id=event_id, at=moment),
+            id=event_id,
+            at=moment,
+            event=event(user.id, "recovery_code_used", id=event_id, at=moment, address=address),
+        )
+        if not await self._store.use_recovery(user.id, hashes, due):
+            return False
+        await self._outbox.settle(user.id, [due])
+        return True
+
+    async def _reseal(self, user: User, secret: bytes) -> None:
+        """Seal a secret with the active key, when another was active when it was sealed."""
+        if user.two_factor is None or not self._vault.stale(user.two_factor.secret):
+            return
+        await self._store.reseal(user.id, user.two_factor.secret, self._vault.seal(secret, user.id))
+
+
+def matching_step(secret: bytes, code: str, moment: datetime) -> int | None:
+    """Return the time step that a code belongs to, the newest first; None: to none.
+
+    Every step is compared, in constant time each.
+    """
+    totp = pyotp.TOTP(base32(secret))
+    current = int(moment.timestamp()) // STEP_SECONDS
+    found = None
+    for step in range(current - WINDOW_STEPS, current + WINDOW_STEPS + 1):
+        if hmac.compare_digest(totp.generate_otp(step), code):
+            found = step
+    return found
+
+
+def base32(secret: bytes) -> str:
+    """Return a secret as authenticators take it."""
+    return base64.b32encode(secret).decode()
+
+
+def new_secret() -> bytes:
+    """Return a secret for an authenticator."""
+    return secrets.token_bytes(SECRET_BYTES)
+
+
+def plain(recovery_code: str) -> str:
+    """Return a recovery code as it was made: no hyphens or spaces, no letter mistaken."""
+    letters = recovery_code.casefold().translate(_MISTAKEN)
+    return "".join(letter for letter in letters if letter.isalnum())
+
+
+def no_ring() -> APIError:
+    """Return the error for a key ring that is not there."""
+    return Unavailable("two-factor codes cannot be checked just now; try again later")
+
+
+def _new_recovery_code() -> str:
+    letters = [
+        "".join(secrets.choice(RECOVERY_ALPHABET) for _ in range(RECOVERY_GROUP_CHARS))
+        for _ in range(RECOVERY_GROUPS)
+    ]
+    return "-".join(letters)

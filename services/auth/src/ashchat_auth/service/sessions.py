@@ -1,0 +1,182 @@
+"""Sessions: who is signed in, where, and the end of it.
+
+A session is over when it was revoked, when it was not used for as long as a refresh token
+lives, when it is older than the longest life there is, and when its account has a newer
+epoch (a changed password or second factor). Chat is told of every end but the two by age,
+which access tokens do not outlive by more than their own minutes.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ashchat_auth.models import Caller, EventKind, Reused
+from ashchat_auth.service.common import no_such_user, now
+from ashchat_auth.service.events import Events, event
+from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.ports import Signer, Store
+from ashchat_core.errors import APIError
+from ashchat_core.tokens import InvalidToken, device_hash
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Both tokens and whose they are."""
+
+    token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A session as its owner sees it."""
+
+    id: str
+    device_os: str | None
+    created_at: datetime
+    used_at: datetime
+    current: bool
+
+
+class Sessions:
+    """Refresh, list, revoke, sign out."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        signer: Signer,
+        outbox: Outbox,
+        events: Events,
+        refresh_life: timedelta,
+        longest_life: timedelta,
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._outbox = outbox
+        self._events = events
+        self._refresh_life = refresh_life
+        self._longest_life = longest_life
+
+    async def caller(self, *, token: str, device_token: str, address: str) -> Caller:
+        """Return who sends a request with this access token from this device.
+
+        Raises:
+            APIError: 401 invalid_token, token_expired, device_mismatch, session_over; 503.
+        """
+        try:
+            says = self._signer.read_access(token)
+        except InvalidToken as error:
+            if error.reason == "expired":
+                raise _unauthorized("token_expired", "the token has expired; refresh it") from None
+            raise _unauthorized("invalid_token", "this needs the access token") from None
+        if says.device_hash != device_hash(device_token):
+            raise _unauthorized("device_mismatch", "this session belongs to another device")
+        session = await self._store.session(says.session_id, now())
+        user = await self._store.user(says.user_id)
+        if session is None or user is None or session.epoch != user.epoch:
+            raise _unauthorized("session_over", "the session is over; sign in again")
+        return Caller(user=user, session=session, address=address)
+
+    async def refresh(self, *, refresh_token: str, device_token: str, address: str) -> SignedIn:
+        """Exchange a refresh token for new tokens.
+
+        Raises:
+            APIError: 401 device_mismatch or invalid_token; 403 wrong_token; 404; 503.
+        """
+        session_id, dot, secret = refresh_token.partition(".")
+        if not dot or "." in secret:
+            raise APIError(403, "wrong_token", "this needs the refresh token")
+        moment = now()
+        session = await self._store.session(session_id, moment)
+        if session is None:
+            raise _over()
+        hashed = device_hash(device_token)
+        if hashed != session.device_hash:
+            raise _unauthorized("device_mismatch", "this session belongs to another device")
+        user = await self._store.user(session.user_id)
+        if user is None:
+            raise no_such_user()
+        end = session.created_at + self._longest_life
+        if user.epoch != session.epoch or end <= moment:
+            raise _over()
+        try:
+            fresh = await self._store.rotate(
+                refresh_token,
+                now=moment,
+                expires_at=min(moment + self._refresh_life, end),
+                address=address,
+            )
+        except Reused:
+            # Which of the two is the owner cannot be told: both are out, the owner is told.
+            await self._outbox.end_sessions(user.id)
+            raise _over() from None
+        if fresh is None:
+            raise _over()
+        token = self._signer.access(
+            user_id=user.id, session_id=session.id, device_hash=hashed, now=moment
+        )
+        return SignedIn(token, fresh, user.id)
+
+    async def all_of(self, caller: Caller) -> list[Listed]:
+        """Return the caller's live sessions, last used first."""
+        found = []
+        for session in await self._store.sessions_of(caller.user.id, now()):
+            if session.epoch != caller.user.epoch:
+                continue
+            device = caller.user.device(session.device_hash)
+            found.append(
+                Listed(
+                    session.id,
+                    device.os if device else None,
+                    session.created_at,
+                    session.used_at,
+                    current=session.id == caller.session.id,
+                )
+            )
+        return found
+
+    async def revoke(self, caller: Caller, session_id: str) -> None:
+        """End one of the caller's sessions.
+
+        Raises:
+            APIError: 404 no_such_session; 503.
+        """
+        if not await self._store.revoke(caller.user.id, now(), only=session_id):
+            raise APIError(404, "no_such_session", "there is no such session, or it is over")
+        await self._outbox.end_sessions(caller.user.id)
+        self._note(caller, "session_revoked", session_id)
+
+    async def revoke_all(self, caller: Caller, *, current: bool) -> int:
+        """End all of the caller's sessions, this one too or not; return how many."""
+        but = None if current else caller.session.id
+        count = await self._store.revoke(caller.user.id, now(), but=but)
+        await self._outbox.end_sessions(caller.user.id)
+        self._note(caller, "session_revoked", None)
+        return count
+
+    async def sign_out(self, caller: Caller) -> None:
+        """End the caller's session."""
+        await self._store.revoke(caller.user.id, now(), only=caller.session.id)
+        await self._outbox.end_sessions(caller.user.id)
+        self._note(caller, "signed_out", caller.session.id)
+
+    def _note(self, caller: Caller, kind: EventKind, session_id: str | None) -> None:
+        device = caller.user.device(caller.session.device_hash)
+        self._events.keep(
+            event(
+                caller.user.id,
+                kind,
+                address=caller.address,
+                device_os=device.os if device else None,
+                session_id=session_id,
+            )
+        )
+
+
+def _unauthorized(reason: str, sentence: str) -> APIError:
+    return APIError(401, reason, sentence, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _over() -> APIError:
+    return _unauthorized("invalid_token", "the session is over; sign in again")

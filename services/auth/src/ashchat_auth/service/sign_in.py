@@ -1,0 +1,284 @@
+"""Sign-in: a password on a device that is known, or a device that is made known by a code.
+
+With two-factor enrolled, a new device needs the authenticator instead of a mailed code: a
+code by mail proves an address, not a person (OWASP ASVS 5.0, 6.3.6).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ashchat_auth.models import (
+    Device,
+    Due,
+    Purpose,
+    Session,
+    Temporary,
+    User,
+    email_key,
+)
+from ashchat_auth.service.common import (
+    ask,
+    deadline,
+    new_id,
+    no_such_user,
+    now,
+    quietly,
+    refused,
+    unless,
+)
+from ashchat_auth.service.events import Events, event
+from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.ports import Limits, Passwords, Requests, Signer, Store
+from ashchat_auth.service.second_factor import Factor, SecondFactor
+from ashchat_auth.service.sessions import SignedIn
+from ashchat_core.errors import APIError
+from ashchat_core.messages import (
+    ChangeDeviceToken,
+    ConfirmNewDevice,
+    ConfirmNewDeviceReply,
+    NewDeviceCode,
+)
+from ashchat_core.tokens import device_hash
+from ashchat_core.topology import Queue
+
+NEW_DEVICE: Mapping[Purpose, tuple[str, str]] = {
+    Purpose.MAILED_CODE: (
+        "new_device",
+        "this device is new: confirm it with the code that was mailed",
+    ),
+    Purpose.TOTP: (
+        "new_device_totp",
+        "this device is new: confirm it with the code of your authenticator",
+    ),
+}
+"""The reason and the sentence of a challenge, by which code is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProof:
+    """What a person gives for a new device: one of these."""
+
+    code: str | None
+    """The mailed code, or the authenticator's where that is wanted."""
+
+    recovery_code: str | None = None
+
+
+class SignIn:
+    """From a password to tokens."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        requests: Requests,
+        passwords: Passwords,
+        signer: Signer,
+        limits: Limits,
+        second_factor: SecondFactor,
+        outbox: Outbox,
+        events: Events,
+        refresh_life: timedelta,
+    ) -> None:
+        self._store = store
+        self._requests = requests
+        self._passwords = passwords
+        self._signer = signer
+        self._limits = limits
+        self._second_factor = second_factor
+        self._outbox = outbox
+        self._events = events
+        self._refresh_life = refresh_life
+
+    async def begin(
+        self, *, email: str, password: str, device_token: str, address: str
+    ) -> SignedIn:
+        """Sign in on a device that is known.
+
+        Raises:
+            APIError: 401 wrong_credentials; 403 new_device (a code is mailed) or
+                new_device_totp, with a temporary token; 429; 503.
+        """
+        key = email_key(email)
+        hashed = device_hash(device_token)
+        user = await self._store.user_by_email(key)
+        device = user.device(hashed) if user else None
+        known = device.device_hash if device else None
+        unless(await self._limits.sign_in_wait(key, address, known))
+        right = await self._passwords.verify(user.password_hash if user else None, password)
+        if user is None or not right:
+            await self._limits.sign_in_failed(key, address, known)
+            if user is not None:
+                self._events.count(event(user.id, "sign_in_failed", address=address))
+            raise _wrong_credentials()
+        await self._rehash(user, password)
+        if device is None:
+            raise await self._challenge(user, hashed, address)
+        return await self._session(user, device, address)
+
+    async def confirm_new_device(
+        self, *, temporary: str, proof: DeviceProof, device: Device, address: str
+    ) -> None:
+        """Add a device to the account when the code that was wanted is right.
+
+        Raises:
+            APIError: 401 invalid_token; 403 wrong_device or why the code was refused; 404;
+                429; 503.
+        """
+        claims = self._signer.read_temporary(temporary)
+        if claims is None or claims.purpose not in NEW_DEVICE:
+            raise _sign_in_again()
+        if claims.device_hash != device.device_hash:
+            raise APIError(403, "wrong_device", "this code is for another device")
+        user = await self._store.user(claims.subject)
+        if user is None:
+            raise no_such_user()
+        enrolled = user.two_factor is not None
+        if user.epoch != claims.epoch or enrolled != (claims.purpose is Purpose.TOTP):
+            raise _sign_in_again()
+        unless(await self._limits.code_tried(user.id, address))
+        if claims.purpose is Purpose.TOTP:
+            factor = Factor(proof.code, proof.recovery_code)
+            unless(await self._limits.challenge_tried(claims.challenge_id))
+            await self._second_factor.check(user, factor, address=address, status=403)
+        else:
+            await self._check_mailed(claims, proof)
+        await self._add(user, device, claims, address)
+
+    async def _check_mailed(self, claims: Temporary, proof: DeviceProof) -> None:
+        request_id = new_id()
+        reply = await ask(
+            self._requests,
+            Queue.CONFIRM_NEW_DEVICE_REPLY,
+            ConfirmNewDevice(
+                kind="confirm",
+                request_id=request_id,
+                challenge_id=claims.challenge_id,
+                code=proof.code or "",
+                deadline=deadline(),
+            ),
+            ConfirmNewDeviceReply,
+            request_id,
+        )
+        if reply.refusal is not None:
+            raise refused(403, reply.refusal)
+
+    async def _add(self, user: User, device: Device, claims: Temporary, address: str) -> None:
+        moment = now()
+        due = Due.telling(
+            Queue.CHANGE_DEVICE_TOKEN,
+            ChangeDeviceToken(
+                user_id=user.id,
+                device_token_hash=device.device_hash,
+                notification_token=device.notification_token,
+            ),
+            id=f"device.{claims.challenge_id}",
+            at=moment,
+            event=event(
+                user.id,
+                "device_added",
+                id=f"device.{claims.challenge_id}",
+                at=moment,
+                address=address,
+                device_os=device.os,
+            ),
+        )
+        if await self._store.add_device(user.id, device, due):
+            await self._outbox.settle(user.id, [due])
+        elif await self._store.user(user.id) is None:
+            raise no_such_user()
+        if claims.purpose is Purpose.MAILED_CODE:
+            # Without it the challenge expires by itself.
+            settled = ConfirmNewDevice(
+                kind="settled", request_id=new_id(), challenge_id=claims.challenge_id
+            )
+            await quietly(
+                self._requests.tell(
+                    Queue.CONFIRM_NEW_DEVICE_REPLY,
+                    settled,
+                    message_id=f"settled.{claims.challenge_id}",
+                )
+            )
+
+    async def _challenge(self, user: User, hashed: str, address: str) -> APIError:
+        unless(await self._limits.code_mailed(user.id))
+        purpose = Purpose.TOTP if user.two_factor else Purpose.MAILED_CODE
+        challenge_id = new_id()
+        if purpose is Purpose.MAILED_CODE:
+            await self._requests.tell(
+                Queue.CONFIRM_NEW_DEVICE,
+                NewDeviceCode(
+                    challenge_id=challenge_id,
+                    user_id=user.id,
+                    email=user.email,
+                    nickname=user.name,
+                    preferred_language=user.preferred_language,
+                    requested_at=datetime.now(UTC),
+                ),
+                message_id=challenge_id,
+            )
+        self._events.count(event(user.id, "new_device", address=address))
+        says = Temporary(
+            purpose=purpose,
+            subject=user.id,
+            challenge_id=challenge_id,
+            device_hash=hashed,
+            epoch=user.epoch,
+        )
+        token = self._signer.temporary(says, now())
+        reason, sentence = NEW_DEVICE[purpose]
+        return APIError(403, reason, sentence, data={"token": token, "info": sentence})
+
+    async def _session(self, user: User, device: Device, address: str) -> SignedIn:
+        moment = now()
+        session = Session(
+            id=new_id(),
+            user_id=user.id,
+            device_hash=device.device_hash,
+            created_at=moment,
+            used_at=moment,
+            epoch=user.epoch,
+        )
+        refresh_token = await self._store.add_session(
+            session, expires_at=moment + self._refresh_life
+        )
+        # Written, then looked: whoever changed the password meanwhile either saw this
+        # session and ended it, or is seen here.
+        still = await self._store.user(user.id)
+        if still is None or still.epoch != user.epoch:
+            await self._store.forget_sessions([session.id])
+            raise _wrong_credentials()
+        self._events.keep(
+            event(
+                user.id,
+                "signed_in",
+                address=address,
+                device_os=device.os,
+                session_id=session.id,
+                at=moment,
+            )
+        )
+        token = self._signer.access(
+            user_id=user.id,
+            session_id=session.id,
+            device_hash=device.device_hash,
+            now=moment,
+        )
+        return SignedIn(token, refresh_token, user.id)
+
+    async def _rehash(self, user: User, password: str) -> None:
+        """Hash anew what was hashed with other parameters; now is when the password is there."""
+        if self._passwords.outdated(user.password_hash):
+            fresh = await self._passwords.hash(password)
+            await self._store.change(
+                user.id, {"password_hash": fresh}, where={"password_hash": user.password_hash}
+            )
+
+
+def _wrong_credentials() -> APIError:
+    return APIError(401, "wrong_credentials", "the address or the password is not right")
+
+
+def _sign_in_again() -> APIError:
+    return APIError(401, "invalid_token", "sign in again to get a new code")

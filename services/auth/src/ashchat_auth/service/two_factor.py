@@ -1,0 +1,195 @@
+"""Two-factor: enrol an authenticator, confirm it, renew the recovery codes, give it up.
+
+Enrolling and giving it up need the password again; confirming shows that the authenticator
+works before anybody depends on it. Both changes start a new epoch: the other sessions are
+over, and devices that were confirmed by mail alone have to show a code once.
+"""
+
+from dataclasses import dataclass, field
+
+import pyotp
+
+from ashchat_auth.models import Caller, Due, Enrolment, RingMissing, TwoFactor
+from ashchat_auth.service.common import new_id, now, unless
+from ashchat_auth.service.events import event, notice
+from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.passwords import OwnPassword, changed_meanwhile, credentials_changed
+from ashchat_auth.service.ports import Limits, Store, Vault
+from ashchat_auth.service.second_factor import (
+    Factor,
+    SecondFactor,
+    base32,
+    matching_step,
+    new_secret,
+    no_ring,
+)
+from ashchat_core.errors import APIError
+from ashchat_core.topology import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolling:
+    """What an authenticator needs."""
+
+    secret: str = field(repr=False)
+    uri: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Whether an account has two-factor."""
+
+    enabled: bool
+    recovery_codes_left: int
+
+
+class TwoFactorCare:
+    """An account's authenticator."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        limits: Limits,
+        own_password: OwnPassword,
+        second_factor: SecondFactor,
+        outbox: Outbox,
+        issuer: str,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._limits = limits
+        self._own_password = own_password
+        self._second_factor = second_factor
+        self._outbox = outbox
+        self._issuer = issuer
+
+    def state(self, caller: Caller) -> State:
+        """Return whether the caller has two-factor."""
+        enrolled = caller.user.two_factor
+        return State(enrolled is not None, len(enrolled.recovery) if enrolled else 0)
+
+    async def enrol(self, caller: Caller, *, password: str) -> Enrolling:
+        """Begin: return a new secret for an authenticator; the one before is forgotten.
+
+        Raises:
+            APIError: 403 wrong_password; 404; 409 two_factor_enabled; 429; 503.
+        """
+        await self._own_password.check(caller, password)
+        user = caller.user
+        if user.two_factor is not None:
+            raise _enabled()
+        secret = new_secret()
+        try:
+            sealed = self._vault.seal(secret, user.id)
+        except RingMissing:
+            raise no_ring() from None
+        enrolment = Enrolment(secret=sealed, at=now())
+        if not await self._store.change(
+            user.id, {"enrolment": enrolment}, where={"epoch": user.epoch}
+        ):
+            raise changed_meanwhile()
+        text = base32(secret)
+        uri = pyotp.TOTP(text).provisioning_uri(name=user.email, issuer_name=self._issuer)
+        return Enrolling(text, uri)
+
+    async def confirm(self, caller: Caller, *, code: str) -> list[str]:
+        """Begin to ask for the authenticator; return the recovery codes, seen only now.
+
+        Raises:
+            APIError: 400 wrong_code; 409 two_factor_enabled, no_enrolment,
+                changed_meanwhile; 429; 503.
+        """
+        user = caller.user
+        unless(await self._limits.code_tried(user.id, caller.address))
+        if user.two_factor is not None:
+            raise _enabled()
+        if user.enrolment is None:
+            raise APIError(409, "no_enrolment", "begin with POST /api/user/two-factor")
+        secret = self._second_factor.secret_of(user, user.enrolment.secret)
+        moment = now()
+        step = matching_step(secret, code, moment)
+        if step is None:
+            raise APIError(
+                400, "wrong_code", "the code is not right: check the authenticator's clock"
+            )
+        codes, kept = self._second_factor.new_recovery_codes(user.id)
+        device = user.device(caller.session.device_hash)
+        due = credentials_changed(user, "two_factor_enabled", address=caller.address, caller=caller)
+        enrolled = TwoFactor(secret=user.enrolment.secret, last_step=step, recovery=kept, at=moment)
+        if not await self._store.change(
+            user.id,
+            {
+                "two_factor": enrolled,
+                "enrolment": None,
+                "devices": (device,) if device else (),
+            },
+            where={"epoch": user.epoch, "enrolment.secret": user.enrolment.secret},
+            new_epoch=True,
+            due=[due],
+        ):
+            raise changed_meanwhile()
+        await self._took_along(caller, due)
+        return codes
+
+    async def renew(self, caller: Caller, *, password: str, factor: Factor) -> list[str]:
+        """Return new recovery codes; the former ones are not good any more.
+
+        Raises:
+            APIError: 400 wrong_code, wrong_recovery_code; 403 wrong_password,
+                two_factor_required; 409 two_factor_off, changed_meanwhile; 429; 503.
+        """
+        await self._prove(caller, password, factor)
+        user = caller.user
+        codes, kept = self._second_factor.new_recovery_codes(user.id)
+        moment = now()
+        event_id = new_id()
+        due = Due.telling(
+            Queue.SECURITY_NOTICE,
+            notice(user, "recovery_codes_renewed", id=event_id, at=moment),
+            id=event_id,
+            at=moment,
+            event=event(
+                user.id, "recovery_codes_renewed", id=event_id, at=moment, address=caller.address
+            ),
+        )
+        if not await self._store.renew_recovery(user.id, user.epoch, kept, due):
+            raise changed_meanwhile()
+        await self._outbox.settle(user.id, [due])
+        return codes
+
+    async def disable(self, caller: Caller, *, password: str, factor: Factor) -> None:
+        """Give two-factor up.
+
+        Raises:
+            APIError: as `renew`.
+        """
+        await self._prove(caller, password, factor)
+        due = credentials_changed(
+            caller.user, "two_factor_disabled", address=caller.address, caller=caller
+        )
+        if not await self._store.change(
+            caller.user.id,
+            {"two_factor": None, "enrolment": None},
+            where={"epoch": caller.user.epoch},
+            new_epoch=True,
+            due=[due],
+        ):
+            raise changed_meanwhile()
+        await self._took_along(caller, due)
+
+    async def _prove(self, caller: Caller, password: str, factor: Factor) -> None:
+        if caller.user.two_factor is None:
+            raise APIError(409, "two_factor_off", "this account has no two-factor")
+        unless(await self._limits.code_tried(caller.user.id, caller.address))
+        await self._own_password.check(caller, password)
+        await self._second_factor.check(caller.user, factor, address=caller.address)
+
+    async def _took_along(self, caller: Caller, due: Due) -> None:
+        await self._store.keep_session(caller.session.id, caller.user.epoch + 1)
+        await self._outbox.settle(caller.user.id, [due])
+
+
+def _enabled() -> APIError:
+    return APIError(409, "two_factor_enabled", "this account has two-factor: give it up first")

@@ -1,0 +1,34 @@
+"""Accounts, sessions and security events in MongoDB, database `auth`.
+
+FerretDB speaks no transactions: every promise here is one write of one document, or a
+unique index; never read-then-write.
+"""
+
+from datetime import timedelta
+
+from ashchat_auth.store.events import MongoEvents
+from ashchat_auth.store.sessions import MongoSessions
+from ashchat_auth.store.users import MongoUsers
+from ashchat_core.mongo import Mongo
+
+
+class MongoStore(MongoUsers, MongoSessions, MongoEvents):
+    """Everything auth keeps; see `service.ports.Store`."""
+
+    def __init__(self, mongo: Mongo, *, event_life: timedelta) -> None:
+        super().__init__(mongo)
+        self._event_life = event_life
+
+    async def create_indexes(self) -> None:
+        """Make the indexes; nothing happens when they are there."""
+        users = self._mongo.database["users"]
+        await users.create_index("email_key", unique=True)
+        await users.create_index("due.at")
+        await users.create_index("deleting_since")
+        sessions = self._mongo.database["sessions"]
+        await sessions.create_index("user_id")
+        await sessions.create_index("revoked_at")
+        await sessions.create_index("expires_at", expireAfterSeconds=0)
+        events = self._mongo.database["events"]
+        await events.create_index([("user_id", 1), ("at", -1)])
+        await events.create_index("expires_at", expireAfterSeconds=0)

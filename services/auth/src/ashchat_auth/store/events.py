@@ -1,0 +1,58 @@
+"""Collection `events`: what happened to an account, for its owner, for a limited time."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from prometheus_client import Counter
+from pymongo.errors import DuplicateKeyError
+
+from ashchat_auth.models import SecurityEvent
+from ashchat_auth.store.base import MongoPart, document, fields
+
+_EVENTS = Counter("ashchat_auth_security_events_total", "Security events, by kind", ["kind"])
+
+
+class MongoEvents(MongoPart):
+    """Security events; an index deletes them after their time."""
+
+    _event_life: timedelta
+
+    async def keep_event(self, event: SecurityEvent) -> None:
+        """Store an event; the same one again is the same."""
+        try:
+            await self._events.insert_one(
+                {**document(event), "expires_at": event.at + self._event_life}
+            )
+        except DuplicateKeyError:
+            return
+        _EVENTS.labels(event.kind).inc()
+
+    async def count_event(self, event: SecurityEvent) -> None:
+        """Store an event, or count it one up if it is there."""
+        kept = document(event)
+        number = kept.pop("count")
+        newest = {"at": kept.pop("at"), "expires_at": event.at + self._event_life}
+        await self._events.update_one(
+            {"_id": kept.pop("_id")},
+            {"$setOnInsert": kept, "$set": newest, "$inc": {"count": number}},
+            upsert=True,
+        )
+        _EVENTS.labels(event.kind).inc()
+
+    async def events_of(
+        self, user_id: str, *, before: datetime | None, limit: int
+    ) -> list[SecurityEvent]:
+        """Return an account's events, newest first."""
+        which: dict[str, Any] = {"user_id": user_id}
+        if before is not None:
+            which["at"] = {"$lt": before}
+        cursor = self._events.find(which).sort("at", -1).limit(limit)
+        return [SecurityEvent.model_validate(fields(found)) async for found in cursor]
+
+    async def forget_events(self, user_id: str) -> None:
+        """Delete an account's events."""
+        await self._events.delete_many({"user_id": user_id})
+
+    @property
+    def _events(self) -> Any:
+        return self._mongo.database["events"]

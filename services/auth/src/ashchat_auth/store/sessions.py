@@ -1,0 +1,158 @@
+"""Collection `sessions`: a chain of refresh tokens, of which only hashes are kept."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Any
+
+import structlog
+
+from ashchat_auth.models import Reused, RevokedSession, Session
+from ashchat_auth.store.base import MongoPart, document, fields
+
+GRACE_SECONDS = 10
+"""How long a lost answer to a refresh may be asked for again."""
+
+SIBLINGS = 3
+"""How many refresh tokens of one session are good at once, after lost answers."""
+
+SPENT_REMEMBERED = 50
+"""How many used refresh tokens of a session are known as such; older ones are just wrong."""
+
+LISTED_MAX = 200
+
+Document = dict[str, Any]
+
+_LIVE: Document = {"revoked_at": None}
+"""Also where the field is missing."""
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+class MongoSessions(MongoPart):
+    """Sessions. One that is revoked is marked first, and deleted when this was told."""
+
+    async def add_session(self, session: Session, *, expires_at: datetime) -> str:
+        """Store a session; return its first refresh token (the only time it is seen)."""
+        secret = token_urlsafe(32)
+        await self._sessions.insert_one(
+            {
+                **document(session),
+                "good": [_hash(secret)],
+                "spent": [],
+                "expires_at": expires_at,
+            }
+        )
+        return f"{session.id}.{secret}"
+
+    async def session(self, session_id: str, now: datetime) -> Session | None:
+        """Return a live session."""
+        # The index that ends sessions runs once a minute: compare here too.
+        found = await self._sessions.find_one(
+            {"_id": session_id, "expires_at": {"$gt": now}, **_LIVE}
+        )
+        return _session(found) if found else None
+
+    async def sessions_of(self, user_id: str, now: datetime) -> list[Session]:
+        """Return an account's live sessions, last used first."""
+        cursor = self._sessions.find({"user_id": user_id, "expires_at": {"$gt": now}, **_LIVE})
+        return [_session(found) async for found in cursor.sort("used_at", -1).limit(LISTED_MAX)]
+
+    async def rotate(
+        self, refresh_token: str, *, now: datetime, expires_at: datetime, address: str
+    ) -> str | None:
+        """Exchange a refresh token for the next one (RFC 9700, section 4.14.2).
+
+        A token that was used before is in two hands: the session is over. But for ten
+        seconds it is good for a sibling, since an answer may get lost, and a hash cannot be
+        sent again; both siblings are good until one of them is used.
+
+        Returns:
+            The next token; None: this one is not good (any more).
+
+        Raises:
+            Reused: it was used before; the session is marked as over.
+        """
+        session_id, _, secret = refresh_token.partition(".")
+        given, fresh = _hash(secret), token_urlsafe(32)
+        spent = {"hash": given, "at": now}
+        rotated = await self._sessions.update_one(
+            {"_id": session_id, "good": given, **_LIVE},
+            {
+                "$set": {"good": [_hash(fresh)], "used_at": now, "expires_at": expires_at},
+                "$push": {"spent": {"$each": [spent], "$slice": -SPENT_REMEMBERED}},
+            },
+        )
+        if rotated.matched_count:
+            return f"{session_id}.{fresh}"
+        found = await self._sessions.find_one({"_id": session_id, **_LIVE}, {"spent": 1})
+        used = [item["at"] for item in found["spent"] if item["hash"] == given] if found else []
+        if not used:
+            return None
+        if now - used[-1] > timedelta(seconds=GRACE_SECONDS):
+            await self._sessions.update_one(
+                {"_id": session_id, **_LIVE}, {"$set": {"revoked_at": now, "reused_from": address}}
+            )
+            structlog.get_logger("store").warning(
+                "a refresh token was used again", session=session_id
+            )
+            raise Reused
+        sibling = await self._sessions.update_one(
+            {"_id": session_id, **_LIVE},
+            {"$push": {"good": {"$each": [_hash(fresh)], "$slice": -SIBLINGS}}},
+        )
+        return f"{session_id}.{fresh}" if sibling.matched_count else None
+
+    async def keep_session(self, session_id: str, epoch: int) -> None:
+        """Take a session along into a new epoch of its account."""
+        await self._sessions.update_one({"_id": session_id}, {"$set": {"epoch": epoch}})
+
+    async def revoke(
+        self,
+        user_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+        below: int | None = None,
+    ) -> int:
+        """Mark sessions as over: one, all but one, those of older epochs; return how many."""
+        which: Document = {"user_id": user_id, **_LIVE}
+        if only is not None:
+            which["_id"] = only
+        if but is not None:
+            which["_id"] = {"$ne": but}
+        if below is not None:
+            # One from before epochs has none, which is 0.
+            which["$or"] = [{"epoch": {"$lt": below}}, {"epoch": None}]
+        marked = await self._sessions.update_many(which, {"$set": {"revoked_at": now}})
+        return int(marked.modified_count)
+
+    async def revoked_of(self, user_id: str) -> list[RevokedSession]:
+        """Return an account's sessions that are marked as over."""
+        cursor = self._sessions.find({"user_id": user_id, "revoked_at": {"$ne": None}})
+        return [RevokedSession.model_validate(fields(found)) async for found in cursor]
+
+    async def revoked_before(self, before: datetime) -> AsyncIterator[str]:
+        """Yield the accounts with sessions marked before."""
+        cursor = self._sessions.find({"revoked_at": {"$lt": before}}, {"user_id": 1})
+        seen: set[str] = set()
+        async for found in cursor.limit(1000):
+            if found["user_id"] not in seen:
+                seen.add(found["user_id"])
+                yield found["user_id"]
+
+    async def forget_sessions(self, session_ids: Sequence[str]) -> None:
+        """Delete sessions."""
+        await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
+
+    @property
+    def _sessions(self) -> Any:
+        return self._mongo.database["sessions"]
+
+
+def _session(found: Document) -> Session:
+    return Session.model_validate(fields(found))

@@ -1,0 +1,161 @@
+"""Collection `users`: an account, its devices, its second factor, what is due."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from ashchat_auth.models import Device, Due, EmailTaken, RecoveryCode, User
+from ashchat_auth.service.ports import Changes, Where
+from ashchat_auth.store.base import MongoPart, document, fields, plain
+
+DEVICES_MAX = 100
+"""How many devices of an account are known; the oldest are forgotten beyond."""
+
+SWEPT_AT_ONCE = 100
+
+Document = dict[str, Any]
+
+_LIVING: Document = {"deleting_since": None}
+"""Also where the field is missing."""
+
+
+class MongoUsers(MongoPart):
+    """Accounts. The unique index on `email_key` is what makes an address one account's."""
+
+    async def add_user(self, user: User) -> User:
+        """Store a user; the same one again is the same.
+
+        Raises:
+            EmailTaken: another account has the address.
+        """
+        try:
+            await self._users.insert_one(document(user))
+        except DuplicateKeyError:
+            before = await self._users.find_one({"_id": user.id, **_LIVING})
+            if before is None:
+                raise EmailTaken from None
+            return _user(before)
+        return user
+
+    async def user_by_email(self, key: str) -> User | None:
+        """Return the account of an address."""
+        found = await self._users.find_one({"email_key": key, **_LIVING})
+        return _user(found) if found else None
+
+    async def user(self, user_id: str) -> User | None:
+        """Return an account."""
+        found = await self._users.find_one({"_id": user_id, **_LIVING})
+        return _user(found) if found else None
+
+    async def change(
+        self,
+        user_id: str,
+        changes: Changes,
+        *,
+        where: Where | None = None,
+        new_epoch: bool = False,
+        due: Sequence[Due] = (),
+    ) -> bool:
+        """Change an account in one write; False: it is not there, or not as it has to be.
+
+        Raises:
+            EmailTaken: another account has the new address.
+        """
+        update: Document = {}
+        if changes:
+            update["$set"] = {key: plain(value) for key, value in changes.items()}
+        if new_epoch:
+            update["$inc"] = {"epoch": 1}
+        try:
+            return await self._update(user_id, _conditions(where or {}), update, due)
+        except DuplicateKeyError:
+            raise EmailTaken from None
+
+    async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
+        """Add a confirmed device; False: it is known, or there is no such account."""
+        push = {"$each": [plain(device)], "$slice": -DEVICES_MAX}
+        return await self._update(
+            user_id,
+            {"devices.device_hash": {"$ne": device.device_hash}},
+            {"$push": {"devices": push}},
+            [due],
+        )
+
+    async def accept_step(self, user_id: str, step: int) -> bool:
+        """Take a time step that is newer than every one accepted before; False: it is not."""
+        return await self._update(
+            user_id,
+            {"two_factor.last_step": {"$lt": step}},
+            {"$set": {"two_factor.last_step": step}},
+        )
+
+    async def renew_recovery(
+        self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
+    ) -> bool:
+        """Put new recovery codes in the place of the former; False: another epoch."""
+        return await self._update(
+            user_id,
+            {**_conditions({"epoch": epoch}), "two_factor.last_step": {"$exists": True}},
+            {"$set": {"two_factor.recovery": plain(codes)}},
+            [due],
+        )
+
+    async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
+        """Take away the recovery code with one of these hashes; False: there is none."""
+        return await self._update(
+            user_id,
+            {"two_factor.recovery.hash": {"$in": list(hashes)}},
+            {"$pull": {"two_factor.recovery": {"hash": {"$in": list(hashes)}}}},
+            [due],
+        )
+
+    async def reseal(self, user_id: str, before: str, after: str) -> None:
+        """Put a two-factor secret that was sealed anew in the place of the former."""
+        await self._update(
+            user_id, {"two_factor.secret": before}, {"$set": {"two_factor.secret": after}}
+        )
+
+    async def done(self, user_id: str, due_id: str) -> None:
+        """Take off what is not due any more."""
+        await self._users.update_one({"_id": user_id}, {"$pull": {"due": {"id": due_id}}})
+
+    async def overdue(self, before: datetime) -> AsyncIterator[User]:
+        """Yield the accounts with something older due, or whose deletion began before."""
+        late = {"$lt": before}
+        cursor = self._users.find({"$or": [{"due.at": late}, {"deleting_since": late}]})
+        async for found in cursor.limit(SWEPT_AT_ONCE):
+            yield _user(found)
+
+    async def delete_user(self, user_id: str) -> bool:
+        """Delete an account whose deletion began, once nothing is due; False: something is."""
+        deleted = await self._users.delete_one(
+            {"_id": user_id, "deleting_since": {"$ne": None}, "due": []}
+        )
+        return bool(deleted.deleted_count)
+
+    async def _update(
+        self, user_id: str, where: Document, update: Document, due: Sequence[Due] = ()
+    ) -> bool:
+        if due:
+            push = {**update.get("$push", {}), "due": {"$each": plain(due)}}
+            update = {**update, "$push": push}
+        changed = await self._users.update_one({"_id": user_id, **_LIVING, **where}, update)
+        return bool(changed.matched_count)
+
+    @property
+    def _users(self) -> Any:
+        return self._mongo.database["users"]
+
+
+def _conditions(where: Where) -> Document:
+    # An account from before epochs has none, which is 0.
+    return {
+        key: {"$in": [0, None]} if key == "epoch" and value == 0 else value
+        for key, value in where.items()
+    }
+
+
+def _user(found: Document) -> User:
+    return User.model_validate(fields(found))

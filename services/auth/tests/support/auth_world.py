@@ -1,0 +1,570 @@
+"""Auth's flows on stores and queues in memory, for unit tests."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pyotp
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from ashchat_auth.models import (
+    Caller,
+    Device,
+    Due,
+    EmailTaken,
+    NoAnswer,
+    RecoveryCode,
+    Reset,
+    Reused,
+    RevokedSession,
+    SecurityEvent,
+    Session,
+    Temporary,
+    User,
+)
+from ashchat_auth.service import Lives, build
+from ashchat_auth.service.outbox import SWEEP_AFTER
+from ashchat_auth.service.ports import Changes, M, Signer, Where
+from ashchat_auth.service.sessions import SignedIn
+from ashchat_auth.service.sign_in import DeviceProof
+from ashchat_auth.vault import Vault
+from ashchat_core.errors import APIError, BrokerUnavailable
+from ashchat_core.messages import (
+    AccountConfirmed,
+    ConfirmChangeEmailReply,
+    ConfirmChangePasswordReply,
+    ConfirmEmailCodeReply,
+    ConfirmNewDeviceReply,
+    Message,
+    PendingAccount,
+)
+from ashchat_core.tokens import AccessToken, InvalidToken, device_hash
+from ashchat_core.topology import Queue
+
+PHONE = Device(device_hash=device_hash("phone"), os="ANDROID", notification_token="n")
+TABLET = Device(device_hash=device_hash("tablet"), os="IOS")
+LAPTOP = Device(device_hash=device_hash("laptop"))
+PASSWORD = "correct horse"
+OTHER_PASSWORD = "battery staple"
+EMAIL = "ana@example.org"
+HERE = "192.0.2.1"
+PENDING = PendingAccount(
+    sign_up_id="s1",
+    email="Ana@example.org",
+    nickname="Ana",
+    password_hash=f"hash:{PASSWORD}",
+    preferred_language="es",
+)
+
+
+class Lost(Exception):
+    """The store is away."""
+
+
+@dataclass
+class Chain:
+    """A session and its refresh tokens."""
+
+    session: Session
+    expires_at: datetime
+    good: str
+    spent: list[str] = field(default_factory=list)
+    revoked_at: datetime | None = None
+    reused_from: str | None = None
+
+
+class MemoryStore:
+    """What MongoStore promises, in memory; `fails` names methods that raise."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, User] = {}
+        self.chains: dict[str, Chain] = {}
+        self.events: dict[str, SecurityEvent] = {}
+        self.fails: set[str] = set()
+
+    def _may(self, method: str) -> None:
+        if method in self.fails:
+            raise Lost(method)
+
+    async def add_user(self, user: User) -> User:
+        before = self.users.get(user.id)
+        if before is not None:
+            return before
+        if any(other.email_key == user.email_key for other in self.users.values()):
+            raise EmailTaken
+        self.users[user.id] = user
+        return user
+
+    async def user_by_email(self, key: str) -> User | None:
+        return next((user for user in self._living() if user.email_key == key), None)
+
+    async def user(self, user_id: str) -> User | None:
+        return next((user for user in self._living() if user.id == user_id), None)
+
+    async def change(
+        self,
+        user_id: str,
+        changes: Changes,
+        *,
+        where: Where | None = None,
+        new_epoch: bool = False,
+        due: Sequence[Due] = (),
+    ) -> bool:
+        self._may("change")
+        user = await self.user(user_id)
+        if user is None:
+            return False
+        for path, value in (where or {}).items():
+            found: Any = user
+            for name in path.split("."):
+                found = getattr(found, name, None)
+            if found != value:
+                return False
+        key = changes.get("email_key")
+        if any(x.email_key == key and x.id != user_id for x in self.users.values()):
+            raise EmailTaken
+        self._put(user, {**changes, "epoch": user.epoch + new_epoch}, *due)
+        return True
+
+    async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
+        user = await self.user(user_id)
+        if user is None or user.device(device.device_hash):
+            return False
+        self._put(user, {"devices": (*user.devices, device)}, due)
+        return True
+
+    async def accept_step(self, user_id: str, step: int) -> bool:
+        user = await self.user(user_id)
+        if user is None or user.two_factor is None or user.two_factor.last_step >= step:
+            return False
+        self._put(user, {"two_factor": user.two_factor.model_copy(update={"last_step": step})})
+        return True
+
+    async def renew_recovery(
+        self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
+    ) -> bool:
+        user = await self.user(user_id)
+        if user is None or user.two_factor is None or user.epoch != epoch:
+            return False
+        fresh = user.two_factor.model_copy(update={"recovery": tuple(codes)})
+        self._put(user, {"two_factor": fresh}, due)
+        return True
+
+    async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
+        user = await self.user(user_id)
+        if user is None or user.two_factor is None:
+            return False
+        left = tuple(code for code in user.two_factor.recovery if code.hash not in hashes)
+        if len(left) == len(user.two_factor.recovery):
+            return False
+        self._put(user, {"two_factor": user.two_factor.model_copy(update={"recovery": left})}, due)
+        return True
+
+    async def reseal(self, user_id: str, before: str, after: str) -> None:
+        user = await self.user(user_id)
+        if user and user.two_factor and user.two_factor.secret == before:
+            self._put(user, {"two_factor": user.two_factor.model_copy(update={"secret": after})})
+
+    async def done(self, user_id: str, due_id: str) -> None:
+        user = self.users.get(user_id)
+        if user is not None:
+            left = tuple(due for due in user.due if due.id != due_id)
+            self.users[user_id] = user.model_copy(update={"due": left})
+
+    async def overdue(self, before: datetime) -> AsyncIterator[User]:
+        for user in list(self.users.values()):
+            gone = user.deleting_since is not None and user.deleting_since < before
+            if gone or any(due.at < before for due in user.due):
+                yield user
+
+    async def delete_user(self, user_id: str) -> bool:
+        self._may("delete_user")
+        user = self.users.get(user_id)
+        if user is None or user.deleting_since is None or user.due:
+            return False
+        del self.users[user_id]
+        return True
+
+    async def add_session(self, session: Session, *, expires_at: datetime) -> str:
+        self.chains[session.id] = Chain(session, expires_at, "0")
+        return f"{session.id}.0"
+
+    async def session(self, session_id: str, now: datetime) -> Session | None:
+        chain = self.chains.get(session_id)
+        if chain is None or chain.revoked_at is not None or chain.expires_at <= now:
+            return None
+        return chain.session
+
+    async def sessions_of(self, user_id: str, now: datetime) -> list[Session]:
+        found = [await self.session(session_id, now) for session_id in self.chains]
+        mine = [session for session in found if session and session.user_id == user_id]
+        return sorted(mine, key=lambda session: session.used_at, reverse=True)
+
+    async def rotate(
+        self, refresh_token: str, *, now: datetime, expires_at: datetime, address: str
+    ) -> str | None:
+        session_id, _, secret = refresh_token.partition(".")
+        chain = self.chains.get(session_id)
+        if chain is None or chain.revoked_at is not None:
+            return None
+        if secret in chain.spent:
+            chain.revoked_at, chain.reused_from = now, address
+            raise Reused
+        if secret != chain.good:
+            return None
+        chain.spent.append(secret)
+        chain.good, chain.expires_at = str(int(secret) + 1), expires_at
+        chain.session = chain.session.model_copy(update={"used_at": now})
+        return f"{session_id}.{chain.good}"
+
+    async def keep_session(self, session_id: str, epoch: int) -> None:
+        chain = self.chains[session_id]
+        chain.session = chain.session.model_copy(update={"epoch": epoch})
+
+    async def revoke(
+        self,
+        user_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+        below: int | None = None,
+    ) -> int:
+        self._may("revoke")
+        count = 0
+        for session_id, chain in self.chains.items():
+            session = chain.session
+            if session.user_id != user_id or chain.revoked_at is not None:
+                continue
+            if only not in {None, session_id} or but == session_id:
+                continue
+            if below is not None and session.epoch >= below:
+                continue
+            chain.revoked_at = now
+            count += 1
+        return count
+
+    async def revoked_of(self, user_id: str) -> list[RevokedSession]:
+        return [
+            RevokedSession(
+                id=session_id,
+                user_id=user_id,
+                revoked_at=chain.revoked_at,
+                reused_from=chain.reused_from,
+            )
+            for session_id, chain in self.chains.items()
+            if chain.session.user_id == user_id and chain.revoked_at is not None
+        ]
+
+    async def revoked_before(self, before: datetime) -> AsyncIterator[str]:
+        for chain in list(self.chains.values()):
+            if chain.revoked_at is not None and chain.revoked_at < before:
+                yield chain.session.user_id
+
+    async def forget_sessions(self, session_ids: Sequence[str]) -> None:
+        for session_id in session_ids:
+            self.chains.pop(session_id, None)
+
+    async def keep_event(self, event: SecurityEvent) -> None:
+        self._may("keep_event")
+        self.events.setdefault(event.id, event)
+
+    async def count_event(self, event: SecurityEvent) -> None:
+        self._may("count_event")
+        before = self.events.get(event.id)
+        count = before.count + 1 if before else 1
+        self.events[event.id] = event.model_copy(update={"count": count})
+
+    async def events_of(
+        self, user_id: str, *, before: datetime | None, limit: int
+    ) -> list[SecurityEvent]:
+        found = [
+            event
+            for event in self.events.values()
+            if event.user_id == user_id and (before is None or event.at < before)
+        ]
+        return sorted(found, key=lambda event: event.at, reverse=True)[:limit]
+
+    async def forget_events(self, user_id: str) -> None:
+        self.events = {key: x for key, x in self.events.items() if x.user_id != user_id}
+
+    def age(self) -> None:
+        """Let what is due, marked or begun be old enough for the sweeper."""
+        for user in self.users.values():
+            due = tuple(x.model_copy(update={"at": x.at - SWEEP_AFTER * 2}) for x in user.due)
+            since = user.deleting_since and user.deleting_since - SWEEP_AFTER * 2
+            self.users[user.id] = user.model_copy(update={"due": due, "deleting_since": since})
+        for chain in self.chains.values():
+            chain.revoked_at = chain.revoked_at and chain.revoked_at - SWEEP_AFTER * 2
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of all events, in order."""
+        return [event.kind for event in self.events.values()]
+
+    def _living(self) -> list[User]:
+        return [user for user in self.users.values() if user.deleting_since is None]
+
+    def _put(self, user: User, changes: Mapping[str, Any], *due: Due) -> None:
+        update = {**changes, "due": (*user.due, *due)}
+        self.users[user.id] = user.model_copy(update=update)
+
+
+class Queues:
+    """Notes what was published; answers as told."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Queue, Any]] = []
+        self.answers: dict[Queue, Message | None] = {
+            Queue.CONFIRM_EMAIL_CODE: ConfirmEmailCodeReply(request_id="r", account=PENDING),
+            Queue.CONFIRM_NEW_ACCOUNT: AccountConfirmed(user_id="s1", tag_user_id="ana_1"),
+            Queue.CONFIRM_NEW_DEVICE_REPLY: ConfirmNewDeviceReply(request_id="r"),
+            Queue.CONFIRM_CHANGE_PASSWORD: ConfirmChangePasswordReply(request_id="r"),
+            Queue.CONFIRM_CHANGE_EMAIL: ConfirmChangeEmailReply(
+                request_id="r", new_email="ana@new.example"
+            ),
+        }
+        self.away: set[Queue] = set()
+        self.ids: list[str] = []
+
+    async def tell(self, queue: Queue, body: Message, *, message_id: str) -> None:
+        assert message_id
+        if queue in self.away:
+            raise BrokerUnavailable("x")
+        self.sent.append((queue, body))
+        self.ids.append(message_id)
+
+    async def ask(self, queue: Queue, body: Message, answer: type[M], *, message_id: str) -> M:
+        await self.tell(queue, body, message_id=message_id)
+        found = self.answers.get(queue)
+        if not isinstance(found, answer):
+            raise NoAnswer
+        return found
+
+    def names(self) -> list[Queue]:
+        return [queue for queue, _ in self.sent]
+
+    def of(self, queue: Queue) -> list[Any]:
+        return [body for name, body in self.sent if name is queue]
+
+
+class PlainPasswords:
+    """Counts instead of computing."""
+
+    def __init__(self) -> None:
+        self.computed = 0
+
+    async def hash(self, password: str) -> str:
+        self.computed += 1
+        return f"hash:{password}"
+
+    async def verify(self, hashed: str | None, password: str) -> bool:
+        self.computed += 1
+        return hashed in {f"hash:{password}", f"old:{password}"}
+
+    def outdated(self, hashed: str) -> bool:
+        return hashed.startswith("old:")
+
+
+class MemoryLimits:
+    """Waits as told, by name."""
+
+    def __init__(self) -> None:
+        self.wait: dict[str, int] = {}
+        self.failed: list[tuple[str, str, str | None]] = []
+        self.forgiven: list[str] = []
+        self.mails: list[tuple[str, str]] = []
+
+    async def sign_up(self, address: str) -> int:
+        assert address
+        return self.wait.get("sign_up", 0)
+
+    async def mail(self, kind: str, email_key: str, address: str) -> int:
+        assert address
+        self.mails.append((kind, email_key))
+        return self.wait.get("mail", 0)
+
+    async def no_mail(self, kind: str, email_key: str, address: str) -> None:
+        assert address
+        self.mails.remove((kind, email_key))
+
+    async def sign_in_wait(self, account: str, address: str, device: str | None) -> int:
+        assert account
+        assert address
+        assert device != ""
+        return self.wait.get("sign_in", 0)
+
+    async def sign_in_failed(self, account: str, address: str, device: str | None) -> None:
+        self.failed.append((account, address, device))
+
+    async def forgive(self, account: str) -> None:
+        self.forgiven.append(account)
+
+    async def code_mailed(self, account: str) -> int:
+        assert account
+        return self.wait.get("code_mailed", 0)
+
+    async def code_tried(self, account: str, address: str) -> int:
+        assert account
+        assert address
+        return self.wait.get("code", 0)
+
+    async def challenge_tried(self, challenge_id: str) -> int:
+        assert challenge_id
+        return self.wait.get("challenge", 0)
+
+
+class MemoryResets:
+    """Resets in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Reset] = {}
+
+    async def put(self, reset_id: str, reset: Reset) -> None:
+        self.kept[reset_id] = reset
+
+    async def get(self, reset_id: str) -> Reset | None:
+        return self.kept.get(reset_id)
+
+    async def drop(self, reset_id: str) -> None:
+        del self.kept[reset_id]
+
+
+class Tokens:
+    """Tokens are names of what they say."""
+
+    def __init__(self) -> None:
+        self.temporaries: dict[str, Temporary] = {}
+        self.issued: dict[str, AccessToken] = {}
+
+    def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
+        token = f"access{len(self.issued)}"
+        self.issued[token] = AccessToken(
+            user_id=user_id, session_id=session_id, device_hash=device_hash, expires_at=now
+        )
+        return token
+
+    def read_access(self, token: str) -> AccessToken:
+        if token == "expired":
+            raise InvalidToken("expired", "x")
+        if token not in self.issued:
+            raise InvalidToken("malformed", "x")
+        return self.issued[token]
+
+    def temporary(self, says: Temporary, now: datetime) -> str:
+        assert now
+        token = f"temporary{len(self.temporaries)}"
+        self.temporaries[token] = says
+        return token
+
+    def read_temporary(self, token: str) -> Temporary | None:
+        return self.temporaries.get(token)
+
+
+def add_signing_key(folder: Path, kid: str) -> None:
+    """Add a signing key to a folder and make it the active one."""
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / f"{kid}.pem").write_bytes(pem)
+    (folder / "active").write_text(kid)
+
+
+def make_ring(folder: Path, version: str = "1") -> None:
+    """Add a key to a ring and make it the active one."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{version}.key").write_text(token_hex(32))
+    (folder / "active").write_text(version)
+
+
+class World:
+    """All of it, and Ana in it."""
+
+    def __init__(self, ring: Path, signer: Signer | None = None) -> None:
+        self.store, self.queues, self.limits = MemoryStore(), Queues(), MemoryLimits()
+        self.passwords, self.tokens, self.resets = PlainPasswords(), Tokens(), MemoryResets()
+        self.ring = ring
+        make_ring(ring)
+        self.auth = build(
+            store=self.store,
+            requests=self.queues,
+            passwords=self.passwords,
+            common=frozenset({"password1"}),
+            signer=signer or self.tokens,
+            limits=self.limits,
+            resets=self.resets,
+            vault=Vault(ring),
+            lives=Lives(refresh=timedelta(days=30), session=timedelta(days=180)),
+            issuer="AshChat",
+        )
+
+    @property
+    def ana(self) -> User:
+        return self.store.users["s1"]
+
+    async def sign_up(self, email: str = EMAIL, password: str = PASSWORD) -> None:
+        await self.auth.sign_up.begin(
+            name="Ana", email=email, password=password, language="es", address=HERE
+        )
+
+    async def confirm(self, device: Device = PHONE) -> str:
+        return await self.auth.sign_up.confirm(
+            email=EMAIL, code="123456", device=device, address=HERE
+        )
+
+    async def sign_in(self, password: str = PASSWORD, device: str = "phone") -> SignedIn:
+        return await self.auth.sign_in.begin(
+            email="ANA@example.org", password=password, device_token=device, address=HERE
+        )
+
+    async def challenge(self, device: str = "tablet") -> APIError:
+        """Sign in on a new device; return what it is asked for."""
+        try:
+            await self.sign_in(device=device)
+        except APIError as error:
+            return error
+        raise AssertionError("the device is known")
+
+    async def confirm_device(
+        self,
+        token: str,
+        device: Device = TABLET,
+        *,
+        code: str | None = "123456",
+        recovery: str | None = None,
+    ) -> None:
+        await self.auth.sign_in.confirm_new_device(
+            temporary=token, proof=DeviceProof(code, recovery), device=device, address=HERE
+        )
+
+    async def caller(self, signed_in: SignedIn | None = None, device: str = "phone") -> Caller:
+        """Return Ana, signed in."""
+        found = signed_in or await self.sign_in(device=device)
+        return await self.auth.sessions.caller(token=found.token, device_token=device, address=HERE)
+
+    async def with_two_factor(self) -> tuple[Caller, str, list[str]]:
+        """Make Ana's account with two-factor; return the caller, the secret, the codes."""
+        await self.confirm()
+        signed_in = await self.sign_in()
+        caller = await self.caller(signed_in)
+        begun = await self.auth.two_factor.enrol(caller, password=PASSWORD)
+        caller = await self.caller(signed_in)
+        codes = await self.auth.two_factor.confirm(caller, code=totp(begun.secret))
+        return await self.caller(signed_in), begun.secret, codes
+
+
+def totp(secret: str, steps: int = 0) -> str:
+    """Return the code of now, or of some time steps later."""
+    return pyotp.TOTP(secret).at(datetime.now(UTC), counter_offset=steps)
+
+
+async def refused(call: Any) -> tuple[int, str]:
+    """Return the status and reason with which a call is refused."""
+    try:
+        await call
+    except APIError as error:
+        return error.status, error.reason
+    raise AssertionError("it was not refused")

@@ -1,0 +1,150 @@
+"""Who is signed in, and the end of it."""
+
+from datetime import timedelta
+
+import pytest
+
+from ashchat_core.topology import Queue
+from auth_world import HERE, TABLET, World, refused
+
+
+async def with_tablet(world: World) -> None:
+    await world.confirm()
+    await world.confirm_device((await world.challenge()).data["token"])
+    world.queues.sent.clear()
+
+
+async def test_a_refresh_gives_new_tokens_to_the_same_device_only(world: World) -> None:
+    await world.confirm()
+    first = (await world.sign_in()).refresh_token
+    sessions = world.auth.sessions
+    wrong = sessions.refresh(refresh_token=first, device_token="tablet", address=HERE)
+    assert await refused(wrong) == (401, "device_mismatch")
+    fresh = await sessions.refresh(refresh_token=first, device_token=" phone ", address=HERE)
+    assert fresh.refresh_token != first
+    for token, expected in (
+        ("nobody.first", (401, "invalid_token")),
+        ("a.b.c", (403, "wrong_token")),
+        ("abc", (403, "wrong_token")),
+    ):
+        call = sessions.refresh(refresh_token=token, device_token="phone", address=HERE)
+        assert await refused(call) == expected
+
+
+async def test_an_old_refresh_token_ends_the_session_and_its_owner_is_told(world: World) -> None:
+    await world.confirm()
+    signed_in = await world.sign_in()
+    sessions = world.auth.sessions
+    fresh = await sessions.refresh(
+        refresh_token=signed_in.refresh_token, device_token="phone", address=HERE
+    )
+    for token in (signed_in.refresh_token, fresh.refresh_token):
+        again = sessions.refresh(refresh_token=token, device_token="phone", address="203.0.113.9")
+        assert await refused(again) == (401, "invalid_token")
+    assert not world.store.chains
+    (revoked,) = world.queues.of(Queue.SESSION_REVOKED)
+    (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
+    assert len(revoked.session_ids) == 1
+    assert (notice.event, notice.email) == ("session_reuse", world.ana.email)
+    (event,) = [x for x in world.store.events.values() if x.kind == "session_reuse"]
+    assert event.address == "203.0.113.9"
+
+
+async def test_a_session_does_not_live_for_ever_however_often_it_is_used(world: World) -> None:
+    await world.confirm()
+    signed_in = await world.sign_in()
+    (chain,) = world.store.chains.values()
+    created = chain.session.created_at - timedelta(days=170)
+    chain.session = chain.session.model_copy(update={"created_at": created})
+    refresh = world.auth.sessions.refresh
+    fresh = await refresh(refresh_token=signed_in.refresh_token, device_token="phone", address=HERE)
+    assert chain.expires_at == created + timedelta(days=180)
+    chain.session = chain.session.model_copy(update={"created_at": created - timedelta(days=10)})
+    late = refresh(refresh_token=fresh.refresh_token, device_token="phone", address=HERE)
+    assert await refused(late) == (401, "invalid_token")
+
+
+async def test_the_list_says_which_device_and_which_is_this_one(world: World) -> None:
+    await with_tablet(world)
+    await world.sign_in()
+    caller = await world.caller(device="tablet")
+    listed = await world.auth.sessions.all_of(caller)
+    found = {(item.device_os, item.current) for item in listed}
+    assert found == {(TABLET.os, True), ("ANDROID", False)}
+
+
+async def test_a_revoked_session_is_told_to_chat_and_opens_nothing_any_more(world: World) -> None:
+    await with_tablet(world)
+    lost = await world.sign_in()
+    caller = await world.caller(device="tablet")
+    (lost_id,) = [x for x in world.store.chains if x != caller.session.id]
+    await world.auth.sessions.revoke(caller, lost_id)
+    (told,) = world.queues.of(Queue.SESSION_REVOKED)
+    assert (told.user_id, told.session_ids) == ("s1", (lost_id,))
+    assert await refused(world.caller(lost)) == (401, "session_over")
+    call = world.auth.sessions.refresh(
+        refresh_token=lost.refresh_token, device_token="phone", address=HERE
+    )
+    assert await refused(call) == (401, "invalid_token")
+    again = world.auth.sessions.revoke(caller, lost_id)
+    assert await refused(again) == (404, "no_such_session")
+
+
+async def test_another_accounts_session_cannot_be_revoked(world: World) -> None:
+    await world.confirm()
+    caller = await world.caller()
+    (chain,) = world.store.chains.values()
+    chain.session = chain.session.model_copy(update={"user_id": "somebody"})
+    call = world.auth.sessions.revoke(caller, chain.session.id)
+    assert await refused(call) == (404, "no_such_session")
+
+
+@pytest.mark.parametrize(("current", "left"), [(False, 1), (True, 0)])
+async def test_all_others_or_all_are_revoked_with_one_message(
+    world: World, *, current: bool, left: int
+) -> None:
+    await world.confirm()
+    for _ in range(3):
+        await world.sign_in()
+    caller = await world.caller()
+    assert await world.auth.sessions.revoke_all(caller, current=current) == 4 - left
+    assert len(world.store.chains) == left
+    (told,) = world.queues.of(Queue.SESSION_REVOKED)
+    assert len(told.session_ids) == 4 - left
+
+
+async def test_signing_out_ends_this_session_only(world: World) -> None:
+    await world.confirm()
+    other, this = await world.sign_in(), await world.sign_in()
+    await world.auth.sessions.sign_out(await world.caller(this))
+    assert await refused(world.caller(this)) == (401, "session_over")
+    assert (await world.caller(other)).user.id == "s1"
+
+
+async def test_a_revocation_that_could_not_be_told_is_told_by_the_sweeper(world: World) -> None:
+    await world.confirm()
+    signed_in = await world.sign_in()
+    world.queues.away.add(Queue.SESSION_REVOKED)
+    await world.auth.sessions.sign_out(await world.caller(signed_in))
+    assert await refused(world.caller(signed_in)) == (401, "session_over"), "at once all the same"
+    world.queues.away.clear()
+    assert await world.auth.outbox.sweep() == 0, "the request itself comes first"
+    world.store.age()
+    assert await world.auth.outbox.sweep() == 1
+    assert len(world.queues.of(Queue.SESSION_REVOKED)) == 1
+    assert not world.store.chains
+
+
+async def test_who_is_calling_is_asked_of_the_token_the_device_and_the_store(world: World) -> None:
+    await world.confirm()
+    signed_in = await world.sign_in()
+    caller = world.auth.sessions.caller
+    for token, device, reason in (
+        ("rubbish", "phone", "invalid_token"),
+        ("expired", "phone", "token_expired"),
+        (signed_in.token, "tablet", "device_mismatch"),
+    ):
+        call = caller(token=token, device_token=device, address=HERE)
+        assert await refused(call) == (401, reason)
+    world.store.users["s1"] = world.ana.model_copy(update={"epoch": 1})
+    assert await refused(world.caller(signed_in)) == (401, "session_over")
