@@ -110,7 +110,7 @@ async def test_from_nothing_everything_is_declared_and_then_nothing_is_written()
     assert set(fake.state.queues) == set(topology.queues())
     assert set(fake.state.exchanges) == set(topology.exchanges())
     assert len(fake.state.bindings) == len(topology.bindings())
-    assert set(fake.state.users) == {"auth-a", "chat-a", "email-a", "translate-a"}
+    assert set(fake.state.users) == {"auth-a", "chat-a", "email-a", "static-a", "translate-a"}
     assert len(result.changes) == len(fake.performed)
 
     fake.performed.clear()

@@ -124,7 +124,7 @@ def test_each_service_gets_only_what_it_has_business_with() -> None:
         | {"code.key", "code.revision", "smtp.username", "smtp.password", "smtp.revision"},
         Service.CHAT: rabbit | redis | mongo,
         Service.TRANSLATE: rabbit | redis | {"google.json", "google.revision", "google-ca.pem"},
-        Service.STATIC: set(),
+        Service.STATIC: rabbit,
     }
 
 

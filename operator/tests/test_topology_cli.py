@@ -85,7 +85,7 @@ def test_each_service_gets_what_the_table_gives_it(tmp_path: Path) -> None:
         Service.EMAIL: ["rabbitmq.uri", "redis.uri"],
         Service.CHAT: ["mongodb.uri", "rabbitmq.uri", "redis.uri"],
         Service.TRANSLATE: ["rabbitmq.uri", "redis.uri"],
-        Service.STATIC: [],
+        Service.STATIC: ["rabbitmq.uri"],
     }
     assert len(bytes.fromhex((tmp_path / "email/code.key").read_text())) == 32
     uri = urlsplit((tmp_path / "chat/mongodb.uri").read_text())
