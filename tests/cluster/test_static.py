@@ -59,7 +59,9 @@ async def test_a_picture_goes_up_and_comes_down_to_anybody(
     )
     assert answer.status_code == 201, answer.text
     stored = answer.json()
-    assert stored["name"] == hashlib.sha256(picture).hexdigest() + ".png"
+    # By its owner and its content; the owner cannot be read off it.
+    owner = hashlib.sha256(ana.user_id.encode()).hexdigest().encode()
+    assert stored["name"] == hashlib.sha256(owner + picture).hexdigest() + ".png"
     assert (stored["size"], stored["type"]) == (len(picture), "image/png")
 
     whole = await anybody.get(stored["url"])
@@ -120,11 +122,12 @@ async def test_too_large(ana: Person, where: Environment, mib: int) -> None:
         "/files/..%2f..%2f..%2fetc%2fpasswd",
         "/files/%2e%2e/%2e%2e/etc/passwd",
         "/files/.drafts",
+        "/files/.owners",
         f"/files/{'0' * 64}.png",
         f"/files/{'0' * 64}.png%00",
         "/nothing",
     ],
-    ids=["slashes", "dots", "drafts", "unknown", "nul", "root"],
+    ids=["slashes", "dots", "drafts", "owners", "unknown", "nul", "root"],
 )
 async def test_names_that_lead_nowhere(anybody: httpx2.AsyncClient, path: str) -> None:
     answer = await anybody.get(path)

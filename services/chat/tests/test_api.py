@@ -9,9 +9,11 @@ from fastapi.testclient import TestClient
 from ashchat_chat import api
 from ashchat_chat.log import RoomView
 from ashchat_chat.ports import Profile, StoreAway
+from ashchat_chat.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.rooms import NoSuchRoom
 from ashchat_chat.service import ChatExists, NoSuchUser, Page, SelfChat
 from ashchat_core.tokens import TokenVerifier
+from chat_world import revocations
 
 ANA = Profile("ana", "Ana", "ana_abcdefgh", "es", "hola", "/files/a.webp")
 
@@ -70,8 +72,13 @@ def photos() -> Photos:
 
 
 @pytest.fixture
-def client(chats: Chats, photos: Photos, verifier: TokenVerifier) -> TestClient:
-    app = api.build(chats=chats, photos=photos, verifier=verifier, version="1")  # type: ignore[arg-type]
+def over() -> Revocations:
+    return revocations()
+
+
+@pytest.fixture
+def client(chats: Any, photos: Any, verifier: TokenVerifier, over: Revocations) -> TestClient:
+    app = api.build(chats=chats, photos=photos, verifier=verifier, revocations=over, version="1")
     return TestClient(app, base_url="http://chat", raise_server_exceptions=False)
 
 
@@ -132,6 +139,18 @@ def test_an_expired_token_is_told_apart(
     headers["Authorization"] = f"Bearer {token(exp=1)}"
     answer = client.get("/api/user", headers=headers)
     assert (answer.status_code, answer.json()["reason"]) == (401, "token_expired")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("what", [session_over("s"), user_over("ana")])
+async def test_who_is_signed_out_is_told_apart(
+    client: TestClient, headers: dict[str, str], over: Revocations, what: Over
+) -> None:
+    await over.revoke([session_over("another"), user_over("ben")])
+    assert client.get("/api/user", headers=headers).status_code == 200
+    await over.revoke([what])
+    answer = client.get("/api/user", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "session_revoked")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 

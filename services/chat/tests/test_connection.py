@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from ashchat_chat import connection as connection_module
 from ashchat_chat import limits
 from ashchat_chat.connection import LOW_WATER_FRAMES, Close, Connection
 
@@ -108,3 +111,37 @@ async def test_a_network_that_fails_ends_the_socket() -> None:
     async with asyncio.timeout(1):
         await died.wait()
     assert connection.closing is not None
+
+
+async def test_a_revoked_session_gets_nothing_more_and_is_cut_if_it_does_not_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "REVOKED_SECONDS", 0.01)
+    network = Network()
+    cut = asyncio.Event()
+    connection = Connection(network, dead=cut.set)
+    for number in range(3):
+        connection.send(str(number), "event")
+    await settle()
+    connection.close(Close.REVOKED, "session revoked")
+    connection.close(Close.REVOKED, "session revoked")
+    await asyncio.wait_for(cut.wait(), 1)
+    network.open.set()
+    await settle()
+    # What was being written already cannot be taken back.
+    assert network.texts == ["0"]
+    assert network.closed == (4403, "session revoked")
+    await connection.stop()
+
+
+async def test_a_revoked_session_that_closes_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "REVOKED_SECONDS", 0.01)
+    network = Network()
+    network.open.set()
+    cut = asyncio.Event()
+    connection = Connection(network, dead=cut.set)
+    connection.close(Close.REVOKED, "session revoked")
+    await settle()
+    await connection.stop()
+    await asyncio.sleep(0.03)
+    assert not cut.is_set()

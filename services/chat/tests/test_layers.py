@@ -9,7 +9,8 @@ import ashchat_chat
 
 FOLDER = Path(ashchat_chat.__file__).parent
 RULES = (
-    "holdback", "inbox", "languages", "limits", "log", "phoenix", "ports", "presence", "rooms",
+    "deletion", "holdback", "inbox", "languages", "limits", "log", "news", "phoenix", "ports",
+    "presence", "revocations", "rooms",
     "sequence", "service",
 )  # fmt: skip
 IO = {"pymongo", "redis", "aio_pika", "httpx2", "fastapi", "starlette", "uvicorn", "websockets"}

@@ -14,11 +14,13 @@ from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 from ashchat_chat import api, limits, socket
 from ashchat_chat.log import Sent
 from ashchat_chat.ports import Profile, StoreAway
-from ashchat_chat.rooms import Joined, NoSuchRoom
+from ashchat_chat.revocations import Over, Revocations, session_over, user_over
+from ashchat_chat.rooms import Joined, NoSuchRoom, ReceiverGone
 from ashchat_chat.service import NoSuchUser
 from ashchat_chat.socket import Sockets
 from ashchat_core.http import create_app
 from ashchat_core.tokens import TokenVerifier
+from chat_world import revocations
 
 ROOM = "room"
 NO_CONTENT = {"reason": "invalid_message", "field": "content"}
@@ -32,6 +34,7 @@ class Rules:
 
     def __init__(self) -> None:
         self.away = False
+        self.alone = False
         self.sent: list[tuple[str, str, str]] = []
         self.attached: list[Any] = []
         self.detached: list[Any] = []
@@ -55,6 +58,8 @@ class Rules:
     ) -> tuple[Sent, bool]:
         if self.away:
             raise StoreAway
+        if self.alone:
+            raise ReceiverGone
         self.sent.append((user, text, client_id))
         event = Sent(
             room=room_id, rev=6, at=datetime.now(UTC), sender=user,
@@ -89,11 +94,16 @@ def rules() -> Rules:
 
 
 @pytest.fixture
-def client(rules: Any, verifier: TokenVerifier) -> Iterator[TestClient]:
+def over() -> Revocations:
+    return revocations()
+
+
+@pytest.fixture
+def client(rules: Any, verifier: TokenVerifier, over: Revocations) -> Iterator[TestClient]:
     app = create_app(title="chat", version="1", prefix="/chat", render=api.render)
     sockets = Sockets(
         rooms=rules, inbox=rules, presence=rules, typing=rules, chats=rules,
-        verifier=verifier, pod="pod-1",
+        verifier=verifier, revocations=over, pod="pod-1",
     )  # fmt: skip
     socket.register(app, sockets)
     with TestClient(app, base_url="http://chat") as made:
@@ -180,6 +190,73 @@ def test_a_socket_ends_when_its_token_does(
     with client.websocket_connect(URL, params=params) as session:
         message = session.receive()
     assert (message["type"], message["code"]) == ("websocket.close", 4401)
+
+
+def revoke(client: TestClient, over: Revocations, *what: Over) -> None:
+    """Revoke where the sockets are served."""
+    assert client.portal is not None
+    client.portal.call(over.revoke, what)
+
+
+def test_the_sockets_of_a_revoked_session_close_and_the_others_stay(
+    client: TestClient, params: Params, token: Callable[..., str], over: Revocations
+) -> None:
+    others = params | {"token": token(sid="other")}
+    with (
+        client.websocket_connect(URL, params=params) as one,
+        client.websocket_connect(URL, params=params) as two,
+        client.websocket_connect(URL, params=others) as stays,
+    ):
+        revoke(client, over, session_over("s"))
+        for session in (one, two):
+            message = session.receive()
+            assert (message["code"], message["reason"]) == (4403, "session revoked")
+        assert ask(stays, "phx_join", {})["status"] == "ok"
+        with (
+            pytest.raises(WebSocketDenialResponse) as denied,
+            client.websocket_connect(URL, params=params),
+        ):
+            pass
+        assert (denied.value.status_code, denied.value.json()["reason"]) == (401, "session_revoked")
+        with client.websocket_connect(URL, params=others):
+            pass
+
+
+def test_all_sockets_of_a_deleted_account_close(
+    client: TestClient, params: Params, token: Callable[..., str], over: Revocations
+) -> None:
+    with (
+        client.websocket_connect(URL, params=params) as one,
+        client.websocket_connect(URL, params=params | {"token": token(sid="other")}) as two,
+        client.websocket_connect(URL, params=params | {"token": token(user="ben")}) as stays,
+    ):
+        revoke(client, over, user_over("ana"))
+        assert [session.receive()["code"] for session in (one, two)] == [4403, 4403]
+        assert ask(stays, "phx_join", {})["status"] == "ok"
+
+
+def test_a_session_that_ends_while_its_socket_opens_is_closed(
+    client: TestClient, params: Params, over: Revocations, rules: Rules
+) -> None:
+    del params["preferred_language"]
+    profile = rules.profile
+
+    async def slow(user_id: str) -> Profile:
+        # Admitted already, and not yet among the open ones.
+        await over.revoke([session_over("s")])
+        return await profile(user_id)
+
+    rules.profile = slow  # type: ignore[method-assign]
+    with client.websocket_connect(URL, params=params) as session:
+        assert session.receive()["code"] == 4403
+
+
+def test_nobody_is_left_to_write_to(client: TestClient, params: Params, rules: Rules) -> None:
+    rules.alone = True
+    with client.websocket_connect(URL, params=params) as session:
+        ask(session, "phx_join", {"protocol": 2})
+        message = {"content": "x", "mobile_ref_id": "1"}
+        assert ask(session, "send_message", message) == refused("receiver_deleted")
 
 
 def test_joining_in_both_protocols(client: TestClient, params: Params, rules: Rules) -> None:

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ashchat_core.tokens import TokenVerifier, device_hash
 from ashchat_static.api import make_app
-from ashchat_static.service import DEFAULT_AVATAR
+from ashchat_static.service import DEFAULT_AVATAR, owner_of
 from ashchat_static.settings import StaticSettings
-from ashchat_static.store import DRAFTS, Volume
+from ashchat_static.store import DRAFTS, OWNERS, Volume
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 DEVICE = "device-of-ana"
@@ -37,7 +37,11 @@ def token(**changes: Any) -> str:
 
 
 def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def name_of(content: bytes, user: str = "ana") -> str:
+    return hashlib.sha256(owner_of(user).encode() + content).hexdigest() + ".png"
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ pytestmark = pytest.mark.usefixtures("stored")
 async def test_upload_and_download(client: httpx2.AsyncClient, path: str) -> None:
     answer = await client.post(path, files={"photo": ("../../x.html", PNG, "text/html")})
     assert answer.status_code == 201
-    name = hashlib.sha256(PNG).hexdigest() + ".png"
+    name = name_of(PNG)
     assert answer.json() == {
         "url": f"/files/{name}", "name": name, "size": len(PNG), "type": "image/png",
     }  # fmt: skip
@@ -98,7 +102,32 @@ async def test_a_raw_body_twice_is_one_file(client: httpx2.AsyncClient, folder: 
     for _ in range(2):
         answer = await client.post("/files", content=PNG, headers={"Content-Type": "image/png"})
         assert answer.status_code == 201
-    assert len(names_in(folder)) == 2  # it, and the folder of drafts
+    assert names_in(folder) == names_in(folder / OWNERS / owner_of("ana")) == [name_of(PNG)]
+
+
+async def test_the_same_picture_of_two_people_is_two_files(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    urls = [
+        (
+            await client.post(
+                "/files", content=PNG, headers={"Authorization": f"Bearer {token(sub=who)}"}
+            )
+        ).json()["url"]
+        for who in ("ana", "ben")
+    ]
+    assert await Volume(folder).remove_owner(owner_of("ana")) == 1
+    assert [(await client.get(url)).status_code for url in urls] == [404, 200]
+
+
+async def test_who_deleted_their_account_uploads_nothing_more(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    await Volume(folder).remove_owner(owner_of("ana"))
+    answer = await client.post("/files", content=PNG)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "session_revoked")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert names_in(folder) == []
 
 
 async def test_ranges_conditions_and_head(client: httpx2.AsyncClient) -> None:
@@ -176,7 +205,7 @@ async def test_what_is_not_taken(
         await client.post("/files", files={"photo": ("a.png", content)}),
     ):
         assert (answer.status_code, answer.json()["reason"]) == (status, reason)
-    assert names_in(folder) == [DRAFTS]
+    assert names_in(folder) == []
 
 
 async def test_too_large_without_a_declared_length(client: httpx2.AsyncClient) -> None:
@@ -199,7 +228,7 @@ async def test_a_full_volume(
     monkeypatch.setattr(os if failing == "fsync" else Path, failing, full)
     answer = await client.post("/files", content=PNG)
     assert (answer.status_code, answer.json()["reason"]) == (507, "storage_full")
-    assert names_in(folder) == [DRAFTS]
+    assert names_in(folder) == []
 
 
 async def test_drafts_left_behind_are_removed(folder: Path) -> None:
@@ -219,7 +248,7 @@ async def test_drafts_left_behind_are_removed(folder: Path) -> None:
 async def test_not_found(client: httpx2.AsyncClient, accept: str) -> None:
     for path in (
         "/files/nothing", f"/files/{'a' * 64}.png", "/files/..%2f..%2fetc%2fpasswd",
-        "/files/.drafts", "/a/b/c",
+        "/files/.drafts", "/files/.owners", "/a/b/c",
     ):  # fmt: skip
         answer = await client.get(path, headers={"Accept": accept})
         assert answer.status_code == 404

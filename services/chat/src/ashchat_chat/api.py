@@ -17,6 +17,7 @@ from ashchat_chat import limits
 from ashchat_chat.limits import Bucket
 from ashchat_chat.photos import Photos
 from ashchat_chat.ports import StoreAway
+from ashchat_chat.revocations import Revocations
 from ashchat_chat.rooms import NoSuchRoom
 from ashchat_chat.service import (
     DESCRIPTION_MAX_CHARS,
@@ -28,7 +29,6 @@ from ashchat_chat.service import (
     NoSuchUser,
     SelfChat,
     message_body,
-    profile_body,
 )
 from ashchat_core.http import APIError, BodyLimit, Unavailable, create_app, error_response
 from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
@@ -103,7 +103,9 @@ def render(error: APIError) -> dict[str, Any]:
 def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's responses: `_404="no_such_user"`."""
     reasons.setdefault("_400", "missing_device_token")
-    reasons.setdefault("_401", "missing_token, invalid_token, token_expired, device_mismatch")
+    reasons.setdefault(
+        "_401", "missing_token, invalid_token, token_expired, session_revoked, device_mismatch"
+    )
     reasons.setdefault("_422", "invalid_request")
     reasons.setdefault("_503", "unavailable")
     return {
@@ -114,8 +116,9 @@ def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
 class Gate:
     """Admits a request by its two headers."""
 
-    def __init__(self, verifier: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier, revocations: Revocations) -> None:
         self._verifier = verifier
+        self._revocations = revocations
 
     def __call__(
         self,
@@ -126,7 +129,8 @@ class Gate:
         """Return who calls.
 
         Raises:
-            APIError: 401 or 400, in the original's order: token, device, match.
+            APIError: 401 or 400, in the original's order: token, device, match. A session
+                that is over is told apart: to refresh its token would not help.
         """
         scheme, _, raw = (authorization or "").partition(" ")
         raw = raw.strip()
@@ -145,6 +149,10 @@ class Gate:
             raise APIError(
                 401, reason, str(error), data={"token": error.reason}, headers=challenge
             ) from None
+        if self._revocations.revoked(user=token.user_id, session=token.session_id):
+            raise APIError(
+                401, "session_revoked", "this session is over; sign in again", headers=challenge
+            )
         device = (device_token or dashed or "").strip()
         if not device:
             raise APIError(400, "missing_device_token", "send the header device_token")
@@ -154,7 +162,12 @@ class Gate:
 
 
 def build(  # noqa: C901 (a list of routes)
-    *, chats: Chats, photos: Photos, verifier: TokenVerifier, version: str
+    *,
+    chats: Chats,
+    photos: Photos,
+    verifier: TokenVerifier,
+    revocations: Revocations,
+    version: str,
 ) -> FastAPI:
     """Return the application."""
     app = create_app(
@@ -167,7 +180,7 @@ def build(  # noqa: C901 (a list of routes)
     )
     app.add_middleware(BodyLimit, render=render, exempt=(PHOTO_PATH,))
     _map_errors(app)
-    gate = Gate(verifier)
+    gate = Gate(verifier, revocations)
     opening: dict[str, Bucket] = {}
 
     @app.post(
@@ -230,15 +243,16 @@ def build(  # noqa: C901 (a list of routes)
     async def own_profile(caller: Annotated[Caller, Depends(gate)]) -> Response:
         """Return the caller's profile."""
         profile = await chats.profile(caller.token.user_id)
-        return JSONResponse({"user": profile_body(profile)})
+        return JSONResponse({"user": profile.payload()})
 
     @app.get("/api/user/{user_id}", responses=_errors(_404="no_such_user"))
     async def profile(
         caller: Annotated[Caller, Depends(gate)],  # noqa: ARG001 (the gate is the point)
         user_id: Annotated[str, Path(max_length=64)],
     ) -> Response:
-        """Return somebody's profile."""
-        return JSONResponse({"user": profile_body(await chats.profile(user_id))})
+        """Return somebody's profile; who deleted their account is called `deleted user`."""
+        found = await chats.profile(user_id)
+        return JSONResponse({"user": found.payload()})
 
     @app.patch("/api/user/nickname", responses=_errors(_404="no_such_user"))
     async def change_nickname(body: Nickname, caller: Annotated[Caller, Depends(gate)]) -> Response:
@@ -335,7 +349,7 @@ def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
     receiver: dict[str, Any] = {"id": receiver_id, "last_seen_at": None}
     same = True
     if chat.receiver is not None:
-        receiver |= profile_body(chat.receiver)
+        receiver |= chat.receiver.payload()
         same = chat.receiver.language == language
     return {
         "_id": chat.room.room,

@@ -15,6 +15,9 @@ from ashchat_chat import limits, metrics
 WRITE_SECONDS = 10.0
 """How long one frame may take to leave; then the reader is taken for dead."""
 
+REVOKED_SECONDS = 2.0
+"""How long the socket of a revoked session may take to close; then it is cut."""
+
 LOW_WATER_FRAMES = 64
 """`drained` returns at this many."""
 
@@ -25,6 +28,7 @@ class Close:
     RESTART = 1012
     BAD_FRAME = 4400
     TOKEN_EXPIRED = 4401
+    REVOKED = 4403
     SLOW = 4408
     SILENT = 4410
     TOO_MANY_FRAMES = 4429
@@ -51,6 +55,7 @@ class Connection:
         self._queue: deque[str] = deque()
         self._chars = 0
         self._writer: asyncio.Task[None] | None = None
+        self._cut: asyncio.TimerHandle | None = None
         self._drained = asyncio.Event()
         self._drained.set()
         self.closing: tuple[int, str] | None = None
@@ -79,12 +84,15 @@ class Connection:
         await self._drained.wait()
 
     def close(self, code: int, reason: str) -> None:
-        """Close after what is being written; what waits is dropped when the reader is slow."""
+        """Close after what is being written; what waits is dropped when nobody should get it."""
+        if code == Close.REVOKED and self._cut is None:
+            # Whether or not its reader reads, and answers.
+            self._cut = asyncio.get_running_loop().call_later(REVOKED_SECONDS, self._dead)
         if self.closing is not None:
             return
         self.closing = (code, reason)
         metrics.CLOSED.labels(code).inc()
-        if code in {Close.SLOW, Close.SILENT}:
+        if code in {Close.SLOW, Close.SILENT, Close.REVOKED}:
             self._queue.clear()
         self._drained.set()
         if self._writer is None:
@@ -94,6 +102,8 @@ class Connection:
         """End the writer: the socket is gone."""
         self.closing = self.closing or (1006, "gone")
         self._drained.set()
+        if self._cut is not None:
+            self._cut.cancel()
         if self._writer is not None:
             self._writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,37 +1,64 @@
 """What chat hears from the other services. Every handler may be called twice for a message."""
 
-import structlog
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import structlog
+from redis.exceptions import RedisError
+
+from ashchat_chat.deletion import Deletion
 from ashchat_chat.ports import StoreAway
+from ashchat_chat.revocations import Revocations, session_over
 from ashchat_chat.rooms import NoSuchMessage, Rooms
-from ashchat_chat.service import Chats, Device
+from ashchat_chat.service import Chats, Device, NoProfileYet
 from ashchat_core.amqp import Broker, Delivery, DependencyDown, PublishError, Reject
 from ashchat_core.messages import (
     AccountConfirmed,
+    AccountDeletion,
     ChangeDeviceToken,
     ConfirmNewAccount,
+    ProfileChanged,
+    SessionRevoked,
     TranslationResult,
 )
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, Queue
 
 PREFETCH = 32
+DELETIONS = 2
+"""Accounts that are deleted at a time: each may have long logs to go through."""
 
 
-def register(broker: Broker, chats: Chats, rooms: Rooms) -> None:
-    """Consume the three queues."""
+@contextmanager
+def _held_while_away() -> Iterator[None]:
+    """Have a message wait for a backend.
+
+    Raises:
+        DependencyDown: one is away.
+    """
+    try:
+        yield
+    except StoreAway as error:
+        raise DependencyDown("MongoDB") from error
+    except (RedisError, OSError) as error:
+        raise DependencyDown("Redis") from error
+
+
+def register_people(broker: Broker, chats: Chats) -> None:
+    """Consume the three queues in which auth tells who there is."""
     log = structlog.get_logger("consumers")
 
     async def confirm_account(delivery: Delivery[ConfirmNewAccount]) -> None:
         body = delivery.body
-        try:
+        with _held_while_away():
             tag = await chats.confirm_account(
                 user_id=body.user_id,
                 nickname=body.nickname,
                 language=body.preferred_language,
                 device=Device(body.device_token_hash, body.notification_token),
             )
-        except StoreAway as error:
-            raise DependencyDown("MongoDB") from error
+        if tag is None:
+            log.info("an account came after its deletion", queue=Queue.CONFIRM_NEW_ACCOUNT.value)
+            return
         if not delivery.reply_to:
             return
         try:
@@ -48,29 +75,24 @@ def register(broker: Broker, chats: Chats, rooms: Rooms) -> None:
 
     async def change_device(delivery: Delivery[ChangeDeviceToken]) -> None:
         body = delivery.body
-        try:
+        with _held_while_away():
             await chats.add_device(
                 body.user_id, Device(body.device_token_hash, body.notification_token)
             )
-        except StoreAway as error:
-            raise DependencyDown("MongoDB") from error
 
-    async def translated(delivery: Delivery[TranslationResult]) -> None:
+    async def change_profile(delivery: Delivery[ProfileChanged]) -> None:
         body = delivery.body
         try:
-            await rooms.translated(
-                message=body.message,
-                text_version=body.text_version,
-                target=body.target,
-                outcome=body.outcome,
-                text=body.text,
-                provider=body.provider,
-                reason=body.reason,
-            )
-        except StoreAway as error:
-            raise DependencyDown("MongoDB") from error
-        except NoSuchMessage as error:
-            raise Reject("no such message") from error
+            with _held_while_away():
+                await chats.profile_changed(
+                    body.user_id,
+                    body.at,
+                    nickname=body.nickname,
+                    language=body.preferred_language,
+                )
+        except NoProfileYet as error:
+            # It is durable too, and comes by a queue of its own.
+            raise DependencyDown("the account this is about") from error
 
     broker.consume(
         Queue.CONFIRM_NEW_ACCOUNT.value, ConfirmNewAccount, confirm_account, prefetch=PREFETCH
@@ -78,4 +100,43 @@ def register(broker: Broker, chats: Chats, rooms: Rooms) -> None:
     broker.consume(
         Queue.CHANGE_DEVICE_TOKEN.value, ChangeDeviceToken, change_device, prefetch=PREFETCH
     )
+    broker.consume(Queue.PROFILE_CHANGED.value, ProfileChanged, change_profile, prefetch=PREFETCH)
+
+
+def register_endings(broker: Broker, revocations: Revocations, deletion: Deletion) -> None:
+    """Consume the two queues in which auth tells what is over."""
+
+    async def revoke_sessions(delivery: Delivery[SessionRevoked]) -> None:
+        with _held_while_away():
+            await revocations.revoke([session_over(one) for one in delivery.body.session_ids])
+
+    async def delete_account(delivery: Delivery[AccountDeletion]) -> None:
+        with _held_while_away():
+            await deletion.delete(delivery.body.user_id, delivery.body.at)
+
+    broker.consume(Queue.SESSION_REVOKED.value, SessionRevoked, revoke_sessions, prefetch=PREFETCH)
+    broker.consume(
+        Queue.ACCOUNT_DELETION_CHAT.value, AccountDeletion, delete_account, prefetch=DELETIONS
+    )
+
+
+def register_translations(broker: Broker, rooms: Rooms) -> None:
+    """Consume the queue in which translate answers."""
+
+    async def translated(delivery: Delivery[TranslationResult]) -> None:
+        body = delivery.body
+        try:
+            with _held_while_away():
+                await rooms.translated(
+                    message=body.message,
+                    text_version=body.text_version,
+                    target=body.target,
+                    outcome=body.outcome,
+                    text=body.text,
+                    provider=body.provider,
+                    reason=body.reason,
+                )
+        except NoSuchMessage as error:
+            raise Reject("no such message") from error
+
     broker.consume(Queue.TRANSLATED.value, TranslationResult, translated, prefetch=PREFETCH)

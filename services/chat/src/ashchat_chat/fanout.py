@@ -1,6 +1,6 @@
-"""Redis between the pods: events by publish/subscribe, and who is online.
+"""Redis between the pods: events by publish/subscribe, who is online, what is over.
 
-Both may lose: at most once is what Redis gives (https://redis.io/docs/latest/develop/pubsub/,
+The first two may lose: at most once is what Redis gives (https://redis.io/docs/latest/develop/pubsub/,
 "Delivery semantics"). Every confirmed subscription, the automatic ones after a
 reconnection too, is reported, so that the listener compares with the store.
 """
@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -17,6 +17,8 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from ashchat_chat import metrics
+from ashchat_chat.news import PROFILE_CHANNEL
+from ashchat_chat.revocations import Over
 from ashchat_core.redis import Redis
 
 CONFIRM_SECONDS = 1.0
@@ -32,6 +34,11 @@ ONLINE_PREFIX = "chat:online:"
 PRESENCE_CHANNEL = "chat:presence"
 ONLINE_SECONDS = 30
 """How long somebody counts as online after their pod said so last."""
+
+REVOKED_KEY = "chat:revoked"
+REVOKED_PAGE = 1_000
+REVOKED_WAIT_MS = 2_000
+"""How long one read waits for something new: less than the client's time-out."""
 
 
 class RedisFanout:
@@ -49,7 +56,7 @@ class RedisFanout:
         self._subscribed = subscribed
         self._waiting: deque[tuple[str, str]] = deque(maxlen=WAITING_MAX)
         self._wake = asyncio.Event()
-        self._wanted: set[str] = {PRESENCE_CHANNEL}
+        self._wanted: set[str] = {PRESENCE_CHANNEL, PROFILE_CHANNEL}
         self._confirmed: set[str] = set()
         self._confirming: dict[str, asyncio.Future[None]] = {}
         self._changes: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
@@ -198,6 +205,14 @@ class RedisFanout:
                 pipeline.execute_command("ZREM", ONLINE_PREFIX + user, pod)
             await pipeline.execute()
 
+    async def forget(self, user: str) -> None:
+        """Keep nothing about somebody.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        await self._redis.client.delete(ONLINE_PREFIX + user)
+
     async def online(self, users: Iterable[str]) -> set[str]:
         """Return who of these people is online on any pod.
 
@@ -213,3 +228,46 @@ class RedisFanout:
                 pipeline.execute_command("ZCOUNT", ONLINE_PREFIX + user, now, "+inf")
             counts = await pipeline.execute()
         return {user for user, count in zip(asked, counts, strict=True) if count}
+
+
+class RedisRevocationLog:
+    """A stream that all pods follow (https://redis.io/docs/latest/develop/data-types/streams/).
+
+    Entries go when no access token of what they name can live any more.
+    """
+
+    def __init__(self, redis: Redis, *, keep_seconds: float) -> None:
+        self._redis = redis
+        self._keep = keep_seconds
+
+    async def add(self, over: Sequence[Over]) -> None:
+        """Write; return when it is written.
+
+        Raises:
+            RedisError: Redis is away; it may be written.
+        """
+        oldest = int((time.time() - self._keep) * 1000)
+        async with self._redis.client.pipeline(transaction=False) as pipeline:
+            for one in over:
+                pipeline.execute_command(
+                    "XADD", REVOKED_KEY, "MINID", "~", oldest, "*", "kind", one.kind, "name",
+                    one.name,
+                )  # fmt: skip
+            pipeline.execute_command("EXPIRE", REVOKED_KEY, int(self._keep) + 1)
+            await pipeline.execute()
+
+    async def after(self, cursor: str, *, wait: bool) -> tuple[str, list[Over]]:
+        """Return what was written after a cursor, and the cursor behind it; at most a page.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        found: Any = await self._redis.client.xread(
+            {REVOKED_KEY: cursor}, count=REVOKED_PAGE, block=REVOKED_WAIT_MS if wait else None
+        )
+        entries = found[0][1] if found else []
+        return (
+            entries[-1][0] if entries else cursor,
+            # What a newer version writes of another kind names nobody that this one meets.
+            [Over(what.get("kind", ""), what.get("name", "")) for _, what in entries],
+        )

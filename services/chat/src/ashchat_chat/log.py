@@ -5,6 +5,7 @@ Every change in a room is one event with the next revision, `rev`. Whatever else
 so it can always be made again. Nothing here does I/O.
 """
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -15,6 +16,24 @@ from ashchat_chat import languages
 
 TRANSLATOR = "system:translate"
 """The sender of translations; no user's id has a colon."""
+
+DELETED = "deleted:"
+ERASED = "erased"
+"""Why there is no translation of a message whose sender deleted their account."""
+
+
+def placeholder(user: str) -> str:
+    """Return who is in the place of somebody who deleted their account.
+
+    A digest of an id that is random itself: the same in every room and for ever, so that a
+    deletion can be done again, and nobody can say whose place it is.
+    """
+    return DELETED + hashlib.sha256(user.encode()).hexdigest()[:32]
+
+
+def is_placeholder(user: str) -> bool:
+    """Tell whether that is nobody any more."""
+    return user.startswith(DELETED)
 
 
 # An error that shows what it met would show a message's text in the log.
@@ -46,7 +65,7 @@ class _Event(BaseModel):
 
 
 class Members(_Event):
-    """Who is in the room from here on; always the first event."""
+    """Who is in the room from here on: the first event, and when an account was deleted."""
 
     kind: Literal["members"] = "members"
     members: tuple[str, ...]
@@ -65,6 +84,8 @@ class Sent(_Event):
     text: str
     language: str
     targets: tuple[str, ...] = ()
+    erased: bool | None = None
+    """True: the sender's account was deleted, and with it what they wrote."""
 
     @property
     def message_id(self) -> str:
@@ -82,6 +103,7 @@ class Sent(_Event):
             "language": self.language,
             "targets": list(self.targets),
             "text_version": 1,
+            **({"erased": True} if self.erased else {}),
         }
 
 
@@ -212,6 +234,7 @@ class MessageView(BaseModel):
     text: str
     language: str
     translations: dict[str, Translation] = {}
+    erased: bool = False
 
     @property
     def id(self) -> str:
@@ -259,6 +282,10 @@ def fold_room(view: RoomView, events: Iterable[AnyEvent]) -> RoomView:
         rev = event.rev
         match event:
             case Members():
+                # Whoever took somebody's place has read as far as they had.
+                for who in set(members) - set(event.members):
+                    if (gone := placeholder(who)) in event.members and who in reads:
+                        reads[gone] = reads.pop(who)
                 members = event.members
             case Read():
                 reads[event.user] = max(reads.get(event.user, 0), event.up_to)
@@ -288,10 +315,13 @@ def fold_messages(known: Iterable[MessageView], events: Iterable[AnyEvent]) -> l
                     client_id=event.client_id,
                     text=event.text,
                     language=event.language,
+                    erased=bool(event.erased),
                 ),
             )
         elif isinstance(event, Translated) and event.message_rev in messages:
             message = messages[event.message_rev]
+            if message.erased:
+                continue
             translation = Translation(
                 outcome=event.outcome, text=event.text, text_version=event.text_version
             )
@@ -299,3 +329,34 @@ def fold_messages(known: Iterable[MessageView], events: Iterable[AnyEvent]) -> l
                 update={"translations": {**message.translations, event.target: translation}}
             )
     return [messages[rev] for rev in sorted(messages)]
+
+
+def erase(event: AnyEvent, user: str, theirs: set[int]) -> AnyEvent | None:
+    """Return an event without somebody, their placeholder instead; None: it is as it should be.
+
+    What stays is what the others' room needs to hold together: that there was a message,
+    when, and its sender's own id of it. `theirs` are the revisions of their messages.
+    """
+    gone = placeholder(user)
+    match event:
+        case Members() if user in event.members:
+            members = tuple(gone if who == user else who for who in event.members)
+            return event.model_copy(update={"members": members})
+        case Sent() if event.sender == user:
+            return event.model_copy(
+                update={
+                    "sender": gone,
+                    "text": "",
+                    "language": languages.UNKNOWN,
+                    "targets": (),
+                    "erased": True,
+                }
+            )
+        case Translated() if event.message_rev in theirs and event.reason != ERASED:
+            return event.model_copy(
+                update={"outcome": "failed", "text": None, "provider": None, "reason": ERASED}
+            )
+        case Read() if event.user == user:
+            return event.model_copy(update={"user": gone})
+        case _:
+            return None

@@ -8,11 +8,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from ashchat_chat import api, consumers, socket
-from ashchat_chat.fanout import PRESENCE_CHANNEL, RedisFanout
+from ashchat_chat.deletion import Deletion
+from ashchat_chat.fanout import PRESENCE_CHANNEL, RedisFanout, RedisRevocationLog
 from ashchat_chat.inbox import Inbox, Pending
+from ashchat_chat.news import PROFILE_CHANNEL, News
 from ashchat_chat.photos import Photos
 from ashchat_chat.presence import Presence, Typing
 from ashchat_chat.queues import TranslationOutbox
+from ashchat_chat.revocations import Revocations
 from ashchat_chat.rooms import ROOM_CHANNEL, USER_CHANNEL, Rooms
 from ashchat_chat.service import Chats
 from ashchat_chat.settings import Settings
@@ -28,6 +31,8 @@ from ashchat_core.topology import QUEUES, Service
 NAME = Service.CHAT.value
 READS = [queue.name.value for queue in QUEUES if queue.reader is Service.CHAT]
 AFTER_DEFECT_SECONDS = 1.0
+LEEWAY_SECONDS = 300.0
+"""How much longer than an access token a revoked session is remembered: clocks differ."""
 
 
 class _InboxStore:
@@ -64,6 +69,8 @@ def build(settings: Settings) -> runtime.Service:
             inbox.heard(channel, text)
         elif channel == PRESENCE_CHANNEL:
             presence.heard(text)
+        elif channel == PROFILE_CHANNEL:
+            news.heard(text)
 
     def subscribed(channel: str) -> None:
         if channel.startswith(ROOM_CHANNEL):
@@ -74,13 +81,20 @@ def build(settings: Settings) -> runtime.Service:
     fanout = RedisFanout(redis, heard=heard, subscribed=subscribed)
     outbox = TranslationOutbox(broker, store)
     rooms = Rooms(store, fanout, pod=settings.pod_name, job=outbox.add)
-    chats = Chats(store, rooms, fanout)
+    news = News(store, rooms, fanout.publish)
+    chats = Chats(store, rooms, fanout, changed=news.changed)
     inbox = Inbox(_InboxStore(chats, store), fanout, rooms)
     presence = Presence(
         fanout,
         lambda text: fanout.publish(PRESENCE_CHANNEL, text),
         rooms,
         pod=settings.pod_name,
+        away=(RedisError, OSError),
+    )
+    keep_seconds = settings.access_token_minutes * 60 + LEEWAY_SECONDS
+    revocations = Revocations(
+        RedisRevocationLog(redis, keep_seconds=keep_seconds),
+        keep_seconds=keep_seconds,
         away=(RedisError, OSError),
     )
     sockets = socket.Sockets(
@@ -90,12 +104,22 @@ def build(settings: Settings) -> runtime.Service:
         typing=Typing(rooms),
         chats=chats,
         verifier=verifier,
+        revocations=revocations,
         pod=settings.pod_name,
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
-    app = api.build(chats=chats, photos=photos, verifier=verifier, version=_version())
+    app = api.build(
+        chats=chats,
+        photos=photos,
+        verifier=verifier,
+        revocations=revocations,
+        version=_version(),
+    )
     socket.register(app, sockets)
-    consumers.register(broker, chats, rooms)
+    deletion = Deletion(store, rooms, revocations, fanout)
+    consumers.register_people(broker, chats)
+    consumers.register_endings(broker, revocations, deletion)
+    consumers.register_translations(broker, rooms)
 
     async def topology() -> None:
         await broker.topology_ready(READS)
@@ -109,6 +133,7 @@ def build(settings: Settings) -> runtime.Service:
         checks=(
             ("MongoDB", store.create_indexes),
             ("Redis", redis.ping),
+            ("the revoked sessions", revocations.load),
             ("RabbitMQ and its queues", topology),
         ),
         background=(
@@ -124,6 +149,8 @@ def build(settings: Settings) -> runtime.Service:
                     rooms.flush_reads,
                     rooms.keep_projecting,
                     inbox.flush,
+                    news.run,
+                    revocations.follow,
                     presence.run,
                     outbox.run,
                     outbox.sweep,

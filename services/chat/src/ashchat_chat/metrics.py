@@ -17,6 +17,9 @@ FILLED = Counter("ashchat_chat_gap_events_total", "Events that the fan-out lost 
 RESETS = Counter("ashchat_chat_resets_total", "Resumes answered with `reset`")
 CLOSED = Counter("ashchat_chat_sockets_closed_total", "Sockets closed by the server", ["code"])
 REFUSED = Counter("ashchat_chat_sockets_refused_total", "Sockets refused", ["reason"])
+REVOKED = Gauge(
+    "ashchat_chat_revoked", "Sessions and people that this pod knows to be over and may meet"
+)
 COMMIT_SECONDS = Histogram(
     "ashchat_chat_commit_seconds",
     "Time from a message's arrival to its commit",

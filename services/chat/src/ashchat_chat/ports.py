@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from ashchat_chat import languages
 from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
 
 
@@ -26,6 +27,21 @@ class Profile:
     language: str
     description: str = ""
     photo_url: str = ""
+
+    def payload(self) -> dict[str, Any]:
+        """Return the profile as the socket and the HTTP API have it."""
+        return {
+            "nickname": self.nickname,
+            "description": self.description,
+            "photo_url": self.photo_url,
+            "preferred_language": self.language,
+            "tag_user_id": self.tag,
+        }
+
+
+def deleted_profile(gone: str) -> Profile:
+    """Return the profile of a placeholder."""
+    return Profile(gone, nickname="deleted user", tag="", language=languages.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

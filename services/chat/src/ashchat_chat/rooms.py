@@ -37,10 +37,20 @@ from ashchat_chat.log import (
     Translated,
     fold_messages,
     fold_room,
+    is_placeholder,
     message_place,
     parse,
+    placeholder,
 )
-from ashchat_chat.ports import Conflict, Fanout, Job, LogStore, StoreAway, Subscriber
+from ashchat_chat.ports import (
+    Conflict,
+    Fanout,
+    Job,
+    LogStore,
+    StoreAway,
+    Subscriber,
+    deleted_profile,
+)
 from ashchat_chat.sequence import Sequencer
 
 RESUME_MAX_EVENTS = 1_000
@@ -78,6 +88,14 @@ class NoSuchRoom(Exception):
 
 class NoSuchMessage(Exception):
     """A translation came for a message that is not in the log."""
+
+
+class ReceiverGone(Exception):
+    """Nobody is left to write to: the other one has deleted their account."""
+
+
+class _NotNeeded(Exception):
+    """The log went on, and the event that was to be appended has no place in it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +248,7 @@ class Rooms:
         if not room.occupied and room_id in self._occupied:
             self._occupied.discard(room_id)
             for member in room.view.members:
-                here = self._rooms_of.get(member, set())
-                here.discard(room_id)
-                if not here:
-                    self._rooms_of.pop(member, None)
+                self._not_here(room_id, member)
             metrics.ROOMS.set(len(self._occupied))
             self._fanout.unsubscribe(ROOM_CHANNEL + room_id)
             if room.timer is not None:
@@ -251,6 +266,7 @@ class Rooms:
 
         Raises:
             NoSuchRoom: there is none, or the user is not in it.
+            ReceiverGone: the other one has deleted their account.
             StoreAway: it is not known whether it was committed; to send it again is safe.
         """
         members = await self.membership(room_id, user)
@@ -259,10 +275,14 @@ class Rooms:
         source = source or languages.UNKNOWN
         targets = languages.wanted(source, [tag for who, tag in read.items() if who != user])
 
-        def message(rev: int) -> Sent:
+        def message(view: RoomView) -> Sent:
+            if user not in view.members:
+                raise NoSuchRoom
+            if any(map(is_placeholder, view.members)):
+                raise ReceiverGone
             return Sent(
                 room=room_id,
-                rev=rev,
+                rev=view.rev + 1,
                 at=self._now(),
                 sender=user,
                 client_id=client_id,
@@ -297,11 +317,34 @@ class Rooms:
         if up_to <= room.view.reads.get(user, 0):
             return room.view.reads.get(user, 0)
 
-        def read(rev: int) -> Read:
-            return Read(room=room_id, rev=rev, at=self._now(), user=user, up_to=up_to)
+        def read(view: RoomView) -> Read:
+            if user not in view.members:
+                raise NoSuchRoom
+            return Read(room=room_id, rev=view.rev + 1, at=self._now(), user=user, up_to=up_to)
 
         await self._append(room_id, read)
         return up_to
+
+    async def depart(self, room_id: str, user: str) -> None:
+        """Put a placeholder in somebody's place, for good; once done, it changes nothing.
+
+        It is an event like others, and by that a fence: whoever appends an event knows all
+        before it, so behind this one nothing of that person's can be committed any more, by
+        no pod.
+
+        Raises:
+            NoSuchRoom: there is none.
+            StoreAway: it is not known whether it was committed; to repeat it is safe.
+        """
+
+        def without(view: RoomView) -> Members:
+            if user not in view.members:
+                raise _NotNeeded
+            members = tuple(placeholder(who) if who == user else who for who in view.members)
+            return Members(room=room_id, rev=view.rev + 1, at=self._now(), members=members)
+
+        with contextlib.suppress(_NotNeeded):
+            await self._append(room_id, without)
 
     async def translated(
         self,
@@ -315,6 +358,8 @@ class Rooms:
         reason: str | None,
     ) -> bool:
         """Commit a translation once per (message, version, language); return whether it is new.
+
+        One of a message whose sender has deleted their account is dropped.
 
         Raises:
             NoSuchMessage: nothing in the log has that id.
@@ -333,10 +378,12 @@ class Rooms:
             raise NoSuchMessage
         client_id = f"{rev}.{text_version}.{target}"
 
-        def translation(at_rev: int) -> Translated:
+        def translation(view: RoomView) -> Translated:
+            if original.erased or original.sender not in view.members:
+                raise _NotNeeded
             return Translated(
                 room=room_id,
-                rev=at_rev,
+                rev=view.rev + 1,
                 at=self._now(),
                 client_id=client_id,
                 message=message,
@@ -349,9 +396,12 @@ class Rooms:
                 reason=reason,
             )
 
-        event, fresh = await self._append(
-            room_id, translation, sender=TRANSLATOR, client_id=client_id
-        )
+        try:
+            event, fresh = await self._append(
+                room_id, translation, sender=TRANSLATOR, client_id=client_id
+            )
+        except _NotNeeded:
+            return False
         if fresh and isinstance(event, Translated):
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
             read = await self._read_by([*room.view.members])
@@ -548,19 +598,22 @@ class Rooms:
     async def _append(
         self,
         room_id: str,
-        make: Callable[[int], AnyEvent],
+        make: Callable[[RoomView], AnyEvent],
         *,
         sender: str = "",
         client_id: str = "",
     ) -> tuple[AnyEvent, bool]:
-        """Insert an event at the end of the log; return it, and whether this call did."""
+        """Insert an event at the end of the log; return it, and whether this call did.
+
+        `make` gets the room as it is before the event, and says no by an exception.
+        """
         started = _monotonic()
         room = await self._room(room_id)
         attempt = 0
         # One at a time on this pod; other pods are met at the unique index.
         async with room.lock:
             while True:
-                event = make(room.view.rev + 1)
+                event = make(room.view)
                 try:
                     await self._store.insert(event)
                     break
@@ -593,11 +646,30 @@ class Rooms:
     def _offer(self, room_id: str, room: _Room, events: Sequence[AnyEvent]) -> None:
         for event in events:
             for ready in room.sequencer.offer(event):
+                before = room.view.members
                 room.view = fold_room(room.view, [ready])
                 if room.occupied:
                     self._dispatch(room_id, room, ready)
+                    if isinstance(ready, Members):
+                        self._moved(room_id, before, room.view.members)
         if room.sequencer.gap:
             self._mark_dirty(room_id)
+
+    def _moved(self, room_id: str, before: Sequence[str], now: Sequence[str]) -> None:
+        """Follow a change of members in a room with sockets here."""
+        for who in set(before) - set(now):
+            self._not_here(room_id, who)
+        for who in set(now) - set(before):
+            self._rooms_of.setdefault(who, set()).add(room_id)
+            if is_placeholder(who):
+                self.tell(room_id, "receiver_info", deleted_profile(who).payload())
+                self.tell(room_id, "receiver_online", {"status": "offline"})
+
+    def _not_here(self, room_id: str, user: str) -> None:
+        here = self._rooms_of.get(user, set())
+        here.discard(room_id)
+        if not here:
+            self._rooms_of.pop(user, None)
 
     def _dispatch(self, room_id: str, room: _Room, event: AnyEvent) -> None:
         topic = f"chat:{room_id}"

@@ -6,15 +6,24 @@ No I/O library is imported here; the store and the fan-out are `ports`.
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ashchat_chat import languages
 from ashchat_chat.inbox import Pending
-from ashchat_chat.log import AnyEvent, MessageView, RoomView, fold_messages, fold_room, timestamp
-from ashchat_chat.ports import Conflict, Fanout, Profile, RoomRecord
+from ashchat_chat.log import (
+    AnyEvent,
+    MessageView,
+    RoomView,
+    fold_messages,
+    fold_room,
+    is_placeholder,
+    placeholder,
+    timestamp,
+)
+from ashchat_chat.ports import Conflict, Fanout, Profile, RoomRecord, deleted_profile
 from ashchat_chat.rooms import USER_CHANNEL
 
 CHATS_MAX = 200
@@ -42,6 +51,10 @@ _TAG_TRIES = 5
 
 class NoSuchUser(Exception):
     """Nobody has this id or tag."""
+
+
+class NoProfileYet(Exception):
+    """A change came before the account it is about; the account is on its way."""
 
 
 class SelfChat(Exception):
@@ -87,8 +100,24 @@ class ChatStore(Protocol):
         """Return the profile with a tag."""
         ...
 
-    async def change(self, user_id: str, **fields: str) -> bool:
+    async def change(self, user_id: str, at: datetime, **fields: str) -> bool:
         """Change fields of a profile; return False when there is no such profile."""
+        ...
+
+    async def change_older(self, user_id: str, at: datetime, **fields: str) -> None:
+        """Change those fields of a profile whose values are older."""
+        ...
+
+    async def buried(self, gone: Sequence[str]) -> bool:
+        """Tell whether the account of any of these placeholders was deleted."""
+        ...
+
+    async def remove_person(self, user_id: str) -> None:
+        """Remove somebody's profile and devices."""
+        ...
+
+    async def remove_direct_room(self, room: str, members: tuple[str, str]) -> None:
+        """Remove a room in which nothing was said, unless its members have changed."""
         ...
 
     async def add_direct_room(self, room: str, members: tuple[str, str], at: datetime) -> None:
@@ -176,22 +205,34 @@ def tail_view(
 class Chats:
     """Profiles and chats."""
 
-    def __init__(self, store: ChatStore, projector: Projector, fanout: Fanout) -> None:
+    def __init__(
+        self,
+        store: ChatStore,
+        projector: Projector,
+        fanout: Fanout,
+        *,
+        changed: Callable[[str], None],
+    ) -> None:
         self._store = store
         self._projector = projector
         self._fanout = fanout
+        self._changed = changed
 
     # Accounts, as auth tells of them
 
     async def confirm_account(
         self, *, user_id: str, nickname: str, language: str, device: Device
-    ) -> str:
-        """Make a profile, once, and return its tag.
+    ) -> str | None:
+        """Make a profile, once, and return its tag; None: the account was deleted since.
 
         Raises:
             StoreAway: not now; to repeat it is safe.
         """
         await self._store.add_device(user_id, device)
+        tag = await self._make_profile(user_id, nickname, language)
+        return None if await self._removed(user_id) else tag
+
+    async def _make_profile(self, user_id: str, nickname: str, language: str) -> str:
         for _ in range(_TAG_TRIES):
             known = await self._store.profile(user_id)
             if known is not None:
@@ -217,15 +258,50 @@ class Chats:
             StoreAway: not now; to repeat it is safe.
         """
         await self._store.add_device(user_id, device)
+        await self._removed(user_id)
+
+    async def profile_changed(
+        self, user_id: str, at: datetime, *, nickname: str | None, language: str | None
+    ) -> None:
+        """Take what auth says of somebody, unless something newer is known.
+
+        Raises:
+            NoProfileYet: the account's own message has not come; later it is right.
+            StoreAway: not now; to repeat it is safe.
+        """
+        if await self._store.profile(user_id) is None:
+            if await self._store.buried([placeholder(user_id)]):
+                return
+            raise NoProfileYet
+        fields: dict[str, str] = {}
+        if nickname is not None:
+            fields["nickname"] = nickname[:NICKNAME_MAX_CHARS]
+        if language is not None:
+            fields["language"] = languages.normalise(language)
+        await self._store.change_older(user_id, at, **fields)
+        self._changed(user_id)
+
+    async def _removed(self, user_id: str) -> bool:
+        """Take back what was just kept of somebody, if their account was deleted.
+
+        Looked at afterwards: a deletion buries first and removes then, so either it finds
+        what was kept, or this finds the grave.
+        """
+        if not await self._store.buried([placeholder(user_id)]):
+            return False
+        await self._store.remove_person(user_id)
+        return True
 
     # Profiles
 
     async def profile(self, user_id: str) -> Profile:
-        """Return somebody's profile.
+        """Return somebody's profile; of a deleted account, a placeholder's.
 
         Raises:
             NoSuchUser: there is none.
         """
+        if is_placeholder(user_id):
+            return deleted_profile(user_id)
         found = await self._store.profile(user_id)
         if found is None:
             raise NoSuchUser
@@ -237,12 +313,13 @@ class Chats:
         Raises:
             NoSuchUser: there is none.
         """
-        if not await self._store.change(user_id, **fields):
+        if not await self._store.change(user_id, datetime.now(UTC), **fields):
             raise NoSuchUser
+        self._changed(user_id)
 
     async def contacts(self, user_id: str) -> set[str]:
         """Return who shares a chat with somebody."""
-        return await self._store.contacts(user_id)
+        return {who for who in await self._store.contacts(user_id) if not is_placeholder(who)}
 
     # Chats
 
@@ -267,6 +344,10 @@ class Chats:
             await self._store.add_direct_room(room, (first, second), datetime.now(UTC))
         except Conflict:
             raise ChatExists(await self._store.direct_room((first, second)) or "") from None
+        # Looked at afterwards, as in `_removed`.
+        if await self._store.buried([placeholder(first), placeholder(second)]):
+            await self._store.remove_direct_room(room, (first, second))
+            raise NoSuchUser
         # Writes the log's first event; whoever comes first would do it as well.
         await self._projector.membership(room, user_id)
         for user in (first, second):
@@ -277,12 +358,16 @@ class Chats:
         """Return somebody's chats, last active first; a fixed number of queries."""
         found = await self._read_rooms(user_id)
         others = {member for view, _, _ in found for member in view.members if member != user_id}
-        profiles = await self._store.profiles(sorted(others)) if others else {}
+        known = sorted(who for who in others if not is_placeholder(who))
+        profiles = {who: deleted_profile(who) for who in others if is_placeholder(who)}
+        profiles |= await self._store.profiles(known) if known else {}
         result: list[ChatView] = []
         for view, messages, _ in found:
             receiver = next((who for who in view.members if who != user_id), "")
             read = view.reads.get(user_id, 0)
-            unread = sum(1 for one in messages if one.rev > read and one.sender != user_id)
+            unread = sum(
+                1 for one in messages if one.rev > read and one.sender != user_id and not one.erased
+            )
             result.append(
                 ChatView(view, profiles.get(receiver), messages[-WINDOW_MESSAGES:], unread)
             )
@@ -327,7 +412,7 @@ class Chats:
                     ),
                 )
                 for message in messages
-                if message.rev > seen and message.sender != user_id
+                if message.rev > seen and message.sender != user_id and not message.erased
             ]
         waiting.sort(key=lambda one: one[0])
         return [message for _, message in waiting[-PENDING_MAX:]]
@@ -371,15 +456,5 @@ def message_body(message: MessageView, view: RoomView, language: str) -> dict[st
         },
         "timestamp": timestamp(message.at),
         "status": "READED" if read else "SENT",
-    }
-
-
-def profile_body(profile: Profile) -> dict[str, Any]:
-    """Return a profile as the HTTP API has it."""
-    return {
-        "nickname": profile.nickname,
-        "description": profile.description,
-        "photo_url": profile.photo_url,
-        "preferred_language": profile.language,
-        "tag_user_id": profile.tag,
+        "erased": message.erased,
     }

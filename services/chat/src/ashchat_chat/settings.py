@@ -14,6 +14,12 @@ class Settings(ServiceSettings):
         Path("/etc/ashchat/jwks/jwks.json"),
         description="The public keys of access tokens (JWKS), read again for an unknown key.",
     )
+    access_token_minutes: int = Field(
+        20,
+        ge=1,
+        le=60,
+        description="Life of an access token, as in auth: so long a revoked session is remembered.",
+    )
     static_url: str = Field(
         "http://localhost:8081", description="Base URL of static, where photos are kept."
     )

@@ -22,8 +22,9 @@ from ashchat_chat.limits import Bucket
 from ashchat_chat.phoenix import Frame, MalformedFrame, Payload
 from ashchat_chat.ports import StoreAway, Subscriber
 from ashchat_chat.presence import LOBBY, Presence, Typing
-from ashchat_chat.rooms import NoSuchRoom, Rooms
-from ashchat_chat.service import Chats, NoSuchUser, profile_body
+from ashchat_chat.revocations import Revocations
+from ashchat_chat.rooms import NoSuchRoom, ReceiverGone, Rooms
+from ashchat_chat.service import Chats, NoSuchUser
 from ashchat_core.messages import TEXT_MAX_CHARS
 from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
 
@@ -67,6 +68,8 @@ class Session:
     """One open socket."""
 
     user: str
+    sid: str
+    """The sign-in that its token is of."""
     language: str
     connection: Connection
     frames: Bucket
@@ -86,6 +89,7 @@ class Sockets:
         typing: Typing,
         chats: Chats,
         verifier: TokenVerifier,
+        revocations: Revocations,
         pod: str,
     ) -> None:
         self._rooms = rooms
@@ -94,6 +98,8 @@ class Sockets:
         self._typing = typing
         self._chats = chats
         self._verifier = verifier
+        self._revocations = revocations
+        revocations.call_on_new(self.close_revoked)
         self._pod = pod
         self._sessions: set[Session] = set()
         self._users: dict[str, int] = {}
@@ -138,6 +144,7 @@ class Sockets:
         connection = Connection(websocket, dead=dead)
         session = Session(
             user=token.user_id,
+            sid=token.session_id,
             language=language,
             connection=connection,
             frames=Bucket(limits.FRAMES, loop.time()),
@@ -148,6 +155,8 @@ class Sockets:
             max(0.0, left), connection.close, Close.TOKEN_EXPIRED, "token_expired"
         )
         self._opened(session)
+        # It may have ended since it was admitted.
+        self._close_if_revoked(session)
         try:
             await self._read(websocket, session)
         except WebSocketDisconnect:
@@ -159,6 +168,15 @@ class Sockets:
             expiry.cancel()
             self._closed(session)
             await connection.stop()
+
+    def close_revoked(self) -> None:
+        """Close the sockets of sessions that are over."""
+        for session in list(self._sessions):
+            self._close_if_revoked(session)
+
+    def _close_if_revoked(self, session: Session) -> None:
+        if self._revocations.revoked(user=session.user, session=session.sid):
+            session.connection.close(Close.REVOKED, "session revoked")
 
     async def sweep(self) -> None:
         """Close the silent sockets; until cancelled."""
@@ -200,6 +218,8 @@ class Sockets:
             access = self._verifier.verify(token)
         except InvalidToken as error:
             raise RefusedByUs(f"token_{error.reason}") from None
+        if self._revocations.revoked(user=access.user_id, session=access.session_id):
+            raise RefusedByUs("session_revoked")
         if not device:
             raise RefusedByUs("missing_device_token", status=400)
         if device_hash(device) != access.device_hash:
@@ -262,6 +282,8 @@ class Sockets:
             self._reply(session, frame, "error", refused.response)
         except NoSuchRoom:
             self._reply(session, frame, "error", {"reason": "chat_not_found"})
+        except ReceiverGone:
+            self._reply(session, frame, "error", {"reason": "receiver_deleted"})
         except StoreAway:
             self._reply(session, frame, "error", UNAVAILABLE)
         except Exception:  # noqa: BLE001 (logged whole)
@@ -380,7 +402,7 @@ class Sockets:
         with contextlib.suppress(NoSuchUser):
             profile = await self._chats.profile(receiver)
             session.connection.send(
-                phoenix.push(topic, "receiver_info", {**profile_body(profile)}), "receiver_info"
+                phoenix.push(topic, "receiver_info", profile.payload()), "receiver_info"
             )
         online = await self._presence.online(receiver)
         status = {"status": "online" if online else "offline"}

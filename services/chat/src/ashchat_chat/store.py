@@ -5,8 +5,10 @@ No transactions and no change streams, so that FerretDB serves as well. Collecti
 * `events`: the log. Unique (room, rev) is the order; unique (room, sender, client_id)
   makes a send idempotent for ever. `translate` marks what the broker has not confirmed.
 * `rooms`: who is in a room (unique `pair` for direct ones), and how far it is projected.
+  `erasing` lists whose messages are still to be erased there.
 * `messages`: a projection of the log, one document a message.
 * `profiles`: people; `devices`: what to push to, one document a device.
+* `graves`: the placeholders of deleted accounts, so that none comes back.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,10 +16,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from ashchat_chat import languages
 from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent, parse
 from ashchat_chat.ports import Conflict, Profile, RoomRecord, StoreAway
 from ashchat_chat.service import Device
@@ -27,6 +30,12 @@ Collection = AsyncCollection[dict[str, Any]]
 
 OR_MAX = 200
 """Rooms in one `$or`."""
+
+ERASING_MAX = 100
+"""Rooms that are erased before the next are looked for."""
+
+ORDERED = ("nickname", "language")
+"""Fields of a profile that auth changes too: each with the time of its value, `<field>_at`."""
 
 
 @asynccontextmanager
@@ -75,6 +84,12 @@ class Store:
             partialFilterExpression={"pair": {"$exists": True}},
         )
         await rooms.create_index([("members", 1)], name="members")
+        await rooms.create_index(
+            [("erasing", 1)],
+            name="erasing",
+            partialFilterExpression={"erasing": {"$exists": True}},
+        )
+        await self._devices.create_index([("user", 1)], name="user")
         await self._messages.create_index([("room", 1), ("rev", 1)], unique=True, name="room_rev")
         await self._profiles.create_index([("tag", 1)], unique=True, name="tag")
 
@@ -190,29 +205,31 @@ class Store:
         writes = [
             UpdateOne(
                 {"_id": message.id},
-                {
-                    "$setOnInsert": message.model_dump(exclude={"translations"}),
-                    **(
-                        {
-                            "$set": {
-                                f"translations.{target}": translation.model_dump()
-                                for target, translation in message.translations.items()
-                            }
-                        }
-                        if message.translations
-                        else {}
-                    ),
-                },
+                {"$setOnInsert": message.model_dump(exclude={"translations"})},
                 upsert=True,
             )
             for message in messages
+        ]
+        # Apart, and not to what was erased since the log was read.
+        writes += [
+            UpdateOne(
+                {"_id": message.id, "erased": {"$ne": True}},
+                {
+                    "$set": {
+                        f"translations.{target}": translation.model_dump()
+                        for target, translation in message.translations.items()
+                    }
+                },
+            )
+            for message in messages
+            if message.translations
         ]
         raised: dict[str, Any] = {f"reads.{user}": rev for user, rev in view.reads.items()}
         if active_at is not None:
             raised["active_at"] = active_at
         async with _store():
             if writes:
-                await self._messages.bulk_write(writes, ordered=False)
+                await self._messages.bulk_write(writes)
             await self._rooms.update_one(
                 {"_id": view.room, "projected": {"$lt": view.rev}},
                 {
@@ -251,7 +268,10 @@ class Store:
     async def notified(self, room: str, user: str, rev: int) -> None:
         """Keep that somebody was shown a room's messages up to a revision."""
         async with _store():
-            await self._rooms.update_one({"_id": room}, {"$max": {f"notified.{user}": rev}})
+            # Who is no member any more has no cursor either.
+            await self._rooms.update_one(
+                {"_id": room, "members": user}, {"$max": {f"notified.{user}": rev}}
+            )
 
     # Profiles
 
@@ -300,11 +320,22 @@ class Store:
             found = await self._profiles.find_one({"tag": tag})
         return _profile(found) if found else None
 
-    async def change(self, user_id: str, **fields: str) -> bool:
+    async def change(self, user_id: str, at: datetime, **fields: str) -> bool:
         """Change fields of a profile; return False when there is no such profile."""
+        times = {f"{name}_at": at for name in fields if name in ORDERED}
         async with _store():
-            done = await self._profiles.update_one({"_id": user_id}, {"$set": fields})
+            done = await self._profiles.update_one({"_id": user_id}, {"$set": {**fields, **times}})
         return done.matched_count == 1
+
+    async def change_older(self, user_id: str, at: datetime, **fields: str) -> None:
+        """Change those fields of a profile whose values are older; each is one of ORDERED."""
+        for name, value in fields.items():
+            time = f"{name}_at"
+            async with _store():
+                await self._profiles.update_one(
+                    {"_id": user_id, "$or": [{time: {"$lt": at}}, {time: {"$exists": False}}]},
+                    {"$set": {name: value, time: at}},
+                )
 
     async def languages(self, users: Sequence[str]) -> dict[str, str]:
         """Return what people read; who has no profile is left out."""
@@ -314,7 +345,82 @@ class Store:
             ).to_list()
         return {one["_id"]: one["language"] for one in found}
 
+    # Deleting; each can be done again
+
+    async def bury(self, gone: str, at: datetime) -> None:
+        """Keep, for ever, that this placeholder's account was deleted."""
+        async with _store():
+            await self._graves.update_one(
+                {"_id": gone}, {"$setOnInsert": {"deleted_at": at}}, upsert=True
+            )
+
+    async def buried(self, gone: Sequence[str]) -> bool:
+        """Tell whether the account of any of these placeholders was deleted."""
+        async with _store():
+            return await self._graves.find_one({"_id": {"$in": list(gone)}}) is not None
+
+    async def remove_person(self, user_id: str) -> None:
+        """Remove somebody's profile and devices."""
+        async with _store():
+            await self._profiles.delete_one({"_id": user_id})
+            await self._devices.delete_many({"user": user_id})
+
+    async def remove_direct_room(self, room: str, members: tuple[str, str]) -> None:
+        """Remove a room in which nothing was said, unless its members have changed."""
+        async with _store():
+            await self._rooms.delete_one({"_id": room, "pair": _pair(members)})
+
+    async def rooms_to_erase(self, user_id: str, gone: str) -> list[str]:
+        """Mark all rooms of somebody, and return some that are marked."""
+        async with _store():
+            await self._rooms.update_many({"members": user_id}, {"$addToSet": {"erasing": gone}})
+            found = await self._rooms.find({"erasing": gone}, {"_id": 1}).to_list(ERASING_MAX)
+        return [str(one["_id"]) for one in found]
+
+    async def rewrite(self, events: Sequence[AnyEvent]) -> None:
+        """Put these events in the place of those of the same revision."""
+        writes = [
+            ReplaceOne({"room": event.room, "rev": event.rev}, event.model_dump(exclude_none=True))
+            for event in events
+        ]
+        if writes:
+            async with _store():
+                await self._events.bulk_write(writes, ordered=False)
+
+    async def erase_messages(self, room: str, revs: Sequence[int], gone: str) -> None:
+        """Erase projected messages."""
+        if not revs:
+            return
+        async with _store():
+            await self._messages.update_many(
+                {"room": room, "rev": {"$in": list(revs)}},
+                {
+                    "$set": {
+                        "sender": gone,
+                        "text": "",
+                        "language": languages.UNKNOWN,
+                        "translations": {},
+                        "erased": True,
+                    }
+                },
+            )
+
+    async def erased(self, room: str, user_id: str, gone: str) -> None:
+        """Take the mark off a room, and what else names that person there."""
+        async with _store():
+            await self._rooms.update_one(
+                {"_id": room},
+                {
+                    "$unset": {f"reads.{user_id}": "", f"notified.{user_id}": "", "pair": ""},
+                    "$pull": {"erasing": gone},
+                },
+            )
+
     # Collections
+
+    @property
+    def _graves(self) -> Collection:
+        return self._mongo.database["graves"]
 
     @property
     def _events(self) -> Collection:
@@ -360,7 +466,7 @@ def _room(document: dict[str, Any]) -> RoomRecord:
             rev=projected,
             # Before the log's first event nobody is in it.
             members=members if projected else (),
-            reads=document.get("reads", {}),
+            reads={user: rev for user, rev in document.get("reads", {}).items() if user in members},
         ),
         active_at=document["active_at"],
     )

@@ -121,7 +121,10 @@ class _Uploads:
     async def respond(self, request: Request, access: AccessToken) -> JSONResponse:
         body = request.stream()
         try:
-            stored = await self._store(request, body)
+            stored = await self._store(request, body, service.owner_of(access.user_id))
+        except service.OwnerGone:
+            _UPLOADS.labels("session_revoked").inc()
+            raise gate.unauthorized("session_revoked", "this account was deleted") from None
         except (service.Refused, service.StorageFull) as error:
             await self._drain(request, body)
             raise self._refusal(error) from None
@@ -136,13 +139,15 @@ class _Uploads:
         )
         return JSONResponse(answer.model_dump(), 201, {"Location": self._public_url + stored.url})
 
-    async def _store(self, request: Request, body: AsyncIterator[bytes]) -> service.Stored:
+    async def _store(
+        self, request: Request, body: AsyncIterator[bytes], owner: str
+    ) -> service.Stored:
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes + _FORM_OVERHEAD_BYTES:
             raise service.too_large(self._max_bytes)
         data = bodies.file_in(request.headers.get("content-type"), body)
         async with self._volume.draft() as draft:
-            return await service.take(data, draft, max_bytes=self._max_bytes)
+            return await service.take(data, draft, owner=owner, max_bytes=self._max_bytes)
 
     async def _drain(self, request: Request, body: AsyncIterator[bytes]) -> None:
         """Read on for a moment, into nothing.
@@ -204,7 +209,7 @@ def _page(name: str) -> Any:
 
 _UPLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "missing_device_token, empty, malformed_form"},
-    401: {"description": "missing_token, token_…, device_mismatch"},
+    401: {"description": "missing_token, token_…, device_mismatch, session_revoked"},
     413: {"description": "too_large"},
     415: {"description": "unsupported_type"},
     507: {"description": "storage_full"},

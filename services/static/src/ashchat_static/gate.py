@@ -19,19 +19,20 @@ def admit(headers: Mapping[str, str], verifier: TokenVerifier) -> AccessToken:
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise _unauthorized("missing_token", "send Authorization: Bearer <access token>")
+        raise unauthorized("missing_token", "send Authorization: Bearer <access token>")
     try:
         access = verifier.verify(token.strip())
     except InvalidToken as error:
-        raise _unauthorized(f"token_{error.reason}", str(error)) from None
+        raise unauthorized(f"token_{error.reason}", str(error)) from None
     # Some proxies drop headers with an underscore.
     device = headers.get("device_token") or headers.get("device-token")
     if not device:
         raise APIError(400, "missing_device_token", "send the header device_token")
     if not secrets.compare_digest(device_hash(device), access.device_hash):
-        raise _unauthorized("device_mismatch", "the token belongs to another device")
+        raise unauthorized("device_mismatch", "the token belongs to another device")
     return access
 
 
-def _unauthorized(reason: str, sentence: str) -> APIError:
+def unauthorized(reason: str, sentence: str) -> APIError:
+    """Return the refusal of a token."""
     return APIError(401, reason, sentence, headers={"WWW-Authenticate": "Bearer"})

@@ -35,6 +35,10 @@ class StorageFull(Exception):
     """There is no room on the volume."""
 
 
+class OwnerGone(Exception):
+    """Whose upload it would be has deleted their account."""
+
+
 class Draft(Protocol):
     """A file that is being written, and that nobody sees before `commit`."""
 
@@ -46,11 +50,12 @@ class Draft(Protocol):
         """
         ...
 
-    async def commit(self, name: str) -> None:
-        """Make it last, under a name; a file of that name has the same content.
+    async def commit(self, name: str, owner: str) -> None:
+        """Make it last, under a name; a file of that name has the same content and owner.
 
         Raises:
             StorageFull: no room.
+            OwnerGone: they have deleted their account.
         """
         ...
 
@@ -78,14 +83,23 @@ def kind_of(name: str) -> Kind | None:
     return BY_EXTENSION.get(match[1]) if match else None
 
 
-async def take(data: AsyncIterator[bytes], draft: Draft, *, max_bytes: int) -> Stored:
-    """Write an upload as it arrives, and name it by its content.
+def owner_of(user_id: str) -> str:
+    """Return the name under which somebody's uploads are kept: it does not tell who it is."""
+    return hashlib.sha256(user_id.encode()).hexdigest()
+
+
+async def take(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_bytes: int) -> Stored:
+    """Write an upload as it arrives, and name it by its owner and its content.
+
+    By its owner too: so a file has one, and goes with them, whoever else has the same; and
+    nobody learns from a name that somebody has a certain picture.
 
     Raises:
         Refused: too large (413), of no type that is taken (415), empty (400).
         StorageFull: no room.
+        OwnerGone: they have deleted their account.
     """
-    digest, size, head = hashlib.sha256(), 0, b""
+    digest, size, head = hashlib.sha256(owner.encode()), 0, b""
     kind: Kind | None = None
     async for chunk in data:
         size += len(chunk)
@@ -101,7 +115,7 @@ async def take(data: AsyncIterator[bytes], draft: Draft, *, max_bytes: int) -> S
         raise Refused(400, "empty", "there is no file in this request")
     kind = kind or _kind(head)
     name = f"{digest.hexdigest()}.{kind.extension}"
-    await draft.commit(name)
+    await draft.commit(name, owner)
     return Stored(name, size, kind.media_type)
 
 

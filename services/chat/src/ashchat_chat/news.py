@@ -1,0 +1,65 @@
+"""A profile has changed: told to everybody who shares a room with that person, on every pod.
+
+On a lossy path: whoever misses it is told at the next join. What is told is read from the
+store, so that two changes at once end in the newer one, whichever is heard last.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ashchat_chat.ports import Profile, StoreAway
+from ashchat_chat.rooms import Rooms
+
+PROFILE_CHANNEL = "chat:profiles"
+AGAIN_SECONDS = 1.0
+
+
+class ProfileStore(Protocol):
+    """Where profiles are. Methods may raise StoreAway."""
+
+    async def profiles(self, user_ids: Sequence[str]) -> dict[str, Profile]:
+        """Return the profiles there are, by id."""
+        ...
+
+
+class News:
+    """What this pod tells of changed profiles."""
+
+    def __init__(
+        self, store: ProfileStore, rooms: Rooms, publish: Callable[[str, str], None]
+    ) -> None:
+        self._store = store
+        self._rooms = rooms
+        self._publish = publish
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def changed(self, user: str) -> None:
+        """Say that somebody's profile has changed, to all pods; this one hears it as well."""
+        self._publish(PROFILE_CHANNEL, user)
+
+    def heard(self, user: str) -> None:
+        """Take what a pod said."""
+        # What is written from now on is translated into what they read now.
+        self._rooms.forget_language(user)
+        if self._rooms.rooms_of(user):
+            self._changed.add(user)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Tell the sockets; until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed = self._changed, set()
+            try:
+                found = await self._store.profiles(sorted(changed))
+            except StoreAway:
+                self._changed |= changed
+                self._wake.set()
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            for user, profile in found.items():
+                for room in self._rooms.rooms_of(user):
+                    self._rooms.tell(room, "receiver_info", profile.payload(), but=user)

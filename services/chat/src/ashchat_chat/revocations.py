@@ -1,0 +1,144 @@
+"""Sessions that are over: known on every pod, so that their sockets close within seconds.
+
+The pod that hears of a revocation writes it into a log that all pods follow (a Redis
+stream), and acknowledges the message only then. Unlike publish/subscribe a log loses
+nothing: a pod that was away reads on from where it was. What a pod has read it keeps in
+memory as long as an access token of the session may live, so that to ask costs nothing, for
+a socket and for every HTTP request, and goes on while Redis is away.
+
+No I/O library is imported here; the log is `RevocationLog`.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from ashchat_chat import metrics
+
+BEGINNING = "0"
+AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Something that is over: one session, or all of a person whose account was deleted."""
+
+    kind: str
+    """`session` or `user`."""
+    name: str
+    """The session's id; of a user a digest, so that the log does not keep who it was."""
+
+
+def session_over(session_id: str) -> Over:
+    """Return that a session is over."""
+    return Over("session", session_id)
+
+
+def user_over(user_id: str) -> Over:
+    """Return that everything of somebody is over."""
+    return Over("user", hashlib.sha256(user_id.encode()).hexdigest())
+
+
+class RevocationLog(Protocol):
+    """What all pods write and read. Methods may raise what `away` lists."""
+
+    async def add(self, over: Sequence[Over]) -> None:
+        """Write; return when it is written."""
+        ...
+
+    async def after(self, cursor: str, *, wait: bool) -> tuple[str, list[Over]]:
+        """Return what was written after a cursor, and the cursor behind it; at most a page.
+
+        With `wait`, and nothing there yet: a moment later.
+        """
+        ...
+
+
+class Revocations:
+    """What this pod knows to be over."""
+
+    def __init__(
+        self,
+        log: RevocationLog,
+        *,
+        keep_seconds: float,
+        away: tuple[type[Exception], ...],
+    ) -> None:
+        self._shared = log
+        self._keep = keep_seconds
+        self._away = away
+        self._tell: Callable[[], None] = lambda: None
+        self._cursor = BEGINNING
+        self._over: dict[Over, float] = {}
+        """When each may be forgotten, soonest first."""
+        self._log = structlog.get_logger("revocations")
+
+    def call_on_new(self, tell: Callable[[], None]) -> None:
+        """Have something called whenever there is something new."""
+        self._tell = tell
+
+    def revoked(self, *, user: str, session: str) -> bool:
+        """Tell whether a session is over."""
+        return bool(self._over) and (
+            session_over(session) in self._over or user_over(user) in self._over
+        )
+
+    async def revoke(self, over: Sequence[Over]) -> None:
+        """Close the sockets here, and tell all pods; to repeat it changes nothing.
+
+        Raises:
+            what `away` lists: the others were not told; to repeat it is safe.
+        """
+        self._take(over)
+        await self._shared.add(over)
+
+    async def load(self) -> None:
+        """Read what there is: once, before the first socket is let in.
+
+        Raises:
+            what `away` lists.
+        """
+        while await self._read(wait=False):
+            continue
+
+    async def follow(self) -> None:
+        """Take what other pods write; until cancelled."""
+        while True:
+            try:
+                await self._read(wait=True)
+            except self._away as error:
+                self._log.info("cannot follow", kind=type(error).__name__)
+                # Redis may have lost what it wrote last, and what comes then be numbered lower.
+                self._cursor = BEGINNING
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _read(self, *, wait: bool) -> bool:
+        self._cursor, found = await self._shared.after(self._cursor, wait=wait)
+        self._take(found)
+        self._forget()
+        return bool(found)
+
+    def _take(self, over: Iterable[Over]) -> None:
+        until = _monotonic() + self._keep
+        new = [one for one in over if one not in self._over]
+        for one in new:
+            self._over[one] = until
+        metrics.REVOKED.set(len(self._over))
+        if new:
+            self._tell()
+
+    def _forget(self) -> None:
+        now = _monotonic()
+        while self._over and (first := next(iter(self._over))):
+            if self._over[first] > now:
+                break
+            del self._over[first]
+        metrics.REVOKED.set(len(self._over))
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()

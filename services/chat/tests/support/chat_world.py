@@ -1,0 +1,284 @@
+"""What the tests of the rules stand on: a store, a fan-out that loses, sockets, pods.
+
+The fakes are for the rules alone; the real servers are met in the cluster. The store keeps
+what the real one promises: unique revisions and client ids, answers in order. The fan-out
+keeps only what Redis promises: nothing.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ashchat_chat import rooms as rooms_module
+from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
+from ashchat_chat.ports import Conflict, RoomRecord, StoreAway
+from ashchat_chat.revocations import Over, Revocations
+from ashchat_chat.rooms import Rooms
+
+ROOM = "r"
+PEOPLE = {"ana": "es", "ben": "en"}
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class MemoryStore:
+    """The log of some rooms."""
+
+    def __init__(
+        self, members: Mapping[str, tuple[str, ...]], languages: Mapping[str, str]
+    ) -> None:
+        self.members = dict(members)
+        self.reads = dict(languages)
+        self.events: dict[str, list[AnyEvent]] = {room: [] for room in members}
+        self.projected = {room: RoomView(room=room) for room in members}
+        self.kept: dict[tuple[str, int], MessageView] = {}
+        self.fails: Callable[[str], bool] = lambda _: False
+        """Whether the next call of that name fails before it did anything."""
+        self.forgets: Callable[[], bool] = lambda: False
+        """Whether the next insert is done, and its answer lost."""
+
+    async def _turn(self, name: str) -> None:
+        # Others run in between, as with a real server.
+        await asyncio.sleep(0)
+        if self.fails(name):
+            raise StoreAway(name)
+
+    async def insert(self, event: AnyEvent) -> None:
+        await self._turn("insert")
+        log = self.events[event.room]
+        if event.rev <= len(log):
+            raise Conflict
+        assert event.rev == len(log) + 1, "a hole would be written"
+        client_id = getattr(event, "client_id", None)
+        if client_id is not None and self._find(event.room, event.sender, client_id):  # type: ignore[union-attr]
+            raise Conflict
+        log.append(event)
+        if self.forgets():
+            raise StoreAway("insert")
+
+    def _find(self, room: str, sender: str, client_id: str) -> AnyEvent | None:
+        for event in self.events[room]:
+            if (getattr(event, "sender", None), getattr(event, "client_id", None)) == (
+                sender,
+                client_id,
+            ):
+                return event
+        return None
+
+    async def by_client_id(self, room: str, sender: str, client_id: str) -> AnyEvent | None:
+        await self._turn("by_client_id")
+        return self._find(room, sender, client_id)
+
+    async def at(self, room: str, rev: int) -> AnyEvent | None:
+        await self._turn("at")
+        log = self.events[room]
+        return log[rev - 1] if rev <= len(log) else None
+
+    async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
+        await self._turn("after")
+        return [event for room in sorted(revs) for event in self.events[room][revs[room] :]][:limit]
+
+    async def room(self, room: str) -> RoomRecord | None:
+        await self._turn("room")
+        if room not in self.members:
+            return None
+        return RoomRecord(room, self.members[room], self.projected[room], EPOCH)
+
+    async def project(
+        self,
+        view: RoomView,
+        messages: Sequence[MessageView],
+        active_at: datetime | None,  # noqa: ARG002
+    ) -> None:
+        await self._turn("project")
+        for message in messages:
+            before = self.kept.get((view.room, message.rev), message)
+            merged = {**before.translations, **message.translations}
+            self.kept[view.room, message.rev] = before.model_copy(update={"translations": merged})
+        if self.projected[view.room].rev < view.rev:
+            self.projected[view.room] = view
+
+    async def messages(self, room: str, revs: Sequence[int]) -> list[MessageView]:
+        await self._turn("messages")
+        return [self.kept[room, rev] for rev in revs if (room, rev) in self.kept]
+
+    async def languages(self, users: Sequence[str]) -> dict[str, str]:
+        await self._turn("languages")
+        return {user: self.reads[user] for user in users if user in self.reads}
+
+    def sent(self, room: str) -> list[Sent]:
+        return [event for event in self.events[room] if isinstance(event, Sent)]
+
+
+class LossyBus:
+    """Carries publications between pods; loses, doubles and swaps them as it is told."""
+
+    def __init__(self, chance: random.Random, *, loses: float, doubles: float) -> None:
+        self.chance = chance
+        self.loses = loses
+        self.doubles = doubles
+        self.ends: list[LossyFanout] = []
+
+    def carry(self, channel: str, text: str) -> None:
+        loop = asyncio.get_running_loop()
+        for end in self.ends:
+            copies = 2 if self.chance.random() < self.doubles else 1
+            for _ in range(copies):
+                if channel in end.wanted and self.chance.random() >= self.loses:
+                    loop.call_later(self.chance.random() * 0.003, end.heard, channel, text)
+
+
+class LossyFanout:
+    """One pod's end of the bus."""
+
+    def __init__(self, bus: LossyBus) -> None:
+        self.bus = bus
+        self.wanted: set[str] = set()
+        self.heard: Callable[[str, str], None] = lambda *_: None
+        self.published: list[str] = []
+        bus.ends.append(self)
+
+    def publish(self, channel: str, text: str) -> None:
+        self.published.append(channel)
+        self.bus.carry(channel, text)
+
+    async def subscribe(self, channel: str) -> None:
+        self.wanted.add(channel)
+        await asyncio.sleep(0)
+
+    def unsubscribe(self, channel: str) -> None:
+        self.wanted.discard(channel)
+
+
+async def eventually(probe: Callable[[], object]) -> None:
+    """Wait, a moment at most, until something holds."""
+    async with asyncio.timeout(5):
+        while not probe():  # noqa: ASYNC110 (the rules have no event for every test)
+            await asyncio.sleep(0.005)
+
+
+@dataclass(eq=False)
+class Reader:
+    """A socket: keeps what it is sent."""
+
+    user: str
+    language: str
+    protocol: int = 2
+    frames: list[Any] = field(default_factory=list)
+
+    def send(self, text: str, event: str) -> None:
+        frame = json.loads(text)
+        assert frame[3] == event
+        self.frames.append(frame)
+
+    async def drained(self) -> None:
+        await asyncio.sleep(0)
+
+    def events(self, name: str = "event") -> list[dict[str, Any]]:
+        return [frame[4] for frame in self.frames if frame[3] == name]
+
+    def revs(self) -> list[int]:
+        return [payload["rev"] for payload in self.events()]
+
+
+@dataclass
+class World:
+    """Some pods over one store."""
+
+    store: MemoryStore
+    bus: LossyBus
+    pods: list[Rooms]
+    jobs: list[Sent]
+
+
+@asynccontextmanager
+async def world(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pods: int = 1,
+    seed: int = 0,
+    loses: float = 0.0,
+    doubles: float = 0.0,
+) -> AsyncIterator[World]:
+    # The same rules, in milliseconds.
+    monkeypatch.setattr(rooms_module, "CHECK_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(rooms_module, "CHECK_MAX_SECONDS", 0.02)
+    monkeypatch.setattr(rooms_module, "APPEND_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(rooms_module, "READ_DELAY_SECONDS", 0.005)
+    store = MemoryStore({ROOM: ("ana", "ben")}, PEOPLE)
+    bus = LossyBus(
+        random.Random(seed),  # noqa: S311
+        loses=loses,
+        doubles=doubles,
+    )
+    jobs: list[Sent] = []
+    made: list[Rooms] = []
+    for number in range(pods):
+        end = LossyFanout(bus)
+        rooms = Rooms(store, end, pod=f"pod-{number}", job=jobs.append)
+        end.heard = rooms.heard
+        made.append(rooms)
+    tasks = [asyncio.create_task(one.compare()) for one in made]
+    tasks += [asyncio.create_task(one.flush_reads()) for one in made]
+    try:
+        yield World(store, bus, made, jobs)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def enter(rooms: Rooms, reader: Reader, since: int | None = None) -> int:
+    joined = await rooms.join(ROOM, reader.user, since)
+    assert not joined.reset
+    await rooms.attach(ROOM, reader, joined.since)
+    return joined.rev
+
+
+async def say(rooms: Rooms, user: str, ref: str, text: str = "hola") -> tuple[Sent, bool]:
+    return await rooms.send(ROOM, user, text=text, language=PEOPLE[user], client_id=ref)
+
+
+async def settled(readers: Sequence[Reader], head: int) -> None:
+    await eventually(lambda: all(reader.revs() and reader.revs()[-1] >= head for reader in readers))
+
+
+class RedisAway(Exception):
+    """Redis does not answer."""
+
+
+class SharedLog:
+    """What all pods write and read of revocations; loses all, or answers not, when told."""
+
+    def __init__(self) -> None:
+        self.entries: list[Over] = []
+        self.away = False
+        self.written = asyncio.Event()
+
+    async def add(self, over: Sequence[Over]) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise RedisAway
+        self.entries += over
+        self.written.set()
+
+    async def after(self, cursor: str, *, wait: bool) -> tuple[str, list[Over]]:
+        if wait and len(self.entries) <= int(cursor):
+            self.written.clear()
+            await asyncio.wait([asyncio.create_task(self.written.wait())], timeout=0.01)
+        await asyncio.sleep(0)
+        if self.away:
+            raise RedisAway
+        found = self.entries[int(cursor) :][:2]
+        return str(int(cursor) + len(found)), found
+
+
+def revocations(log: SharedLog | None = None, *, keep_seconds: float = 60.0) -> Revocations:
+    """Return one pod's end of a log."""
+    return Revocations(log or SharedLog(), keep_seconds=keep_seconds, away=(RedisAway,))

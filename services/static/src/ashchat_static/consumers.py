@@ -1,0 +1,28 @@
+"""What static hears from auth. The handler may be called twice for a message."""
+
+import structlog
+
+from ashchat_core.amqp import Broker, Delivery, DependencyDown
+from ashchat_core.messages import AccountDeletion
+from ashchat_core.topology import Queue
+from ashchat_static import service
+from ashchat_static.service import StorageFull
+from ashchat_static.store import Volume
+
+PREFETCH = 4
+
+
+def register(broker: Broker, volume: Volume) -> None:
+    """Consume the queue of static."""
+    log = structlog.get_logger("consumers")
+
+    async def delete_account(delivery: Delivery[AccountDeletion]) -> None:
+        try:
+            removed = await volume.remove_owner(service.owner_of(delivery.body.user_id))
+        except (StorageFull, OSError) as error:
+            raise DependencyDown("the volume") from error
+        log.info("an account's files are removed", files=removed)
+
+    broker.consume(
+        Queue.ACCOUNT_DELETION_STATIC.value, AccountDeletion, delete_account, prefetch=PREFETCH
+    )

@@ -1,0 +1,196 @@
+"""What somebody uploaded goes with their account: all of it, whatever dies in the middle."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+import pytest
+
+from ashchat_core.amqp import Broker, Delivery, DependencyDown
+from ashchat_core.messages import AccountDeletion
+from ashchat_core.runtime import serve
+from ashchat_static import consumers, store
+from ashchat_static.main import build
+from ashchat_static.service import OwnerGone, owner_of
+from ashchat_static.settings import StaticSettings
+from ashchat_static.store import GONE, OWNERS, Volume
+
+ANA, BEN = owner_of("ana"), owner_of("ben")
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def name(number: int) -> str:
+    return f"{number:064x}.png"
+
+
+async def upload(volume: Volume, owner: str, number: int) -> None:
+    async with volume.draft() as draft:
+        await draft.write(b"x")
+        await draft.commit(name(number), owner)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+@pytest.fixture
+async def volume(tmp_path: Path) -> Volume:
+    made = Volume(tmp_path)
+    await made.prepare()
+    return made
+
+
+async def test_only_the_persons_own_files_go(volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / name(9)).touch()  # of before there were owners
+    for number in (1, 2):
+        await upload(volume, ANA, number)
+    await upload(volume, BEN, 3)
+    assert await volume.remove_owner(ANA) == 2
+    assert files(tmp_path) == [name(3), name(9)]
+    assert files(tmp_path / OWNERS / ANA) == [GONE]
+    assert await volume.remove_owner(ANA) == 0
+    assert await volume.remove_owner(owner_of("nobody")) == 0
+
+
+async def test_no_file_is_seen_before_its_owner_is_known(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(Killed):
+        await upload(volume, ANA, 1)
+    assert files(tmp_path) == []
+    assert files(tmp_path / OWNERS / ANA) == [name(1)]
+    monkeypatch.undo()
+    await upload(volume, ANA, 1)
+    assert files(tmp_path) == [name(1)]
+    assert await volume.remove_owner(ANA) == 1
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_killed_anywhere_the_next_delivery_finishes(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    for number in range(3):
+        await upload(volume, ANA, number)
+    left = steps
+    real: dict[str, Any] = {"unlink": Path.unlink, "touch": Path.touch}
+
+    def dies(which: str) -> Any:
+        def step(path: Path, **options: Any) -> None:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            real[which](path, **options)
+
+        return step
+
+    for which in real:
+        monkeypatch.setattr(Path, which, dies(which))
+    if steps < 7:  # three files, three marks, and that they are gone
+        with pytest.raises(Killed):
+            await volume.remove_owner(ANA)
+    monkeypatch.undo()
+    await volume.remove_owner(ANA)
+    assert files(tmp_path) == []
+    assert files(tmp_path / OWNERS / ANA) == [GONE]
+
+
+async def test_an_upload_beside_the_deletion_leaves_nothing(volume: Volume, tmp_path: Path) -> None:
+    uploads = [upload(volume, ANA, number) for number in range(30)]
+    ended = await asyncio.gather(*uploads, volume.remove_owner(ANA), return_exceptions=True)
+    assert {type(one) for one in ended} <= {type(None), int, OwnerGone}
+    assert files(tmp_path) == []
+
+
+async def test_that_somebody_is_gone_is_forgotten_when_no_token_lives(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await volume.remove_owner(ANA)
+    await volume.prepare()
+    with pytest.raises(OwnerGone):
+        await upload(volume, ANA, 1)
+    monkeypatch.setattr(store, "GONE_KEPT_SECONDS", -1.0)
+    await volume.prepare()
+    assert not (tmp_path / OWNERS / ANA).exists()
+
+
+class Notebook:
+    """A broker that keeps who listens."""
+
+    handler: Any = None
+
+    def consume(self, queue: str, model: type, handler: object, *, prefetch: int) -> None:
+        assert (queue, model) == ("ACCOUNT_DELETION_STATIC_QUEUE", AccountDeletion)
+        assert prefetch > 0
+        self.handler = handler
+
+
+def delivery(user: str) -> Delivery[AccountDeletion]:
+    body = AccountDeletion(user_id=user, at=datetime.now(UTC))
+    return Delivery(body, "m", None, None, redelivered=False, attempts=0)
+
+
+async def test_a_volume_that_fails_holds_the_message(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = Notebook()
+    consumers.register(cast("Broker", broker), volume)
+    await upload(volume, ANA, 1)
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(DependencyDown):
+        await broker.handler(delivery("ana"))
+    monkeypatch.undo()
+    await broker.handler(delivery("ana"))
+    assert files(tmp_path) == []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_it_serves_without_the_broker_and_is_ready_when_that_was_there_once(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rabbitmq.uri").write_text(f"amqp://static:x@127.0.0.1:{free_port()}/ashchat")
+    settings = StaticSettings(
+        _env_file=None,
+        credentials_dir=tmp_path,
+        uploads_dir=tmp_path / "uploads",
+        bind="127.0.0.1",
+        port=free_port(),
+        private_port=free_port(),
+    )
+    running = asyncio.create_task(serve(build(settings)))
+    async with httpx2.AsyncClient(trust_env=False) as http, asyncio.timeout(5):
+        waiting: dict[str, Any] = {}
+        while waiting.get("waiting_for") != "RabbitMQ and its queues":
+            with contextlib.suppress(httpx2.TransportError):
+                waiting = (
+                    await http.get(f"http://127.0.0.1:{settings.private_port}/readyz")
+                ).json()
+        assert waiting["ready"] is False
+        page = await http.get(f"http://127.0.0.1:{settings.port}/files/default-avatar.png")
+        assert page.status_code == 200
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
