@@ -10,7 +10,6 @@ help: ## what there is
 	@echo "make demo    two people talk, each in their own language (after make up)"
 	@echo "make status  how AshChat is, per component"
 	@echo "make test    static checks, unit tests, manifests, the suite in the cluster"
-	@echo "make settling   what that suite leaves out: faults, repair"
 	@echo "make lint    the static checks alone        make unit   the unit tests alone"
 	@echo "make down    remove the cluster             make clean  the caches too"
 	@echo "make locks   resolve the locks anew"
@@ -44,9 +43,6 @@ lint: tools
 
 unit: tools
 	@$(ASHCHAT) unit
-
-settling: tools ## the suite's parts that make test leaves out for now (after make up)
-	@.venv/bin/python -m pytest --quiet -m settling tests/cluster
 
 locks: tools
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/compile.sh --upgrade

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from ashchat_dev import environment
 from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.mailbox import Mailbox
-from ashchat_dev.suite import AuditLog, Cluster, PersonFactory, until
+from ashchat_dev.suite import AuditLog, Cluster, PersonFactory
 from ashchat_dev.suite.backends import (
     Database,
     MongoAs,
@@ -95,32 +95,30 @@ def where() -> Environment:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def cluster(where: Environment) -> AsyncIterator[Cluster]:
+async def cluster(where: Environment, turn: None) -> AsyncIterator[Cluster]:  # noqa: ARG001
     """The cluster, and the AshChat `demo` in it."""
     assert where.kubeconfig is not None
     async with Cluster(where.kubeconfig, kubectl=where.kubectl) as found:
         yield found
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def turn(where: Environment) -> AsyncIterator[None]:
-    """Wait for the cluster to be ours alone: two runs would see each other's faults."""
+@pytest.fixture(scope="session")
+def turn(where: Environment, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the cluster to ourselves: two runs would see each other's faults."""
     name = hashlib.sha256(where.url.encode()).hexdigest()[:12]
     with (Path(tempfile.gettempdir()) / f"ashchat-suite-{name}.lock").open("w") as lock:
-
-        def taken() -> bool:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
-        await until(taken, within=1800, what="the other run's test ending")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+            if terminal is not None:
+                terminal.write_line("another run of the suite has this cluster; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
-async def ready(cluster: Cluster, turn: None) -> AsyncIterator[None]:  # noqa: ARG001
+async def ready(cluster: Cluster) -> AsyncIterator[None]:
     """Start with AshChat Ready; the test has to leave it Ready."""
     await cluster.wait_ready(within=120)
     yield

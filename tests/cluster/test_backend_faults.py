@@ -13,8 +13,6 @@ from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, History, PersonFactory, until
 from ashchat_dev.suite.steadfast import Steadfast
 
-pytestmark = pytest.mark.settling
-
 ROOMS = 2
 EVERY_S = 0.2
 AFTERWARDS = 5

@@ -19,8 +19,6 @@ from ashchat_dev.conversation import SENTENCES, messages_of
 from ashchat_dev.phoenix import Channel, JoinRefused, SocketLost, SocketRefused
 from ashchat_dev.suite import Cluster, History, PersonFactory, until
 
-pytestmark = pytest.mark.settling
-
 BROKEN = (SocketLost, SocketRefused, JoinRefused, TimeoutError, OSError)
 """What a client meets while something is away; it tries again."""
 

@@ -13,14 +13,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
 from ashchat_dev import environment
 from ashchat_dev.conversation import Participant
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
-
-pytestmark = pytest.mark.settling
 
 NAME = "test-google"
 KEYS = Path(__file__).parents[1] / "google/src/ashchat_test_google/keys.py"

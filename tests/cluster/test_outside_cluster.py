@@ -25,8 +25,6 @@ from ashchat_dev.suite import Cluster, until
 from ashchat_dev.suite.servers import admin_environment, take_away
 from ashchat_operator.topology_cli import read_admin
 
-pytestmark = pytest.mark.settling
-
 ROOT = Path(__file__).parents[2]
 OPERATOR = [sys.executable, "-c", "from ashchat_operator.cli import app; app()"]
 END_SECONDS = 25

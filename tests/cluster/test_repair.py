@@ -6,15 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import pytest
-
 from ashchat_dev.client import Refused
 from ashchat_dev.conversation import converse
 from ashchat_dev.phoenix import SocketRefused
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
 from ashchat_dev.suite.cluster import PatchKind
-
-pytestmark = pytest.mark.settling
 
 WITHIN_S = 30.0
 """Loose: the promise is 10 s; what each took is printed in the summary."""

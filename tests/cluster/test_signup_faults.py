@@ -5,14 +5,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import pytest
-
 from ashchat_core.topology import Queue
 from ashchat_dev.client import Person, Reply
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
-
-pytestmark = pytest.mark.settling
 
 MAILPIT = "mailpit"
 """Namespace and Service of the mailbox."""

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
@@ -17,8 +16,6 @@ from ashchat_core.topology import Queue
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import Database, MongoAs, RabbitManagement
-
-pytestmark = pytest.mark.settling
 
 PENDING = "email:signup:*"
 SEQUENCE = (Queue.ACCOUNT_CREATION, Queue.CONFIRM_EMAIL_CODE, Queue.CONFIRM_NEW_ACCOUNT)

@@ -56,8 +56,6 @@ from ashchat_operator.topology import (
 )
 from ashchat_operator.topology_cli import Admin, read_admin
 
-pytestmark = pytest.mark.settling
-
 
 class CountingTransport(httpx2.AsyncBaseTransport):
     """The real transport; keeps what was written."""

@@ -8,8 +8,6 @@ import pytest
 from ashchat_dev.conversation import Participant
 from ashchat_dev.suite import Cluster, PersonFactory
 
-pytestmark = pytest.mark.settling
-
 KEPT = ("@ben", "`rm -rf x`", "https://a.example/casa?perro=1", "10:30", "👋🏽")
 
 

@@ -42,7 +42,7 @@ UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--q
 CLUSTER: Final = (
     Check(
         "the suite in the cluster",
-        ("python", "-m", "pytest", "--quiet", "-m", "not settling", "tests/cluster"),
+        ("python", "-m", "pytest", "--quiet", "tests/cluster"),
         told=True,
     ),
 )

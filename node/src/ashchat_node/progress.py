@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TextIO
 
 DETAIL_EVERY_SECONDS: Final = 5.0
+DETAIL_CHARS: Final = 70
+"""With the time before it a line of at most 80 columns."""
 
 
 class Step(Protocol):
@@ -39,7 +41,7 @@ class _PlainStep:
         now = time.monotonic()
         if now - self._told >= DETAIL_EVERY_SECONDS:
             self._told = now
-            self.progress.line(f"… {self.name}: {text}")
+            self.progress.line(shorten(f"… {self.name}: {text}"))
 
 
 class PlainProgress:
@@ -66,6 +68,11 @@ class PlainProgress:
             self.line(f"x {name} failed after {time.monotonic() - begun:.1f} s")
             raise
         self.line(f"+ {name} ({time.monotonic() - begun:.1f} s)")
+
+
+def shorten(text: str, chars: int = DETAIL_CHARS) -> str:
+    """Returns the text, its end replaced by an ellipsis where it is too long."""
+    return text if len(text) <= chars else text[: chars - 1] + "…"
 
 
 class SilentProgress:

@@ -27,6 +27,9 @@ Names = list[str]
 PRIVATE_PORT = 9000
 """Where every service tells its health and metrics."""
 
+FORWARD_BEGINS_S = 20.0
+FORWARD_AGAIN_S = 0.3
+
 _GROUPS = {
     "ashchats": "apis/ashchat.dev/v1alpha1",
     "deployments": "apis/apps/v1",
@@ -443,42 +446,86 @@ class Cluster:
     ) -> AsyncIterator[int]:
         """Forward a free local port to a pod or service ("service/demo-redis"); yield the port.
 
+        kubectl ends when one forwarded connection breaks
+        (https://github.com/kubernetes/kubernetes/issues/111825); it is started again on the
+        same port, so that the others can connect anew.
+
         Raises:
             CommandFailed: kubectl could not.
         """
+        place = namespace or self.namespace
+        forwarding = await self._forwarding(target, f":{port}", place)
+        keeping = asyncio.create_task(
+            self._keep_forwarding(forwarding, target, f"{forwarding.local}:{port}", place)
+        )
+        try:
+            yield forwarding.local
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+
+    async def _keep_forwarding(
+        self, forwarding: "_Forwarding", target: str, ports: str, namespace: str
+    ) -> None:
+        while True:
+            try:
+                # Each connection prints a line; a full pipe would stop the forwarding.
+                await forwarding.process.communicate()
+            finally:
+                await forwarding.end()
+            while True:
+                try:
+                    forwarding = await self._forwarding(target, ports, namespace)
+                except CommandFailed:
+                    await asyncio.sleep(FORWARD_AGAIN_S)
+                else:
+                    break
+
+    async def _forwarding(self, target: str, ports: str, namespace: str) -> "_Forwarding":
         process = await asyncio.create_subprocess_exec(
             self.kubectl,
             f"--kubeconfig={self.kubeconfig}",
-            f"--namespace={namespace or self.namespace}",
+            f"--namespace={namespace}",
             "port-forward",
             "--address=127.0.0.1",
             target,
-            f":{port}",
+            ports,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
-        drain: asyncio.Task[bytes] | None = None
+        forwarding = _Forwarding(process)
+        said = b""
         try:
-            out, err = process.stdout, process.stderr
-            if out is None or err is None:
-                raise CommandFailed("kubectl port-forward has no output to read")
-            async with asyncio.timeout(20):
-                line = (await out.readline()).decode()
-            found = re.search(r"127\.0\.0\.1:(\d+) ->", line)
-            if found is None:
-                raise CommandFailed(
-                    f"kubectl port-forward {target}: {line}{(await err.read()).decode()}"
-                )
-            # Each connection prints a line; a full pipe would stop the forwarding.
-            drain = asyncio.create_task(out.read())
-            yield int(found.group(1))
-        finally:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
-            if drain is not None:
-                await drain
+            async with asyncio.timeout(FORWARD_BEGINS_S):
+                # An end of the output is kubectl's end: it could not.
+                while line := await forwarding.output.readline():
+                    if found := re.search(rb"127\.0\.0\.1:(\d+) ->", line):
+                        forwarding.local = int(found.group(1))
+                        return forwarding
+                    said += line
+        except BaseException:
+            await forwarding.end()
+            raise
+        await forwarding.end()
+        raise CommandFailed(f"kubectl port-forward {target}: {said.decode(errors='replace')}")
+
+
+class _Forwarding:
+    """A kubectl that forwards a port."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdout is None:
+            raise CommandFailed("kubectl port-forward has no output to read")
+        self.process = process
+        self.output = process.stdout
+        self.local = 0
+
+    async def end(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.terminate()
+        await self.process.wait()
 
 
 def _client(kubeconfig: Path) -> httpx2.AsyncClient:
