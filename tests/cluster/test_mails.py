@@ -9,8 +9,6 @@ from ashchat_dev.mailbox import Mail, Mailbox
 from ashchat_dev.suite import PersonFactory
 from ashchat_email.mails import Kind, languages, words
 
-pytestmark = pytest.mark.settling
-
 PRODUCT = "AshChat"
 _TAGS = re.compile(r"<[^>]+>")
 _ISOLATES = {0x2068: None, 0x2069: None}
