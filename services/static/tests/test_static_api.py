@@ -30,7 +30,7 @@ def token(**changes: Any) -> str:
     now = int(time.time())
     claims = {
         "iss": "ashchat-auth-service", "aud": "ashchat", "sub": "ana", "type": "MAIN",
-        "exp": now + 60, "iat": now, "nbf": now, "jti": "1", "sid": "1",
+        "exp": now + 3600, "iat": now, "nbf": now, "jti": "1", "sid": "1",
         "dev": device_hash(DEVICE), **changes,
     }  # fmt: skip
     return jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": "k", "typ": "at+jwt"})
