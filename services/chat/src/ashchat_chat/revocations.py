@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -38,6 +39,7 @@ def session_over(session_id: str) -> Over:
     return Over("session", session_id)
 
 
+@lru_cache(maxsize=20_000)  # asked for every open socket whenever something ends
 def user_over(user_id: str) -> Over:
     """Return that everything of somebody is over."""
     return Over("user", hashlib.sha256(user_id.encode()).hexdigest())
