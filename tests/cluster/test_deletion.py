@@ -24,8 +24,6 @@ from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import Database, MongoAs, RabbitManagement
 from ashchat_dev.suite.queues import Publish, publisher
 
-pytestmark = pytest.mark.settling
-
 UPLOADS = "/var/lib/ashchat/uploads"
 PYTHON = "/opt/ashchat/bin/python"
 LIST = f"import os; print(*(os.path.join(d, n) for d, _, f in os.walk('{UPLOADS}') for n in f))"

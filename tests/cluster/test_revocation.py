@@ -17,8 +17,6 @@ from ashchat_dev.phoenix import PhoenixSocket, SocketRefused
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.queues import Publish, publisher
 
-pytestmark = pytest.mark.settling
-
 CLOSE_S = 5.0
 REVOKED = (4403, "session revoked")
 Measure = Callable[[str, float], None]
