@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
+SHOWN = 20
+"""How many of the measured durations are printed."""
+
 MEASURED: pytest.StashKey[list[tuple[str, float]]] = pytest.StashKey()
 
 
@@ -56,11 +59,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print what was measured, in seconds, slowest first."""
-    measured = config.stash[MEASURED]
+    """Print what took longest of what was measured, in seconds."""
+    measured = sorted(config.stash[MEASURED], key=lambda one: -one[1])
     if measured:
-        terminalreporter.section("measured, in seconds")
-    for what, seconds in sorted(measured, key=lambda one: -one[1]):
+        terminalreporter.section(f"measured, in seconds: the slowest of {len(measured)}")
+    for what, seconds in measured[:SHOWN]:
         terminalreporter.line(f"{seconds:7.2f}  {what}")
 
 

@@ -134,16 +134,6 @@ async def answered(cluster: Cluster, code: str = "OK") -> float:
     return (await cluster.metrics(NAME)).value("google_calls_total", code=code)
 
 
-async def settled(cluster: Cluster) -> None:
-    """Wait until only the newest pods of translate are left: an ending one still translates."""
-
-    async def alone() -> bool:
-        pods = await cluster.list("pods", cluster.labels("translate"))
-        return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
-
-    await until(alone, within=60, what="the former translate pods gone", ignoring=(ApiError,))
-
-
 async def provider_of(listener: Participant, speaker: Participant, text: str) -> tuple[str, str]:
     """Let one say something; return what the other one reads and who translated it."""
     said = await speaker.say(text)
@@ -171,7 +161,7 @@ async def test_a_conversation_through_google_and_back(
         "credentialsSecret": {"name": f"{NAME}-client"},
     }
     async with cluster.spec({"translate": {"provider": "Google", "google": google_spec}}):
-        await settled(cluster)
+        await cluster.wait_former_gone("translate")
         text, provider = await provider_of(
             other, one, f"Hola @ben, la casa {rare} es grande a las 10:30"
         )
@@ -192,6 +182,6 @@ async def test_a_conversation_through_google_and_back(
         text, provider = await provider_of(other, one, f"El gato {rare} es blanco.")
         assert (provider, "cat" in text.lower()) == ("apertium", True)
 
-    await settled(cluster)
+    await cluster.wait_former_gone("translate")
     text, provider = await provider_of(other, one, f"La mesa {rare} es verde.")
     assert (provider, "table" in text.lower()) == ("apertium", True)

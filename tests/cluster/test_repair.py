@@ -281,7 +281,8 @@ async def test_every_edited_child_is_put_right(cluster: Cluster, measure: Measur
 async def test_every_kind_of_edit_to_a_deployment_is_put_right(
     cluster: Cluster, measure: Measure
 ) -> None:
-    name = f"{cluster.name}-apertium"
+    component = "apertium"
+    name = f"{cluster.name}-{component}"
     (child,) = [
         child
         for child in await children(cluster)
@@ -290,3 +291,5 @@ async def test_every_kind_of_edit_to_a_deployment_is_put_right(
     for edit in weakenings(child):
         await edit_and_see(child, edit, measure)
     await cluster.wait_ready(within=120)
+    # A pod that was given a writable root must not be what the next test finds.
+    await cluster.wait_former_gone(component)

@@ -367,6 +367,24 @@ class Cluster:
             )
         )
 
+    async def wait_former_gone(self, component: str, *, within: float = 60.0) -> None:
+        """Wait until no pod of a component is on its way out: an ending one still works.
+
+        Raises:
+            AssertionError: One is still there.
+        """
+
+        async def alone() -> bool:
+            pods = await self.list("pods", self.labels(component))
+            return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+        await until(
+            alone,
+            within=within,
+            what=f"the former pods of {component} gone",
+            ignoring=(ApiError, httpx2.TransportError),
+        )
+
     async def kill(self, component: str) -> Names:
         """Delete all pods of a component at once and without grace; return their names.
 
