@@ -60,7 +60,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print what took longest of what was measured, in seconds."""
-    measured = sorted(config.stash[MEASURED], key=lambda one: -one[1])
+    kept = config.stash[MEASURED]
+    measured = sorted(kept, key=lambda one: -one[1])
     if measured:
         terminalreporter.section(f"measured, in seconds: the slowest of {len(measured)}")
     for what, seconds in measured[:SHOWN]:
