@@ -271,7 +271,8 @@ async def test_a_redelivered_sign_up_gives_no_new_tries_and_no_longer_life(world
 
 async def test_dying_before_the_mail_is_recorded_sends_the_same_mail(world: World) -> None:
     await world.email.account_creation(sign_up())
-    await world.redis.delete("email:sent:sign_up.s1")
+    (sent,) = await world.redis.keys("email:sent:*")
+    await world.redis.delete(sent)
     world.email = world.process()
     await world.email.account_creation(sign_up())
     first, second = world.outgoing.mails
@@ -305,7 +306,7 @@ async def test_redis_lost_after_the_mail_sends_no_second_one(
     world.server.connected = True
     await world.email.account_creation(sign_up())
     assert len(world.outgoing.mails) == 1
-    assert await world.redis.keys("email:sent:*") == ["email:sent:sign_up.s1"]
+    assert len(await world.redis.keys("email:sent:*")) == 1
 
 
 async def test_a_changed_key_makes_no_pending_code_invalid(world: World) -> None:

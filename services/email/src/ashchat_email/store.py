@@ -4,11 +4,13 @@ Keys, all with a time to live: `email:signup:<hash of the address>`,
 `email:device:<challenge>`, `email:reset:<reset>` and `email:change:<change>`, hashes of what
 waits for its code (an address change has two digests and one count of tries);
 `email:settled:<flow>:<id>`, the last that was used there; `email:answer:<flow>:<id>:<request>`,
-an answer given; `email:sent:<message>`, a mail the server took.
+an answer given; `email:sent:<hash of the message's id>`, a mail the
+server took: the id itself may name an account that is deleted meanwhile.
 """
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from ashchat_core.redis import Redis
@@ -122,12 +124,16 @@ class RedisPending:
 
     async def was_sent(self, message_id: str) -> bool:
         """Tell whether the server took this mail before."""
-        return bool(await self._redis.client.exists(f"email:sent:{message_id}"))
+        return bool(await self._redis.client.exists(_sent_key(message_id)))
 
     async def sent(self, message_id: str) -> None:
         """Remember that the server took this mail."""
-        await self._redis.client.set(f"email:sent:{message_id}", "1", ex=SENT_SECONDS)
+        await self._redis.client.set(_sent_key(message_id), "1", ex=SENT_SECONDS)
 
     async def _eval(self, script: str, keys: list[str], arguments: list[str | float]) -> str:
         client: Any = self._redis.client
         return str(await client.eval(script, len(keys), *keys, *arguments))
+
+
+def _sent_key(message_id: str) -> str:
+    return f"email:sent:{sha256(message_id.encode()).hexdigest()}"
