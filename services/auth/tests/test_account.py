@@ -37,6 +37,14 @@ async def test_a_profile_that_chat_was_not_told_of_is_told_later(world: World) -
     assert [body.nickname for body in world.queues.of(Queue.PROFILE_CHANGED)] == ["Anita", "Anna"]
 
 
+async def test_profile_changes_are_limited(world: World) -> None:
+    await world.confirm()
+    caller = await world.caller()
+    world.limits.wait["profile"] = 42
+    call = world.auth.account.change_profile(caller, name="Anita", language=None)
+    assert await refused(call) == (429, "too_many_requests")
+
+
 async def begin(world: World, caller: Any, new_email: str = NEW) -> None:
     await world.auth.account.begin_email_change(caller, new_email=new_email, password=PASSWORD)
 

@@ -108,6 +108,23 @@ def test_every_error_of_every_route_is_documented(client: TestClient) -> None:
                         assert name.endswith(("/ErrorEnvelope", "/NewDevice"))
 
 
+def test_every_route_says_which_token_it_wants(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert set(schema["components"]["securitySchemes"]) == {"access", "refresh", "temporary"}
+    wanted = {
+        (path.removeprefix("/api/user"), method): [
+            name for item in one["security"] for name in item
+        ]
+        for path, methods in schema["paths"].items()
+        for method, one in methods.items()
+        if "security" in one
+    }
+    assert wanted["/refresh-token", "get"] == ["refresh"]
+    assert wanted["/password", "patch"] == wanted["/confirm-new-device", "post"] == ["temporary"]
+    assert wanted["/password", "put"] == wanted["", "delete"] == ["access"]
+    assert len(wanted) == 18
+
+
 def test_the_originals_documentation_leads_to_ours(client: TestClient) -> None:
     answer = client.get("/swagger-ui/index.html", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, "/auth/docs")

@@ -132,6 +132,25 @@ async def test_a_broker_lost_in_the_sweep_keeps_it_due(world: World) -> None:
     assert world.ana.due
 
 
+async def test_one_account_that_cannot_be_announced_does_not_hold_up_the_others(
+    world: World,
+) -> None:
+    world.queues.away.add(Queue.CONFIRM_NEW_ACCOUNT)
+    await world.confirm()
+    (due,) = world.ana.due
+    broken = due.model_copy(update={"body": '{"v": 99}'})
+    other = world.ana.model_copy(update={"id": "s2", "email_key": "b@example.org"})
+    world.store.users = {
+        "s1": world.ana.model_copy(update={"due": (broken,)}),
+        "s2": other,
+    }
+    world.queues.away.clear()
+    world.store.age()
+    assert await world.auth.outbox.sweep() == 1
+    assert world.ana.due
+    assert not world.store.users["s2"].due
+
+
 async def test_the_same_code_again_is_the_same_account(world: World) -> None:
     assert await world.confirm() == await world.confirm() == "s1"
     assert len(world.store.users) == 1

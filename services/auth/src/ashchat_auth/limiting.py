@@ -29,6 +29,9 @@ RESEND_FORGOTTEN_SECONDS = 3600
 CHALLENGE_TRIES = 5
 """Tries of a second factor for one challenge; then it takes the password (or mail) again."""
 
+PROFILE_CHANGES = 30
+"""Changes of an account's name or language, per 15 minutes: chat is told of each."""
+
 _IPV6_NETWORK_BITS = 64
 """One subscriber has at least a /64 (RFC 6177); its addresses are one client's."""
 
@@ -82,6 +85,7 @@ class RedisLimits:
         self._strangers = RateLimitItemPerHour(settings.stranger_tries_per_hour)
         self._mails = RateLimitItemPerHour(settings.device_codes_per_hour)
         self._inbox = settings.mails_per_address
+        self._profiles = RateLimitItemPerMinute(PROFILE_CHANGES, 15)
         self._codes = RateLimitItemPerMinute(settings.code_tries_per_quarter, 15)
         self._challenges = RateLimitItemPerMinute(CHALLENGE_TRIES, 15)
 
@@ -124,6 +128,10 @@ class RedisLimits:
     async def forgive(self, account: str) -> None:
         """Forget the wrong passwords from unknown devices."""
         await self._limiter.clear(self._strangers, *_names("strangers", account))
+
+    async def profile_changed(self, account: str) -> int:
+        """Count a change that others are told of."""
+        return await self._hit(self._profiles, _names("profile", account))
 
     async def code_mailed(self, account: str) -> int:
         """Count a code that is about to be mailed."""

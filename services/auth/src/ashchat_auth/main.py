@@ -87,7 +87,7 @@ def build(settings: Settings) -> runtime.Service:
             lambda: _sweep(auth),
             lambda: _report(vault, credentials),
         ),
-        on_stop=(broker.stop,),
+        on_stop=(auth.events.settled, broker.stop),
         on_close=(redis.close, mongo.close),
     )
 

@@ -403,6 +403,10 @@ class MemoryLimits:
     async def forgive(self, account: str) -> None:
         self.forgiven.append(account)
 
+    async def profile_changed(self, account: str) -> int:
+        assert account
+        return self.wait.get("profile", 0)
+
     async def code_mailed(self, account: str) -> int:
         assert account
         return self.wait.get("code_mailed", 0)

@@ -5,23 +5,30 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ashchat_auth.models import Caller
 from ashchat_auth.service import Auth
 from ashchat_core.http import APIError, client_address
 
 
-def bearer(authorization: Annotated[str | None, Header()] = None) -> str:
-    """Return the bearer token (RFC 6750, section 2.1)."""
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise APIError(
-            401,
-            "missing_token",
-            "send the header Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-    return token.strip()
+def _bearer(name: str, description: str) -> Callable[..., Awaitable[str]]:
+    """Return the dependency that takes a bearer token (RFC 6750, section 2.1)."""
+    scheme = HTTPBearer(scheme_name=name, description=description, auto_error=False)
+
+    async def find(
+        found: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)],
+    ) -> str:
+        if found is None or not found.credentials.strip():
+            raise APIError(
+                401,
+                "missing_token",
+                "send the header Authorization: Bearer <token>",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return found.credentials.strip()
+
+    return find
 
 
 def device_token(
@@ -35,7 +42,13 @@ def device_token(
     return token
 
 
-Bearer = Annotated[str, Depends(bearer)]
+AccessToken = Annotated[
+    str, Depends(_bearer("access", "The access token of /signin or /refresh-token."))
+]
+RefreshToken = Annotated[str, Depends(_bearer("refresh", "The newest refresh token; good once."))]
+TemporaryToken = Annotated[
+    str, Depends(_bearer("temporary", "The token that came with a challenge or a reset."))
+]
 DeviceHeader = Annotated[str, Depends(device_token)]
 
 
@@ -53,7 +66,7 @@ class Context:
     def caller(self) -> Callable[..., Awaitable[Caller]]:
         """Return the dependency that finds out who is calling."""
 
-        async def find(request: Request, token: Bearer, device: DeviceHeader) -> Caller:
+        async def find(request: Request, token: AccessToken, device: DeviceHeader) -> Caller:
             return await self.auth.sessions.caller(
                 token=token, device_token=device, address=self.address(request)
             )

@@ -362,7 +362,7 @@ def account(context: Context) -> APIRouter:
     @router.patch(
         "/profile",
         response_model=Nothing,
-        responses=signed_in_errors(_409="changed_meanwhile"),
+        responses=signed_in_errors(_409="changed_meanwhile", _429="too_many_requests"),
     )
     async def change_profile(
         body: ChangeProfile, caller: Annotated[Caller, Depends(caller_of)]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
 from ashchat_auth.api.answers import Envelope, ErrorEnvelope, Nothing, answer, errors
-from ashchat_auth.api.context import Bearer, Context, DeviceHeader
+from ashchat_auth.api.context import Context, DeviceHeader, RefreshToken, TemporaryToken
 from ashchat_auth.api.fields import (
     Address,
     Body,
@@ -228,7 +228,7 @@ def routes(context: Context) -> APIRouter:
         ),
     )
     async def confirm_new_device(
-        body: ConfirmNewDevice, request: Request, temporary: Bearer
+        body: ConfirmNewDevice, request: Request, temporary: TemporaryToken
     ) -> Response:
         """Confirm a new device with the temporary token and the code that is wanted."""
         await auth.sign_in.confirm_new_device(
@@ -249,7 +249,9 @@ def routes(context: Context) -> APIRouter:
             _404="no_such_user",
         ),
     )
-    async def refresh(request: Request, refresh_token: Bearer, device: DeviceHeader) -> Response:
+    async def refresh(
+        request: Request, refresh_token: RefreshToken, device: DeviceHeader
+    ) -> Response:
         """Exchange the refresh token for new tokens; the old one is used up."""
         fresh = await auth.sessions.refresh(
             refresh_token=refresh_token, device_token=device, address=context.address(request)
@@ -281,7 +283,7 @@ def routes(context: Context) -> APIRouter:
             _429="too_many_requests",
         ),
     )
-    async def reset(body: ResetPassword, request: Request, temporary: Bearer) -> Response:
+    async def reset(body: ResetPassword, request: Request, temporary: TemporaryToken) -> Response:
         """Set a new password with the mailed code; every session is over then."""
         await auth.passwords.reset(
             temporary=temporary,

@@ -54,8 +54,9 @@ class AccountCare:
         """Change what is given of name and preferred language; chat is told.
 
         Raises:
-            APIError: 401 (gone meanwhile); 503.
+            APIError: 409 changed_meanwhile; 429; 503.
         """
+        unless(await self._limits.profile_changed(caller.user.id))
         moment = now()
         changes: Changes = {}
         if name is not None:

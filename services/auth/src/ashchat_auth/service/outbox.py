@@ -15,6 +15,7 @@ from ashchat_auth.models import Due, RevokedSession, SecurityEvent
 from ashchat_auth.service.common import new_id, now
 from ashchat_auth.service.events import notice
 from ashchat_auth.service.ports import Requests, Store
+from ashchat_core.errors import PublishError
 from ashchat_core.messages import (
     AccountDeletion,
     ChangeDeviceToken,
@@ -79,17 +80,22 @@ class Outbox:
         """Do what was left over; return for how many accounts.
 
         Raises:
-            BrokerUnavailable, PublishError: the broker is away; the rest stays due.
+            BrokerUnavailable: the broker is away; the rest stays due.
         """
         before = now() - SWEEP_AFTER
         count = 0
         async for user in self._store.overdue(before):
-            for due in user.due:
-                if due.at < before:
-                    await self._do(user.id, due)
-            if user.deleting_since is not None:
-                await self.finish_deletion(user.id)
-            count += 1
+            try:
+                for due in user.due:
+                    if due.at < before:
+                        await self._do(user.id, due)
+                if user.deleting_since is not None:
+                    await self.finish_deletion(user.id)
+            except (PublishError, ValueError) as error:
+                # Its queue is not there, or it is of another version: the others go on.
+                self._log.error("still due", user=user.id, kind=type(error).__name__)
+            else:
+                count += 1
         async for user_id in self._store.revoked_before(before):
             await self._end_sessions(user_id)
             count += 1

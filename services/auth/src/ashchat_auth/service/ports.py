@@ -213,6 +213,9 @@ class Limits(Protocol):
     async def forgive(self, account: str) -> None:
         """Forget the wrong passwords from unknown devices: the owner proved to be one."""
 
+    async def profile_changed(self, account: str) -> int:
+        """Count a change that others are told of."""
+
     async def code_mailed(self, account: str) -> int:
         """Count a code that is about to be mailed to somebody whose password was right."""
 

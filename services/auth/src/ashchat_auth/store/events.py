@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from prometheus_client import Counter
 from pymongo.errors import DuplicateKeyError
 
@@ -25,7 +26,7 @@ class MongoEvents(MongoPart):
             )
         except DuplicateKeyError:
             return
-        _EVENTS.labels(event.kind).inc()
+        _tell(event)
 
     async def count_event(self, event: SecurityEvent) -> None:
         """Store an event, or count it one up if it is there."""
@@ -37,7 +38,7 @@ class MongoEvents(MongoPart):
             {"$setOnInsert": kept, "$set": newest, "$inc": {"count": number}},
             upsert=True,
         )
-        _EVENTS.labels(event.kind).inc()
+        _tell(event)
 
     async def events_of(
         self, user_id: str, *, before: datetime | None, limit: int
@@ -56,3 +57,11 @@ class MongoEvents(MongoPart):
     @property
     def _events(self) -> Any:
         return self._mongo.database["events"]
+
+
+def _tell(event: SecurityEvent) -> None:
+    """Tell of an event beside the collection, which its owner's account takes along."""
+    _EVENTS.labels(event.kind).inc()
+    structlog.get_logger("security").info(
+        "security event", kind=event.kind, user=event.user_id, address=event.address
+    )

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
+import structlog
+from pydantic import ValidationError
 from pymongo.errors import DuplicateKeyError
 
 from ashchat_auth.models import Device, Due, EmailTaken, RecoveryCode, User
@@ -126,7 +128,12 @@ class MongoUsers(MongoPart):
         late = {"$lt": before}
         cursor = self._users.find({"$or": [{"due.at": late}, {"deleting_since": late}]})
         async for found in cursor.limit(SWEPT_AT_ONCE):
-            yield _user(found)
+            try:
+                user = _user(found)
+            except ValidationError:
+                structlog.get_logger("store").error("an account cannot be read", user=found["_id"])
+            else:
+                yield user
 
     async def delete_user(self, user_id: str) -> bool:
         """Delete an account whose deletion began, once nothing is due; False: something is."""
