@@ -2,50 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from ashchat_core.topology import Queue
 from ashchat_dev.client import Person, Reply
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
+from ashchat_dev.suite.outages import mail_server_away
 
-MAILPIT = "mailpit"
-"""Namespace and Service of the mailbox."""
-
-CLOSED_PORT = 1026
 AWAY_S = 6.0
 BURST = 12
 
 Measure = Callable[[str, float], None]
-
-
-@asynccontextmanager
-async def mail_server_away(cluster: Cluster) -> AsyncIterator[None]:
-    """Let the mail server's Service lead to a closed port; its mailbox stays readable.
-
-    email's kept connections would live on behind it, so its pods are killed: new ones have
-    none.
-    """
-    service = await cluster.read("services", MAILPIT, namespace=MAILPIT)
-    ports = service["spec"]["ports"]
-    (index,) = [number for number, port in enumerate(ports) if port["name"] == "smtp"]
-
-    async def lead_to(target: str | int) -> None:
-        await cluster.patch(
-            "services",
-            MAILPIT,
-            [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": target}],
-            kind="json",
-            namespace=MAILPIT,
-        )
-
-    await lead_to(CLOSED_PORT)
-    try:
-        await cluster.kill("email")
-        yield
-    finally:
-        await lead_to(ports[index]["targetPort"])
 
 
 async def held(cluster: Cluster) -> float:

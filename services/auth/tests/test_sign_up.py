@@ -8,7 +8,7 @@ from ashchat_auth.models import email_key
 from ashchat_core.errors import APIError, BrokerUnavailable
 from ashchat_core.messages import ConfirmEmailCodeReply
 from ashchat_core.topology import Queue
-from auth_world import EMAIL, PASSWORD, PENDING, World, refused
+from auth_world import EMAIL, PASSWORD, PENDING, Lost, World, refused
 
 
 async def test_a_sign_up_hashes_the_password_before_it_travels(world: World) -> None:
@@ -37,6 +37,14 @@ async def test_the_broker_away_at_sign_up_leaves_nothing_and_counts_no_mail(worl
     with pytest.raises(BrokerUnavailable):
         await world.sign_up()
     assert not world.store.users
+    assert not world.limits.mails
+
+
+async def test_the_store_away_at_sign_up_counts_no_mail(world: World) -> None:
+    world.store.fails.add("user_by_email")
+    with pytest.raises(Lost):
+        await world.sign_up()
+    assert not world.queues.sent
     assert not world.limits.mails
 
 

@@ -100,6 +100,7 @@ class MemoryStore:
         return user
 
     async def user_by_email(self, key: str) -> User | None:
+        self._may("user_by_email")
         return next((user for user in self._living() if user.email_key == key), None)
 
     async def user(self, user_id: str) -> User | None:

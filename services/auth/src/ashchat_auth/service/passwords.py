@@ -24,7 +24,7 @@ from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
 from ashchat_auth.service.ports import Limits, Passwords, Requests, Resets, Signer, Store
 from ashchat_auth.service.second_factor import Factor, SecondFactor
-from ashchat_core.errors import APIError, BrokerUnavailable, PublishError
+from ashchat_core.errors import APIError
 from ashchat_core.messages import (
     ChangePassword,
     ConfirmChangePassword,
@@ -95,21 +95,21 @@ class PasswordChange:
         """
         key = email_key(email)
         unless(await self._limits.mail("reset", key, address))
-        user = await self._store.user_by_email(key)
         reset_id = new_id()
-        kept = Reset(user_id=user.id, epoch=user.epoch) if user else Reset(user_id="", epoch=0)
-        await self._resets.put(reset_id, kept)
-        wanted = ChangePassword(
-            kind="reset" if user else "no_account",
-            reset_id=reset_id,
-            email=user.email if user else email.strip(),
-            nickname=user.name if user else NOBODY,
-            preferred_language=user.preferred_language if user else "en",
-            requested_at=datetime.now(UTC),
-        )
         try:
+            user = await self._store.user_by_email(key)
+            kept = Reset(user_id=user.id, epoch=user.epoch) if user else Reset(user_id="", epoch=0)
+            await self._resets.put(reset_id, kept)
+            wanted = ChangePassword(
+                kind="reset" if user else "no_account",
+                reset_id=reset_id,
+                email=user.email if user else email.strip(),
+                nickname=user.name if user else NOBODY,
+                preferred_language=user.preferred_language if user else "en",
+                requested_at=datetime.now(UTC),
+            )
             await self._requests.tell(Queue.CHANGE_PASSWORD, wanted, message_id=reset_id)
-        except (BrokerUnavailable, PublishError):
+        except Exception:  # whatever is away: no mail was asked for, so the next try need not wait
             await quietly(self._limits.no_mail("reset", key, address))
             raise
         if user is not None:

@@ -55,22 +55,22 @@ class SignUp:
         self._rules.check(password, email, name)
         unless(await self._limits.sign_up(address))
         unless(await self._limits.mail("sign-up", email_key(email), address))
-        # Hashed in either case: the time must not tell.
-        hashed = await self._passwords.hash(password)
-        owner = await self._store.user_by_email(email_key(email))
         sign_up_id = new_id()
-        creation = AccountCreation(
-            kind="address_taken" if owner else "sign_up",
-            sign_up_id=sign_up_id,
-            email=owner.email if owner else email.strip(),
-            nickname=owner.name if owner else name,
-            password_hash=None if owner else hashed,
-            preferred_language=owner.preferred_language if owner else language,
-            requested_at=datetime.now(UTC),
-        )
         try:
+            # Hashed in either case: the time must not tell.
+            hashed = await self._passwords.hash(password)
+            owner = await self._store.user_by_email(email_key(email))
+            creation = AccountCreation(
+                kind="address_taken" if owner else "sign_up",
+                sign_up_id=sign_up_id,
+                email=owner.email if owner else email.strip(),
+                nickname=owner.name if owner else name,
+                password_hash=None if owner else hashed,
+                preferred_language=owner.preferred_language if owner else language,
+                requested_at=datetime.now(UTC),
+            )
             await self._requests.tell(Queue.ACCOUNT_CREATION, creation, message_id=sign_up_id)
-        except (BrokerUnavailable, PublishError):
+        except Exception:  # whatever is away: no mail was asked for, so the next try need not wait
             await quietly(self._limits.no_mail("sign-up", email_key(email), address))
             raise
 

@@ -1,0 +1,74 @@
+"""Parts of the platform that are away for as long as a test wants."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ashchat_dev.suite.cluster import Cluster
+from ashchat_dev.suite.waiting import until
+
+MAILPIT = "mailpit"
+"""Namespace and Service of the mailbox."""
+
+OPERATOR = "ashchat-operator"
+CLOSED_PORT = 1026
+GONE_S = 60.0
+
+
+@asynccontextmanager
+async def backend_away(cluster: Cluster, component: str) -> AsyncIterator[None]:
+    """Have a backend without a pod; the operator is off, or it would mend it within a second.
+
+    Raises:
+        AssertionError: A pod did not go.
+    """
+    name = f"{cluster.name}-{component}"
+
+    async def scale(kind: str, which: str, replicas: int, namespace: str) -> None:
+        await cluster.patch(kind, which, {"spec": {"replicas": replicas}}, namespace=namespace)
+
+    async def gone(labels: dict[str, str], namespace: str) -> bool:
+        return not await cluster.list("pods", labels, namespace=namespace)
+
+    try:
+        await scale("deployments", OPERATOR, 0, cluster.operator_namespace)
+        await until(
+            lambda: gone({}, cluster.operator_namespace), within=GONE_S, what="the operator gone"
+        )
+        await scale("statefulsets", name, 0, cluster.namespace)
+        await until(
+            lambda: gone(cluster.labels(component), cluster.namespace),
+            within=GONE_S,
+            what=f"{component} gone",
+        )
+        yield
+    finally:
+        await scale("statefulsets", name, 1, cluster.namespace)
+        await scale("deployments", OPERATOR, 1, cluster.operator_namespace)
+
+
+@asynccontextmanager
+async def mail_server_away(cluster: Cluster) -> AsyncIterator[None]:
+    """Let the mail server's Service lead to a closed port; its mailbox stays readable.
+
+    email's kept connections would live on behind it, so its pods are killed: new ones have
+    none.
+    """
+    service = await cluster.read("services", MAILPIT, namespace=MAILPIT)
+    ports = service["spec"]["ports"]
+    (index,) = [number for number, port in enumerate(ports) if port["name"] == "smtp"]
+
+    async def lead_to(target: str | int) -> None:
+        await cluster.patch(
+            "services",
+            MAILPIT,
+            [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": target}],
+            kind="json",
+            namespace=MAILPIT,
+        )
+
+    await lead_to(CLOSED_PORT)
+    try:
+        await cluster.kill("email")
+        yield
+    finally:
+        await lead_to(ports[index]["targetPort"])
