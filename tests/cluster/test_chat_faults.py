@@ -1,4 +1,4 @@
-"""Backends and pods die in the middle of conversations: nothing that was kept is lost.
+"""Chat pods die in the middle of conversations: nothing that was kept is lost.
 
 The clients here do what docs/protocol.md asks of one: keep the last `rev`, connect again,
 resume with it, and send again, with the same id, what was not answered.
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-import pytest
 
 from ashchat_dev.client import Person, Refused
 from ashchat_dev.conversation import SENTENCES, messages_of
@@ -174,21 +173,6 @@ async def check(talkers: tuple[Talker, Talker], history: History) -> None:
         what="a translation of every message",
         ignoring=(httpx2.TransportError, Refused),
     )
-
-
-@pytest.mark.parametrize("component", ["rabbitmq", "mongodb", "redis"])
-async def test_a_backend_is_killed_in_the_middle_of_a_conversation(
-    cluster: Cluster, person: PersonFactory, component: str
-) -> None:
-    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
-    history = History()
-    talkers = await two_talkers(ana, ben, history)
-
-    async def kill() -> None:
-        await cluster.kill(component)
-
-    await converse(talkers, kill, lambda: cluster.wait_ready(within=RECOVERY_S))
-    await check(talkers, history)
 
 
 async def test_a_chat_pod_is_killed_in_the_middle_of_a_conversation(

@@ -28,6 +28,7 @@ def configuration(machine: Machine, paths: Paths) -> dict[str, Any]:
         "containerRuntimeEndpoint": f"unix://{paths.containerd_socket}",
         "cgroupDriver": "systemd" if machine.systemd else "cgroupfs",
         "failSwapOn": False,
+        "syncFrequency": "10s",  # a changed Secret is in its pods by then; by default in a minute
         "maxPods": 200,  # of the 254 addresses of the pod network
         "evictionHard": {"memory.available": "100Mi"},
         # An image that was collected could not be pulled again: there is no registry.
