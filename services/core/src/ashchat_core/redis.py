@@ -21,6 +21,10 @@ from redis.credentials import CredentialProvider
 from ashchat_core.credentials import Credential, Credentials
 
 TIMEOUT_SECONDS = 3.0
+CONNECT_SECONDS = 1.0
+RETRIES = 2
+"""Together with both times: a command on a Redis that is away fails within about five
+seconds, so that whoever waits for it gets a 503 while they still wait."""
 
 UNAVAILABLE = (
     exceptions.ConnectionError,
@@ -128,8 +132,8 @@ def _client(login: _Login) -> Client:
             credential_provider=login,
             decode_responses=True,
             socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
             health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
         )
     )
