@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,12 @@ from ashchat_node.progress import Progress, Step
 from ashchat_node.rootfs import IMAGE_ENV
 
 _ENV: Final = {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
+
+_CONTAINERS_CONF: Final = """\
+# containers.conf(5): buildah makes its folder for networks; by default in /etc/cni.
+[network]
+network_config_dir = "{}"
+"""
 
 
 class Builder:
@@ -40,10 +47,12 @@ class Builder:
         self._exports = cache / "exports"
         self._run = run / "buildah"
         self._log = log / "images"
+        self._conf = cache / "containers.conf"
+        self._env = {**_ENV, "CONTAINERS_CONF": str(self._conf)}
 
     def exists(self, name_and_tag: str) -> bool:
         """Tells whether the storage holds an image of this name and tag."""
-        return succeeds([*self._buildah("inspect"), "--type", "image", name_and_tag], env=_ENV)
+        return succeeds([*self._buildah("inspect"), "--type", "image", name_and_tag], env=self._env)
 
     def digest(self, name_and_tag: str) -> str:
         """Returns the image's id: the hash of its configuration, so of its content.
@@ -54,7 +63,7 @@ class Builder:
         text = capture(
             f"inspect {name_and_tag}",
             [*self._buildah("inspect"), "--type", "image", name_and_tag],
-            env=_ENV,
+            env=self._env,
         )
         return str(json.loads(text)["FromImageID"])
 
@@ -141,7 +150,7 @@ class Builder:
                 [*self._buildah("push"), name_and_tag, f"docker-archive:{archive}:{name_and_tag}"],
                 log=self._log / f"{_file_name(name_and_tag)}-export.log",
                 step=step,
-                env=_ENV,
+                env=self._env,
             )
             yield archive
         finally:
@@ -167,13 +176,17 @@ class Builder:
              *arguments, "--file", containerfile, "--tag", name_and_tag, context],
             log=self._log / f"{_file_name(name_and_tag)}.log",
             step=step,
-            env=_ENV,
+            env=self._env,
             what_to_do="Mend what the log shows, then run it again; finished layers are kept.",
         )  # fmt: skip
 
     def _buildah(self, command: str) -> list[str]:
         self._storage.mkdir(parents=True, exist_ok=True)
         self._run.mkdir(parents=True, exist_ok=True)
+        if not self._conf.exists():
+            unfinished = self._conf.with_suffix(f".{threading.get_ident()}")
+            unfinished.write_text(_CONTAINERS_CONF.format(self._run / "networks"))
+            unfinished.rename(self._conf)
         return ["buildah", f"--root={self._storage}", f"--runroot={self._run}", command]
 
     @contextmanager
