@@ -64,6 +64,14 @@ async def test_each_token_is_good_once(chain: Chain) -> None:
     assert await chain.lives()
 
 
+async def test_a_session_that_is_not_used_ends(chain: Chain) -> None:
+    before, after = NOW + timedelta(minutes=9), NOW + timedelta(minutes=11)
+    assert await chain.store.session(chain.session.id, before) is not None
+    assert await chain.store.session(chain.session.id, after) is None
+    await chain.use(chain.first, before)
+    assert await chain.store.session(chain.session.id, after) is not None, "it was used"
+
+
 async def test_what_was_never_given_out_is_refused_and_ends_nothing(chain: Chain) -> None:
     assert await chain.use(f"{chain.session.id}.guessed") is None
     assert await chain.use("nobody.guessed") is None

@@ -8,6 +8,7 @@ from fastapi import Body, Request, Response
 from fastapi.testclient import TestClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from redis.exceptions import ConnectionError as RedisAway
+from structlog.testing import capture_logs
 
 from ashchat_core.amqp import BrokerUnavailable, PublishError
 from ashchat_core.http import APIError, BodyLimit, client_address, create_app
@@ -59,9 +60,11 @@ def test_a_backend_that_is_away_is_503_with_retry_after(client: TestClient, name
 
 @pytest.mark.parametrize("name", ["bug", "duplicate"])
 def test_a_defect_is_500_and_tells_nothing(client: TestClient, name: str) -> None:
-    answer = client.get(f"/raise/{name}")
+    with capture_logs() as lines:
+        answer = client.get(f"/raise/{name}")
     assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
     assert "hunter2" not in answer.text
+    assert [line["exc_info"] for line in lines] == [RAISED[name]]
 
 
 def test_an_api_error_keeps_its_reason_data_and_headers(client: TestClient) -> None:
