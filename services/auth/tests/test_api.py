@@ -13,6 +13,7 @@ from ashchat_auth import api
 from ashchat_auth.api.fields import Address
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.settings import Settings
+from ashchat_core.topology import Queue
 from auth_world import EMAIL, OTHER_PASSWORD, PASSWORD, World, add_signing_key, totp
 
 SIGN_UP = {
@@ -64,6 +65,19 @@ def test_a_bad_sign_up_names_the_field_and_shows_no_value(
     assert body["reason"] == "invalid_request"
     assert body["data"]["fields"][0]["field"] == next(iter(change))
     assert "correct horse" not in answer.text
+
+
+def test_a_password_of_128_characters_of_four_bytes_works_and_129_are_refused(
+    client: TestClient, world: World
+) -> None:
+    letters = "\U0001f600\U0001f98a\U0001f40d\U00010348" * 32
+    answer = client.post("/api/user/signup", json={**SIGN_UP, "password": letters})
+    assert (answer.status_code, len(letters.encode())) == (202, 512)
+    (creation,) = world.queues.of(Queue.ACCOUNT_CREATION)
+    assert creation.password_hash == f"hash:{letters}", "nothing is cut off"
+    answer = client.post("/api/user/signup", json={**SIGN_UP, "password": f"{letters}x"})
+    assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_request")
+    assert answer.json()["data"]["fields"] == [{"field": "password", "rule": "string_too_long"}]
 
 
 def test_both_paths_are_the_same(client: TestClient) -> None:

@@ -1,7 +1,10 @@
 """From a password to tokens."""
 
+import asyncio
+
 import pytest
 
+from ashchat_auth.passwords import WORKERS
 from ashchat_core.errors import APIError
 from ashchat_core.messages import ConfirmNewDeviceReply
 from ashchat_core.topology import Queue
@@ -15,6 +18,8 @@ from auth_world import (
     refused,
     totp,
 )
+
+ALLOWED = 10
 
 
 async def test_signing_in_on_a_known_device(world: World) -> None:
@@ -66,6 +71,31 @@ async def test_too_many_wrong_passwords_wait(world: World) -> None:
         await world.sign_in()
     assert (error.value.status, error.value.headers["Retry-After"]) == (429, "42")
     assert not world.passwords.computed
+
+
+async def test_many_wrong_passwords_at_once_are_no_more_than_one_after_the_other(
+    world: World,
+) -> None:
+    await world.confirm()
+    real, workers = world.passwords.verify, asyncio.Semaphore(WORKERS)
+
+    async def in_turn(hashed: str | None, password: str) -> bool:
+        async with workers:
+            await asyncio.sleep(0)
+            return await real(hashed, password)
+
+    async def wait(account: str, address: str, device: str | None) -> int:
+        assert account
+        assert address
+        assert device
+        return 42 if len(world.limits.failed) >= ALLOWED else 0
+
+    world.passwords.verify = in_turn  # type: ignore[method-assign]
+    world.limits.sign_in_wait = wait  # type: ignore[method-assign]
+    guesses = [world.sign_in("wrong") for _ in range(50)]
+    answers = await asyncio.gather(*(refused(guess) for guess in (*guesses, world.sign_in())))
+    assert answers.count((401, "wrong_credentials")) <= ALLOWED + WORKERS
+    assert answers[-1] == (429, "too_many_requests"), "the right one is not told from the others"
 
 
 async def test_a_hash_of_old_parameters_is_made_anew_at_sign_in(world: World) -> None:

@@ -8,6 +8,7 @@ from fastapi import Body, Request, Response
 from fastapi.testclient import TestClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from redis.exceptions import ConnectionError as RedisAway
+from structlog.testing import capture_logs
 
 from ashchat_core.amqp import BrokerUnavailable, PublishError
 from ashchat_core.http import APIError, BodyLimit, client_address, create_app
@@ -59,9 +60,11 @@ def test_a_backend_that_is_away_is_503_with_retry_after(client: TestClient, name
 
 @pytest.mark.parametrize("name", ["bug", "duplicate"])
 def test_a_defect_is_500_and_tells_nothing(client: TestClient, name: str) -> None:
-    answer = client.get(f"/raise/{name}")
+    with capture_logs() as lines:
+        answer = client.get(f"/raise/{name}")
     assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
     assert "hunter2" not in answer.text
+    assert [line["exc_info"] for line in lines] == [RAISED[name]]
 
 
 def test_an_api_error_keeps_its_reason_data_and_headers(client: TestClient) -> None:
@@ -102,6 +105,9 @@ def test_an_upload_has_a_limit_of_its_own(client: TestClient) -> None:
         ("10.244.0.7", "203.0.113.9, 10.244.0.9", "203.0.113.9"),
         ("10.244.0.7", "nonsense", "10.244.0.7"),
         ("10.244.0.7", "", "10.244.0.7"),
+        ("10.244.0.7", "6.6.6.6, nonsense", "10.244.0.7"),
+        # People in a private network that the pods' is part of are still told apart.
+        ("10.244.0.7", "10.244.3.3", "10.244.3.3"),
         ("203.0.113.9", "6.6.6.6", "203.0.113.9"),
     ],
 )
@@ -111,3 +117,26 @@ def test_a_forwarded_address_is_believed_only_from_the_edge(
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     request = Request({"type": "http", "client": (peer, 1), "headers": headers})
     assert client_address(request, "10.244.0.0/16, ::1/128") == expected
+
+
+def test_a_line_that_the_client_wrote_does_not_hide_the_one_that_the_edge_added() -> None:
+    headers = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-for", b"203.0.113.9")]
+    request = Request({"type": "http", "client": ("10.244.0.7", 1), "headers": headers})
+    assert client_address(request, "10.244.0.0/16") == "203.0.113.9"
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Real-IP", "True-Client-IP", "X-Client-IP"])
+def test_no_other_header_tells_an_address(name: str) -> None:
+    headers = [(name.lower().encode(), b"6.6.6.6")]
+    request = Request({"type": "http", "client": ("10.244.0.7", 1), "headers": headers})
+    assert client_address(request, "10.244.0.0/16") == "10.244.0.7"
+
+
+@pytest.mark.parametrize("path", ["/address", "/raise/api", "/raise/bug", "/nowhere"])
+def test_nothing_is_cached_or_guessed_about_unless_it_says_so(
+    client: TestClient, path: str
+) -> None:
+    headers = client.get(path).headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"

@@ -45,12 +45,13 @@ def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
 
 
 def test_our_lines_and_the_libraries_lines_are_json(output: io.StringIO) -> None:
-    structlog.get_logger("x").info("signed in", user="u", password="p4ss", code="123456")
+    structlog.get_logger("x").info("signed in", user="u\n{}", password="p4ss", code="123456")
     logging.getLogger("uvicorn.error").info('"WebSocket /s?token=%s" [accepted]', TOKEN)
     failure = ValueError(f"broke at redis://u:hidden@h with {TOKEN}")
     logging.getLogger("library").error("failed", exc_info=failure)
     ours, theirs, failed = (json.loads(line) for line in output.getvalue().splitlines())
-    assert (ours["event"], ours["user"], ours["service"]) == ("signed in", "u", "auth")
+    assert (ours["event"], ours["user"], ours["service"]) == ("signed in", "u\n{}", "auth")
+    assert ours["timestamp"].endswith("Z"), "UTC"
     assert ours["level"] == theirs["level"] == "info"
     assert "ValueError" in failed["exception"]
     for secret in ("p4ss", "123456", TOKEN, "hidden"):

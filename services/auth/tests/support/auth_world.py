@@ -28,7 +28,7 @@ from ashchat_auth.models import (
 )
 from ashchat_auth.service import Lives, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
-from ashchat_auth.service.ports import Changes, M, Signer, Where
+from ashchat_auth.service.ports import Changes, Limits, M, Signer, Where
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
 from ashchat_auth.vault import Vault
@@ -488,7 +488,9 @@ def make_ring(folder: Path, version: str = "1") -> None:
 class World:
     """All of it, and Ana in it."""
 
-    def __init__(self, ring: Path, signer: Signer | None = None) -> None:
+    def __init__(
+        self, ring: Path, signer: Signer | None = None, limits: Limits | None = None
+    ) -> None:
         self.store, self.queues, self.limits = MemoryStore(), Queues(), MemoryLimits()
         self.passwords, self.tokens, self.resets = PlainPasswords(), Tokens(), MemoryResets()
         self.ring = ring
@@ -499,7 +501,7 @@ class World:
             passwords=self.passwords,
             common=frozenset({"password1"}),
             signer=signer or self.tokens,
-            limits=self.limits,
+            limits=limits or self.limits,
             resets=self.resets,
             vault=Vault(ring),
             lives=Lives(refresh=timedelta(days=30), session=timedelta(days=180)),
@@ -509,6 +511,21 @@ class World:
     @property
     def ana(self) -> User:
         return self.store.users["s1"]
+
+    async def make(self, *devices: Device) -> None:
+        """Put Ana's account into the store, as sign-up leaves it."""
+        await self.store.add_user(
+            User(
+                id="s1",
+                email=EMAIL,
+                email_key=EMAIL,
+                name="Ana",
+                password_hash=f"hash:{PASSWORD}",
+                preferred_language="es",
+                created_at=datetime.now(UTC),
+                devices=devices or (PHONE,),
+            )
+        )
 
     async def sign_up(self, email: str = EMAIL, password: str = PASSWORD) -> None:
         await self.auth.sign_up.begin(

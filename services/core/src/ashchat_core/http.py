@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import Histogram
 from pymongo.errors import OperationFailure
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,6 +44,12 @@ _SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
+_CAREFUL = (
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+)
+"""What every answer says that does not say otherwise (OWASP ASVS 5.0, 14.3.2, 3.4.4, 3.4.5)."""
 
 Renderer = Callable[[APIError], Any]
 """Makes the body of an error: each service keeps the shape its clients know."""
@@ -50,7 +57,9 @@ Renderer = Callable[[APIError], Any]
 
 def error_response(error: APIError, render: Renderer) -> JSONResponse:
     """Return the answer for an error."""
-    return JSONResponse(render(error), status_code=error.status, headers=error.headers)
+    # Here too: what answers for a defect is outside of every middleware.
+    headers = {**dict(_CAREFUL), **error.headers}
+    return JSONResponse(render(error), status_code=error.status, headers=headers)
 
 
 def create_app(
@@ -113,9 +122,27 @@ def create_app(
         app.add_exception_handler(away, unavailable)
     app.add_exception_handler(OperationFailure, unforeseen)
     app.add_exception_handler(Exception, unforeseen)
+    app.add_middleware(_Careful)
     app.add_middleware(_Measure)
     app.add_middleware(_Prefix, prefix=prefix)
     return app
+
+
+class _Careful:
+    """Keeps answers, errors among them, out of caches and browsers from guessing about them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def add_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _CAREFUL:
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, add_headers if scope["type"] == "http" else send)
 
 
 class _Prefix:
@@ -218,7 +245,10 @@ def client_address(request: Request, trusted_proxies: str) -> str:
     """Return the client's address as the trusted edge tells it.
 
     X-Forwarded-For is believed only as far as it was written by a trusted proxy: read from
-    the right, the first address that is not one (RFC 7239, section 8.1, on trust).
+    the right, the first address that is not one (RFC 7239, section 8.1, on trust). Where all
+    of them are trusted, people and pods share the private networks: then it is the furthest.
+    Several header lines are one list (RFC 9110, section 5.3): some proxies add a line of
+    their own below the client's.
     """
     networks = [ipaddress.ip_network(item.strip()) for item in trusted_proxies.split(",") if item]
 
@@ -232,11 +262,13 @@ def client_address(request: Request, trusted_proxies: str) -> str:
     peer = request.client.host if request.client else "0.0.0.0"  # noqa: S104 (means unknown)
     if not trusted(peer):
         return peer
-    hops = [hop.strip() for hop in request.headers.get("x-forwarded-for", "").split(",")]
+    hops = [hop.strip() for hop in ",".join(request.headers.getlist("x-forwarded-for")).split(",")]
+    client = peer
     for hop in reversed([hop for hop in hops if hop]):
+        try:
+            client = str(ipaddress.ip_address(hop))
+        except ValueError:
+            return peer
         if not trusted(hop):
-            try:
-                return str(ipaddress.ip_address(hop))
-            except ValueError:
-                return peer
-    return peer
+            break
+    return client

@@ -12,15 +12,12 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ashchat_core.http import APIError, create_app
 from ashchat_core.tokens import AccessToken, TokenVerifier
 from ashchat_static import bodies, downloads, gate, pages, service
 from ashchat_static.settings import StaticSettings
 from ashchat_static.store import Volume
-
-EVERYWHERE: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 _FORM_OVERHEAD_BYTES: Final = bodies.FORM_FIELDS_MAX_BYTES + 4096
 
@@ -105,7 +102,6 @@ def make_app(
         return JSONResponse(render(APIError(404, "not_found", "there is nothing here")), 404)
 
     app.add_exception_handler(404, not_found)
-    app.add_middleware(_Harden)
     return app
 
 
@@ -172,24 +168,6 @@ class _Uploads:
             return APIError(507, "storage_full", "there is no room for files", headers=_CLOSE)
         _UPLOADS.labels(error.reason).inc()
         return APIError(error.status, error.reason, str(error), headers=_CLOSE)
-
-
-class _Harden:
-    """Adds the headers that every answer has."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def add(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                extra = [
-                    (key.lower().encode(), value.encode()) for key, value in EVERYWHERE.items()
-                ]
-                message["headers"] = [*message["headers"], *extra]
-            await send(message)
-
-        await self._app(scope, receive, add if scope["type"] == "http" else send)
 
 
 _PAGES: Final = {

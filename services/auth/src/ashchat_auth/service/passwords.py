@@ -52,7 +52,10 @@ class OwnPassword:
         """
         key, device = caller.user.email_key, caller.session.device_hash
         unless(await self._limits.sign_in_wait(key, caller.address, device))
-        if not await self._passwords.verify(caller.user.password_hash, password):
+        right = await self._passwords.verify(caller.user.password_hash, password)
+        # Once more, right or wrong: of many tries at once all have passed the first look.
+        unless(await self._limits.sign_in_wait(key, caller.address, device))
+        if not right:
             await self._limits.sign_in_failed(key, caller.address, device)
             raise APIError(403, "wrong_password", "the password is not right")
 

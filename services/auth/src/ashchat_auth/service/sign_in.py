@@ -107,6 +107,8 @@ class SignIn:
         known = device.device_hash if device else None
         unless(await self._limits.sign_in_wait(key, address, known))
         right = await self._passwords.verify(user.password_hash if user else None, password)
+        # Once more, right or wrong: of many tries at once all have passed the first look.
+        unless(await self._limits.sign_in_wait(key, address, known))
         if user is None or not right:
             await self._limits.sign_in_failed(key, address, known)
             if user is not None:

@@ -14,10 +14,10 @@ from ashchat_auth.store.base import MongoPart, document, fields
 GRACE_SECONDS = 10
 """How long a lost answer to a refresh may be asked for again."""
 
-SIBLINGS = 3
+SIBLINGS = 10
 """How many refresh tokens of one session are good at once, after lost answers."""
 
-SPENT_REMEMBERED = 50
+SPENT_REMEMBERED = 100
 """How many used refresh tokens of a session are known as such; older ones are just wrong."""
 
 LISTED_MAX = 200
@@ -68,7 +68,8 @@ class MongoSessions(MongoPart):
 
         A token that was used before is in two hands: the session is over. But for ten
         seconds it is good for a sibling, since an answer may get lost, and a hash cannot be
-        sent again; both siblings are good until one of them is used.
+        sent again. All siblings are good until one of them is used; then the others count as
+        used too, or who asked twice with a stolen one would go on beside its owner unseen.
 
         Returns:
             The next token; None: this one is not good (any more).
@@ -78,33 +79,39 @@ class MongoSessions(MongoPart):
         """
         session_id, _, secret = refresh_token.partition(".")
         given, fresh = _hash(secret), token_urlsafe(32)
-        spent = {"hash": given, "at": now}
-        rotated = await self._sessions.update_one(
-            {"_id": session_id, "good": given, **_LIVE},
-            {
-                "$set": {"good": [_hash(fresh)], "used_at": now, "expires_at": expires_at},
-                "$push": {"spent": {"$each": [spent], "$slice": -SPENT_REMEMBERED}},
-            },
+        # Again where somebody else's write came between: theirs is done then.
+        while True:
+            which = {"_id": session_id, **_LIVE}
+            found = await self._sessions.find_one(which, {"good": 1, "spent": 1})
+            if found is None:
+                return None
+            good: list[str] = found["good"]
+            # As it was read: a sibling made meanwhile would be missing among the spent.
+            which["good"] = good
+            if given in good:
+                spent = [{"hash": one, "at": now} for one in good]
+                update: Document = {
+                    "$set": {"good": [_hash(fresh)], "used_at": now, "expires_at": expires_at},
+                    "$push": {"spent": {"$each": spent, "$slice": -SPENT_REMEMBERED}},
+                }
+            else:
+                used = [item["at"] for item in found["spent"] if item["hash"] == given]
+                if not used:
+                    return None
+                if now - used[-1] > timedelta(seconds=GRACE_SECONDS):
+                    await self._end_reused(session_id, now, address)
+                    raise Reused
+                if len(good) >= SIBLINGS:
+                    return None
+                update = {"$push": {"good": _hash(fresh)}}
+            if (await self._sessions.update_one(which, update)).matched_count:
+                return f"{session_id}.{fresh}"
+
+    async def _end_reused(self, session_id: str, now: datetime, address: str) -> None:
+        await self._sessions.update_one(
+            {"_id": session_id, **_LIVE}, {"$set": {"revoked_at": now, "reused_from": address}}
         )
-        if rotated.matched_count:
-            return f"{session_id}.{fresh}"
-        found = await self._sessions.find_one({"_id": session_id, **_LIVE}, {"spent": 1})
-        used = [item["at"] for item in found["spent"] if item["hash"] == given] if found else []
-        if not used:
-            return None
-        if now - used[-1] > timedelta(seconds=GRACE_SECONDS):
-            await self._sessions.update_one(
-                {"_id": session_id, **_LIVE}, {"$set": {"revoked_at": now, "reused_from": address}}
-            )
-            structlog.get_logger("store").warning(
-                "a refresh token was used again", session=session_id
-            )
-            raise Reused
-        sibling = await self._sessions.update_one(
-            {"_id": session_id, **_LIVE},
-            {"$push": {"good": {"$each": [_hash(fresh)], "$slice": -SIBLINGS}}},
-        )
-        return f"{session_id}.{fresh}" if sibling.matched_count else None
+        structlog.get_logger("store").warning("a refresh token was used again", session=session_id)
 
     async def keep_session(self, session_id: str, epoch: int) -> None:
         """Take a session along into a new epoch of its account."""

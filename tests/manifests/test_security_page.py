@@ -1,0 +1,97 @@
+"""docs/security.md: what it names is there, and no row about accounts is left out."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+
+FOLDERS = {
+    "cluster": "tests/cluster",
+    "manifests": "tests/manifests",
+    "operator": "operator/tests",
+    **{
+        name: f"services/{name}/tests"
+        for name in ("auth", "chat", "core", "email", "static", "translate")
+    },
+}
+NAMED = re.compile(r"`(\w+)/(test_\w+\.py)::(test_\w+)`")
+NUMBER = re.compile(r"\d+\.\d+\.\d+")
+CELLS = 6
+VERDICTS = {"met", "documented", "absent", "partly", "not met"}
+
+REQUIRED = {
+    "6.1": 3, "6.2": 12, "6.3": 4, "6.4": 4, "6.5": 5, "6.6": 3, "6.8": 4,
+    "7.1": 3, "7.2": 4, "7.3": 2, "7.4": 5, "7.5": 2, "7.6": 2,
+    "9.1": 3, "9.2": 4,
+}  # fmt: skip
+"""How many requirements of levels 1 and 2 each section has (ASVS 5.0, chapters 6, 7 and 9);
+they come first in each."""
+
+
+def rows() -> list[list[str]]:
+    """Return the rows about requirements."""
+    found = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PAGE.splitlines()
+        if line.startswith("|")
+    ]
+    return [row for row in found if len(row) == CELLS and NUMBER.fullmatch(row[0])]
+
+
+@cache
+def functions_in(path: Path) -> frozenset[str]:
+    """Return the names of a file's functions."""
+    tree = ast.parse(path.read_text())
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, functions))
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    named = NAMED.findall(PAGE.partition("### Validation")[2])
+    assert len(named) > len(rows()), "the page names no tests any more"
+    gone = []
+    for folder, file, name in named:
+        path = ROOT / FOLDERS[folder] / file
+        if not path.is_file() or name not in functions_in(path):
+            gone.append(f"{folder}/{file}::{name}")
+    assert not gone
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_a_row_has_a_verdict_and_what_shows_it(row: list[str]) -> None:
+    _, level, asks, verdict, how, shown_by = row
+    assert level in {"1", "2", "3"}
+    assert asks
+    assert verdict in VERDICTS
+    if verdict == "met":
+        assert NAMED.search(shown_by)
+    else:
+        assert how, "what is missing, or where it is told"
+    assert not NAMED.sub("", shown_by).strip(), "something that is not a test"
+
+
+def test_no_requirement_about_accounts_is_left_out_or_there_twice() -> None:
+    apply = [row[0] for row in rows()]
+    others = NUMBER.findall(PAGE.partition("### What does not apply")[2])
+    assert len({*apply, *others}) == len(apply) + len(others)
+    required = {f"{section}.{n + 1}" for section, count in REQUIRED.items() for n in range(count)}
+    assert required - {*apply, *others} == set()
+
+
+def test_settings_links_and_metrics_exist() -> None:
+    examples = "\n".join(path.read_text() for path in ROOT.glob("services/*/.env.example"))
+    for setting in set(re.findall(r"ASHCHAT_[A-Z_]+", PAGE)):
+        assert f"{setting}=" in examples, setting
+    sources = "\n".join(path.read_text() for path in ROOT.glob("services/*/src/**/*.py"))
+    for metric in set(re.findall(r"ashchat_[a-z_]+", PAGE)):
+        assert f'"{metric}"' in sources, metric
+    for file, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", PAGE):
+        text = (ROOT / "docs" / file).read_text() if file else PAGE
+        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert anchor in anchors, f"{file}#{anchor}"
