@@ -55,6 +55,8 @@ def run(*, lags: tuple[Lag, ...] = (QUICK,), slow: float = 0.03, status: int = 2
         load_before=0.4,
         versions={"auth": "0.1.0", "sources": ""},
         images=("localhost/ashchat-auth:1",),
+        cpu_requests=("20m",),
+        cpu_used=1.234,
     )
 
 
@@ -124,8 +126,8 @@ def test_a_block_between_the_bounds_is_not_called_met() -> None:
 @pytest.mark.parametrize(
     ("lags", "says"),
     [
-        ((), "the pods of auth do not measure it: older images"),
-        ((Lag("pod", 5.0, ((0.05, 10),)),), "looked at every 500 ms only: older images"),
+        ((), "no metric (older images)"),
+        ((Lag("pod", 5.0, ((0.05, 10),)),), "seen each 500 ms (older images)"),
     ],
 )
 def test_images_without_the_metric_are_said_to_be_so_and_nothing_is_called_met(
@@ -135,13 +137,13 @@ def test_images_without_the_metric_are_said_to_be_so_and_nothing_is_called_met(
 
 
 def test_health_during_the_sign_ins_is_apart_from_health_before() -> None:
-    assert figure_of(run(), "a health answer") == ("20 / 30 / 30", "≤ 100: met")
-    assert figure_of(run(), "the same before") == ("4 / 4 / 4", "the way there")
+    assert figure_of(run(), "health, ms") == ("20 / 30 / 30", "≤ 100: met")
+    assert figure_of(run(), "health, idle") == ("4 / 4 / 4", "the way there alone")
 
 
 def test_a_late_or_a_missing_health_answer_misses_the_aim() -> None:
-    assert figure_of(run(slow=0.2), "a health answer")[1] == "≤ 100: missed, 1 of 2 later"
-    assert figure_of(run(status=0), "a health answer")[1].endswith("1 not answered with 200")
+    assert figure_of(run(slow=0.2), "health, ms")[1] == "≤ 100: missed, 1 of 2 later"
+    assert figure_of(run(status=0), "health, ms")[1].endswith("1 not answered with 200")
 
 
 def test_sign_ins_that_failed_are_counted_and_not_timed() -> None:
@@ -151,15 +153,24 @@ def test_sign_ins_that_failed_are_counted_and_not_timed() -> None:
         **{name: getattr(made, name) for name in Run.__slots__ if name != "rounds"},
         rounds=(failed,),
     )
-    assert figure_of(found, "sign-ins that")[0] == "1 of 3"
-    assert figure_of(found, "a sign-in")[0] == "500 / 500 / 500"
+    assert figure_of(found, "signed in")[0] == "1 of 3"
+    assert figure_of(found, "sign-in, ms")[0] == "500 / 500 / 500"
     assert found.raw()["rounds"][0]["failed"] == [503, 0]
 
 
 def test_the_page_has_the_command_the_figures_and_what_it_ran_on() -> None:
     page = report.markdown(run())
-    for part in ("$ make bench-auth", "75", "| 90 |", "2 cores", "argon2id, 19 MiB", "a processor"):
+    for part in (
+        "$ make bench-auth",
+        "| 75 |",
+        "| 90 |",
+        "2 cores, a processor",
+        "argon2id, 19 MiB",
+        "requesting CPU 20m",
+        "1.23 cores",
+    ):
         assert part in page
+    assert max(len(line) for line in page.splitlines()) <= 100
     assert "sources" not in page, "what is not known is not named"
 
 
@@ -174,10 +185,20 @@ def test_the_terminal_gets_no_line_over_80_columns() -> None:
     console = Console(file=io.StringIO(), width=80, highlight=False)
     console.print(report.table(run()))
     assert isinstance(console.file, io.StringIO)
-    assert max(len(line) for line in console.file.getvalue().splitlines()) <= 80
+    lines = console.file.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert len(lines) == len(report.rows(run())), "no row is broken in two"
 
 
 # What it does
+
+
+def test_the_cores_that_a_pod_used_are_between_the_scrapes() -> None:
+    before, after = (
+        Metrics(f"# TYPE process_cpu_seconds counter\nprocess_cpu_seconds_total {seconds}\n")
+        for seconds in (10, 16)
+    )
+    assert auth.cores_used(100.0, before, 104.0, after) == 1.5
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:30080", "http://localhost", "http://[::1]:1"])

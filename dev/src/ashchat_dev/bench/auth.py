@@ -30,7 +30,7 @@ from ashchat_dev.client import Person, Refused
 from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.images import ROOT
 from ashchat_dev.mailbox import Mailbox, NoMail
-from ashchat_dev.suite.cluster import PRIVATE_PORT, ApiError, Cluster, CommandFailed
+from ashchat_dev.suite.cluster import PRIVATE_PORT, ApiError, Cluster, CommandFailed, Object
 from ashchat_dev.suite.metrics import Metrics
 
 AT_ONCE = 200
@@ -41,6 +41,7 @@ PEOPLE = 50
 AT_A_TIME = 10
 """Sign-ups and deletions: they are not what is measured."""
 
+READY_WITHIN_S = 60.0
 IDLE_S = 3.0
 TIME_LIMIT_S = 200.0
 RESULTS = ROOT / "results" / "auth"
@@ -164,10 +165,16 @@ async def scrape(cluster: Cluster, pods: Sequence[str]) -> dict[str, tuple[float
     return {pod: (time.monotonic(), await cluster.metrics(pod)) for pod in pods}
 
 
-async def images(cluster: Cluster, pods: Sequence[str]) -> list[str]:
-    """Return which images of auth run."""
+def cores_used(began: float, before: Metrics, ended: float, after: Metrics) -> float:
+    """Return how many cores a pod used on average between two scrapes."""
+    name = "process_cpu_seconds_total"
+    return (after.total(name) - before.total(name)) / (ended - began)
+
+
+async def containers(cluster: Cluster, pods: Sequence[str]) -> list[Object]:
+    """Return the pods' containers, as their specs have them."""
     found = [await cluster.read("pods", pod) for pod in pods]
-    return sorted({one["image"] for pod in found for one in pod["spec"]["containers"]})
+    return [one for pod in found for one in pod["spec"]["containers"]]
 
 
 async def measure(where: Environment, console: Console) -> Run:
@@ -186,9 +193,11 @@ async def measure(where: Environment, console: Console) -> Run:
         await stack.enter_async_context(asyncio.timeout(TIME_LIMIT_S))
         cluster = await stack.enter_async_context(Cluster(where.kubeconfig, kubectl=where.kubectl))
         mailbox = await stack.enter_async_context(Mailbox(where.mailbox_url))
+        await _ready(cluster)
         pods = await cluster.pods("auth")
         if not pods:
             raise CannotMeasure("No pod of auth is ready: `make status` says why.")
+        running = await containers(cluster, pods)
         alone = [await asyncio.to_thread(peer.verifications_per_second)]
         console.print(f"{PEOPLE} people sign up …", style="dim")
         people = await sign_up(where, mailbox, stack)
@@ -199,6 +208,8 @@ async def measure(where: Environment, console: Console) -> Run:
                 await asyncio.sleep(IDLE_S)  # what is awaited is the time itself
                 before = await scrape(cluster, pods)
                 rounds = [await one_round(people) for _ in range(ROUNDS)]
+                if await cluster.pods("auth") != pods:
+                    raise CannotMeasure("A pod of auth was replaced meanwhile: measure again.")
                 after = await scrape(cluster, pods)
                 probes = await answers.end()
         finally:
@@ -207,7 +218,6 @@ async def measure(where: Environment, console: Console) -> Run:
             console.print(f"{left} accounts could not be deleted.", style="yellow")
         alone.append(await asyncio.to_thread(peer.verifications_per_second))
         kubernetes = (await cluster.get("/version"))["gitVersion"]
-        running = await images(cluster, pods)
     lags: list[Lag | None] = [
         lag_between(pod, before[pod][1], after[pod][1], after[pod][0] - before[pod][0])
         for pod in pods
@@ -236,8 +246,20 @@ async def measure(where: Environment, console: Console) -> Run:
             **machine.versions(ROOT),
             "Kubernetes": kubernetes,
         },
-        images=tuple(running),
+        images=tuple(sorted({one["image"] for one in running})),
+        cpu_requests=tuple(
+            one["resources"].get("requests", {}).get("cpu", "none") for one in running
+        ),
+        cpu_used=sum(cores_used(*before[pod], *after[pod]) for pod in pods),
     )
+
+
+async def _ready(cluster: Cluster) -> None:
+    try:
+        await cluster.wait_ready(within=READY_WITHIN_S)
+        await cluster.wait_former_gone("auth", within=READY_WITHIN_S)
+    except AssertionError as error:
+        raise CannotMeasure(str(error)) from None
 
 
 def write(run: Run, folder: Path = RESULTS) -> Path:

@@ -1,6 +1,7 @@
 """What the benchmark of sign-ins found: raw, as a page, and for the terminal."""
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ashchat_dev.bench.figures import Lag, Probe, Spread, spread, within
 OK = 200
 BLOCK_AIM_S = 0.05
 HEALTH_AIM_S = 0.1
+PAGE_CHARS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Run:
     load_before: float
     versions: dict[str, str]
     images: tuple[str, ...]
+    cpu_requests: tuple[str, ...]
+    """What each pod of auth is promised, as Kubernetes writes it."""
+
+    cpu_used: float
+    """Cores that all of them used while people signed in."""
 
     @property
     def sign_ins(self) -> list[SignIn]:
@@ -122,13 +129,10 @@ def longest_block(lags: Sequence[Lag], pods: Sequence[str]) -> tuple[str, str]:
     """Return what is known of the longest block of an event loop, and how that is to the aim."""
     missing = len(pods) - len(lags)
     if missing or not lags:
-        return "the pods of auth do not measure it: older images", "not measured"
+        return "no metric (older images)", "not measured"
     slowest = max(lags, key=lambda lag: lag.longest)
     if any(lag.coarse for lag in lags):
-        return (
-            f"looked at every {slowest.every * 1000:.0f} ms only: older images",
-            "not measured",
-        )
+        return f"seen each {slowest.every * 1000:.0f} ms (older images)", "not measured"
     low, high = slowest.longest
     block = high + slowest.every
     cell = f"{low * 1000:.0f} to {block * 1000:.0f}"
@@ -157,20 +161,20 @@ def rows(run: Run) -> list[tuple[str, str, str]]:
     speed = statistics.median(each.per_second for each in run.rounds)
     alone = max(run.alone)
     return [
-        ("sign-ins that succeeded", f"{len(good)} of {len(run.sign_ins)}", ""),
-        ("a sign-in, ms: p50 / p95 / longest", shown(spread(good)), ""),
+        ("signed in", f"{len(good)} of {len(run.sign_ins)}", ""),
+        ("sign-in, ms (p50 / p95 / max)", shown(spread(good)), ""),
         ("sign-ins a second", f"{speed:.0f}", ""),
-        ("plain argon2, verifications a second", f"{alone:.0f}", "the upper bound"),
-        ("longest block of the event loop, ms", block, f"≤ 50: {block_verdict}"),
+        ("plain argon2, a second", f"{alone:.0f}", "the upper bound"),
+        ("longest block of the loop, ms", block, f"≤ 50: {block_verdict}"),
         (
-            "a health answer, ms: p50 / p95 / longest",
+            "health, ms (p50 / p95 / max)",
             shown(spread([probe.seconds for probe in busy])),
             f"≤ 100: {health_verdict(busy)}",
         ),
         (
-            "the same before, nobody signing in",
+            "health, idle",
             shown(spread([probe.seconds for probe in run.health(idle=True)])),
-            "the way there",
+            "the way there alone",
         ),
     ]
 
@@ -191,7 +195,12 @@ def markdown(run: Run) -> str:
         f"| {shown(spread([one.seconds for one in each.sign_ins if one.status == OK]))} |"
         for number, each in enumerate(run.rounds, 1)
     )
-    versions = ", ".join(f"{name} {value}" for name, value in run.versions.items() if value)
+    versions = textwrap.fill(
+        ", ".join(f"{name} {value}" for name, value in run.versions.items() if value),
+        width=PAGE_CHARS,
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+    )
     return f"""# {run.at_once} sign-ins at once
 
 ```console
@@ -202,22 +211,24 @@ $ make bench-auth
 |---|---|---|
 {figures}
 
-{len(run.rounds)} rounds of {run.at_once} sign-ins, {run.people} people, on devices that are known;
-over HTTP through the edge, {_pods(run)}. The load is made on the same {run.cores} cores.
-`/livez` and `/readyz` of the private port are asked in turn every 50 ms, by a process of its
-own through `kubectl port-forward`; the last row is what that way alone takes. The event loop
-is asked by its own metric: a block lasts at least as long as the loop was late, and at most
-by the time between two looks longer. Plain argon2 is argon2-cffi's `verify` with the same
-parameters and threads in the same run, before and after; the table has the better one.
+{len(run.rounds)} rounds of {run.at_once} sign-ins, {run.people} people, on devices that are
+known; over HTTP through the edge. The load is made on the same {run.cores} cores. `/livez` and
+`/readyz` of the private port are asked in turn every 50 ms, by a process of its own through
+`kubectl port-forward`; the last row is what that way takes while nobody signs in. The event
+loop is asked by its own metric, `ashchat_event_loop_lag_seconds`: a block lasts at least as
+long as the loop was late, and at most by the time between two looks longer. A pod that gets
+no CPU is late too. Plain argon2 is argon2-cffi's `verify` with the same parameters and threads
+in the same run, before and after; the table has the better one.
 
-| round | s | sign-ins a second | ms: p50 / p95 / longest |
+| round | s | sign-ins a second | ms (p50 / p95 / max) |
 |---|---|---|---|
 {rounds}
 
-Measured {run.begun_at} on {run.cores} cores ({run.processor}); load average before:
-{run.load_before:.1f}. {run.hashing}. {versions}. Raw data: [sign-in.json](sign-in.json).
+- measured {run.begun_at}, load average before {run.load_before:.1f}
+- {run.cores} cores, {run.processor}
+- {run.hashing}
+- pods of auth: {len(run.pods)}, requesting CPU {", ".join(run.cpu_requests)}; together they used
+  {run.cpu_used:.2f} cores
+- {versions}
+- raw data: [sign-in.json](sign-in.json)
 """
-
-
-def _pods(run: Run) -> str:
-    return "one pod of auth" if len(run.pods) == 1 else f"{len(run.pods)} pods of auth"
