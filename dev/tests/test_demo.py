@@ -44,6 +44,15 @@ def test_an_exchange_tells_who_wrote_what_the_other_read_and_how_long_it_took() 
     ]
 
 
+def test_the_sign_in_with_two_factor_is_one_line_of_the_page() -> None:
+    text = printed(*demo.sign_in_lines(Person(WHERE, "Lucía", "es"), 0.51, 0.94))
+    assert text.splitlines() == [
+        "  Both signed up with the codes from their mails and signed in: 0.5 s.",
+        "  Lucía signs in on a second device with a code from her authenticator: 0.9 s.",
+    ]
+    assert max(len(line) for line in text.splitlines()) <= demo.WIDTH
+
+
 def test_no_line_is_wider_than_the_page_however_long_the_message() -> None:
     heard = Heard("palabra " * 40, "word " * 60, 0.012, 0.14)
     lucia, emma = Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en")

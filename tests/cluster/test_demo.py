@@ -5,6 +5,7 @@ import os
 import re
 import sys
 
+import pyotp
 import pytest
 
 from ashchat_dev.conversation import Participant, on_different_pods
@@ -49,6 +50,23 @@ async def test_the_demo_prints_a_conversation_that_each_reads_in_their_language(
     pods = set(re.findall(r"socket on (\S+)", out))
     assert len(pods) == 2, out
     assert re.search(r"the original after \d+ ms, the translation after", out)
+    assert "Lucía signs in on a second device with a code from her authenticator" in out
+
+
+async def test_a_second_device_needs_the_authenticator_and_only_once_with_each_code(
+    person: PersonFactory,
+) -> None:
+    ana = await person()
+    authenticator = await ana.enrol_authenticator()
+    async with ana.on_another_device() as phone, ana.on_another_device() as stranger:
+        await phone.sign_in_with(authenticator)
+        assert await phone.profile() == await ana.profile(), "both devices are in"
+        asked = await stranger.signin()
+        assert (asked.status, asked.reason) == (403, "new_device_totp")
+        used = pyotp.TOTP(authenticator.secret).generate_otp(authenticator.last_step)
+        again = await stranger.confirm_new_device(used, asked.data["token"])
+        assert (again.status, again.reason) == (403, "wrong_code")
+        assert (await stranger.signin()).status == 403
 
 
 async def test_the_demo_says_in_a_sentence_what_is_missing(where: Environment) -> None:

@@ -75,6 +75,12 @@ def demo() -> None:
     raise typer.Exit(_demo())
 
 
+@app.command("bench-auth")
+def bench_auth() -> None:
+    """Let 200 people sign in at once, and write what was measured to results/auth/."""
+    raise typer.Exit(_module("ashchat_dev.bench.auth"))
+
+
 @app.command()
 def lint() -> None:
     """Run the static checks."""
@@ -131,10 +137,13 @@ def _target(kind: cluster.Kind) -> Iterator[Target]:
 
 
 def _demo() -> int:
+    return _module("ashchat_dev.demo")
+
+
+def _module(name: str) -> int:
+    """Run a module of ours against the AshChat of the last `up`; return its exit code."""
     sys.stdout.flush()
-    done = subprocess.run(
-        [sys.executable, "-m", "ashchat_dev.demo"], cwd=ROOT, check=False, env=up.environment()
-    )
+    done = subprocess.run([sys.executable, "-m", name], cwd=ROOT, check=False, env=up.environment())
     return done.returncode
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx2
 
+from ashchat_dev.authenticator import Authenticator
 from ashchat_dev.environment import Environment
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.phoenix import Channel, PhoenixSocket
@@ -260,6 +261,39 @@ class Person:
         _expect("signin", await self.signin(), httpx2.codes.OK)
         return self
 
+    async def enrol_authenticator(self) -> Authenticator:
+        """Turn two-factor on, with the code that the new authenticator shows.
+
+        Raises:
+            Refused: A step was answered otherwise than it should.
+        """
+        begun = await self._own("POST", "/two-factor", password=self.password)
+        _expect("two-factor", begun, httpx2.codes.OK)
+        authenticator = Authenticator(begun.data["secret"])
+        confirmed = await self._own("POST", "/two-factor/confirm", totpCode=authenticator.code())
+        _expect("two-factor/confirm", confirmed, httpx2.codes.OK)
+        return authenticator
+
+    async def sign_in_with(self, authenticator: Authenticator) -> Self:
+        """Sign in on a device that is new to an account with two-factor.
+
+        Raises:
+            Refused: A step was answered otherwise than it should: no code of the
+                authenticator was wanted, or it was not right.
+        """
+        asked = await self.signin()
+        _expect("signin on a new device", asked, httpx2.codes.FORBIDDEN)
+        if asked.reason != "new_device_totp":
+            raise Refused("signin on a new device", asked)
+        reply = await self.confirm_new_device(authenticator.code(), asked.data["token"])
+        _expect("confirm-new-device", reply, httpx2.codes.NO_CONTENT)
+        _expect("signin", await self.signin(), httpx2.codes.OK)
+        return self
+
+    def on_another_device(self) -> "Person":
+        """Return the same account on a device that it does not know yet."""
+        return Person(self.environment, self.name, self.language, self.email, self.password)
+
     async def profile(self) -> dict[str, Any]:
         """Return the person's own chat profile.
 
@@ -319,6 +353,9 @@ class Person:
         # Protocol 1 is what a client speaks that says nothing, as the original's do.
         payload = {"protocol": protocol, **extra} if protocol > 1 else dict(extra)
         return await own.join(f"chat:{chat_id}", payload)
+
+    async def _own(self, method: str, path: str, **body: str) -> Reply:
+        return await self.auth.request(method, path, json=body, headers=self.headers)
 
 
 def _expect(step: str, reply: Reply, status: int) -> None:

@@ -1,6 +1,17 @@
-from fastapi.testclient import TestClient
+import asyncio
+import time
+from contextlib import suppress
 
-from ashchat_core.health import DEAF_AFTER_SECONDS, Heartbeat, Readiness, private_app
+from fastapi.testclient import TestClient
+from prometheus_client import REGISTRY
+
+from ashchat_core.health import (
+    DEAF_AFTER_SECONDS,
+    HEARTBEAT_SECONDS,
+    Heartbeat,
+    Readiness,
+    private_app,
+)
 
 
 def client(readiness: Readiness, heartbeat: Heartbeat) -> TestClient:
@@ -48,3 +59,23 @@ def test_metrics_are_prometheus_text() -> None:
     answer = client(Readiness(), Heartbeat()).get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'ashchat_build_info{pod="p",service="auth",version="1"} 1.0' in answer.text
+
+
+async def test_a_blocked_event_loop_shows_in_the_metrics_however_short_the_block() -> None:
+    def later_than(seconds: float) -> float:
+        name, labels = "ashchat_event_loop_lag_seconds", {"le": str(seconds)}
+        beats = REGISTRY.get_sample_value(f"{name}_count") or 0.0
+        return beats - (REGISTRY.get_sample_value(f"{name}_bucket", labels) or 0.0)
+
+    before = later_than(0.025)
+    beating = asyncio.create_task(Heartbeat().run())
+    try:
+        await asyncio.sleep(0)  # the first beat is now under way
+        time.sleep(0.06 + HEARTBEAT_SECONDS)  # noqa: ASYNC251 (the block that is looked for)
+        for _ in range(5):  # the loop's turns until the late beat has run
+            await asyncio.sleep(0)
+        assert later_than(0.025) == before + 1
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating

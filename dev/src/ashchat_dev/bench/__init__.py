@@ -1,0 +1,1 @@
+"""Benchmarks against a running AshChat: bounded in count and time, on this machine only."""
