@@ -129,10 +129,10 @@ def longest_block(lags: Sequence[Lag], pods: Sequence[str]) -> tuple[str, str]:
     """Return what is known of the longest block of an event loop, and how that is to the aim."""
     missing = len(pods) - len(lags)
     if missing or not lags:
-        return "no metric (older images)", "not measured"
+        return "no metric", "not measured, old images"
     slowest = max(lags, key=lambda lag: lag.longest)
     if any(lag.coarse for lag in lags):
-        return f"seen each {slowest.every * 1000:.0f} ms (older images)", "not measured"
+        return f"looks every {slowest.every * 1000:.0f} ms", "not measured, old images"
     low, high = slowest.longest
     block = high + slowest.every
     cell = f"{low * 1000:.0f} to {block * 1000:.0f}"
@@ -162,17 +162,17 @@ def rows(run: Run) -> list[tuple[str, str, str]]:
     alone = max(run.alone)
     return [
         ("signed in", f"{len(good)} of {len(run.sign_ins)}", ""),
-        ("sign-in, ms (p50 / p95 / max)", shown(spread(good)), ""),
+        ("sign-in ms, p50/p95/max", shown(spread(good)), ""),
         ("sign-ins a second", f"{speed:.0f}", ""),
         ("plain argon2, a second", f"{alone:.0f}", "the upper bound"),
-        ("longest block of the loop, ms", block, f"≤ 50: {block_verdict}"),
+        ("longest loop block, ms", block, f"≤ 50: {block_verdict}"),
         (
-            "health, ms (p50 / p95 / max)",
+            "health ms, p50/p95/max",
             shown(spread([probe.seconds for probe in busy])),
             f"≤ 100: {health_verdict(busy)}",
         ),
         (
-            "health, idle",
+            "health while idle",
             shown(spread([probe.seconds for probe in run.health(idle=True)])),
             "the way there alone",
         ),
