@@ -655,5 +655,25 @@ async def test_a_running_service_proves_its_login_before_the_first_mail_and_foll
         assert server.mails[0].username == "you"
 
 
+async def test_a_cancellation_that_the_library_swallows_still_ends_the_service(
+    trusted: ssl.SSLContext, folder: Folder, ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with with_login(trusted, folder, ours) as (_, mailer):
+        following = asyncio.Event()
+
+        async def follow() -> bool:
+            following.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return True
+
+        monkeypatch.setattr(mailer, "_follow", follow)
+        running = asyncio.create_task(mailer.run())
+        await following.wait()
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=5)
+        assert done == {running}
+
+
 def test_a_login_shows_nothing_of_itself() -> None:
     assert "secret" not in repr(smtp.Login("secret-name", "secret-word", "1"))

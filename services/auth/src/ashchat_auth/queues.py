@@ -60,7 +60,8 @@ class RabbitRequests:
                 correlation_id=correlation_id,
                 reply_to=self._reply_queue,
             )
-            raw = await asyncio.wait_for(future, ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                raw = await future
             return answer.model_validate_json(raw)
         except TimeoutError:
             raise NoAnswer(queue.value) from None

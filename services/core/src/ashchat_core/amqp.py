@@ -338,7 +338,8 @@ class Broker:
                 task.cancel()
             session.broken.set()
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(session.connection.close(), CONNECT_TIMEOUT_SECONDS)
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await session.connection.close()
 
     async def _renew(self) -> None:
         """Put a session with the new credentials in the place of the old one."""
@@ -361,7 +362,9 @@ class Broker:
 
     async def _wait_session(self, seconds: float) -> _Session:
         try:
-            await asyncio.wait_for(self._ready.wait(), seconds)
+            # Not wait_for: before Python 3.12 it may swallow a cancellation (gh-86296).
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
         except TimeoutError:
             raise BrokerUnavailable("no session with the broker") from None
         if self._session is None:
@@ -522,7 +525,8 @@ class Broker:
             else:
                 return "done"
             with _HELD.labels(consumer.queue).track_inprogress(), contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), backoff(attempt))
+                async with asyncio.timeout(backoff(attempt)):
+                    await ended.wait()
             if ended.is_set():
                 return "lost"
             attempt += 1

@@ -130,7 +130,10 @@ class Mailer:
     async def run(self) -> None:
         """Follow the login and let idle connections go; until cancelled."""
         attempt = 0
-        while True:
+        task = asyncio.current_task()
+        # Python 3.11's wait_for, which aiosmtplib uses, may swallow a cancellation that comes
+        # with the answer (https://github.com/python/cpython/issues/86296): so it is asked for.
+        while task is None or not task.cancelling():
             attempt = 0 if await self._follow() else attempt + 1
             await self._let_go()
             await asyncio.sleep(max(POLL_SECONDS, backoff(attempt) if attempt else 0.0))
