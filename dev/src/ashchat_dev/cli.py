@@ -77,7 +77,7 @@ def demo() -> None:
 
 @app.command("bench-auth")
 def bench_auth() -> None:
-    """Let 200 people sign in at once, and write what was measured to results/auth/."""
+    """Sign in 200 times at once, and write what was measured to results/auth/."""
     raise typer.Exit(_module("ashchat_dev.bench.auth"))
 
 

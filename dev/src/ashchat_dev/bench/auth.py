@@ -1,4 +1,4 @@
-"""`make bench-auth`: 200 people sign in at once, and auth stays answerable.
+"""`make bench-auth`: 200 sign-ins at once, and auth stays answerable.
 
 What is measured runs on the machine that also makes the load, as the small installations do
 that AshChat has to fit.

@@ -25,7 +25,9 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     pod = ServicePod(
         component="auth",
         image=spec.image or context.images["auth"],
-        resources=service_resources(spec.resources),
+        # Hashing is what computes most in an AshChat: at 20m the event loop would wait for a
+        # turn whenever many sign in at once (`make bench-auth`).
+        resources=service_resources(spec.resources, cpu="200m"),
         public=True,
         env={
             "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,

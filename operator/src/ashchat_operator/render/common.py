@@ -154,10 +154,10 @@ def resources(defaults: Object, wanted: Resources) -> Object:
     return {"requests": requests, "limits": limits}
 
 
-def service_resources(wanted: Resources) -> Object:
+def service_resources(wanted: Resources, *, cpu: str = "20m") -> Object:
     """Return what a Python service gets. No CPU limit: it would make starting slow."""
     return resources(
-        {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "384Mi"}}, wanted
+        {"requests": {"cpu": cpu, "memory": "96Mi"}, "limits": {"memory": "384Mi"}}, wanted
     )
 
 
