@@ -42,7 +42,7 @@ UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--q
 CLUSTER: Final = (
     Check(
         "the suite in the cluster",
-        ("python", "-m", "pytest", "--quiet", "tests/cluster"),
+        ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/cluster"),
         told=True,
     ),
 )
@@ -69,8 +69,9 @@ def run(checks: Sequence[Check], console: Console, environ: Mapping[str, str] = 
             stderr=None if check.told else subprocess.STDOUT,
         )
         if done.returncode and done.stdout:
-            sys.stdout.write(done.stdout.decode(errors="replace"))
-            sys.stdout.flush()
+            console.print(
+                done.stdout.decode(errors="replace"), markup=False, soft_wrap=True, end=""
+            )
         took = seconds(time.monotonic() - begun)
         mark = "[green]+[/]" if done.returncode == 0 else "[red]x[/]"
         console.print(f"{mark} {check.name} [dim]({took})[/]")

@@ -1,11 +1,13 @@
 """`ashchat-dev`: what `make` runs."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -96,8 +98,7 @@ def unit() -> None:
 @app.command()
 def test() -> None:
     """Run everything: static checks, unit tests, manifests, the suite in the cluster."""
-    linted = checks.run(checks.LINT, console)
-    if not (checks.run(checks.UNIT, console) and linted):
+    if not _static_and_unit():
         raise typer.Exit(1)
     try:
         cluster.choose(os.environ.get("CLUSTER"), cluster.look())
@@ -108,6 +109,17 @@ def test() -> None:
         _up(target, kind)
         _later(target)
     raise typer.Exit(0 if checks.run(checks.CLUSTER, console, up.environment()) else 1)
+
+
+def _static_and_unit() -> bool:
+    """Run the static checks beside the unit tests; what they say comes after those."""
+    said = io.StringIO()
+    with ThreadPoolExecutor(1) as beside:
+        linting = beside.submit(checks.run, checks.LINT, Console(file=said, highlight=False))
+        passed = checks.run(checks.UNIT, console)
+        linted = linting.result()
+    console.print(said.getvalue(), end="", markup=False)
+    return passed and linted
 
 
 def _up(target: Target, kind: cluster.Kind) -> bool:

@@ -31,6 +31,8 @@ UNAVAILABLE = (
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
     exceptions.AuthenticationError,
+    # What answers there is no Redis: a proxy, or whoever has the address while it is away.
+    exceptions.InvalidResponse,
 )
 """What the library raises when the server is away: answered with 503 and Retry-After."""
 
