@@ -8,7 +8,7 @@ from typing import Any
 
 from ashchat_dev.client import Refused
 from ashchat_dev.conversation import converse
-from ashchat_dev.phoenix import SocketRefused
+from ashchat_dev.phoenix import JoinRefused, SocketRefused
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
 from ashchat_dev.suite.cluster import PatchKind
 
@@ -176,7 +176,7 @@ async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
         return True
 
     # The translation follows when translate has its new credentials: a mount's lag as well.
-    refusals = (Refused, SocketRefused, TimeoutError)
+    refusals = (Refused, SocketRefused, JoinRefused, TimeoutError)
     await until(talking, within=120, every=1, what="both pods let people in", ignoring=refusals)
 
     async def all_chats() -> list[Object] | None:

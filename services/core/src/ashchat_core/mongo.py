@@ -13,6 +13,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     ExecutionTimeout,
@@ -47,14 +48,25 @@ _NOT_NOW_CODES = frozenset({11600, 11602, 91, 189, 13435, 10107, 18})
 """Shutting down, not primary, and a login refused while users are made anew."""
 
 
+_ROLLED_BACK_CODES = frozenset({112, 16_777_220, 16_908_292})
+"""The server took the write back, and the same one again is right: a write conflict, and as
+FerretDB tells them PostgreSQL's serialization_failure (40001) and deadlock_detected (40P01),
+packed as PostgreSQL packs an SQLSTATE
+(https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
+
 def unavailable(error: BaseException) -> bool:
-    """Tell whether an error means that MongoDB is away, not that the request was wrong.
+    """Tell whether an error means "not now", not that the request was wrong.
 
     FerretDB reports a lost PostgreSQL as an internal error (code 1).
     """
     if isinstance(error, UNAVAILABLE):
         return True
-    return isinstance(error, OperationFailure) and error.code in {*_NOT_NOW_CODES, 1}
+    transient = {*_NOT_NOW_CODES, *_ROLLED_BACK_CODES, 1}
+    if isinstance(error, BulkWriteError):
+        codes = {each["code"] for each in error.details.get("writeErrors", ())}
+        return bool(codes) and codes <= transient
+    return isinstance(error, OperationFailure) and error.code in transient
 
 
 class Mongo:
