@@ -4,7 +4,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pyotp
@@ -14,16 +13,12 @@ from ashchat_dev.client import Person, Reply, fresh_address
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.phoenix import SocketRefused
 from ashchat_dev.suite import PersonFactory, until
+from ashchat_dev.suite.accounts import own, totp, with_two_factor
 from ashchat_dev.suite.backends import MongoAs
 
 REVOKED_WITHIN_S = 5.0
 SAMPLES = 8
 """Addresses of each kind that are timed: tries of one address are limited."""
-
-
-async def own(who: Person, method: str, path: str, **body: Any) -> Reply:
-    """Send a request of somebody who is signed in."""
-    return await who.auth.request(method, path, json=body or None, headers=who.headers)
 
 
 async def mails_of(mailbox: Mailbox, address: str) -> set[str]:
@@ -34,11 +29,6 @@ async def mails_of(mailbox: Mailbox, address: str) -> set[str]:
 def another(code: str) -> str:
     """Return a code that is not the one."""
     return f"{(int(code) + 1) % 1_000_000:06d}"
-
-
-def totp(secret: str, steps: int = 0) -> str:
-    """Return an authenticator's code of now, or of some steps later."""
-    return pyotp.TOTP(secret).at(datetime.now(UTC), counter_offset=steps)
 
 
 async def ask_reset(who: Person) -> str:
@@ -54,16 +44,6 @@ async def reset(who: Person, token: str, code: str, password: str, **more: str) 
         json={"newPassword": password, "emailCode": code, **more},
         headers={"Authorization": f"Bearer {token}"},
     )
-
-
-async def enrolled(who: Person) -> tuple[str, list[str]]:
-    """Turn two-factor on; return the secret and the recovery codes."""
-    begun = await own(who, "POST", "/two-factor", password=who.password)
-    assert begun.status == 200, begun
-    secret = str(begun.data["secret"])
-    confirmed = await own(who, "POST", "/two-factor/confirm", totpCode=totp(secret))
-    assert confirmed.status == 200, confirmed
-    return secret, list(confirmed.data["recovery_codes"])
 
 
 # Passwords
@@ -181,7 +161,7 @@ async def test_two_factor_from_enrolment_to_a_new_device(
     assert begun.data["qr_svg"].startswith("<svg")
     refused = await own(ana, "POST", "/two-factor/confirm", totpCode=another(totp(secret)))
     assert (refused.status, refused.reason) == (400, "wrong_code")
-    secret, codes = await enrolled(ana)
+    secret, codes = await with_two_factor(ana)
     assert len(set(codes)) == 10
 
     known = await mails_of(mailbox, ana.email)
@@ -218,7 +198,7 @@ async def test_two_factor_from_enrolment_to_a_new_device(
 
 async def test_a_reset_does_not_skip_two_factor(person: PersonFactory, mailbox: Mailbox) -> None:
     ana = await person()
-    _, codes = await enrolled(ana)
+    _, codes = await with_two_factor(ana)
     known = await mails_of(mailbox, ana.email)
     token = await ask_reset(ana)
     mail = await mailbox.wait(ana.email, lambda mail: mail.code is not None, after=known)

@@ -1,14 +1,13 @@
 """What an account refuses, each with its documented status and reason, beside `test_identity`."""
 
-from datetime import UTC, datetime
 from typing import Any
 
-import pyotp
 import pytest
 
-from ashchat_dev.client import Person, Reply, fresh_address
+from ashchat_dev.client import Reply, fresh_address
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import PersonFactory
+from ashchat_dev.suite.accounts import own, totp, with_two_factor
 
 RIGHT = "three random words"
 OWN_ROUTES: list[tuple[str, str, Any]] = [
@@ -30,35 +29,15 @@ OWN_ROUTES: list[tuple[str, str, Any]] = [
 ]
 
 
-async def own(who: Person, method: str, path: str, **body: Any) -> Reply:
-    """Send a request of somebody who is signed in."""
-    return await who.auth.request(method, path, json=body or None, headers=who.headers)
-
-
 def said(reply: Reply) -> tuple[int, str]:
     """Return an answer's status and reason."""
     return reply.status, reply.reason
-
-
-def totp(secret: str, steps: int = 0) -> str:
-    """Return an authenticator's code of now, or of some steps later."""
-    return pyotp.TOTP(secret).at(datetime.now(UTC), counter_offset=steps)
 
 
 def never(*secrets: str) -> str:
     """Return a code that is none of an authenticator's just now."""
     taken = {totp(secret, steps) for secret in secrets for steps in range(-3, 4)}
     return next(code for code in map("{:06d}".format, range(100)) if code not in taken)
-
-
-async def with_two_factor(who: Person) -> tuple[str, list[str]]:
-    """Turn two-factor on; return the secret and the recovery codes."""
-    begun = await own(who, "POST", "/two-factor", password=who.password)
-    assert begun.status == 200, begun
-    secret = str(begun.data["secret"])
-    confirmed = await own(who, "POST", "/two-factor/confirm", totpCode=totp(secret))
-    assert confirmed.status == 200, confirmed
-    return secret, list(confirmed.data["recovery_codes"])
 
 
 async def test_what_is_an_owners_wants_their_token_and_their_device(person: PersonFactory) -> None:
