@@ -109,9 +109,13 @@ def containers(pod: Manifest) -> list[Manifest]:
 
 @pytest.fixture
 def rendered_chart() -> Any:
-    """Return the function that renders the chart; the test is skipped without Helm."""
+    """Return the function that renders the chart; the test is skipped without Helm.
+
+    On a new machine Helm comes with `up`: `make test` runs these once more after it, and then
+    a missing Helm is a failure.
+    """
     if helm() is None:
-        if os.environ.get("CI"):
-            pytest.fail("no helm: in CI that is a failure")
-        pytest.skip("no helm here")
+        if os.environ.get("ASHCHAT_URL"):
+            pytest.fail("a cluster is up, but there is no helm")
+        pytest.skip("no helm before `make up`")
     return chart

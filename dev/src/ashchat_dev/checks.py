@@ -41,8 +41,8 @@ LINT: Final = (
 UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet"), told=True),)
 CLUSTER: Final = (
     Check(
-        "the suite in the cluster",
-        ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/cluster"),
+        "manifests with the chart, and the suite in the cluster",
+        ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/manifests", "tests/cluster"),
         told=True,
     ),
 )
