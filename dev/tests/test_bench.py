@@ -48,6 +48,7 @@ def run(*, lags: tuple[Lag, ...] = (QUICK,), slow: float = 0.03, status: int = 2
         ),
         lags=lags,
         pods=("demo-auth-x",),
+        asked=("10.0.0.7:9000",),
         alone=(88.0, 90.0),
         hashing="argon2id, 19 MiB, t = 2, p = 1, 2 threads",
         cores=2,
@@ -241,18 +242,18 @@ class Private(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def private_port() -> Iterator[int]:
+def private_port() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Private) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield server.server_port
+            yield f"127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
 
 
-def test_every_pod_is_asked_for_both_in_turn(private_port: int) -> None:
+def test_every_pod_is_asked_for_both_in_turn(private_port: str) -> None:
     one, other = health.Asking("one", private_port), health.Asking("other", private_port)
     turns = [(who is one, path) for who, path in islice(health.rounds([one, other]), 5)]
     assert turns == [
@@ -266,10 +267,11 @@ def test_every_pod_is_asked_for_both_in_turn(private_port: int) -> None:
     one.close()
 
 
-def test_a_pod_that_does_not_answer_is_status_0_and_asked_again(private_port: int) -> None:
+def test_a_pod_that_does_not_answer_is_status_0_and_asked_again(private_port: str) -> None:
     asking = health.Asking("pod", private_port)
+    right = asking._connection.port
     asking._connection.port = 1
     assert asking.ask("/livez").status == 0
-    asking._connection.port = private_port
+    asking._connection.port = right
     assert asking.ask("/livez").status == 200
     asking.close()

@@ -8,12 +8,13 @@ import asyncio
 import ipaddress
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -42,6 +43,7 @@ AT_A_TIME = 10
 """Sign-ups and deletions: they are not what is measured."""
 
 READY_WITHIN_S = 60.0
+REACHED_WITHIN_S = 1.0
 IDLE_S = 3.0
 TIME_LIMIT_S = 200.0
 RESULTS = ROOT / "results" / "auth"
@@ -116,32 +118,50 @@ async def one_round(people: Sequence[Person]) -> Round:
     return Round(started, time.monotonic(), tuple(sign_ins))
 
 
-@asynccontextmanager
-async def asking_for_health(cluster: Cluster, pods: Sequence[str]) -> AsyncIterator["Answers"]:
-    """Ask the pods' private ports all the time, from a process of its own.
+async def ways(cluster: Cluster, pods: Sequence[str], stack: AsyncExitStack) -> dict[str, str]:
+    """Return where each pod's private port is reached: at its own address if that is possible.
+
+    The kubelet asks there too. From outside the cluster's network it is a forwarded port, and
+    then kubectl, the API server and the kubelet take their part of the time.
 
     Raises:
         CommandFailed: A port could not be forwarded.
     """
-    async with AsyncExitStack() as stack:
-        ports = [
-            f"{pod}={await stack.enter_async_context(cluster.forward(f'pod/{pod}', PRIVATE_PORT))}"
-            for pod in pods
-        ]
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "ashchat_dev.bench.health",
-                *ports,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=kept,
-            )
-            answers = Answers(process, kept)
-            try:
-                yield answers
-            finally:
-                await answers.end()
+    found = {}
+    for pod in pods:
+        address = (await cluster.read("pods", pod))["status"]["podIP"]
+        if await asyncio.to_thread(reachable, address):
+            found[pod] = f"{address}:{PRIVATE_PORT}"
+        else:
+            port = await stack.enter_async_context(cluster.forward(f"pod/{pod}", PRIVATE_PORT))
+            found[pod] = f"127.0.0.1:{port}"
+    return found
+
+
+def reachable(address: str) -> bool:
+    """Tell whether a pod's private port answers at its own address."""
+    with suppress(OSError), socket.create_connection((address, PRIVATE_PORT), REACHED_WITHIN_S):
+        return True
+    return False
+
+
+@asynccontextmanager
+async def asking_for_health(where: Mapping[str, str]) -> AsyncIterator["Answers"]:
+    """Ask the pods' private ports all the time, from a process of its own."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "ashchat_dev.bench.health",
+            *(f"{pod}={address}" for pod, address in where.items()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=kept,
+        )
+        answers = Answers(process, kept)
+        try:
+            yield answers
+        finally:
+            await answers.end()
 
 
 class Answers:
@@ -203,7 +223,8 @@ async def measure(where: Environment, console: Console) -> Run:
         people = await sign_up(where, mailbox, stack)
         console.print(f"{ROUNDS} times {AT_ONCE} sign-ins at once …", style="dim")
         try:
-            async with asking_for_health(cluster, pods) as answers:
+            asked = await ways(cluster, pods, stack)
+            async with asking_for_health(asked) as answers:
                 idle = (time.monotonic(), time.monotonic() + IDLE_S)
                 await asyncio.sleep(IDLE_S)  # what is awaited is the time itself
                 before = await scrape(cluster, pods)
@@ -236,6 +257,7 @@ async def measure(where: Environment, console: Console) -> Run:
         probes=tuple(probes),
         lags=tuple(lag for lag in lags if lag is not None),
         pods=tuple(pods),
+        asked=tuple(sorted(asked.values())),
         alone=tuple(alone),
         hashing=peer.parameters(),
         cores=machine.cores(),

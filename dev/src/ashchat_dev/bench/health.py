@@ -1,7 +1,7 @@
 """Asks private ports for their health until its standard input ends: a process of its own.
 
 In the process that makes the load, the measured time would be that process's own queue.
-Usage: python -m ashchat_dev.bench.health POD=PORT …; each answer is a line of JSON.
+Usage: python -m ashchat_dev.bench.health POD=HOST:PORT …; each answer is a line of JSON.
 """
 
 import http.client
@@ -23,9 +23,9 @@ PATHS = ("/livez", "/readyz")
 class Asking:
     """One connection to one private port, opened anew after a failure."""
 
-    def __init__(self, pod: str, port: int) -> None:
+    def __init__(self, pod: str, address: str) -> None:
         self._pod = pod
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_WITHIN_S)
+        self._connection = http.client.HTTPConnection(address, timeout=ANSWER_WITHIN_S)
 
     def ask(self, path: str) -> Probe:
         """Ask, and return what came and how long it took; status 0: nothing came."""
@@ -56,7 +56,7 @@ def rounds(asking: list[Asking]) -> Iterator[tuple[Asking, str]]:
 def main(arguments: list[str]) -> int:
     """Ask until standard input ends; return the exit code."""
     targets = [argument.rpartition("=") for argument in arguments]
-    asking = [Asking(pod, int(port)) for pod, _, port in targets]
+    asking = [Asking(pod, address) for pod, _, address in targets]
     due = time.monotonic()
     for one, path in rounds(asking):
         due = max(due + EVERY_S, time.monotonic())
