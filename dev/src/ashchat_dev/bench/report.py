@@ -218,12 +218,12 @@ $ make bench-auth
 
 {len(run.rounds)} rounds of {run.at_once} sign-ins, {run.people} people, on devices that are
 known; over HTTP through the edge. The load is made on the same {run.cores} cores. `/livez` and
-`/readyz` of the private port are asked in turn every 50 ms, by a process of its own, {way};
-the last row is what that takes while nobody signs in. The event loop is asked by its own
-metric, `ashchat_event_loop_lag_seconds`: a block lasts at least as long as the loop was late,
-and at most by the time between two looks longer. A pod that gets no CPU is late too. Plain
-argon2 is argon2-cffi's `verify` with the same parameters on every core in the same run, before
-and after; the table has the better one.
+`/readyz` of the private port are asked in turn every 50 ms, by a process of its own
+{way}; the last row is what that takes while nobody signs in.
+The event loop is asked by its own metric, `ashchat_event_loop_lag_seconds`: a block lasts at
+least as long as the loop was late, and at most by the time between two looks longer. A pod
+that gets no CPU is late too. Plain argon2 is argon2-cffi's `verify` with the same parameters
+on every core in the same run, before and after; the table has the better one.
 
 | round | s | sign-ins a second | ms (p50 / p95 / max) |
 |---|---|---|---|
