@@ -1,5 +1,6 @@
 """What every public API does: errors, prefixes, limits, and who the client is."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -8,10 +9,11 @@ from fastapi import Body, Request, Response
 from fastapi.testclient import TestClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from redis.exceptions import ConnectionError as RedisAway
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from ashchat_core.amqp import BrokerUnavailable, PublishError
-from ashchat_core.http import APIError, BodyLimit, client_address, create_app
+from ashchat_core.http import APIError, BodyLimit, _Turns, client_address, create_app
 
 RAISED: dict[str, Exception] = {
     "broker": BrokerUnavailable("x"),
@@ -140,3 +142,23 @@ def test_nothing_is_cached_or_guessed_about_unless_it_says_so(
     assert headers["Cache-Control"] == "no-store"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_of_many_requests_at_once_one_begins_per_turn_of_the_event_loop() -> None:
+    turn, begun, ended = 0, [], asyncio.Event()
+
+    async def count() -> None:
+        nonlocal turn
+        while not ended.is_set():
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        begun.append(turn)
+
+    turns: Any = _Turns(app)
+    counting = asyncio.create_task(count())
+    await asyncio.gather(*(turns({"type": "http"}, None, None) for _ in range(20)))
+    ended.set()
+    await counting
+    assert len(set(begun)) == len(begun) == 20

@@ -18,8 +18,12 @@ from ashchat_core.errors import Unavailable
 MEMORY_KIB = 19 * 1024
 TIME_COST = 2
 PARALLELISM = 1
-WORKERS = 2
-"""How many hashes are computed at once: about 20 ms of one core each."""
+WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
+"""How many hashes are computed at once, about 20 ms of one core each.
+
+One core is left for all the rest: with as many threads as cores, no more people get in a
+second, and health answers take three times as long (`make bench-auth`).
+"""
 
 WAITING_MAX = 500
 """How many may wait for that; more are told to come back: they would wait over 5 s."""
