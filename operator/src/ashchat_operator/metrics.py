@@ -51,6 +51,11 @@ CONDITION: Final = Gauge(
     "1: the condition of the resource has this status",
     ["namespace", "name", "type", "status"],
 )
+DEAD_LETTERS: Final = Gauge(
+    "ashchat_operator_dead_letters",
+    "Messages that a service gave up, by dead-letter queue",
+    ["namespace", "name", "queue"],
+)
 _STATUSES: Final = ("True", "False", "Unknown")
 
 
@@ -83,7 +88,13 @@ def told(namespace: str, name: str, status: Mapping[str, Any]) -> None:
             PAUSED.labels(namespace, name).set(item["status"] == "True")
 
 
+def dead_letters(namespace: str, name: str, queues: Mapping[str, int]) -> None:
+    """Show how many messages are in each dead-letter queue of a resource."""
+    for queue, messages in queues.items():
+        DEAD_LETTERS.labels(namespace, name, queue).set(messages)
+
+
 def forget(namespace: str, name: str) -> None:
     """Show nothing more of a resource: it is gone."""
-    for metric in (READY, PAUSED, CONDITION):
+    for metric in (READY, PAUSED, CONDITION, DEAD_LETTERS):
         metric.remove_by_labels({"namespace": namespace, "name": name})

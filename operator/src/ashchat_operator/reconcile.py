@@ -261,6 +261,8 @@ class Reconciler:
         results = await declarer.results(
             ash.generation, targets(ash, self._context, credentials, up)
         )
+        for result in results.values():
+            metrics.dead_letters(ash.namespace, ash.name, result.dead_letters)
         for change in declarer.changes():
             metrics.WRITES.inc()
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)

@@ -92,7 +92,7 @@ class Schema:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._served = asyncio.Event()
-        self.says = ""
+        self.says = "the schema was not read yet"
         """What is wrong, and what to do; empty: nothing."""
 
     async def served(self) -> None:
