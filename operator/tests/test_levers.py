@@ -24,7 +24,8 @@ def resource(handled: dict[str, str] | None = None, **annotations: str) -> dict[
 
 
 def test_without_annotations_nothing_is_asked() -> None:
-    for body in (resource(), {"metadata": {}}, resource(restart_chat="", pause="")):
+    bodies: list[dict[str, Any]] = [resource(), {"metadata": {}}, resource(restart_chat="")]
+    for body in bodies:
         found = read(body, COMPONENTS)
         assert (found.paused, dict(found.restarts), found.unknown) == (False, {}, [])
         assert found.status() == {}
@@ -50,7 +51,7 @@ def templates(objects: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
 
 
 def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
-    plain = rendered("full")
+    plain = rendered("everything")
     objects = stamped(plain, read(resource(restart_rabbitmq="now"), COMPONENTS))
     before, after = templates(plain), templates(objects)
     assert after["rabbitmq"] == {**before["rabbitmq"], STAMP: "now"}
@@ -58,7 +59,7 @@ def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
 
 
 def test_nothing_asked_renders_as_ever() -> None:
-    assert stamped(rendered("full"), Levers()) == rendered("full")
+    assert stamped(rendered("everything"), Levers()) == rendered("full")
 
 
 def test_what_was_handled_stays_when_its_annotation_goes() -> None:
