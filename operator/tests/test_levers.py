@@ -59,7 +59,7 @@ def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
 
 
 def test_nothing_asked_renders_as_ever() -> None:
-    assert stamped(rendered("everything"), Levers()) == rendered("full")
+    assert stamped(rendered("everything"), Levers()) == rendered("everything")
 
 
 def test_what_was_handled_stays_when_its_annotation_goes() -> None:

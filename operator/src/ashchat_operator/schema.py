@@ -23,7 +23,7 @@ from ashchat_operator.model import GROUP, KIND, PLURAL, VERSION
 REVISION: Final = 2
 """That of crds/ashchat.dev_ashchats.yaml; a test compares."""
 
-EVERY_SECONDS: Final = 30.0
+EVERY_SECONDS: Final = 15.0
 WAITING_SECONDS: Final = 2.0
 CONDITION: Final = "SchemaCurrent"
 RUN: Final = (
