@@ -21,8 +21,7 @@ async def exported(cluster: Cluster, pod: str, namespace: str) -> set[str]:
 
 async def test_what_alerts_and_dashboard_name_is_there(cluster: Cluster) -> None:
     pods = [((await leader(cluster))["metadata"]["name"], cluster.operator_namespace)]
-    for service in SERVICES:
-        pods.append(((await cluster.pods(service))[0], cluster.namespace))
+    pods += [((await cluster.pods(service))[0], cluster.namespace) for service in SERVICES]
     there: set[str] = set()
     for pod, namespace in pods:
         there |= await exported(cluster, pod, namespace)

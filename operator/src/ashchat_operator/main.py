@@ -154,6 +154,8 @@ async def _kopf(
     own = kopf.OperatorSettings()
     own.posting.enabled = False
     own.scanning.disabled = True
+    # An event only wakes a look: nothing is lost by ending at once, and the next leader waits.
+    own.queueing.exit_timeout = 0.1
     # A watch that a load balancer silently dropped would leave the operator deaf.
     own.watching.server_timeout = 300
     own.watching.client_timeout = 310

@@ -61,7 +61,7 @@ async def looked(cluster: Cluster, times: int = 1) -> None:
 
 
 async def configured(cluster: Cluster, spec: Mapping[str, Any]) -> None:
-    """Patch the operator's Deployment as Helm would, and wait until it runs so, former pods gone."""
+    """Patch the operator's Deployment as Helm would, and wait until only such pods are left."""
     where = f"/apis/apps/v1/namespaces/{cluster.operator_namespace}/deployments/{OPERATOR}"
     await cluster.request(
         "PATCH",
