@@ -15,7 +15,7 @@ from ashchat_dev.suite.operators import configured, holder, leader, operator_pod
 from ashchat_dev.suite.runtime import Runtime, Unsupported
 
 FAILOVER_S = 20.0
-HANDOVER_S = 8.0
+HANDOVER_S = 5.0
 POD = "authentication.kubernetes.io/pod-name"
 """In the audit log: which pod a token was made for (KEP-1205)."""
 

@@ -56,9 +56,7 @@ async def run(settings: Settings) -> None:
     )
     pace = Pace(settled=settings.resync_seconds, progressing=settings.progress_seconds)
     stop, started = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # While standing by; kopf sets its own when it begins.
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _heed(stop)
     async with await Api.connect() as api, await Api.connect() as for_lease:
         schema = Schema(api)
         reconciler = Reconciler(api, context, schema, version=operator_version(), pace=pace)
@@ -113,8 +111,13 @@ def _unready(schema: Schema, election: Election | Alone, started: asyncio.Event)
     return "" if election.seen else "the Lease was not read yet"
 
 
+def _heed(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, None]) -> bool:
-    """Wait for something until it is time to stop; tell whether to go on."""
+    """Wait for something, and cancel it when it is time to stop; tell whether to go on."""
     work = asyncio.create_task(awaited)
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -124,6 +127,7 @@ async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, None]) -> bo
     finally:
         work.cancel()
         stopping.cancel()
+        await asyncio.gather(work, stopping, return_exceptions=True)
     return not stop.is_set()
 
 
@@ -134,7 +138,7 @@ async def _kopf(
     started: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
-    """Run kopf until SIGTERM or SIGINT, which it handles."""
+    """Run kopf until it is time to stop."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -154,19 +158,21 @@ async def _kopf(
     own = kopf.OperatorSettings()
     own.posting.enabled = False
     own.scanning.disabled = True
-    # An event only wakes a look: nothing is lost by ending at once, and the next leader waits.
-    own.queueing.exit_timeout = 0.1
     # A watch that a load balancer silently dropped would leave the operator deaf.
     own.watching.server_timeout = 300
     own.watching.client_timeout = 310
     own.watching.connect_timeout = 10
     own.networking.request_timeout = 30
-    await kopf.operator(
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=own,
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
         ready_flag=started,
-        stop_flag=stop,
     )
+    # kopf's own way out waits 5 s for whatever else runs here, and the next leader for us. An
+    # event only wakes a look: nothing is lost when all is cancelled.
+    _heed(stop)
+    await _unless(stop, kopf.run_tasks(tasks, ignored=others))
