@@ -156,7 +156,7 @@ async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version
     await keepers.close()
     # The next watch goes on from there.
     assert api.versions == ["", version]
-    assert watcher.alive
+    assert not watcher.dead
 
 
 async def test_a_watch_that_fell_behind_begins_anew() -> None:

@@ -66,6 +66,7 @@ def manifests() -> dict[str, Manifest]:
     for variant, arguments in {
         "chart": (),
         "namespaced-chart": ("--set", "watchNamespaces={one,two}"),
+        "full-chart": ("--set", "replicas=2", "--set", "dashboard.enabled=true"),
     }.items():
         for item in chart(*arguments):
             where = item["metadata"].get("namespace", "cluster")
@@ -75,6 +76,9 @@ def manifests() -> dict[str, Manifest]:
 
 def pod_spec(item: Manifest) -> Manifest | None:
     """Return the pod specification in an object, if it has one."""
+    if item["kind"] == "Pod":
+        own: Manifest = item["spec"]
+        return own
     if item["kind"] in {"Deployment", "StatefulSet", "DaemonSet", "Job"}:
         spec: Manifest = item["spec"]["template"]["spec"]
         return spec
@@ -99,6 +103,14 @@ def pod(workload: Manifest) -> Manifest:
     spec = pod_spec(workload)
     assert spec is not None
     return spec
+
+
+@pytest.fixture
+def lasting(workload: Manifest) -> Manifest:
+    """Return a workload whose pods stay; the test is skipped for what runs to its end."""
+    if workload["kind"] in {"Job", "Pod"}:
+        pytest.skip("runs to its end")
+    return workload
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The chart: few rights, strict values, a definition that outlives it."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,8 @@ def test_the_definition_is_the_repositorys_and_is_kept(rendered_chart: Chart) ->
 
 
 def test_no_right_is_for_everything(rendered_chart: Chart) -> None:
-    for role in of_kind(rendered_chart(), "ClusterRole"):
+    objects = [*rendered_chart(), *rendered_chart("--set", "watchNamespaces={one}")]
+    for role in [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]:
         for rule in role["rules"]:
             for part in ("apiGroups", "resources", "verbs"):
                 assert "*" not in rule[part]
@@ -35,10 +37,69 @@ def test_no_right_is_for_everything(rendered_chart: Chart) -> None:
 
 
 def test_with_namespaces_named_nothing_is_bound_beyond_them(rendered_chart: Chart) -> None:
-    objects = rendered_chart("--set", "watchNamespaces={one,two}")
-    assert not of_kind(objects, "ClusterRoleBinding")
-    bound = {item["metadata"]["namespace"] for item in of_kind(objects, "RoleBinding")}
-    assert bound == {"one", "two"}
+    objects = rendered_chart("--set", "watchNamespaces={one,two}", "--set", "crd.install=false")
+    assert not [item for item in objects if "namespace" not in item["metadata"]]
+    for kind in ("Role", "RoleBinding"):
+        places = {item["metadata"]["namespace"] for item in of_kind(objects, kind)}
+        assert places == {"one", "two", "ashchat-system"}
+    (own,) = [x for x in of_kind(objects, "Role") if x["metadata"]["namespace"] == "ashchat-system"]
+    assert {resource for rule in own["rules"] for resource in rule["resources"]} == {"leases"}
+    (everywhere,) = of_kind(rendered_chart(), "ClusterRole")
+    for role in of_kind(objects, "Role"):
+        if role is not own:
+            assert role["rules"] == everywhere["rules"]
+
+
+def test_the_definition_can_be_somebody_elses(rendered_chart: Chart) -> None:
+    objects = rendered_chart("--set", "crd.install=false")
+    assert not of_kind(objects, "CustomResourceDefinition")
+
+
+def test_several_pods_have_a_budget_and_keep_apart(rendered_chart: Chart) -> None:
+    assert not of_kind(rendered_chart(), "PodDisruptionBudget")
+    objects = rendered_chart("--set", "replicas=2")
+    (budget,) = of_kind(objects, "PodDisruptionBudget")
+    (deployment,) = of_kind(objects, "Deployment")
+    template = deployment["spec"]["template"]
+    assert deployment["spec"]["replicas"] == 2
+    selected = budget["spec"]["selector"]["matchLabels"]
+    assert selected.items() <= template["metadata"]["labels"].items()
+    assert "podAntiAffinity" in template["spec"]["affinity"]
+    # What runs to its end is no pod of the operator's.
+    for item in (*of_kind(objects, "Job"), *of_kind(objects, "Pod")):
+        labels = item["spec"].get("template", item)["metadata"]["labels"]
+        assert not selected.items() <= labels.items()
+
+
+def test_monitoring_is_an_option_and_complete(rendered_chart: Chart) -> None:
+    kinds = {item["kind"] for item in rendered_chart()}
+    assert not {"PodMonitor", "PrometheusRule"} & kinds
+    objects = rendered_chart(
+        "--set", "metrics.podMonitor.enabled=true", "--set", "metrics.podMonitor.labels.team=chat",
+        "--set", "metrics.prometheusRule.enabled=true", "--set", "dashboard.enabled=true",
+    )  # fmt: skip
+    monitors = of_kind(objects, "PodMonitor")
+    assert len(monitors) == 2
+    assert {item["metadata"]["labels"]["team"] for item in monitors} == {"chat"}
+    (rule,) = of_kind(objects, "PrometheusRule")
+    files = ROOT / "charts" / "ashchat-operator" / "files"
+    assert rule["spec"] == yaml.safe_load((files / "rules.yaml").read_text())
+    (dashboard,) = [x for x in of_kind(objects, "ConfigMap") if "ashchat.json" in x["data"]]
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(dashboard["data"]["ashchat.json"])["panels"]
+
+
+def test_a_test_and_an_uninstall_run_as_the_operator_does(rendered_chart: Chart) -> None:
+    objects = rendered_chart()
+    (deployment,) = of_kind(objects, "Deployment")
+    (job,), (pod,) = of_kind(objects, "Job"), of_kind(objects, "Pod")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    operator = deployment["spec"]["template"]["spec"]
+    for spec in (job["spec"]["template"]["spec"], pod["spec"]):
+        assert spec["containers"][0]["image"] == operator["containers"][0]["image"]
+        assert spec["securityContext"] == operator["securityContext"]
+        assert spec["serviceAccountName"] == operator["serviceAccountName"]
 
 
 def test_the_operator_reads_the_table_of_images(rendered_chart: Chart) -> None:
@@ -64,6 +125,14 @@ def test_another_image_restarts_the_operator(rendered_chart: Chart) -> None:
         "logLevel=LOUD",
         "watchNamespaces={Not_A_Name}",
         "podCidrs={everywhere}",
+        "excludeNamespaces={one,one}",
+        "replicas=0",
+        "replicas=4",
+        "crd.keep=true",
+        "resources.memory=1Gi",
+        "metrics.podMonitor.interval=often",
+        "metrics.enabled=true",
+        "dashboard.labels.grafana_dashboard=true",
     ],
 )
 def test_wrong_values_are_refused(rendered_chart: Chart, setting: str) -> None:

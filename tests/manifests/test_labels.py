@@ -19,9 +19,9 @@ def test_it_has_the_recommended_labels(manifest: dict[str, Any]) -> None:
     assert all(len(value) <= 63 for value in labels.values())
 
 
-def test_a_selector_selects_its_own_pods(workload: dict[str, Any]) -> None:
-    selector = workload["spec"]["selector"]["matchLabels"]
-    pods = workload["spec"]["template"]["metadata"]["labels"]
+def test_a_selector_selects_its_own_pods(lasting: dict[str, Any]) -> None:
+    selector = lasting["spec"]["selector"]["matchLabels"]
+    pods = lasting["spec"]["template"]["metadata"]["labels"]
     assert selector.items() <= pods.items()
     # A version in a selector would make an upgrade impossible.
     assert not {"app.kubernetes.io/version", "helm.sh/chart"} & set(selector)

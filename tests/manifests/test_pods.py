@@ -32,6 +32,7 @@ def test_resources_are_asked_for_and_memory_is_bounded(
         assert "memory" in resources["limits"], container["name"]
 
 
+@pytest.mark.usefixtures("lasting")
 def test_it_says_when_it_is_started_and_ready(
     pod: dict[str, Any], containers: list[dict[str, Any]]
 ) -> None:
@@ -41,6 +42,7 @@ def test_it_says_when_it_is_started_and_ready(
         assert "readinessProbe" in container, container["name"]
 
 
+@pytest.mark.usefixtures("lasting")
 def test_it_is_started_again_when_it_is_stuck(
     pod: dict[str, Any], workload: dict[str, Any]
 ) -> None:

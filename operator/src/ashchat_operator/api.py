@@ -5,13 +5,15 @@ would only be in the way, since everything rendered is JSON already.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
 from kubernetes.aio import client, config
 
+from ashchat_operator.metrics import API_CALLS
 from ashchat_operator.model import GROUP, KIND, PLURAL, VERSION
 
 Object = dict[str, Any]
@@ -25,14 +27,19 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "Service": ("/api/v1", "services"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
 }
 """Where each kind is: the API's path and the kind's plural."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
+FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 _ERRORS_FROM: Final = 400
+_VERBS: Final = {"PUT": "update", "POST": "create"}
+_PLURAL: Final = re.compile(r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/[^/]+/)?([^/]+)")
+_KINDS: Final = {plural: kind for kind, (_, plural) in PLACES.items()}
 
 
 class RefusedByApiServer(Exception):
@@ -43,11 +50,17 @@ class RefusedByApiServer(Exception):
         self.status = status
 
 
+class NotLeading(Exception):
+    """Another operator leads, or may soon: nothing is written any more."""
+
+
 class Api:
     """A connection to the API server. An asynchronous context manager."""
 
     def __init__(self, connection: client.ApiClient) -> None:
         self._connection = connection
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before every writing request."""
 
     @classmethod
     async def connect(cls) -> Self:
@@ -98,6 +111,14 @@ class Api:
         answer = await self._request("GET", _path(kind, namespace), query=query)
         items: list[Object] = answer["items"]
         return items
+
+    async def document(self, path: str) -> Object:
+        """Return what is at a path that is no object's.
+
+        Raises:
+            RefusedByApiServer: Any other answer than 200.
+        """
+        return await self._request("GET", path)
 
     async def apply(self, body: Object, manager: str) -> Object:
         """Apply an object server-side; what others set in its fields is overruled.
@@ -237,6 +258,8 @@ class Api:
         accept: str = "application/json",
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Any:
+        if method != "GET" and not self.may_write():
+            raise NotLeading(f"{method} {path} was not sent")
         settings = self._connection.configuration
         headers = {"Accept": accept, "Content-Type": content_type}
         # Asked each time: a service account's token is renewed on disk within the hour.
@@ -244,12 +267,25 @@ class Api:
             headers[setting["key"]] = setting["value"]
         found = {key: value for key, value in (query or {}).items() if value}
         address = f"{settings.host}{path}" + (f"?{urlencode(found)}" if found else "")
-        return await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
-            method, address, headers=headers, body=body, _request_timeout=timeout_s
-        )
+        code = 0
+        try:
+            response = await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
+                method, address, headers=headers, body=body, _request_timeout=timeout_s
+            )
+            code = response.status
+        finally:
+            verb = "watch" if "watch" in found else _VERBS.get(method, method.lower())
+            API_CALLS.labels(verb, _kind(path), code).inc()
+        return response
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
     place, plural = PLACES[kind]
     inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
     return f"{place}{inside}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
+
+
+def _kind(path: str) -> str:
+    """Return the kind that a path is about, for counting; "other" for what is no object."""
+    found = _PLURAL.match(path)
+    return _KINDS.get(found[1], "other") if found else "other"

@@ -32,13 +32,25 @@ Live = Mapping[tuple[str, str], Object]
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What was written, for example "applied Deployment demo-chat"."""
+
+    says: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.says
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """What one run found and wrote."""
 
     live: Live
     """All objects as they are now."""
-    changes: tuple[str, ...]
-    """What was written, for example "applied Deployment demo-chat"; empty: no write."""
+    changes: tuple[Change, ...]
+    """What was written; empty: no write."""
     problems: tuple[str, ...] = ()
     """What the API server refused, for a person."""
 
@@ -65,7 +77,7 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     """
     wanted = {(body["kind"], body["metadata"]["name"]): body for body in desired}
     live = dict(found)
-    changes: list[str] = []
+    changes: list[Change] = []
     problems: list[str] = []
     for key in sorted(wanted, key=lambda key: (CHILD_KINDS.index(key[0]), key[1])):
         try:
@@ -78,24 +90,25 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
         if key not in wanted and _owned(body, ash) and not _going(body):
             await api.delete({**body, "kind": key[0]})
             del live[key]
-            changes.append(f"deleted {key[0]} {key[1]}")
+            changes.append(Change(f"deleted {key[0]} {key[1]}", *key))
     return Applied(live, tuple(changes), tuple(problems))
 
 
-async def _bring(api: Api, desired: Object, live: Object | None, changes: list[str]) -> Object:
+async def _bring(api: Api, desired: Object, live: Object | None, changes: list[Change]) -> Object:
     """Bring one object to what is desired and return it as it is then."""
-    says = f"{desired['kind']} {desired['metadata']['name']}"
+    key = (desired["kind"], desired["metadata"]["name"])
+    says = " ".join(key)
     if live is not None and _going(live):
         return live  # The next look, after it is gone, makes it anew.
     body = _with_fixed_fields(desired, live)
     if live is None or differs(body, live):
         live = await api.apply(body, MANAGER)
-        changes.append(f"applied {says}")
+        changes.append(Change(f"applied {says}", *key))
     corrected = without_additions(body, live)
     if corrected is not None:
         kind = {"apiVersion": body["apiVersion"], "kind": body["kind"]}
         live = await api.replace({**corrected, **kind}, MANAGER)
-        changes.append(f"took out of {says} what was added to it")
+        changes.append(Change(f"took out of {says} what was added to it", *key))
     return live
 
 

@@ -5,7 +5,7 @@ functions), write only the difference, read back. So a run on a backend that is 
 makes no write, and an interrupted run is finished by the next.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -72,6 +72,8 @@ class BackendResult:
     least_privilege: bool = True
     """False where the server knows no rights per database (FerretDB)."""
     version: str = ""
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    """Messages in each dead-letter queue (RabbitMQ)."""
 
 
 class BackendError(Exception):

@@ -562,7 +562,8 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
     require_version(
         "RabbitMQ", version, MINIMUM_VERSION, "quorum queues lack at-least-once dead-lettering"
     )
-    todo = plan(wanted, await client.read(wanted.vhost), client.username)
+    state = await client.read(wanted.vhost)
+    todo = plan(wanted, state, client.username)
     changes = tuple(action.says for action in todo.actions)
     if not write and changes:
         return BackendResult(
@@ -581,6 +582,11 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
                 f"RabbitMQ took {len(changes)} changes, but still differs when read back: "
                 f"{todo.actions[0].says}, for one. Something else may be changing it."
             )
+    dead = {
+        name: int(queue.get("messages") or 0)
+        for name, queue in state.queues.items()
+        if name.endswith(topology.DEAD_LETTER_SUFFIX)
+    }
     if todo.problems:
         return BackendResult(
             ready=False,
@@ -588,6 +594,7 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
             message=" ".join(problem.message for problem in todo.problems),
             changes=changes,
             version=version,
+            dead_letters=dead,
         )
     return BackendResult(
         ready=True,
@@ -598,4 +605,5 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
         ),
         changes=changes,
         version=version,
+        dead_letters=dead,
     )

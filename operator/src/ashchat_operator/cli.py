@@ -1,6 +1,8 @@
 """The command line of the operator."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import typer
 
@@ -22,3 +24,33 @@ def run() -> None:
     from ashchat_operator.settings import Settings
 
     asyncio.run(serve(Settings()))
+
+
+@app.command()
+def check(address: str) -> None:
+    """Tell whether the operator whose /readyz is at ADDRESS is well; exit code 1: it is not."""
+    from ashchat_operator import release
+    from ashchat_operator.settings import Settings
+
+    _told(release.check(Settings(), address))
+
+
+@app.command()
+def drain() -> None:
+    """Wait until nothing needs the operator any more; exit code 1: something will."""
+    from ashchat_operator import release
+    from ashchat_operator.settings import Settings
+
+    _told(release.drain(Settings()))
+
+
+def _told(work: Coroutine[Any, Any, str | None]) -> None:
+    from ashchat_operator.release import NotWell
+
+    try:
+        says = asyncio.run(work)
+    except NotWell as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    if says:
+        typer.echo(says)

@@ -13,6 +13,7 @@ from typing import Final
 from ashchat_operator import topology
 from ashchat_operator.backend import Backend, BackendResult
 from ashchat_operator.credentials import Credentials
+from ashchat_operator.metrics import DRIFT
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import Context, host
 from ashchat_operator.topology import (
@@ -72,6 +73,7 @@ class Declarer:
         self._at = -FRESH_SECONDS
         self._task: asyncio.Task[None] | None = None
         self._changes: list[str] = []
+        self._was_in_order: dict[Backend, bool] = {}
 
     async def results(self, generation: int, wanted: Backends) -> Results:
         """Return what was last read back for exactly this; ask again where it is time.
@@ -81,6 +83,7 @@ class Declarer:
         question = (generation, wanted)
         if question != self._asked:
             self._asked, self._results, self._at = question, {}, -FRESH_SECONDS
+            self._was_in_order = {}
             await self.close()
         in_order = bool(self._results) and all(x.ready for x in self._results.values())
         if self._task is None and not (in_order and time.monotonic() - self._at < FRESH_SECONDS):
@@ -111,6 +114,10 @@ class Declarer:
             _log.exception("asking the backends failed")
             return
         self._at = time.monotonic()
-        self._changes += [change for x in self._results.values() for change in x.changes]
+        for backend, result in self._results.items():
+            self._changes += result.changes
+            if self._was_in_order.get(backend):
+                DRIFT.labels(backend.value).inc(len(result.changes))
+            self._was_in_order[backend] = result.ready
         if self._at - began > PATIENCE_SECONDS:
             self._wake()

@@ -11,8 +11,23 @@ from ashchat_operator.api import Api, RefusedByApiServer
 from ashchat_operator.model import API_VERSION, KIND
 from ashchat_operator.render.common import MANAGER
 
-TOLD: Final = frozenset({"Ready", "TopologyReady", "Degraded"})
-_GOOD: Final = frozenset({("Ready", "True"), ("TopologyReady", "True"), ("Degraded", "False")})
+TOLD: Final = frozenset(
+    {"Ready", "TopologyReady", "Degraded", "Paused", "LeversHandled", "SchemaCurrent"}
+)
+_GOOD: Final = frozenset(
+    {
+        ("Ready", "True"),
+        ("TopologyReady", "True"),
+        ("Degraded", "False"),
+        ("Paused", "True"),
+        ("Paused", "False"),
+        ("LeversHandled", "True"),
+        ("SchemaCurrent", "True"),
+    }
+)
+_NAMES: Final = {("Paused", "False"): "Resumed"}
+"""The reason of a transition, where "Not" and its type would not be English."""
+
 _MESSAGE_MAX: Final = 1000
 _log = logging.getLogger(__name__)
 
@@ -33,8 +48,12 @@ def transitions(former: Mapping[str, Any], status: Mapping[str, Any]) -> Iterato
         kind, value = item["type"], item["status"]
         if kind in TOLD and value != before.get(kind, value) and value != "Unknown":
             good = (kind, value) in _GOOD
-            reason = kind if value == "True" else f"Not{kind}"
+            reason = _NAMES.get((kind, value), kind if value == "True" else f"Not{kind}")
             yield Event(good, reason, (item["message"] or item["reason"])[:_MESSAGE_MAX])
+    before = former.get("levers", {}).get("restarts", {})
+    for component, stamp in status.get("levers", {}).get("restarts", {}).items():
+        if stamp != before.get(component):
+            yield Event(True, "Restarted", f"{component}: restarted for stamp {stamp}")  # noqa: FBT003
 
 
 async def publish(api: Api, body: Mapping[str, Any], event: Event) -> None:

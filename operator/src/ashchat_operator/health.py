@@ -9,18 +9,23 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 @asynccontextmanager
 async def private_server(
-    port: int, *, alive: Callable[[], bool], ready: Callable[[], bool]
+    port: int, *, dead: Callable[[], str], unready: Callable[[], str]
 ) -> AsyncIterator[None]:
     """Answer on the private port as long as the context is open.
+
+    Args:
+        port: Its number.
+        dead: Says what is wrong with this process; empty: nothing.
+        unready: Says what it waits for; empty: nothing.
 
     Raises:
         OSError: The port is taken.
     """
 
-    def answer(says: Callable[[], bool]) -> Callable[[web.Request], object]:
+    def answer(asked: Callable[[], str]) -> Callable[[web.Request], object]:
         async def handle(_: web.Request) -> web.Response:
-            fine = says()
-            return web.json_response({"ok": fine}, status=200 if fine else 503)
+            says = asked()
+            return web.json_response({"ok": not says, "message": says}, status=503 if says else 200)
 
         return handle
 
@@ -30,8 +35,8 @@ async def private_server(
         )
 
     app = web.Application()
-    app.router.add_get("/livez", answer(alive))  # type: ignore[arg-type]
-    app.router.add_get("/readyz", answer(ready))  # type: ignore[arg-type]
+    app.router.add_get("/livez", answer(dead))  # type: ignore[arg-type]
+    app.router.add_get("/readyz", answer(unready))  # type: ignore[arg-type]
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

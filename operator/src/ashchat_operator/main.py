@@ -5,19 +5,26 @@ kopf has event handlers only: they need no finalizers and leave no annotations b
 
 import asyncio
 import logging
+import signal
+from collections.abc import Coroutine
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from os import getpid
+from socket import gethostname
 from typing import Any
 
 import kopf
 
 from ashchat_core.telemetry import configure_logging
+from ashchat_operator import metrics
 from ashchat_operator.api import Api
 from ashchat_operator.health import private_server
 from ashchat_operator.images import Images
+from ashchat_operator.leader import Alone, Election
 from ashchat_operator.model import GROUP, PLURAL, VERSION
 from ashchat_operator.reconcile import Pace, Reconciler
 from ashchat_operator.render.common import Context
+from ashchat_operator.schema import Schema
 from ashchat_operator.settings import Settings
 from ashchat_operator.wake import Keepers, Watcher
 
@@ -31,46 +38,107 @@ def operator_version() -> str:
 
 
 async def run(settings: Settings) -> None:
-    """Look after AshChats until a signal says stop.
+    """Look after AshChats until a signal says stop; stand by as long as another does.
 
     Raises:
         ImagesInvalid: The table of images is not usable.
         OSError: It cannot be read, or the private port is taken.
-        ExceptionGroup: A part of the operator failed; the pod is to be started again.
+        ExceptionGroup: A part of the operator failed, or the Lease was lost; the pod is to be
+            started again.
     """
     configure_logging("operator", settings.log_level)
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
+    metrics.build(operator_version())
     context = Context(
         Images.load(settings.images_file),
         pod_cidrs=settings.pod_cidrs,
         cluster_domain=settings.cluster_domain,
     )
     pace = Pace(settled=settings.resync_seconds, progressing=settings.progress_seconds)
-    async with await Api.connect() as api:
-        reconciler = Reconciler(api, context, version=operator_version(), pace=pace)
+    stop, started = asyncio.Event(), asyncio.Event()
+    _heed(stop)
+    async with await Api.connect() as api, await Api.connect() as for_lease:
+        schema = Schema(api)
+        reconciler = Reconciler(api, context, schema, version=operator_version(), pace=pace)
 
         async def look(namespace: str, name: str) -> float:
-            return await reconciler.look(namespace, name, partial(keepers.wake, namespace, name))
+            with metrics.reconciling():
+                return await reconciler.look(
+                    namespace, name, partial(keepers.wake, namespace, name)
+                )
 
         keepers = Keepers(look, parallel=settings.parallel_reconciles)
         watcher = Watcher(api, keepers, settings.namespaces)
-        started = asyncio.Event()
+        election = _election(settings, for_lease)
+        api.may_write = lambda: election.leading
+        metrics.LEADER.set_function(lambda: election.leading)
+        metrics.SCHEMA_CURRENT.set_function(lambda: not schema.says)
+        metrics.WATCH_STALENESS.set_function(lambda: watcher.staleness)
         async with private_server(
-            settings.private_port, alive=lambda: watcher.alive, ready=started.is_set
+            settings.private_port,
+            dead=lambda: watcher.dead,
+            unready=lambda: _unready(schema, election, started),
         ):
             try:
                 async with asyncio.TaskGroup() as group:
-                    watching = group.create_task(watcher.run(), name="children")
-                    await _kopf(settings, keepers, reconciler, started)
-                    watching.cancel()
+                    beside = [group.create_task(schema.watch(), name="schema")]
+                    if await _unless(stop, election.win()):
+                        beside.append(group.create_task(election.hold(), name="lease"))
+                    if await _unless(stop, schema.served()):
+                        beside.append(group.create_task(watcher.run(), name="children"))
+                        await _kopf(settings, keepers, reconciler, started, stop)
+                    for task in beside:
+                        task.cancel()
             finally:
                 await keepers.close()
+                await reconciler.close()
+                await election.release()
+
+
+def _election(settings: Settings, api: Api) -> Election | Alone:
+    if not settings.lease:
+        return Alone()
+    namespace, _, name = settings.lease.partition("/")
+    return Election(api, (namespace, name), settings.pod_name or f"{gethostname()}-{getpid()}")
+
+
+def _unready(schema: Schema, election: Election | Alone, started: asyncio.Event) -> str:
+    """Return what this pod waits for; a pod that stands by is ready."""
+    if schema.says:
+        return schema.says
+    if election.leading:
+        return "" if started.is_set() else "watching has not begun"
+    return "" if election.seen else "the Lease was not read yet"
+
+
+def _heed(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, None]) -> bool:
+    """Wait for something, and cancel it when it is time to stop; tell whether to go on."""
+    work = asyncio.create_task(awaited)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        work.cancel()
+        stopping.cancel()
+        await asyncio.gather(work, stopping, return_exceptions=True)
+    return not stop.is_set()
 
 
 async def _kopf(
-    settings: Settings, keepers: Keepers, reconciler: Reconciler, started: asyncio.Event
+    settings: Settings,
+    keepers: Keepers,
+    reconciler: Reconciler,
+    started: asyncio.Event,
+    stop: asyncio.Event,
 ) -> None:
-    """Run kopf until SIGTERM or SIGINT, which it handles."""
+    """Run kopf until it is time to stop."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -79,7 +147,7 @@ async def _kopf(
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def changed(event: kopf.RawEvent, namespace: str | None, name: str, **_: Any) -> None:
-        if namespace is None:
+        if namespace is None or namespace in settings.excluded:
             return
         if event["type"] == "DELETED":
             keepers.forget(namespace, name)
@@ -95,7 +163,8 @@ async def _kopf(
     own.watching.client_timeout = 310
     own.watching.connect_timeout = 10
     own.networking.request_timeout = 30
-    await kopf.operator(
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=own,
         standalone=True,
@@ -103,3 +172,7 @@ async def _kopf(
         namespaces=settings.namespaces,
         ready_flag=started,
     )
+    # kopf's own way out waits 5 s for whatever else runs here, and the next leader for us. An
+    # event only wakes a look: nothing is lost when all is cancelled.
+    _heed(stop)
+    await _unless(stop, kopf.run_tasks(tasks, ignored=others))

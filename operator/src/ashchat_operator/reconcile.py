@@ -15,15 +15,15 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, given
+from ashchat_operator import conditions, given, levers, metrics, schema
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.apply import Live, apply, find
 from ashchat_operator.backend import Backend
 from ashchat_operator.conditions import Component
 from ashchat_operator.credentials import Credentials, complete, secret_names
 from ashchat_operator.declare import Declarer, Results, targets
+from ashchat_operator.drift import Drift
 from ashchat_operator.events import publish, transitions
-from ashchat_operator.metrics import READY, RECONCILES, WRITES
 from ashchat_operator.model import KIND, AshChat
 from ashchat_operator.render import platform
 from ashchat_operator.render.common import (
@@ -34,6 +34,7 @@ from ashchat_operator.render.common import (
     quantity,
     selector,
 )
+from ashchat_operator.schema import Schema
 from ashchat_operator.secret_data import decoded
 
 Object = dict[str, Any]
@@ -56,13 +57,17 @@ class Pace:
 class Reconciler:
     """Looks at AshChats; one look at a resource at a time (`wake.Keepers` sees to it)."""
 
-    def __init__(self, api: Api, context: Context, *, version: str, pace: Pace) -> None:
+    def __init__(
+        self, api: Api, context: Context, served: Schema, *, version: str, pace: Pace
+    ) -> None:
         self._api = api
+        self._schema = served
         self._context = context
         self._version = version
         self._pace = pace
         self._declarers: dict[Key, Declarer] = {}
         self._unsettled: dict[Key, int] = {}
+        self._drift = Drift()
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
         """Bring one AshChat to what is wanted, as far as it goes now.
@@ -83,13 +88,16 @@ class Reconciler:
             # Its objects go with it by their owner references; data and secrets stay.
             await self.forget(namespace, name)
             return self._pace.settled
+        if self._schema.says:
+            await self._tell(body, schema.outdated_status(body, self._schema.says, _now()))
+            return self._pace.progressing
         try:
             ash = AshChat.parse(body)
         except ValidationError:
             _log.exception("%s/%s is not what the schema promises", namespace, name)
             return self._pace.settled
         settled = await self._reconcile(ash, body, wake)
-        RECONCILES.inc()
+        metrics.RECONCILES.inc()
         return self._again(namespace, name, settled=settled)
 
     def _again(self, namespace: str, name: str, *, settled: bool) -> float:
@@ -108,19 +116,32 @@ class Reconciler:
     async def forget(self, namespace: str, name: str) -> None:
         """Stop what goes on for a resource."""
         self._unsettled.pop((namespace, name), None)
+        self._drift.forget((namespace, name))
+        metrics.forget(namespace, name)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()
 
+    async def close(self) -> None:
+        """Stop all that goes on, at whatever resource."""
+        for declarer in self._declarers.values():
+            await declarer.close()
+        self._declarers.clear()
+
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
+        pulled = levers.read(body, platform.components(ash))
+        if pulled.paused:
+            return await self._pause(ash, body, found, pulled)
         gifts = await given.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
         credentials = await self._credentials(ash, found, gifts, known_ring)
-        objects = platform.render(ash, self._context, credentials)
+        objects = levers.stamped(platform.render(ash, self._context, credentials), pulled)
         applied = await apply(self._api, ash, objects, found)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
-        WRITES.inc(len(applied.changes))
+        metrics.WRITES.inc(len(applied.changes))
+        for kind in self._drift.corrected((ash.namespace, ash.name), objects, applied.changes):
+            metrics.DRIFT.labels(kind).inc()
         for change in applied.changes:
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)
         components = await self._components(ash, applied.live)
@@ -147,12 +168,22 @@ class Reconciler:
             version=self._version,
             key_ring=credentials.key_ring.fingerprints(known_ring),
             former=body.get("status", {}),
-            now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            now=_now(),
+            more={**pulled.findings, schema.CONDITION: schema.finding("")},
         )
+        status.update(pulled.status())
         ready = status["conditions"][0]["status"] == "True"
-        READY.labels(ash.namespace, ash.name).set(ready)
         written = await self._tell(body, status)
         return ready and written and not applied.changes
+
+    async def _pause(self, ash: AshChat, body: Object, found: Live, pulled: levers.Levers) -> bool:
+        """Write nothing but the status."""
+        declarer = self._declarers.pop((ash.namespace, ash.name), None)
+        if declarer is not None:
+            await declarer.close()
+        components = await self._components(ash, found)
+        status = levers.paused_status(body.get("status", {}), components, pulled, _now())
+        return await self._tell(body, status)
 
     async def _credentials(
         self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
@@ -230,14 +261,17 @@ class Reconciler:
         results = await declarer.results(
             ash.generation, targets(ash, self._context, credentials, up)
         )
+        for result in results.values():
+            metrics.dead_letters(ash.namespace, ash.name, result.dead_letters)
         for change in declarer.changes():
-            WRITES.inc()
+            metrics.WRITES.inc()
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)
         return results
 
     async def _tell(self, body: Object, status: Object) -> bool:
         """Write the status if it says something new; tell whether it is written."""
         former = body.get("status", {})
+        metrics.told(body["metadata"]["namespace"], body["metadata"]["name"], status)
         if status == former:
             return True
         try:
@@ -246,8 +280,12 @@ class Reconciler:
             if error.status in {CONFLICT, NOT_FOUND}:
                 return False  # It changed meanwhile: the next look sees to it.
             raise
-        WRITES.inc()
+        metrics.WRITES.inc()
         await asyncio.gather(
             *(publish(self._api, body, event) for event in transitions(former, status))
         )
         return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

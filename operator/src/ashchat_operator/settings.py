@@ -21,6 +21,16 @@ class Settings(BaseSettings):
     watch_namespaces: str = Field(
         "", description="Namespaces (comma-separated) to look after; empty: all of them."
     )
+    exclude_namespaces: str = Field(
+        "", description="Namespaces (comma-separated) that another operator looks after."
+    )
+    lease: str = Field(
+        "",
+        pattern=r"^([^/]+/[^/]+)?$",
+        description="Namespace/name of the Lease whose holder works, while other pods stand by;"
+        " empty: this process is alone.",
+    )
+    pod_name: str = Field("", description="This pod's name: the holder in the Lease.")
     pod_cidrs: str = Field(
         PRIVATE_NETWORKS,
         description="Networks of the pods (CIDR, comma-separated): the edge's X-Forwarded-For is"
@@ -40,4 +50,13 @@ class Settings(BaseSettings):
     @property
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces to look after; empty: all."""
-        return tuple(name.strip() for name in self.watch_namespaces.split(",") if name.strip())
+        return _names(self.watch_namespaces)
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """Return the namespaces that are another operator's."""
+        return frozenset(_names(self.exclude_namespaces))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

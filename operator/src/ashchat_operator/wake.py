@@ -113,10 +113,16 @@ class Watcher:
         self._alive: dict[tuple[str, str | None], float] = {}
 
     @property
-    def alive(self) -> bool:
-        """Whether every watch was (re)opened or heard from lately."""
-        oldest = min(self._alive.values(), default=time.monotonic())
-        return time.monotonic() - oldest < WATCH_SECONDS + 2 * WATCH_GRACE_SECONDS
+    def dead(self) -> str:
+        """What is wrong when a watch was neither opened nor heard from lately; empty: nothing."""
+        if self.staleness < WATCH_SECONDS + 2 * WATCH_GRACE_SECONDS:
+            return ""
+        return f"a watch has said nothing for {self.staleness:.0f} s"
+
+    @property
+    def staleness(self) -> float:
+        """For how many seconds the quietest watch has said nothing, not even a bookmark."""
+        return time.monotonic() - min(self._alive.values(), default=time.monotonic())
 
     async def run(self) -> None:
         """Watch until cancelled."""

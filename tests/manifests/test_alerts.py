@@ -1,0 +1,71 @@
+"""Alerts and dashboard are valid PromQL, and name no metric that nobody exports."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+from ashchat_dev import promql
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "charts" / "ashchat-operator" / "files"
+MODULES = (
+    "ashchat_operator.metrics",
+    "ashchat_core.amqp",
+    "ashchat_core.credentials",
+    "ashchat_core.health",
+    "ashchat_core.http",
+    "ashchat_auth.store.events",
+    "ashchat_chat.metrics",
+    "ashchat_email.consumers",
+    "ashchat_email.smtp",
+    "ashchat_static.api",
+    "ashchat_translate.metrics",
+)
+"""Where operator and services count; the cluster suite compares with what pods export."""
+
+
+def exported() -> set[str]:
+    for module in MODULES:
+        importlib.import_module(module)
+    return {
+        name for family in REGISTRY.collect() for name in promql.series(family.name, family.type)
+    }
+
+
+@pytest.mark.parametrize("expression", sorted(set(promql.expressions(FILES))))
+def test_every_metric_named_exists(expression: str) -> None:
+    named = promql.metrics_in(expression)
+    assert named
+    assert not named - exported()
+
+
+def test_what_is_no_promql_is_noticed() -> None:
+    with pytest.raises(ValueError, match="parenthesis"):
+        promql.metrics_in("sum(rate(x[5m])")
+    assert promql.metrics_in('a{b="c"} / on (x) sum by (y) (rate(d_total[5m]))') == {"a", "d_total"}
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((FILES / "rules.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["description"]
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert f"`{rule['alert']}`" in page, "docs/operations.md says what to do about each"
+
+
+def test_the_dashboards_panels_do_not_overlap() -> None:
+    panels = json.loads((FILES / "dashboard.json").read_text())["panels"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(places) == len(set(places))
+    assert len({panel["id"] for panel in panels}) == len(panels)
