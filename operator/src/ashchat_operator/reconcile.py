@@ -90,7 +90,8 @@ class Reconciler:
             return self._pace.settled
         settled = await self._reconcile(ash, body, wake)
         RECONCILES.inc()
-        return self._again(namespace, name, settled=settled)
+        again = self._again(namespace, name, settled=settled)
+        return min(again, self._declarers[namespace, name].due_seconds())
 
     def _again(self, namespace: str, name: str, *, settled: bool) -> float:
         """Return when to look again: soon while it is on its way, less often if that takes long.
