@@ -84,9 +84,7 @@ Name = Annotated[
 Namespace = Annotated[
     str, typer.Option("-n", "--namespace", show_default=False, help="Default: the context's.")
 ]
-Context = Annotated[
-    str, typer.Option("--context", show_default=False, help="Of the kubeconfig.")
-]
+Context = Annotated[str, typer.Option("--context", show_default=False, help="Of the kubeconfig.")]
 Kubeconfig = Annotated[
     str,
     typer.Option(
@@ -167,7 +165,6 @@ def status(
     Exit code 0 only if every AshChat shown is Ready for its newest spec, else 1.
 
     Examples:
-
       kubectl ashchat status
 
       kubectl ashchat status demo -n ashchat -o json
@@ -234,7 +231,6 @@ def doctor(
     only; 6: errors.
 
     Examples:
-
       kubectl ashchat doctor
 
       kubectl ashchat doctor demo -n ashchat -o json | jq '.findings[].what'
@@ -314,7 +310,6 @@ def rotate(
     --watch: exit code 0 when done, 1 when not done within --timeout (it goes on all the same).
 
     Examples:
-
       kubectl ashchat rotate demo --watch
 
       kubectl ashchat rotate demo --kind signing-keys
@@ -448,9 +443,7 @@ def resume(
     typer.echo("resumed")
 
 
-def _set_pause(
-    name: str, namespace: str, context: str, kubeconfig: str, value: str | None
-) -> None:
+def _set_pause(name: str, namespace: str, context: str, kubeconfig: str, value: str | None) -> None:
     async def work() -> None:
         from ashchat_cli.cluster import Cluster, Where
         from ashchat_cli.reach import select
@@ -546,7 +539,6 @@ def dlq_show(
     hidden unless --body is given.
 
     Examples:
-
       kubectl ashchat dlq show TRANSLATE_QUEUE demo
 
       kubectl ashchat dlq show translate --limit 1 --body -o json
@@ -603,7 +595,6 @@ def dlq_replay(
     meant were sent.
 
     Examples:
-
       kubectl ashchat dlq replay TRANSLATE_QUEUE demo --all
 
       kubectl ashchat dlq replay translate --id 0198c1c8-7d2a-7e11-b7a5-0a7c

@@ -21,7 +21,11 @@ from urllib.parse import quote
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError, ChannelClosed, DeliveryError, PublishError
-from aiormq.exceptions import AuthenticationError, ChannelNotFoundEntity, ProbableAuthenticationError
+from aiormq.exceptions import (
+    AuthenticationError,
+    ChannelNotFoundEntity,
+    ProbableAuthenticationError,
+)
 
 from ashchat_cli.faults import Exit, Fault
 from ashchat_cli.letters import Letter, headers_anew
@@ -148,7 +152,9 @@ class Broker:
         """
         prefetch = SCAN_MAX if scan else PREFETCH
         sent = 0
-        async with self._taking(spec, prefetch=prefetch, limit=SCAN_MAX if scan else limit) as taken:
+        async with self._taking(
+            spec, prefetch=prefetch, limit=SCAN_MAX if scan else limit
+        ) as taken:
             channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             exchange = await channel.get_exchange(spec.writer.value, ensure=False)
             async for letter, message in taken:

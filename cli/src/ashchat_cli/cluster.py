@@ -81,7 +81,9 @@ class Cluster:
         settings.retries = 0
         named = {each["name"]: each["context"] for each in contexts}
         chosen = named.get(context or current["name"], {})
-        return cls(client.ApiClient(settings), where.namespace or chosen.get("namespace", "default"))
+        return cls(
+            client.ApiClient(settings), where.namespace or chosen.get("namespace", "default")
+        )
 
     async def __aenter__(self) -> Self:
         """Return the connection itself."""

@@ -153,6 +153,4 @@ def _names(body: bytes) -> list[str]:
 
 def headers_anew(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Return the headers with which a message begins anew."""
-    return {
-        key: value for key, value in headers.items() if not key.startswith(MADE_ON_THE_WAY)
-    }
+    return {key: value for key, value in headers.items() if not key.startswith(MADE_ON_THE_WAY)}

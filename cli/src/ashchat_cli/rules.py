@@ -192,7 +192,11 @@ def _unseen(facts: Facts) -> Iterator[Finding]:
     if status.get("observedGeneration", 0) >= metadata.get("generation", 0):
         return
     changed = max(
-        (moment(each.get("time")) for each in metadata.get("managedFields", ()) if each.get("time")),
+        (
+            moment(each.get("time"))
+            for each in metadata.get("managedFields", ())
+            if each.get("time")
+        ),
         default=None,
         key=lambda at: at or facts.now,
     )
@@ -604,7 +608,10 @@ def moment(text: object) -> datetime | None:
 def _states(facts: Facts) -> Iterator[tuple[str, Object]]:
     for pod in facts.pods:
         status = pod.get("status", {})
-        for state in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        for state in (
+            *status.get("initContainerStatuses", ()),
+            *status.get("containerStatuses", ()),
+        ):
             yield pod["metadata"]["name"], state
 
 
