@@ -16,14 +16,13 @@ from rich.text import Text
 
 from ashchat_cli import letters
 from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.objects import PAUSE, Object
 from ashchat_cli.output import Format, document
 from ashchat_core.topology import QUEUES, QueueSpec
 
 # What talks to the cluster is imported where it is used: completing and --help stay quick.
 
 T = TypeVar("T")
-Object = dict[str, Any]
-
 HELP: Final = """Ask an AshChat how it is, and operate it.
 
 Every command takes the AshChat's NAME; it may be left out where the namespace has one.
@@ -148,6 +147,7 @@ def _stamp() -> str:
 
 @app.command()
 def status(
+    *,
     name: Name = "",
     namespace: Namespace = "",
     all_namespaces: Annotated[
@@ -174,7 +174,8 @@ def status(
 
     async def work() -> list[Object]:
         from ashchat_cli.cluster import Cluster, Where
-        from ashchat_cli.reach import labels, select
+        from ashchat_cli.objects import labels
+        from ashchat_cli.reach import select
         from ashchat_cli.status import overview
 
         where = Where(kubeconfig, context, namespace)
@@ -216,6 +217,7 @@ async def _depths(cluster: Any, resource: Object) -> tuple[Any, str]:
 
 @app.command()
 def doctor(
+    *,
     name: Name = "",
     namespace: Namespace = "",
     output: Output = Format.TEXT,
@@ -290,6 +292,7 @@ def _print_findings(console: Console, findings: list[Any], skipped: Any) -> None
 
 @app.command()
 def rotate(
+    *,
     name: Name = "",
     kind: Annotated[
         str,
@@ -447,7 +450,6 @@ def _set_pause(name: str, namespace: str, context: str, kubeconfig: str, value: 
     async def work() -> None:
         from ashchat_cli.cluster import Cluster, Where
         from ashchat_cli.reach import select
-        from ashchat_cli.status import PAUSE
 
         async with await Cluster.connect(Where(kubeconfig, context, namespace)) as cluster:
             await _annotate(cluster, await select(cluster, name), {PAUSE: value})
@@ -479,6 +481,7 @@ def _with_broker(
 
 @dlq.command("list")
 def dlq_list(
+    *,
     name: Name = "",
     every: Annotated[bool, typer.Option("--all", help="Queues without dead letters too.")] = False,
     namespace: Namespace = "",
@@ -495,7 +498,7 @@ def dlq_list(
         return await broker.depths(spec.dead for spec in QUEUES)
 
     depths = _with_broker(name, namespace, context, kubeconfig, work)
-    items = [
+    items: list[Object] = [
         {
             "queue": spec.name.value,
             "deadLetterQueue": spec.dead,
@@ -522,6 +525,7 @@ def dlq_list(
 
 @dlq.command("show")
 def dlq_show(
+    *,
     queue: QueueName,
     name: Name = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the oldest first.")] = 10,
@@ -575,6 +579,7 @@ def dlq_show(
 
 @dlq.command("replay")
 def dlq_replay(
+    *,
     queue: QueueName,
     name: Name = "",
     ids: Annotated[

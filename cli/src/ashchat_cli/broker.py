@@ -29,6 +29,7 @@ from aiormq.exceptions import (
 
 from ashchat_cli.faults import Exit, Fault
 from ashchat_cli.letters import Letter, headers_anew
+from ashchat_cli.objects import Depth
 from ashchat_core.topology import QueueSpec
 
 TIMEOUT_S: Final = 10.0
@@ -38,15 +39,6 @@ IDLE_S: Final = 3.0
 PREFETCH: Final = 50
 SCAN_MAX: Final = 10_000
 """So many messages are held at a time at most, to find some among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How a queue is."""
-
-    messages: int
-    """Ready to be delivered."""
-    consumers: int
 
 
 @dataclass(frozen=True, slots=True)

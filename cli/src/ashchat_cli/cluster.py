@@ -12,8 +12,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from ashchat_cli.faults import Exit, Fault
-
-Object = dict[str, Any]
+from ashchat_cli.objects import Object
 
 TIMEOUT_S: Final = 20.0
 """For one request."""

@@ -6,6 +6,7 @@ with a directive at the end
 The choices are Typer's own, in the form it has for fish: choice, tab, help.
 """
 
+import contextlib
 import os
 import shlex
 import sys
@@ -25,8 +26,6 @@ def main() -> None:
     os.environ["_TYPER_COMPLETE_ARGS"] = f"{line} {shlex.quote(words[-1]) if words[-1] else ''}"
     from ashchat_cli.app import app
 
-    try:
+    with contextlib.suppress(SystemExit):
         app(args=[], prog_name="ashchat")
-    except SystemExit:
-        pass
     print(NO_FILES)

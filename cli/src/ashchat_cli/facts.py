@@ -13,11 +13,11 @@ import aiohttp
 
 from ashchat_cli.cluster import Cluster
 from ashchat_cli.faults import Exit, Fault
-from ashchat_cli.reach import COMPONENT, broker_of, is_ready, labels
+from ashchat_cli.objects import COMPONENT, Object, is_ready, labels
+from ashchat_cli.reach import broker_of
 from ashchat_cli.rules import Facts, Web, moment, wanted_secrets
 from ashchat_cli.status import names
 
-Object = dict[str, Any]
 T = TypeVar("T")
 
 PRIVATE_PORT: Final = 9000
@@ -72,7 +72,7 @@ async def gather(cluster: Cluster, resource: Object | None) -> Facts:
             )
         ]
     nodes = await reading.take("nodes' clocks", cluster.list("leases", "kube-node-lease"), [])
-    general = {
+    general: dict[str, Any] = {
         "now": now,
         "server": server,
         "crd": crd,

@@ -1,26 +1,18 @@
 """Which AshChat is meant, and the way to its broker."""
 
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from ashchat_cli.broker import Broker, Login
 from ashchat_cli.cluster import Cluster
 from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.objects import Object, is_ready, labels
 from ashchat_cli.tunnel import tunnel
 from ashchat_core.topology import VHOST
 
-Object = dict[str, Any]
-
 AMQP_PORT: Final = 5672
-COMPONENT: Final = "app.kubernetes.io/component"
-
-
-def labels(name: str, component: str = "") -> dict[str, str]:
-    """Return the labels of what belongs to an AshChat, or to one component of it."""
-    own = {"app.kubernetes.io/name": "ashchat", "app.kubernetes.io/instance": name}
-    return {**own, COMPONENT: component} if component else own
 
 
 async def select(cluster: Cluster, name: str) -> Object:
@@ -77,11 +69,3 @@ async def broker_of(cluster: Cluster, resource: Object) -> AsyncIterator[Broker]
             if error.code is Exit.UNREACHABLE and opened.fault is not None:
                 raise opened.fault from None
             raise
-
-
-def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Tell whether a pod serves."""
-    if "deletionTimestamp" in pod["metadata"]:
-        return False
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

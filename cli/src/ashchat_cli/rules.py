@@ -11,11 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from ashchat_cli.broker import Depth
-from ashchat_cli.status import PAUSE
+from ashchat_cli.objects import COMPONENT, PAUSE, Depth, Object
 from ashchat_core.topology import QUEUES
-
-Object = dict[str, Any]
 
 RESTARTS_MANY: Final = 5
 SKEW: Final = timedelta(seconds=10)
@@ -291,9 +288,8 @@ _COMMAND: Final = re.compile(r"rabbitmqctl (?:.*? --if-empty|eval '[^']*')")
 TOPOLOGY: Final[Mapping[str, tuple[str, str]]] = {
     "LoginRefused": (
         "a backend refuses the operator's login",
-        "kubectl -n {ns} get secret -l app.kubernetes.io/instance={name}; a backend that the"
-        " operator runs takes its Secret's password at its next start:"
-        " kubectl -n {ns} delete pod {name}-rabbitmq-0",
+        # A backend that the operator runs takes its Secret's password at its next start.
+        "kubectl -n {ns} delete pod -l app.kubernetes.io/instance={name},{component}",
     ),
     "Unreachable": (
         "a backend does not answer the operator",
@@ -318,7 +314,11 @@ def backends(facts: Facts) -> Iterator[Finding]:
     message = condition.get("message", "")
     command = _COMMAND.search(message)
     do = do.format(
-        ns=facts.namespace, name=facts.name, command=command[0] if command else "rabbitmqctl help"
+        ns=facts.namespace,
+        name=facts.name,
+        # The message begins with the backend's name.
+        component=f"{COMPONENT}={message.partition(':')[0]}",
+        command=command[0] if command else "rabbitmqctl help",
     )
     yield Finding("backends", Severity.ERROR, what, message, do)
 
@@ -327,13 +327,14 @@ def wanted_secrets(spec: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, .
     """Return the Secrets that a spec names: name → what for, and the keys it has to have."""
     smtp = spec.get("email", {}).get("smtp", {})
     google = spec.get("translate", {}).get("google", {})
-    found = {}
-    for block, key, what, keys in (
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    wanted: tuple[tuple[Object, str, str, tuple[str, ...]], ...] = (
         (smtp, "credentialsSecret", "the mail server's login", ("username", "password")),
         (smtp, "caSecret", "the mail server's authority", ("ca.crt",)),
         (google, "credentialsSecret", "Google's key", ()),
         (google, "caSecret", "Google's authority", ("ca.crt",)),
-    ):
+    )
+    for block, key, what, keys in wanted:
         name = block.get(key, {}).get("name")
         if name:
             found[name] = (what, keys)

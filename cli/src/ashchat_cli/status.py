@@ -7,14 +7,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from ashchat_cli.broker import Depth
-from ashchat_cli.reach import COMPONENT, is_ready
+from ashchat_cli.objects import COMPONENT, PAUSE, Depth, Object, is_ready
 from ashchat_core.topology import QUEUES
 
-Object = dict[str, Any]
 Depths = Mapping[str, Depth | None]
 
-PAUSE: Final = "ashchat.dev/pause"
 IDLE: Final = "Idle"
 
 BAD_WHEN_TRUE: Final = frozenset({"Degraded"})
