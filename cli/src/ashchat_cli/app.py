@@ -278,7 +278,7 @@ def _print_findings(console: Console, findings: list[Any], skipped: Any) -> None
 
     for finding in findings:
         bad = finding.severity is Severity.ERROR
-        mark = Text("✗ error    " if bad else "! warning  ", "red" if bad else "yellow")
+        mark = Text.assemble(("✗ error    ", "red") if bad else ("! warning  ", "yellow"))
         console.print(mark.append(finding.what, "bold"))
         if finding.why:
             console.print(Text(f"  why  {finding.why}"))
@@ -563,7 +563,7 @@ def dlq_show(
     if not found:
         typer.echo("no dead letters")
     for each in found:
-        head = Text(f"{each['position']}  {each['type']}  ", "bold")
+        head = Text.assemble((f"{each['position']}  {each['type']}  ", "bold"))
         head.append(f"{each['reason']}", "red")
         head.append(f"  {each['died']}  id {each['id'] or '(none)'}", "dim")
         console.print(head, soft_wrap=True)

@@ -154,8 +154,8 @@ def tree(told: Mapping[str, Any]) -> Tree:
 
 def _mark(ok: bool | None) -> Text:  # noqa: FBT001 (a state, not a switch)
     if ok is None:
-        return Text("•", "yellow")
-    return Text("✓", "green") if ok else Text("✗", "red")
+        return Text.assemble(("•", "yellow"))
+    return Text.assemble(("✓", "green") if ok else ("✗", "red"))
 
 
 def _condition_line(each: Mapping[str, Any]) -> Text:
