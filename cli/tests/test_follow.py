@@ -22,7 +22,7 @@ def test_the_annotation_names_the_kind() -> None:
 def test_phases_are_told_with_what_they_took() -> None:
     follower = Follower("s2", "", 100.0)
     assert follower.look(status(users=("Idle", ("s1",))), 100.5) == []
-    assert not follower.done
+    assert follower.data(100.5)["done"] is False
     assert follower.look(status(users=("Adding", ("s2",))), 101.0) == ["users: Adding"]
     news = follower.look(status(users=("Proving", ("s2",))), 104.0)
     assert news == ["users: Adding took 3.0 s", "users: Proving"]
