@@ -24,6 +24,7 @@ from ashchat_core.messages import SessionRevoked
 from ashchat_core.topology import DEAD_LETTER_EXCHANGE, VHOST, Queue
 from ashchat_dev.suite import Cluster, History, PersonFactory, until
 from ashchat_dev.suite.backends import RabbitManagement, forwarded_uri
+from ashchat_dev.suite.cluster import inverse
 from ashchat_dev.suite.steadfast import Steadfast
 
 BIN = Path(sys.executable).parent
@@ -152,11 +153,10 @@ async def deny_egress(cluster: Cluster) -> AsyncIterator[None]:
 async def test_not_ready_is_shown_and_the_doctor_says_why_and_what_to_do(
     cluster: Cluster,
 ) -> None:
-    broken = {
-        "chat": {"image": "localhost/none:none"},
-        "email": {"smtp": {"credentialsSecret": {"name": "test-cli-absent"}}},
-    }
-    back = {"chat": {"image": None}, "email": {"smtp": {"credentialsSecret": None}}}
+    # A login over a connection in the clear is refused by the API server: so TLS.
+    smtp = {"security": "StartTLS", "credentialsSecret": {"name": "test-cli-absent"}}
+    broken = {"chat": {"image": "localhost/none:none"}, "email": {"smtp": smtp}}
+    back = inverse(broken, (await cluster.resource())["spec"])
     async with deny_egress(cluster):
         await cluster.patch("ashchats", cluster.name, {"spec": broken})
         try:
