@@ -176,7 +176,11 @@ async def test_not_ready_is_shown_and_the_doctor_says_why_and_what_to_do(
             shown = await ashchat(cluster, "status", cluster.name)
             assert shown.code == Exit.NOT_OK
             assert "✗ chat" in shown.out
-            assert "cannot pull localhost/none:none" in shown.out.replace("\n", " ")
+            ran = await ashchat(cluster, "status", cluster.name, "-o", "json")
+            (told,) = ran.data["items"]
+            chat = next(each for each in told["components"] if each["name"] == "chat")
+            assert (ran.code, chat["ready"]) == (Exit.NOT_OK, False)
+            assert "localhost/none:none" in chat["message"]
         finally:
             await cluster.patch("ashchats", cluster.name, {"spec": back})
     await cluster.wait_ready(within=120)

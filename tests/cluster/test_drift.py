@@ -226,7 +226,9 @@ async def test_a_deleted_virtual_host_and_user_come_back_within_30_s(
 async def test_a_wiped_broker_is_filled_again_within_30_s(
     cluster: Cluster, person: PersonFactory, rabbit: RabbitManagement, measure: Measure
 ) -> None:
+    foreign = f"/api/queues/{VHOST}/somebody.elses"
     async with conversation(person):
+        await rabbit.put(foreign, {"durable": True})
         (pod,) = await cluster.pods("rabbitmq")
         with suppress(CommandFailed):  # it may take the broker with it
             await cluster.exec(
@@ -244,6 +246,7 @@ async def test_a_wiped_broker_is_filled_again_within_30_s(
         await timed("a wiped broker, from its readiness on", all_there, began, measure)
         await read_again(rabbit, list(Queue))
         measure("drift: a wiped broker, and all queues read", time.monotonic() - began)
+        assert await gone(rabbit, foreign)(), "the broker was not wiped at all"
     await cluster.wait_ready(within=60)
 
 

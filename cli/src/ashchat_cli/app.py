@@ -614,8 +614,7 @@ def dlq_replay(
         replay = broker.replay(
             _spec(queue),
             lambda letter: not chosen or letter.message_id in chosen,
-            limit=most,
-            scan=bool(chosen),
+            most,
         )
         return [each async for each in replay]
 

@@ -1,9 +1,11 @@
 """RabbitMQ: how full the queues are, and dead letters: looked at, and sent again.
 
 Looking: a consumer takes a snapshot without acknowledging anything, and the end of its
-connection gives everything back, in order. Not `basic.get` with a requeue, which takes and
-returns one message at a time and so reorders them. Each look counts as a delivery, which the
-dead-letter queues' policy allows without end (`ashchat_core.topology`).
+channel gives everything back. It takes all there is (up to HELD_MAX) however little is shown:
+what comes back to a quorum queue goes in front of what never left it, but behind what came
+back before, so a part taken and returned (a small prefetch, `basic.get` with a requeue) would
+change the order. Each look counts as a delivery, which the dead-letter queues' policy allows
+without end (`ashchat_core.topology`).
 
 Sending again: published to the queue's own exchange as its writer does, `mandatory` and
 confirmed, and only then acknowledged. Killed anywhere in between, a message is in one queue
@@ -12,6 +14,7 @@ or in both, never in none; a double does no harm, since every consumer is idempo
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -36,9 +39,8 @@ TIMEOUT_S: Final = 10.0
 IDLE_S: Final = 3.0
 """After so long without another message the rest is in somebody else's hands."""
 
-PREFETCH: Final = 50
-SCAN_MAX: Final = 10_000
-"""So many messages are held at a time at most, to find some among them."""
+HELD_MAX: Final = 2_000
+"""So many messages are held at a time; of a longer queue the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +124,11 @@ class Broker:
         Raises:
             Fault: There is no such queue, or the broker does not answer.
         """
-        async with self._taking(spec, prefetch=min(limit, SCAN_MAX), limit=limit) as taken:
+        async with self._taking(spec, limit) as taken:
             return [letter async for letter, _ in taken]
 
     async def replay(
-        self, spec: QueueSpec, wanted: Callable[[Letter], bool], *, limit: int, scan: bool
+        self, spec: QueueSpec, wanted: Callable[[Letter], bool], limit: int
     ) -> AsyncIterator[Replayed]:
         """Send dead letters of a queue again; yield what became of each.
 
@@ -135,18 +137,14 @@ class Broker:
 
         Args:
             spec: Whose dead letters.
-            wanted: Which of them; the others stay.
+            wanted: Which of the oldest HELD_MAX; the others stay.
             limit: How many are sent at most.
-            scan: Some are not wanted: hold those while looking for the others.
 
         Raises:
             Fault: There is no such queue, or the broker does not answer.
         """
-        prefetch = SCAN_MAX if scan else PREFETCH
         sent = 0
-        async with self._taking(
-            spec, prefetch=prefetch, limit=SCAN_MAX if scan else limit
-        ) as taken:
+        async with self._taking(spec, sys.maxsize) as taken:
             channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             exchange = await channel.get_exchange(spec.writer.value, ensure=False)
             async for letter, message in taken:
@@ -176,7 +174,7 @@ class Broker:
 
     @asynccontextmanager
     async def _taking(
-        self, spec: QueueSpec, *, prefetch: int, limit: int
+        self, spec: QueueSpec, limit: int
     ) -> AsyncIterator[AsyncIterator[tuple[Letter, AbstractIncomingMessage]]]:
         """Take the oldest messages that are there now, without acknowledging them."""
         depth = (await self.depths([spec.dead]))[spec.dead]
@@ -184,7 +182,7 @@ class Broker:
             raise Fault(Exit.NOT_FOUND, f"there is no queue {spec.dead}")
         came: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         channel = await self._connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=prefetch)
+        await channel.set_qos(prefetch_count=HELD_MAX)
         queue = await channel.get_queue(spec.dead, ensure=False)
 
         async def each() -> AsyncIterator[tuple[Letter, AbstractIncomingMessage]]:
