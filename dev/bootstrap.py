@@ -22,7 +22,7 @@ STAMP = VENV / "ashchat-bootstrap"
 LOCK = ROOT / ".ashchat" / "bootstrap.lock"
 LOCKS = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
 SERVICES = ("core", "auth", "email", "chat", "translate", "static")
-MEMBERS = [*(f"services/{name}" for name in SERVICES), "operator", "node", "dev"]
+MEMBERS = [*(f"services/{name}" for name in SERVICES), "operator", "cli", "node", "dev"]
 OLDEST = (3, 11)
 
 

@@ -219,6 +219,7 @@ async def test_an_inequivalent_queue_is_told_and_not_touched(
     assert (result.ready, result.reason) == (False, Reason.QUEUE_INEQUIVALENT)
     assert says in result.message
     assert "3 messages" in result.message
+    assert f"rabbitmqctl --vhost ashchat delete_queue {name} --if-empty" in result.message
     # The rest is repaired all the same.
     assert result.changes == ("declared queue TRANSLATED_QUEUE",)
     assert declared.state.queues[name] == queue
@@ -232,6 +233,7 @@ async def test_an_inequivalent_exchange_is_told(declared: FakeBroker) -> None:
     result = await broker.reconcile(declared, WANTED)
     assert (result.ready, result.reason) == (False, Reason.EXCHANGE_INEQUIVALENT)
     assert "fanout" in result.message
+    assert """rabbitmqctl eval 'rabbit_exchange:delete(""" in result.message
     assert declared.performed == []
 
 

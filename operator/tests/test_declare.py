@@ -1,13 +1,16 @@
 """When the backends are asked, and whose answers count."""
 
 import asyncio
+import math
+import time
 
 import pytest
 
 from ashchat_operator import declare, topology
 from ashchat_operator.backend import Backend, BackendResult, Reason
-from ashchat_operator.declare import Declarer
+from ashchat_operator.declare import STALE_SECONDS, Declarer
 from ashchat_operator.topology import Backends, RedisTarget
+from ashchat_operator.wake import JITTER
 
 FINE = {
     Backend.REDIS: BackendResult(ready=True, reason=Reason.DECLARED, message="", changes=("x",))
@@ -85,3 +88,32 @@ async def test_a_slow_backend_holds_nothing_up_and_wakes_when_it_answers(
         await woken.wait()
     assert await declarer.results(1, WANTED) == FINE
     assert asked.count == 1
+
+
+@pytest.mark.parametrize("jitter", [1 - JITTER, 1.0, 1 + JITTER])
+@pytest.mark.parametrize("woken_at", [0.0, 5.0, 13.9, 14.1])
+async def test_backends_are_asked_at_least_every_21_s_however_the_looks_fall(
+    asked: Asked,
+    declarer: Declarer,
+    monkeypatch: pytest.MonkeyPatch,
+    jitter: float,
+    woken_at: float,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    await declarer.results(1, WANTED)
+    assert declarer.due_seconds() == STALE_SECONDS
+    now += woken_at  # a child changed: a look out of turn
+    await declarer.results(1, WANTED)
+    if asked.count == 1:
+        now += declarer.due_seconds() * jitter
+        await declarer.results(1, WANTED)
+    assert asked.count == 2
+    assert now - 1000.0 <= 21.0 + 1e-6
+
+
+async def test_nothing_is_due_while_it_is_being_asked(asked: Asked, declarer: Declarer) -> None:
+    asked.may.clear()
+    await declarer.results(1, WANTED)
+    assert declarer.due_seconds() == math.inf
+    await declarer.close()

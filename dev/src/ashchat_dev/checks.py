@@ -14,7 +14,7 @@ from ashchat_dev.images import ROOT
 from ashchat_dev.progress import seconds
 
 BIN: Final = ROOT / ".venv" / "bin"
-SOURCES: Final = ("operator", "node", "dev", "services", "tests")
+SOURCES: Final = ("operator", "cli", "node", "dev", "services", "tests")
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,8 +325,9 @@ def _exchanges(wanted: Desired, state: State) -> Plan:
                 Problem(
                     Reason.EXCHANGE_INEQUIVALENT,
                     f"Exchange {name} in virtual host {wanted.vhost} is {' and '.join(wrong)}; "
-                    "it must be a durable direct exchange. Delete it, and the operator declares "
-                    "it anew.",
+                    "it must be a durable direct exchange, and the operator deletes none. Delete "
+                    "it on a RabbitMQ node, and the operator declares it and its bindings anew: "
+                    f"{_delete_exchange(wanted.vhost, name)}",
                 )
             )
     return Plan(tuple(actions), tuple(problems))
@@ -346,15 +347,14 @@ def _queues(wanted: Desired, state: State) -> Plan:
             path = _path("queues", wanted.vhost, name)
             actions.append(Action("PUT", path, f"declared queue {name}", body))
         elif wrong := _wrong_with(found):
-            messages = found.get("messages")
-            holds = f"It holds {messages} messages. " if messages else ""
+            holds = _emptied(name, found.get("messages") or 0)
             problems.append(
                 Problem(
                     Reason.QUEUE_INEQUIVALENT,
                     f"Queue {name} in virtual host {wanted.vhost} is {' and '.join(wrong)}; it "
-                    f"must be a durable quorum queue without arguments of its own. {holds}The "
-                    "operator deletes no queue: move its messages (shovel), delete it, and the "
-                    "operator declares it anew.",
+                    "must be a durable quorum queue without arguments of its own, and the "
+                    f"operator deletes none. {holds}Delete it on a RabbitMQ node, and the "
+                    f"operator declares it anew: {_delete_queue(wanted.vhost, name)}",
                 )
             )
         elif found.get("state") in _DEAD_STATES:
@@ -366,6 +366,26 @@ def _queues(wanted: Desired, state: State) -> Plan:
                 )
             )
     return Plan(tuple(actions), tuple(problems))
+
+
+def _emptied(name: str, messages: int) -> str:
+    """Return how a queue becomes empty; nothing if it is."""
+    if not messages:
+        return ""
+    if name.endswith(topology.DEAD_LETTER_SUFFIX):
+        return f"It holds {messages} messages: kubectl ashchat dlq replay {name} --all. "
+    return f"It holds {messages} messages, which its consumers take by themselves. "
+
+
+def _delete_queue(vhost: str, name: str) -> str:
+    """Return the command that deletes a queue; it refuses while there are messages."""
+    return f"rabbitmqctl --vhost {vhost} delete_queue {name} --if-empty"
+
+
+def _delete_exchange(vhost: str, name: str) -> str:
+    """Return the command that deletes an exchange: rabbitmqctl has none of its own."""
+    resource = f'rabbit_misc:r(<<"{vhost}">>, exchange, <<"{name}">>)'
+    return f"""rabbitmqctl eval 'rabbit_exchange:delete({resource}, false, <<"operator">>).'"""
 
 
 def _wrong_with(queue: Mapping[str, Any]) -> list[str]:

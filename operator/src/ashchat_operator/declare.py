@@ -6,6 +6,7 @@ task of its own: one per AshChat, and its last results are what the status tells
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -24,7 +25,12 @@ from ashchat_operator.topology import (
 )
 
 FRESH_SECONDS: Final = 14.0
-"""A result younger than this is not asked for again: drift is seen at the next resync."""
+"""A result younger than this is not asked for again, however often one looks."""
+
+STALE_SECONDS: Final = 17.5
+"""A result of this age is asked for again: the next look comes then, up to a fifth earlier
+or later (`wake.JITTER`), so every 14 to 21 s. That leaves 9 of the 30 s within which drift
+is repaired for the repair."""
 
 PATIENCE_SECONDS: Final = 0.7
 """A backend in order answers within this; then its result is in the same look."""
@@ -94,6 +100,12 @@ class Declarer:
                 self._task = None
         return self._results
 
+    def due_seconds(self) -> float:
+        """Return the seconds until the backends are to be asked again."""
+        if self._task is not None:
+            return math.inf  # it wakes when it ends
+        return max(0.0, self._at + STALE_SECONDS - time.monotonic())
+
     def changes(self) -> tuple[str, ...]:
         """Return what was written since the last call."""
         changes, self._changes = tuple(self._changes), []
@@ -113,11 +125,11 @@ class Declarer:
         except Exception:  # noqa: BLE001 (a defect of ours; the next look tries again)
             _log.exception("asking the backends failed")
             return
-        self._at = time.monotonic()
+        self._at = began  # what was read may have changed while the rest was still asked
         for backend, result in self._results.items():
             self._changes += result.changes
             if self._was_in_order.get(backend):
                 DRIFT.labels(backend.value).inc(len(result.changes))
             self._was_in_order[backend] = result.ready
-        if self._at - began > PATIENCE_SECONDS:
+        if time.monotonic() - began > PATIENCE_SECONDS:
             self._wake()

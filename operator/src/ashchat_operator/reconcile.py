@@ -98,7 +98,9 @@ class Reconciler:
             return self._pace.settled
         settled = await self._reconcile(ash, body, wake)
         metrics.RECONCILES.inc()
-        return self._again(namespace, name, settled=settled)
+        again = self._again(namespace, name, settled=settled)
+        declarer = self._declarers.get((namespace, name))  # a pause ends it
+        return min(again, declarer.due_seconds()) if declarer else again
 
     def _again(self, namespace: str, name: str, *, settled: bool) -> float:
         """Return when to look again: soon while it is on its way, less often if that takes long.

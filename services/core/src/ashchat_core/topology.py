@@ -33,6 +33,10 @@ RETRY_DELAY_MS = 15_000
 DELIVERY_LIMIT = 20
 """Redeliveries before a message is dead-lettered (RabbitMQ 4's own default)."""
 
+DEAD_DELIVERY_LIMIT = 1_000_000_000
+"""The same for a dead letter: never. To look at one is a delivery that comes back, and the
+default limit would drop it at the 21st look. Not -1, which RabbitMQ before 4.0 refuses."""
+
 MAX_LENGTH_BYTES = 256 * 1024 * 1024
 """A queue refuses publishing beyond this many bytes (overflow: reject-publish)."""
 
@@ -213,6 +217,7 @@ def policies() -> tuple[Policy, ...]:
                 },
             )
         )
+        result.append(Policy(queue.dead, queue.dead, {"delivery-limit": DEAD_DELIVERY_LIMIT}))
         if queue.retry:
             result.append(
                 Policy(

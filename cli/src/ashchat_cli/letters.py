@@ -1,0 +1,156 @@
+"""Dead letters: what one is, and how much of it is shown. Pure.
+
+A body is private: it may hold a message's text, an address, a code, a hash. Only fields that
+say nothing of a person are shown unless one asks for the body, by a list of what is harmless:
+a field that a later version adds is hidden until somebody decides.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from ashchat_core import messages
+from ashchat_core.topology import DEAD_LETTER_SUFFIX, QUEUES, Queue, QueueSpec
+
+MODELS: Final[Mapping[Queue, type[messages.Message]]] = {
+    Queue.ACCOUNT_CREATION: messages.AccountCreation,
+    Queue.CONFIRM_EMAIL_CODE: messages.ConfirmEmailCode,
+    Queue.CONFIRM_NEW_ACCOUNT: messages.ConfirmNewAccount,
+    Queue.CONFIRM_NEW_DEVICE: messages.NewDeviceCode,
+    Queue.CONFIRM_NEW_DEVICE_REPLY: messages.ConfirmNewDevice,
+    Queue.CHANGE_DEVICE_TOKEN: messages.ChangeDeviceToken,
+    Queue.CHANGE_PASSWORD: messages.ChangePassword,
+    Queue.CONFIRM_CHANGE_PASSWORD: messages.ConfirmChangePassword,
+    Queue.CHANGE_EMAIL: messages.ChangeEmail,
+    Queue.CONFIRM_CHANGE_EMAIL: messages.ConfirmChangeEmail,
+    Queue.SECURITY_NOTICE: messages.SecurityNotice,
+    Queue.SESSION_REVOKED: messages.SessionRevoked,
+    Queue.PROFILE_CHANGED: messages.ProfileChanged,
+    Queue.ACCOUNT_DELETION_CHAT: messages.AccountDeletion,
+    Queue.ACCOUNT_DELETION_STATIC: messages.AccountDeletion,
+    Queue.TRANSLATE: messages.TranslateJob,
+    Queue.TRANSLATED: messages.TranslationResult,
+}
+"""What the bodies of a queue are."""
+
+HARMLESS: Final = frozenset(
+    {
+        *("v", "kind", "event", "outcome", "reason", "refusal", "provider"),
+        *("room", "message", "user_id", "request_id", "sign_up_id", "challenge_id", "reset_id"),
+        *("change_id", "notice_id", "session_ids", "text_version", "source", "target", "targets"),
+        *("preferred_language", "requested_at", "deadline", "at"),
+    }
+)
+"""Fields that are shown: what kind of message it is, ids that name nobody, languages, times."""
+
+HIDDEN: Final = "(hidden)"
+
+
+MADE_ON_THE_WAY: Final = (
+    *("x-death", "x-first-death-", "x-last-death-"),
+    *("x-delivery-count", "x-acquired-count", "x-ashchat-attempts"),
+)
+"""Beginnings of the headers that tell of earlier tries; a replayed message begins anew."""
+
+WHY: Final[Mapping[str, str]] = {
+    "rejected": "its reader gave it up",
+    "delivery_limit": "it was delivered too often without being acknowledged",
+    "expired": "its time was over",
+    "maxlen": "the queue was full",
+}
+
+
+def spec_of(name: str) -> QueueSpec | None:
+    """Return the queue that is meant, by its own name or its dead-letter queue's."""
+    wanted = name.upper().removesuffix(DEAD_LETTER_SUFFIX.upper())
+    wanted = wanted if wanted.endswith("_QUEUE") else f"{wanted}_QUEUE"
+    return next((spec for spec in QUEUES if spec.name.value == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter, as it was read."""
+
+    queue: Queue
+    position: int
+    """From 1, the oldest."""
+    message_id: str
+    headers: Mapping[str, Any]
+    body: bytes = field(repr=False)
+
+    @property
+    def death(self) -> Mapping[str, Any]:
+        """Return the broker's record of why it left its own queue; empty: there is none."""
+        for entry in self.headers.get("x-death") or ():
+            if entry.get("queue") == self.queue.value:
+                found: Mapping[str, Any] = entry
+                return found
+        return {}
+
+    @property
+    def reason(self) -> str:
+        """Return the broker's word for it."""
+        return str(self.death.get("reason", "unknown"))
+
+    @property
+    def died(self) -> str:
+        """Return when (RFC 3339, UTC); empty: nobody knows."""
+        time = self.death.get("time")
+        if not isinstance(time, datetime):
+            return ""
+        return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def data(self, *, whole: bool = False) -> dict[str, Any]:
+        """Return what is told of it.
+
+        Args:
+            whole: The body as it is, too.
+        """
+        fields, problem = _fields(MODELS[self.queue], self.body)
+        result: dict[str, Any] = {
+            "position": self.position,
+            "id": self.message_id,
+            "reason": self.reason,
+            "why": WHY.get(self.reason, ""),
+            "died": self.died,
+            "attempts": self.headers.get("x-ashchat-attempts", 0),
+            "type": MODELS[self.queue].__name__,
+            "bytes": len(self.body),
+            "fields": fields,
+        }
+        if problem:
+            result["problem"] = problem
+        if whole:
+            result["body"] = self.body.decode(errors="backslashreplace")
+        return result
+
+
+def _fields(model: type[messages.Message], body: bytes) -> tuple[dict[str, Any], str]:
+    """Return the harmless fields, and what is wrong with the body (never the body itself)."""
+    try:
+        read = model.model_validate_json(body).model_dump(mode="json", exclude_none=True)
+    except ValidationError as error:
+        places = sorted({".".join(map(str, item["loc"])) or "body" for item in error.errors()})
+        # What cannot be trusted to be what it should be is not shown, harmless or not.
+        names = _names(body)
+        return dict.fromkeys(names, HIDDEN), f"not understood: {', '.join(places)}"
+    return {key: value if key in HARMLESS else HIDDEN for key, value in read.items()}, ""
+
+
+def _names(body: bytes) -> list[str]:
+    """Return the fields of a body that are known by name; a key may be private as well."""
+    try:
+        read = json.loads(body)
+    except ValueError:
+        return []
+    known = {name for model in MODELS.values() for name in model.model_fields}
+    return [name for name in read if name in known] if isinstance(read, dict) else []
+
+
+def headers_anew(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers with which a message begins anew."""
+    return {key: value for key, value in headers.items() if not key.startswith(MADE_ON_THE_WAY)}

@@ -1,0 +1,33 @@
+"""What is known of the objects that everything else speaks about. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Object = dict[str, Any]
+
+COMPONENT: Final = "app.kubernetes.io/component"
+PAUSE: Final = "ashchat.dev/pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How a queue is."""
+
+    messages: int
+    """Ready to be delivered."""
+    consumers: int
+
+
+def labels(name: str, component: str = "") -> dict[str, str]:
+    """Return the labels of what belongs to an AshChat, or to one component of it."""
+    own = {"app.kubernetes.io/name": "ashchat", "app.kubernetes.io/instance": name}
+    return {**own, COMPONENT: component} if component else own
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a pod serves."""
+    if "deletionTimestamp" in pod["metadata"]:
+        return False
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
