@@ -13,6 +13,7 @@ from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress, Step
 
 CHART: Final = ROOT / "charts" / "ashchat-operator"
+DEFINITION: Final = ROOT / "crds" / "ashchat.dev_ashchats.yaml"
 EXAMPLES: Final = ("mailpit.yaml", "ashchat.yaml")
 RELEASE: Final = "ashchat-operator"
 OPERATOR_NAMESPACE: Final = "ashchat-system"
@@ -46,6 +47,7 @@ def operator(programs: Programs, references: Mapping[str, str], progress: Progre
     wanted = content_tag([values], [CHART])
     state, description = release(programs)
     if state == "deployed" and description == wanted:
+        definition(programs)
         return False
     with progress.step("operator (helm)"):
         unlock(programs, state)
@@ -56,6 +58,18 @@ def operator(programs: Programs, references: Mapping[str, str], progress: Progre
             step="operator (helm)", stdin=values,
         )  # fmt: skip
     return True
+
+
+def definition(programs: Programs) -> None:
+    """Put the AshChat's definition back where somebody changed it.
+
+    With an older one the operator waits, and a release that Helm has is not installed again.
+    """
+    programs.run(
+        programs.kubectl, "apply", "--server-side", "--force-conflicts", "--field-manager=helm",
+        f"--filename={DEFINITION}",
+        step="operator (helm)",
+    )  # fmt: skip
 
 
 def release(programs: Programs) -> tuple[str, str]:
