@@ -14,6 +14,8 @@ from ashchat_operator.render.common import child
 
 Object = dict[str, Any]
 Live = Mapping[tuple[str, str], Object]
+Finding = tuple[str, str, str]
+"""A condition's status, reason and message."""
 
 STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
 _MESSAGE_MAX: Final = 2000
@@ -170,6 +172,7 @@ def status(
     key_ring: Mapping[str, str],
     former: Mapping[str, Any],
     now: str,
+    more: Mapping[str, Finding] | None = None,
 ) -> Object:
     """Return the whole status.
 
@@ -183,6 +186,7 @@ def status(
         key_ring: Version → fingerprint of the keys for secrets at rest.
         former: The status as it was: times of transitions are kept.
         now: The time (RFC 3339) of transitions that happen now.
+        more: Further conditions, by type.
     """
     waiting = [item for item in components if not item.ready]
     says = "; ".join([*problems, *(f"{x.name}: {x.message or x.reason}" for x in waiting)])
@@ -207,6 +211,7 @@ def status(
             else ("True", "Available", "RabbitMQ, Redis, the cache and MongoDB answer")
         ),
         "TopologyReady": topology,
+        **(more or {}),
     }
     times = {
         (x["type"], x["status"]): x["lastTransitionTime"] for x in former.get("conditions", [])

@@ -11,8 +11,19 @@ from ashchat_operator.api import Api, RefusedByApiServer
 from ashchat_operator.model import API_VERSION, KIND
 from ashchat_operator.render.common import MANAGER
 
-TOLD: Final = frozenset({"Ready", "TopologyReady", "Degraded"})
-_GOOD: Final = frozenset({("Ready", "True"), ("TopologyReady", "True"), ("Degraded", "False")})
+TOLD: Final = frozenset({"Ready", "TopologyReady", "Degraded", "SecretsRotated"})
+_GOOD: Final = frozenset(
+    {
+        ("Ready", "True"),
+        ("TopologyReady", "True"),
+        ("Degraded", "False"),
+        ("SecretsRotated", "True"),
+        ("SecretsRotated", "False"),
+    }
+)
+_NAMES: Final = {("SecretsRotated", "False"): "SecretsRotating"}
+"""The reason of a transition, where "Not" and its type would not say it."""
+
 _MESSAGE_MAX: Final = 1000
 _log = logging.getLogger(__name__)
 
@@ -33,7 +44,7 @@ def transitions(former: Mapping[str, Any], status: Mapping[str, Any]) -> Iterato
         kind, value = item["type"], item["status"]
         if kind in TOLD and value != before.get(kind, value) and value != "Unknown":
             good = (kind, value) in _GOOD
-            reason = kind if value == "True" else f"Not{kind}"
+            reason = _NAMES.get((kind, value), kind if value == "True" else f"Not{kind}")
             yield Event(good, reason, (item["message"] or item["reason"])[:_MESSAGE_MAX])
 
 

@@ -34,6 +34,9 @@ from ashchat_operator.render.common import (
     quantity,
     selector,
 )
+from ashchat_operator.rotation import metrics as rotation_metrics
+from ashchat_operator.rotation import rotate
+from ashchat_operator.rotation.machine import State
 from ashchat_operator.secret_data import decoded
 
 Object = dict[str, Any]
@@ -108,6 +111,7 @@ class Reconciler:
     async def forget(self, namespace: str, name: str) -> None:
         """Stop what goes on for a resource."""
         self._unsettled.pop((namespace, name), None)
+        rotation_metrics.forget(namespace, name)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()
@@ -116,7 +120,8 @@ class Reconciler:
         found = await find(self._api, ash)
         gifts = await given.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
-        credentials = await self._credentials(ash, found, gifts, known_ring)
+        rotations = rotate.states(body.get("status", {}))
+        credentials = await self._credentials(ash, found, gifts, known_ring, rotations)
         objects = platform.render(ash, self._context, credentials)
         applied = await apply(self._api, ash, objects, found)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
@@ -138,6 +143,22 @@ class Reconciler:
         if lost:
             problems.append(lost)
             components = [conditions.with_lost_ring(item, lost) for item in components]
+        rotations = await rotate.step(
+            self._api,
+            rotate.Look(
+                ash=ash,
+                body=body,
+                context=self._context,
+                credentials=credentials,
+                results=results,
+                backends=targets(ash, self._context, credentials, frozenset(Backend)),
+                applied=not applied.problems,
+                ready=not problems and all(item.ready for item in components),
+                now=rotate.now(),
+            ),
+            rotations,
+        )
+        rotation_metrics.told(ash.namespace, ash.name, rotations.values())
         status = conditions.status(
             ash,
             components=components,
@@ -148,14 +169,22 @@ class Reconciler:
             key_ring=credentials.key_ring.fingerprints(known_ring),
             former=body.get("status", {}),
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            more={rotate.CONDITION: rotate.finding(rotations.values())},
         )
+        status["rotation"] = rotate.entries(rotations)
         ready = status["conditions"][0]["status"] == "True"
         READY.labels(ash.namespace, ash.name).set(ready)
         written = await self._tell(body, status)
-        return ready and written and not applied.changes
+        rotating = any(state.running for state in rotations.values())
+        return ready and written and not applied.changes and not rotating
 
     async def _credentials(
-        self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
+        self,
+        ash: AshChat,
+        found: Live,
+        gifts: given.Given,
+        known_ring: Mapping[str, str],
+        rotations: Mapping[str, State],
     ) -> Credentials:
         """Return the credentials that there are; only what is nowhere is made."""
         data = {}
@@ -174,6 +203,7 @@ class Reconciler:
             google=gifts.google,
             google_ca=gifts.google_ca,
             known_ring=known_ring,
+            rotations=rotations,
         )
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:

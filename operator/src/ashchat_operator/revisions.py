@@ -81,6 +81,21 @@ def lacking(
     )
 
 
+def unaware(
+    reports: Iterable[PodReport], wanted: Mapping[str, Mapping[str, str]]
+) -> frozenset[str]:
+    """Return the names of the pods that answer and know nothing yet of what is wanted."""
+    return frozenset(
+        report.name
+        for report in reports
+        if report.revisions is not None
+        and any(
+            revision not in report.revisions.get(credential, frozenset())
+            for credential, revision in wanted.get(report.component, {}).items()
+        )
+    )
+
+
 def parse(text: str) -> Revisions:
     """Return the revisions in a page of metrics.
 

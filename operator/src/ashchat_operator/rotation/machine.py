@@ -92,6 +92,9 @@ class Kind(Protocol):
     def newcomer(self) -> str:
         """Return the one that was added: what becomes active after `Adding`."""
 
+    def unfinished(self, state: State) -> bool:
+        """Tell whether the Secrets hold a rotation that the status does not know of."""
+
     async def outstanding(self, state: State) -> str:
         """Return what the phase waits for, for a person; empty: nothing, it is done.
 

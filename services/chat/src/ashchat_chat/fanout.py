@@ -42,8 +42,11 @@ REVOKED_WAIT_MS = 2_000
 
 
 def _outdated(pubsub: PubSub) -> bool:
-    """Tell whether the login has changed: the library marks the connection, and a pub/sub
-    connection is never given back, so nobody else would act on it."""
+    """Tell whether the login has changed since the connection was made.
+
+    The library marks the connection and acts on it when it is given back, which a pub/sub
+    connection never is.
+    """
     connection = pubsub.connection
     return connection is not None and bool(connection.should_reconnect())
 

@@ -107,7 +107,7 @@ class Redis:
         pool: Any = self.client.connection_pool
         try:
             busy = list(pool._in_use_connections)  # noqa: SLF001 (nothing public tells)
-            while any(connection.should_reconnect() for connection in busy):
+            while any(one.should_reconnect() for one in busy):  # noqa: ASYNC110 (nothing tells)
                 await asyncio.sleep(LEAVING_POLL_SECONDS)
         finally:
             self._credentials.release("redis", revision)
