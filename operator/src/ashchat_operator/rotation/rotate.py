@@ -177,7 +177,7 @@ class _Pods:
         more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
         return f"waits for {', '.join(names[:_NAMES_MAX])}{more} to change over"
 
-    async def _nudge(self, pod: Object, wanted: Mapping[str, str]) -> None:
+    async def _nudge(self, pod: Mapping[str, Any], wanted: Mapping[str, str]) -> None:
         elapsed = (self.now - datetime.fromisoformat(self.since)).total_seconds()
         words = [*sorted(wanted.items()), self.since, int(elapsed // NUDGE_SECONDS)]
         stamp = hashlib.sha256(repr(words).encode()).hexdigest()[:12]

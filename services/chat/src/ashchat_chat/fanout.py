@@ -47,7 +47,7 @@ def _outdated(pubsub: PubSub) -> bool:
     The library marks the connection and acts on it when it is given back, which a pub/sub
     connection never is.
     """
-    connection = pubsub.connection
+    connection: Any = pubsub.connection  # its type says None
     return connection is not None and bool(connection.should_reconnect())
 
 

@@ -203,7 +203,7 @@ class Broker:
                         if self._session is current:
                             self._log.warning("session ended")
                             self._forget()
-                            self._retire(current, linger_seconds=0)
+                            _ = self._retire(current, linger_seconds=0)
                 lived = asyncio.get_running_loop().time() - started
                 attempt = 0 if lived > STEADY_SECONDS else attempt + 1
                 await asyncio.sleep(backoff(attempt))
