@@ -17,8 +17,12 @@ from ashchat_operator.credentials import (
     complete,
     key_ring_copy_secret,
     key_ring_secret,
+    logins_secret,
     new_password,
     secret_names,
+    service_secret,
+    signing_keys_copy_secret,
+    signing_keys_secret,
 )
 from ashchat_operator.jwks import KeyRing, NotASigningKey, new_key, public_jwk
 from ashchat_operator.render import platform
@@ -61,6 +65,14 @@ def test_every_source_of_credentials_outlives_the_resource() -> None:
 
 
 RING, COPY = key_ring_secret(ASH), key_ring_copy_secret(ASH)
+KEPT_TWICE = {
+    *(service_secret(ASH, service) for service in Service if service is not Service.EMAIL),
+    logins_secret(ASH),
+    signing_keys_secret(ASH),
+    signing_keys_copy_secret(ASH),
+}
+"""Secrets that come back as they were; email's has a key of its own, which is made anew."""
+
 REPLACEABLE = sorted(set(secret_names(ASH)) - {RING, COPY})
 
 
@@ -70,7 +82,7 @@ def test_a_lost_secret_is_made_anew_and_the_others_stay(name: str) -> None:
     held = stored(first)
     del held[name]
     again = stored(complete(ASH, held, generate=new_password))
-    assert again[name] != stored(first)[name]
+    assert (again[name] == stored(first)[name]) == (name in KEPT_TWICE)
     others = set(secret_names(ASH)) - {name}
     assert {key: again[key] for key in others} == {key: held[key] for key in others}
 

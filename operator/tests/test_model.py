@@ -21,7 +21,7 @@ Path_ = tuple[str, ...]
 def schema_fields(schema: dict[str, Any], path: Path_ = ()) -> dict[Path_, dict[str, Any]]:
     """Return every field of a schema by its path."""
     found: dict[Path_, dict[str, Any]] = {}
-    for name, inner in schema.get("properties", {}).items():
+    for name, inner in schema.get("items", schema).get("properties", {}).items():
         found[*path, name] = inner
         found |= schema_fields(inner, (*path, name))
     return found
@@ -65,6 +65,7 @@ def test_what_has_no_default_is_required_or_optional_in_both(path: Path_) -> Non
     parent = SCHEMA
     for name in path[:-1]:
         parent = parent["properties"][name]
+        parent = parent.get("items", parent)
     field = FIELDS[path]
     assert (path[-1] in parent.get("required", [])) == field.is_required()
 
@@ -109,7 +110,8 @@ def test_the_models_defaults_are_the_schemas(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", sorted(schema_fields(SCHEMA)), ids=".".join)
 def test_enumerations_are_the_same(path: Path_) -> None:
     members = inner_type(FIELDS[path].annotation, StrEnum)
-    listed = schema_fields(SCHEMA)[path].get("enum")
+    schema = schema_fields(SCHEMA)[path]
+    listed = schema.get("items", schema).get("enum")
     assert listed == (None if members is None else [member.value for member in members])
 
 

@@ -51,7 +51,9 @@ def test_only_data_and_credentials_outlive_the_resource(objects: list[dict[str, 
     }
     assert retained == {
         ("PersistentVolumeClaim", "static"),
+        ("Secret", "logins"),
         ("Secret", "auth-signing-keys"),
+        ("Secret", "auth-signing-keys-copy"),
         ("Secret", "auth-key-ring"),
         ("Secret", "auth-key-ring-copy"),
         *(("Secret", f"{name}-admin") for name in ("rabbitmq", "redis", "cache", "mongodb")),

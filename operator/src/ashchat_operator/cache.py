@@ -10,7 +10,7 @@ Documentation: https://redis.io/docs/latest/operate/oss_and_stack/management/sec
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, Self
 
 from redis import exceptions
@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from ashchat_core import topology
 from ashchat_operator.backend import (
     Backend,
+    BackendError,
     BackendResult,
     Login,
     LoginRefusedError,
@@ -330,6 +331,19 @@ def wanted_users(
     return (default_user(), probe_user(), *services) if target.owned else services
 
 
+async def accepts(target: RedisTarget, login: Login) -> bool:
+    """Tell whether a login works; what cannot be asked counts as yes."""
+    own = replace(target, username=login.username, password=login.password)
+    async with RedisClient(own) as client:
+        try:
+            await client.ping()
+        except LoginRefusedError:
+            return False
+        except BackendError:
+            return True
+    return True
+
+
 class RedisClient:
     """A Redis server by redis-py; `async with` closes its connections."""
 
@@ -370,6 +384,10 @@ class RedisClient:
         lines = await self._call("read its users", "ACL", "LIST")
         users = [parse_line(str(line)) for line in lines]
         return {user.name: user for user in users}
+
+    async def ping(self) -> None:
+        """Ask for an answer that needs a login."""
+        await self._call("ping", "PING")
 
     async def set_user(self, user: AclUser) -> None:
         """Make a user exactly this; Redis applies all the rules of one call at once."""

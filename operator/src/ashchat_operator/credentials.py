@@ -1,9 +1,11 @@
 """The credentials of one AshChat: read from its Secrets, completed where something lacks.
 
-A Secret that is there is never changed in what it *is* (password, key); one that is gone or
-lacks a key gets a new value. So nothing is rotated by accident, and nothing has to be: every
-backend takes its administrator's password from the Secret at every start, and every user's
-password is set by the next look at the backend. The one exception is the key ring for
+A Secret that is there is never changed in what it *is* (password, key) but by a rotation
+(`rotation`); one that is gone or lacks a key gets a new value. So nothing is rotated by
+accident, and nothing has to be: every backend takes its administrator's password from the
+Secret at every start, and every user's password is set by the next look at the backend. What
+pods cannot change over to at once (the users' passwords, the signing keys) is kept twice, so
+that a deleted Secret comes back as it was. The one thing never made anew is the key ring for
 secrets at rest; see `at_rest`.
 
 Pure but for the random numbers, which come in as a function.
@@ -23,12 +25,11 @@ from ashchat_operator.backend import Backend, Login
 from ashchat_operator.jwks import KeyRing, new_key
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import child
+from ashchat_operator.rotation import signing, users
+from ashchat_operator.rotation.machine import State
 
 PASSWORD_BYTES: Final = 32
 CODE_KEY_BYTES: Final = 32
-GENERATION: Final = "a"
-"""The suffix of user names: a rotation makes `b` beside `a`, then drops `a`."""
-
 Data = Mapping[str, bytes]
 """A Secret's data, decoded."""
 
@@ -71,10 +72,21 @@ class Credentials:
     code_key: str = field(repr=False)
     signing_keys: KeyRing = field(repr=False)
     key_ring: AtRestRing = field(repr=False)
+    beside: tuple[Login, ...] = ()
+    """What a rotation has at the backends beside `logins`: the coming or the former ones."""
+    former: tuple[Login, ...] = ()
+    """What a rotation has taken away and still keeps, to try whether it is refused."""
+    retired: tuple[str, ...] = ()
+    """User names that are to be gone at the backends."""
     smtp: Provided | None = None
     smtp_ca: Provided | None = None
     google: Provided | None = None
     google_ca: Provided | None = None
+
+    @property
+    def at_backends(self) -> tuple[Login, ...]:
+        """All logins that are to work."""
+        return (*self.logins.values(), *self.beside)
 
 
 def admin_secret(ash: AshChat, backend: Backend) -> str:
@@ -92,6 +104,16 @@ def signing_keys_secret(ash: AshChat) -> str:
     return child(ash, "auth-signing-keys")
 
 
+def signing_keys_copy_secret(ash: AshChat) -> str:
+    """Return the name of the Secret that holds those keys a second time."""
+    return child(ash, "auth-signing-keys-copy")
+
+
+def logins_secret(ash: AshChat) -> str:
+    """Return the name of the Secret with all services' logins, the coming and former ones too."""
+    return child(ash, "logins")
+
+
 def key_ring_secret(ash: AshChat) -> str:
     """Return the name of the Secret with the keys for secrets at rest."""
     return child(ash, "auth-key-ring")
@@ -107,7 +129,9 @@ def secret_names(ash: AshChat) -> tuple[str, ...]:
     return (
         *(admin_secret(ash, backend) for backend in Backend),
         *(service_secret(ash, service) for service in Service),
+        logins_secret(ash),
         signing_keys_secret(ash),
+        signing_keys_copy_secret(ash),
         key_ring_secret(ash),
         key_ring_copy_secret(ash),
     )
@@ -127,6 +151,7 @@ def complete(
     google: Provided | None = None,
     google_ca: Provided | None = None,
     known_ring: Mapping[str, str] = MappingProxyType({}),
+    rotations: Mapping[str, State] = MappingProxyType({}),
     generate: Callable[[], str] = new_password,
     generate_key: Callable[[], bytes] = new_key,
     generate_ring_key: Callable[[], str] = at_rest.new_key,
@@ -141,6 +166,7 @@ def complete(
         google: Google's service account key, likewise.
         google_ca: The authority of Google's endpoint, likewise.
         known_ring: Version → fingerprint of the keys for secrets at rest, as the status says.
+        rotations: Kind → how far its rotation is; missing: at rest.
         generate: Makes a secret word.
         generate_key: Makes a private key (PKCS 8, PEM).
         generate_ring_key: Makes a key for secrets at rest.
@@ -151,20 +177,29 @@ def complete(
         return held or generate()
 
     cookie = admin_secret(ash, Backend.RABBITMQ)
+    people = users.complete(
+        {service: found.get(service_secret(ash, service), {}) for service in Service},
+        found.get(logins_secret(ash), {}),
+        rotations.get(users.NAME, State(users.NAME)),
+        generate,
+    )
     return Credentials(
         admins={
             backend: Admin(ADMIN_NAMES[backend], word(admin_secret(ash, backend), "password"))
             for backend in Backend
         },
-        logins={
-            service: Login(
-                service, f"{service}-{GENERATION}", word(service_secret(ash, service), "password")
-            )
-            for service in Service
-        },
+        logins=people.logins,
+        beside=people.beside,
+        former=people.former,
+        retired=people.retired,
         erlang_cookie=word(cookie, "erlang-cookie"),
         code_key=word(service_secret(ash, Service.EMAIL), "code.key"),
-        signing_keys=KeyRing.complete(found.get(signing_keys_secret(ash), {}), generate_key),
+        signing_keys=signing.complete(
+            found.get(signing_keys_secret(ash), {}),
+            found.get(signing_keys_copy_secret(ash), {}),
+            rotations.get(signing.NAME, State(signing.NAME)),
+            generate_key,
+        ),
         key_ring=AtRestRing.complete(
             found.get(key_ring_secret(ash), {}),
             found.get(key_ring_copy_secret(ash), {}),

@@ -61,11 +61,12 @@ def targets(
         name = host(ash, "mongodb", context)
         mongodb = MongoDBTarget(name, 27017, who.username, who.password)
     return Backends(
-        logins=tuple(credentials.logins.values()),
+        logins=credentials.at_backends,
         rabbitmq=rabbitmq,
         redis=redis(Backend.REDIS),
         cache=redis(Backend.CACHE),
         mongodb=mongodb,
+        retired=credentials.retired,
     )
 
 

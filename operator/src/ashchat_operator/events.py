@@ -12,7 +12,15 @@ from ashchat_operator.model import API_VERSION, KIND
 from ashchat_operator.render.common import MANAGER
 
 TOLD: Final = frozenset(
-    {"Ready", "TopologyReady", "Degraded", "Paused", "LeversHandled", "SchemaCurrent"}
+    {
+        "Ready",
+        "TopologyReady",
+        "Degraded",
+        "Paused",
+        "LeversHandled",
+        "SchemaCurrent",
+        "SecretsRotated",
+    }
 )
 _GOOD: Final = frozenset(
     {
@@ -23,10 +31,12 @@ _GOOD: Final = frozenset(
         ("Paused", "False"),
         ("LeversHandled", "True"),
         ("SchemaCurrent", "True"),
+        ("SecretsRotated", "True"),
+        ("SecretsRotated", "False"),
     }
 )
-_NAMES: Final = {("Paused", "False"): "Resumed"}
-"""The reason of a transition, where "Not" and its type would not be English."""
+_NAMES: Final = {("Paused", "False"): "Resumed", ("SecretsRotated", "False"): "SecretsRotating"}
+"""The reason of a transition, where "Not" and its type would not say it."""
 
 _MESSAGE_MAX: Final = 1000
 _log = logging.getLogger(__name__)

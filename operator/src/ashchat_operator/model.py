@@ -100,6 +100,33 @@ class SecretReference(Model):
     name: str
 
 
+class Weekday(StrEnum):
+    """A day of the week."""
+
+    MONDAY = "Monday"
+    TUESDAY = "Tuesday"
+    WEDNESDAY = "Wednesday"
+    THURSDAY = "Thursday"
+    FRIDAY = "Friday"
+    SATURDAY = "Saturday"
+    SUNDAY = "Sunday"
+
+
+class Window(Model):
+    """When a scheduled rotation may begin, in UTC."""
+
+    days: tuple[Weekday, ...] = ()
+    start: str
+    duration: str
+
+
+class Rotation(Model):
+    """When credentials are changed."""
+
+    every: str | None = None
+    windows: tuple[Window, ...] = ()
+
+
 class Storage(Model):
     """A volume."""
 
@@ -125,6 +152,7 @@ class Auth(Replicated):
     """Accounts, sessions and tokens."""
 
     sign_ups_per_hour: int = 20
+    access_token_minutes: int = 20
 
 
 class Smtp(Model):
@@ -227,6 +255,7 @@ class Spec(Model):
     rabbitmq: RabbitMQ = RabbitMQ()
     redis: Redis = Redis()
     mongodb: MongoDB = MongoDB()
+    rotation: Rotation = Rotation()
 
 
 class AshChat(Model):

@@ -34,6 +34,9 @@ from ashchat_operator.render.common import (
     quantity,
     selector,
 )
+from ashchat_operator.rotation import metrics as rotation_metrics
+from ashchat_operator.rotation import rotate
+from ashchat_operator.rotation.machine import State
 from ashchat_operator.schema import Schema
 from ashchat_operator.secret_data import decoded
 
@@ -120,6 +123,7 @@ class Reconciler:
         self._unsettled.pop((namespace, name), None)
         self._drift.forget((namespace, name))
         metrics.forget(namespace, name)
+        rotation_metrics.forget(namespace, name)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()
@@ -137,7 +141,8 @@ class Reconciler:
             return await self._pause(ash, body, found, pulled)
         gifts = await given.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
-        credentials = await self._credentials(ash, found, gifts, known_ring)
+        rotations = rotate.states(body.get("status", {}))
+        credentials = await self._credentials(ash, found, gifts, known_ring, rotations)
         objects = levers.stamped(platform.render(ash, self._context, credentials), pulled)
         applied = await apply(self._api, ash, objects, found)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
@@ -161,6 +166,22 @@ class Reconciler:
         if lost:
             problems.append(lost)
             components = [conditions.with_lost_ring(item, lost) for item in components]
+        rotations = await rotate.step(
+            self._api,
+            rotate.Look(
+                ash=ash,
+                body=body,
+                context=self._context,
+                credentials=credentials,
+                results=results,
+                backends=targets(ash, self._context, credentials, frozenset(Backend)),
+                applied=not applied.problems,
+                ready=not problems and all(item.ready for item in components),
+                now=rotate.now(),
+            ),
+            rotations,
+        )
+        rotation_metrics.told(ash.namespace, ash.name, rotations.values())
         status = conditions.status(
             ash,
             components=components,
@@ -171,12 +192,18 @@ class Reconciler:
             key_ring=credentials.key_ring.fingerprints(known_ring),
             former=body.get("status", {}),
             now=_now(),
-            more={**pulled.findings, schema.CONDITION: schema.finding("")},
+            more={
+                **pulled.findings,
+                schema.CONDITION: schema.finding(""),
+                rotate.CONDITION: rotate.finding(rotations.values()),
+            },
         )
+        status["rotation"] = rotate.entries(rotations)
         status.update(pulled.status())
         ready = status["conditions"][0]["status"] == "True"
         written = await self._tell(body, status)
-        return ready and written and not applied.changes
+        rotating = any(state.running for state in rotations.values())
+        return ready and written and not applied.changes and not rotating
 
     async def _pause(self, ash: AshChat, body: Object, found: Live, pulled: levers.Levers) -> bool:
         """Write nothing but the status."""
@@ -188,7 +215,12 @@ class Reconciler:
         return await self._tell(body, status)
 
     async def _credentials(
-        self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
+        self,
+        ash: AshChat,
+        found: Live,
+        gifts: given.Given,
+        known_ring: Mapping[str, str],
+        rotations: Mapping[str, State],
     ) -> Credentials:
         """Return the credentials that there are; only what is nowhere is made."""
         data = {}
@@ -207,6 +239,7 @@ class Reconciler:
             google=gifts.google,
             google_ca=gifts.google_ca,
             known_ring=known_ring,
+            rotations=rotations,
         )
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:

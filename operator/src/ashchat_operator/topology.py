@@ -78,6 +78,33 @@ async def ensure(
     return dict(zip(running, results, strict=True))
 
 
+async def accepted(backends: Backends, logins: tuple[Login, ...]) -> tuple[str, ...]:
+    """Return where one of these logins still works; Redis and MongoDB are tried.
+
+    RabbitMQ is not: a user that is not listed cannot log in (`ensure` reads the list back),
+    and its management API lets none of the services' users in, whoever they are.
+
+    Returns:
+        The names of the backends; one that cannot be asked counts as accepting.
+    """
+    where: list[str] = []
+    for name, target in ((Backend.REDIS, backends.redis), (Backend.CACHE, backends.cache)):
+        for login in logins:
+            if target is None or await cache.accepts(target, login):
+                where.append(name)
+                break
+    if backends.mongodb is None:
+        return (*where, Backend.MONGODB)
+    try:
+        async with asyncio.timeout(TIMEOUT_S), database.MongoClient(backends.mongodb) as client:
+            for login in logins:
+                if await client.accepts(login.username, login.password):
+                    return (*where, Backend.MONGODB)
+    except (BackendError, TimeoutError):
+        where.append(Backend.MONGODB)
+    return tuple(where)
+
+
 async def _bounded(
     name: Backend, work: Awaitable[BackendResult], timeout_s: float
 ) -> BackendResult:

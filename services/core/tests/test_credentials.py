@@ -92,3 +92,26 @@ def test_only_the_revision_in_use_is_reported(tmp_path: Path) -> None:
         )
 
     assert (value("1"), value("2")) == (None, 1.0)
+
+
+def test_a_former_revision_is_reported_until_its_last_holder_lets_go(tmp_path: Path) -> None:
+    folder = Credentials(tmp_path)
+
+    def reported(revision: str) -> bool:
+        labels = {"credential": "held", "revision": revision}
+        return REGISTRY.get_sample_value("ashchat_credential_revision_info", labels) == 1
+
+    folder.use("held", "1")
+    for _ in range(2):
+        folder.hold("held", "1")
+    folder.use("held", "2")
+    folder.release("held", "1")
+    assert reported("1")
+    assert reported("2")
+    folder.release("held", "1")
+    assert not reported("1")
+    # What is written anew without having changed is not lost from the report.
+    folder.hold("held", "2")
+    folder.use("held", "2")
+    folder.release("held", "2")
+    assert reported("2")

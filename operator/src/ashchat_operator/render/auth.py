@@ -31,6 +31,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         public=True,
         env={
             "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+            "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_SIGNING_KEYS_DIR": SIGNING_KEYS_DIR,
             "ASHCHAT_KEY_RING_DIR": KEY_RING_DIR,
             "ASHCHAT_SIGN_UPS_PER_HOUR": str(spec.sign_ups_per_hour),

@@ -32,6 +32,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         public=True,
         env={
             "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+            "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
             "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
         },

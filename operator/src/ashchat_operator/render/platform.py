@@ -39,7 +39,8 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
     return [
         *secrets.admins(ash, credentials),
         *secrets.services(ash, credentials, context),
-        secrets.signing_keys(ash, credentials),
+        secrets.logins(ash, credentials),
+        *secrets.signing_keys(ash, credentials),
         *secrets.key_ring(ash, credentials),
         secrets.jwks(ash, credentials),
         secrets.rabbitmq_definitions(ash, credentials),

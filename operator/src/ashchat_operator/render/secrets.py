@@ -19,7 +19,9 @@ from ashchat_operator.credentials import (
     admin_secret,
     key_ring_copy_secret,
     key_ring_secret,
+    logins_secret,
     service_secret,
+    signing_keys_copy_secret,
     signing_keys_secret,
 )
 from ashchat_operator.model import AshChat
@@ -119,10 +121,18 @@ def services(ash: AshChat, credentials: Credentials, context: Context) -> list[O
     ]
 
 
-def signing_keys(ash: AshChat, credentials: Credentials) -> Object:
-    """Return the Secret with the keys that sign tokens; auth mounts it."""
+def logins(ash: AshChat, credentials: Credentials) -> Object:
+    """Return the Secret with all logins; nobody mounts it, the operator reads it."""
+    known = (*credentials.at_backends, *credentials.former)
+    data = {login.username: login.password.encode() for login in known}
+    return secret(ash, "rotation", logins_secret(ash), data, retained=True)
+
+
+def signing_keys(ash: AshChat, credentials: Credentials) -> list[Object]:
+    """Return the Secret with the keys that sign tokens, which auth mounts, and its copy."""
     files = credentials.signing_keys.files()
-    return secret(ash, "auth", signing_keys_secret(ash), files, retained=True)
+    names = (signing_keys_secret(ash), signing_keys_copy_secret(ash))
+    return [secret(ash, "auth", name, files, retained=True) for name in names]
 
 
 def key_ring(ash: AshChat, credentials: Credentials) -> list[Object]:
@@ -181,7 +191,7 @@ def redis_acl(ash: AshChat, credentials: Credentials, backend: Backend) -> Objec
     admin = credentials.admins[backend]
     text = render_aclfile(
         admin=(admin.username, admin.password),
-        logins=credentials.logins.values(),
+        logins=credentials.at_backends,
         cache=backend is Backend.CACHE,
     )
     name = child(ash, f"{backend}-acl")

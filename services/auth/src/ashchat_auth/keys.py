@@ -22,6 +22,7 @@ from ashchat_core.tokens import (
     ALGORITHM,
     AccessToken,
     InvalidToken,
+    key_set_revision,
     verify_access,
 )
 
@@ -117,6 +118,24 @@ class SigningKeys:
             )
         except (jwt.InvalidTokenError, KeyError, ValueError):
             return None
+
+    @property
+    def active(self) -> str:
+        """The id of the key that signs now; empty: there is none."""
+        keys = self._usable()
+        return keys.active if keys else ""
+
+    @property
+    def revision(self) -> str:
+        """The `key_set_revision` of the keys that tokens are verified by now; empty: none."""
+        keys = self._usable()
+        return key_set_revision(keys.keys) if keys else ""
+
+    def _usable(self) -> _Keys | None:
+        try:
+            return self._folder.current()
+        except (OSError, ValueError, TypeError):
+            return None  # the check at the start waits for them
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys (RFC 7517)."""

@@ -22,6 +22,7 @@ from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
 from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable
 from ashchat_core.redis import Redis
+from ashchat_core.tokens import JWKS, SIGNING_KEYS
 from ashchat_core.topology import QUEUES, Service
 
 NAME = Service.AUTH.value
@@ -86,6 +87,8 @@ def build(settings: Settings) -> runtime.Service:
             redis.watch,
             lambda: _sweep(auth),
             lambda: _report(vault, credentials),
+            lambda: credentials.report(JWKS, lambda: signer.revision),
+            lambda: credentials.report(SIGNING_KEYS, lambda: signer.active),
         ),
         on_stop=(auth.events.settled, broker.stop),
         on_close=(redis.close, mongo.close),

@@ -41,6 +41,16 @@ REVOKED_WAIT_MS = 2_000
 """How long one read waits for something new: less than the client's time-out."""
 
 
+def _outdated(pubsub: PubSub) -> bool:
+    """Tell whether the login has changed since the connection was made.
+
+    The library marks the connection and acts on it when it is given back, which a pub/sub
+    connection never is.
+    """
+    connection: Any = pubsub.connection  # its type says None
+    return connection is not None and bool(connection.should_reconnect())
+
+
 class RedisFanout:
     """One publisher and one subscriber for the pod; see `ports.Fanout`."""
 
@@ -135,11 +145,12 @@ class RedisFanout:
         await pubsub.subscribe(*sorted(self._wanted))
         changes = asyncio.create_task(self._follow(pubsub))
         try:
-            while not changes.done():
+            while not changes.done() and not _outdated(pubsub):
                 message = await pubsub.get_message(timeout=READ_SECONDS)
                 if message is not None:
                     self._take(message)
-            changes.result()
+            if changes.done():
+                changes.result()
         finally:
             changes.cancel()
             with contextlib.suppress(asyncio.CancelledError, RedisError, OSError):

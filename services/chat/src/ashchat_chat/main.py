@@ -25,7 +25,7 @@ from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo
 from ashchat_core.redis import Redis
-from ashchat_core.tokens import TokenVerifier
+from ashchat_core.tokens import JWKS, TokenVerifier
 from ashchat_core.topology import QUEUES, Service
 
 NAME = Service.CHAT.value
@@ -140,6 +140,7 @@ def build(settings: Settings) -> runtime.Service:
             broker.run,
             mongo.watch,
             redis.watch,
+            lambda: credentials.report(JWKS, lambda: verifier.revision),
             *map(
                 _steady,
                 (

@@ -15,6 +15,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import aio_pika
@@ -202,7 +203,7 @@ class Broker:
                         if self._session is current:
                             self._log.warning("session ended")
                             self._forget()
-                            self._retire(current, linger_seconds=0)
+                            _ = self._retire(current, linger_seconds=0)
                 lived = asyncio.get_running_loop().time() - started
                 attempt = 0 if lived > STEADY_SECONDS else attempt + 1
                 await asyncio.sleep(backoff(attempt))
@@ -321,11 +322,12 @@ class Broker:
         self._ready.clear()
         _CONNECTED.set(0)
 
-    def _retire(self, session: _Session, *, linger_seconds: float) -> None:
+    def _retire(self, session: _Session, *, linger_seconds: float) -> asyncio.Task[None]:
         """End a session in the background."""
         task = asyncio.create_task(self._end(session, linger_seconds=linger_seconds))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+        return task
 
     async def _end(self, session: _Session, *, linger_seconds: float) -> None:
         try:
@@ -353,12 +355,19 @@ class Broker:
                 attempt += 1
                 continue
             old = self._session
+            if old is not None:
+                self._credentials.hold("rabbitmq", old.credential.revision)
             self._use(session)
             self._log.info("session with new credentials")
             if old is not None:
-                self._retire(old, linger_seconds=OVERLAP_SECONDS)
+                self._retire(old, linger_seconds=OVERLAP_SECONDS).add_done_callback(
+                    partial(self._let_go, old.credential.revision)
+                )
                 old.broken.set()
             return
+
+    def _let_go(self, revision: str, _: asyncio.Task[None]) -> None:
+        self._credentials.release("rabbitmq", revision)
 
     async def _wait_session(self, seconds: float) -> _Session:
         try:

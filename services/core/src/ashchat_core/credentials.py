@@ -7,6 +7,8 @@ right on every file system.
 """
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +45,7 @@ class Credentials:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._in_use: dict[str, str] = {}
+        self._held: Counter[tuple[str, str]] = Counter()
 
     def text(self, name: str) -> str:
         """Return a credential's text without surrounding white space.
@@ -85,10 +88,31 @@ class Credentials:
         """Record that the client now uses this revision, by default the present one."""
         before = self._in_use.get(credential)
         now = self.revision(credential) if revision is None else revision
-        if before is not None and before != now:
-            _REVISION.remove(credential, before)
         self._in_use[credential] = now
         _REVISION.labels(credential, now).set(1)
+        if before is not None:
+            self._unless_used(credential, before)
+
+    def hold(self, credential: str, revision: str) -> None:
+        """Record that something still uses this revision, whatever comes in its place.
+
+        A rotation takes a credential away only when no pod reports it any more: a connection
+        that ends what it has in hand still needs its login.
+        """
+        self._held[credential, revision] += 1
+        _REVISION.labels(credential, revision).set(1)
+
+    def release(self, credential: str, revision: str) -> None:
+        """Record that one holder of this revision does not use it any more."""
+        self._held[credential, revision] -= 1
+        self._unless_used(credential, revision)
+
+    def _unless_used(self, credential: str, revision: str) -> None:
+        held = self._held[credential, revision] > 0
+        if not held and self._in_use.get(credential) != revision:
+            del self._held[credential, revision]
+            with contextlib.suppress(KeyError):  # it was never reported
+                _REVISION.remove(credential, revision)
 
     @property
     def in_use(self) -> dict[str, str]:
@@ -104,6 +128,16 @@ class Credentials:
             if now is not None and now != last:
                 await on_change()
                 last = now
+
+    async def report(self, credential: str, revision: Callable[[], str]) -> None:
+        """Report what is not a file of this folder, as it changes; runs until cancelled."""
+        before: str | None = None
+        while True:
+            now = revision()
+            if now != before:
+                self.use(credential, now)
+                before = now
+            await asyncio.sleep(POLL_SECONDS)
 
     def _peek(self, name: str) -> Credential | None:
         try:

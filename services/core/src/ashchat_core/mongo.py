@@ -111,10 +111,12 @@ class Mongo:
             await candidate.close()
             raise
         old, self._client = self._client, candidate
-        self._revision = credential.revision
+        former, self._revision = self._revision, credential.revision
+        if old is not None:
+            self._credentials.hold("mongodb", former)
         self._credentials.use("mongodb", credential.revision)
         if old is not None:
-            task = asyncio.create_task(self._close_later(old))
+            task = asyncio.create_task(self._close_later(old, former))
             self._old.add(task)
             task.add_done_callback(self._old.discard)
 
@@ -158,11 +160,12 @@ class Mongo:
             self._revision = credential.revision
         return self._client
 
-    async def _close_later(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
+    async def _close_later(self, client: AsyncMongoClient[dict[str, Any]], revision: str) -> None:
         try:
             await asyncio.sleep(DRAIN_SECONDS)
         finally:
             await client.close()
+            self._credentials.release("mongodb", revision)
 
 
 def _client(credential: Credential) -> AsyncMongoClient[dict[str, Any]]:

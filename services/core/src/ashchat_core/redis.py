@@ -22,6 +22,7 @@ from ashchat_core.credentials import Credential, Credentials
 
 TIMEOUT_SECONDS = 3.0
 CONNECT_SECONDS = 1.0
+LEAVING_POLL_SECONDS = 0.2
 RETRIES = 2
 """Together with both times: a command on a Redis that is away fails within about five
 seconds, so that whoever waits for it gets a 503 while they still wait."""
@@ -61,6 +62,7 @@ class Redis:
         self._file = file
         self._login = _Login(credentials.read(file))
         self._log = structlog.get_logger("redis")
+        self._leaving: set[asyncio.Task[None]] = set()
         self.client = _client(self._login)
         """Strings in, strings out; reconnects by itself."""
 
@@ -90,11 +92,25 @@ class Redis:
             raise
         finally:
             await trial.aclose()
-        self._login.credential = login.credential
+        former, self._login.credential = self._login.credential, login.credential
+        self._credentials.hold("redis", former.revision)
         pool: Any = self.client.connection_pool  # parts of it have no types
         await pool.disconnect(inuse_connections=False)
         await pool.update_active_connections_for_reconnect()
         self._credentials.use("redis", login.credential.revision)
+        task = asyncio.create_task(self._let_go(former.revision))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _let_go(self, revision: str) -> None:
+        """Report the former login until the last connection in use has changed over."""
+        pool: Any = self.client.connection_pool
+        try:
+            busy = list(pool._in_use_connections)  # noqa: SLF001 (nothing public tells)
+            while any(one.should_reconnect() for one in busy):  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(LEAVING_POLL_SECONDS)
+        finally:
+            self._credentials.release("redis", revision)
 
     async def watch(self) -> None:
         """Prove the first credentials, then swap whenever the file changes; until cancelled."""
@@ -122,6 +138,8 @@ class Redis:
 
     async def close(self) -> None:
         """Close every connection."""
+        for task in list(self._leaving):
+            task.cancel()
         await self.client.aclose()
 
 

@@ -8,7 +8,7 @@ address, so that tokens verify also while auth is down.
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,12 @@ ALGORITHM = "ES256"
 ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
 LEEWAY_SECONDS = 5
 """How far two clocks may differ."""
+
+JWKS = "jwks"
+"""What verifies tokens, as a service reports it: the revision is `key_set_revision`."""
+
+SIGNING_KEYS = "signing-keys"
+"""What signs them, as auth reports it: the revision is the active key's id."""
 
 REREAD_SECONDS = 5.0
 """How long a key that was taken out of the set is still believed."""
@@ -98,6 +104,11 @@ def verify_access(
     )
 
 
+def key_set_revision(kids: Iterable[str]) -> str:
+    """Return a word that changes with a set of keys; key ids are public (RFC 7638)."""
+    return hashlib.sha256("\n".join(sorted(kids)).encode()).hexdigest()[:12]
+
+
 class TokenVerifier:
     """Verifies access tokens by the published keys."""
 
@@ -116,6 +127,12 @@ class TokenVerifier:
             InvalidToken: with the reason; see there.
         """
         return verify_access(token, self._key, issuer=self._issuer, audience=self._audience)
+
+    @property
+    def revision(self) -> str:
+        """The `key_set_revision` of the keys that tokens are verified by now; empty: none."""
+        self._load()
+        return key_set_revision(self._keys) if self._keys else ""
 
     def _key(self, kid: str) -> jwt.PyJWK:
         # A key that is not known may be new: keys overlap, and the file follows.

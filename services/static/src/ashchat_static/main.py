@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
-from ashchat_core.tokens import TokenVerifier
+from ashchat_core.tokens import JWKS, TokenVerifier
 from ashchat_core.topology import QUEUES, Service
 from ashchat_static import consumers
 from ashchat_static.api import make_app
@@ -39,7 +39,10 @@ def build(settings: StaticSettings) -> runtime.Service:
             ("the volume of the uploads", volume.prepare),
             ("RabbitMQ and its queues", topology),
         ),
-        background=(broker.run,),
+        background=(
+            broker.run,
+            lambda: credentials.report(JWKS, lambda: verifier.revision),
+        ),
         on_ready=(broker.start_consuming,),
         on_stop=(broker.stop,),
     )
