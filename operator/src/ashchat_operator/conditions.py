@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
+from ashchat_operator.candidates import Decision
 from ashchat_operator.model import AshChat, ExposureType, ServiceType
 from ashchat_operator.render.common import child
 
 Object = dict[str, Any]
+Said = tuple[str, str, str]
+"""A condition's status, reason and message."""
+
 Live = Mapping[tuple[str, str], Object]
 
 STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
@@ -145,6 +149,18 @@ def with_lost_ring(component: Component, says: str) -> Component:
     return replace(component, ready=False, reason="KeyRingLost", message=says)
 
 
+def with_nothing_given(component: Component, decision: Decision) -> Component:
+    """Return the component a person's credentials are for as not ready: it has none that work."""
+    if component.name != decision.candidate.component:
+        return component
+    return replace(component, ready=False, reason=decision.reason.value, message=decision.message)
+
+
+def said(former: Mapping[str, Any]) -> list[Said]:
+    """Return what the conditions of a status say."""
+    return [(x["status"], x["reason"], x["message"]) for x in former.get("conditions", [])]
+
+
 def url(ash: AshChat, live: Live) -> str:
     """Return where people reach it, as far as the cluster can tell; empty: not yet known."""
     if ash.spec.public_url:
@@ -168,6 +184,7 @@ def status(
     address: str,
     version: str,
     key_ring: Mapping[str, str],
+    given: Said | None = None,
     former: Mapping[str, Any],
     now: str,
 ) -> Object:
@@ -181,6 +198,7 @@ def status(
         address: Where people reach it.
         version: The operator's version.
         key_ring: Version → fingerprint of the keys for secrets at rest.
+        given: How the credentials stand that people gave; None: they gave none.
         former: The status as it was: times of transitions are kept.
         now: The time (RFC 3339) of transitions that happen now.
     """
@@ -207,6 +225,7 @@ def status(
             else ("True", "Available", "RabbitMQ, Redis, the cache and MongoDB answer")
         ),
         "TopologyReady": topology,
+        **({"CredentialsAccepted": given} if given is not None else {}),
     }
     times = {
         (x["type"], x["status"]): x["lastTransitionTime"] for x in former.get("conditions", [])

@@ -59,6 +59,8 @@ class Provided:
 
     data: Data = field(repr=False)
     revision: str
+    accepted_by: str = ""
+    """The server that accepted it when it was tried; empty: none yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ async def run(settings: Settings) -> None:
             return await reconciler.look(namespace, name, partial(keepers.wake, namespace, name))
 
         keepers = Keepers(look, parallel=settings.parallel_reconciles)
-        watcher = Watcher(api, keepers, settings.namespaces)
+        watcher = Watcher(api, keepers, settings.namespaces, reconciler.references.referring)
         started = asyncio.Event()
         async with private_server(
             settings.private_port, alive=lambda: watcher.alive, ready=started.is_set

@@ -9,22 +9,25 @@ look may be interrupted anywhere and the next one goes on.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, given
+from ashchat_core.topology import Service
+from ashchat_operator import candidates, conditions, given, reports
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.apply import Live, apply, find
 from ashchat_operator.backend import Backend
+from ashchat_operator.candidates import Decision, Kind
 from ashchat_operator.conditions import Component
-from ashchat_operator.credentials import Credentials, complete, secret_names
+from ashchat_operator.credentials import Credentials, complete, secret_names, service_secret
 from ashchat_operator.declare import Declarer, Results, targets
 from ashchat_operator.events import publish, transitions
 from ashchat_operator.metrics import READY, RECONCILES, WRITES
 from ashchat_operator.model import KIND, AshChat
+from ashchat_operator.references import References
 from ashchat_operator.render import platform
 from ashchat_operator.render.common import (
     COMPONENT_LABEL,
@@ -35,6 +38,7 @@ from ashchat_operator.render.common import (
     selector,
 )
 from ashchat_operator.secret_data import decoded
+from ashchat_operator.trials import Trials
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -62,6 +66,8 @@ class Reconciler:
         self._version = version
         self._pace = pace
         self._declarers: dict[Key, Declarer] = {}
+        self._trials: dict[Key, Trials] = {}
+        self.references = References()
         self._unsettled: dict[Key, int] = {}
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
@@ -88,6 +94,7 @@ class Reconciler:
         except ValidationError:
             _log.exception("%s/%s is not what the schema promises", namespace, name)
             return self._pace.settled
+        self.references.note(ash)
         settled = await self._reconcile(ash, body, wake)
         RECONCILES.inc()
         return self._again(namespace, name, settled=settled)
@@ -108,14 +115,20 @@ class Reconciler:
     async def forget(self, namespace: str, name: str) -> None:
         """Stop what goes on for a resource."""
         self._unsettled.pop((namespace, name), None)
+        self.references.forget(namespace, name)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()
+        trials = self._trials.pop((namespace, name), None)
+        if trials is not None:
+            await trials.close()
 
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
         gifts = await given.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
+        decisions = await self._decide(ash, gifts, found, wake)
+        gifts = candidates.chosen(gifts, decisions)
         credentials = await self._credentials(ash, found, gifts, known_ring)
         objects = platform.render(ash, self._context, credentials)
         applied = await apply(self._api, ash, objects, found)
@@ -126,18 +139,14 @@ class Reconciler:
         components = await self._components(ash, applied.live)
         results = await self._declare(ash, credentials, components, wake)
         components = [conditions.with_topology(item, results) for item in components]
-        for component, says in (gifts.missing or {}).items():
-            problems.append(says)
-            components = [
-                replace(item, ready=False, reason="SecretMissing", message=says)
-                if item.name == component
-                else item
-                for item in components
-            ]
+        for decision in (item for item in decisions.values() if item.blocking):
+            problems.append(decision.message)
+            components = [conditions.with_nothing_given(item, decision) for item in components]
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
         if lost:
             problems.append(lost)
             components = [conditions.with_lost_ring(item, lost) for item in components]
+        said = await self._proven(ash, decisions, body.get("status", {}))
         status = conditions.status(
             ash,
             components=components,
@@ -146,13 +155,15 @@ class Reconciler:
             address=conditions.url(ash, applied.live),
             version=self._version,
             key_ring=credentials.key_ring.fingerprints(known_ring),
+            given=said,
             former=body.get("status", {}),
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         ready = status["conditions"][0]["status"] == "True"
         READY.labels(ash.namespace, ash.name).set(ready)
         written = await self._tell(body, status)
-        return ready and written and not applied.changes
+        moving = said is not None and said[1] in candidates.MOVING
+        return ready and written and not applied.changes and not moving
 
     async def _credentials(
         self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
@@ -175,6 +186,44 @@ class Reconciler:
             google_ca=gifts.google_ca,
             known_ring=known_ring,
         )
+
+    async def _decide(
+        self, ash: AshChat, gifts: given.Given, found: Live, wake: Callable[[], None]
+    ) -> dict[Kind, Decision]:
+        """Return which of the credentials that people give are used; try what is new."""
+        wanted = candidates.candidates(ash, gifts)
+        if not wanted:
+            return {}
+        holds = {}
+        for kind, item in wanted.items():
+            name = service_secret(ash, Service(item.component))
+            secret = found.get(("Secret", name)) or await self._api.get(
+                "Secret", ash.namespace, name
+            )
+            holds[kind] = candidates.held(kind, decoded(secret) if secret else {})
+        trials = self._trials.setdefault((ash.namespace, ash.name), Trials(wake))
+        verdicts = await trials.verdicts(
+            {kind: x for kind, x in wanted.items() if candidates.untried(x, holds[kind])}
+        )
+        return {
+            kind: candidates.decide(item, holds[kind], verdicts.get(kind))
+            for kind, item in wanted.items()
+        }
+
+    async def _proven(
+        self, ash: AshChat, decisions: Mapping[Kind, Decision], former: Object
+    ) -> conditions.Said | None:
+        """Return how what people gave stands; pods are asked until all use it, then no more."""
+        if all(item.accepted for item in decisions.values()) and decisions:
+            said = candidates.in_use(decisions)
+            if said in conditions.said(former):
+                return said
+            asked = {
+                kind: await reports.read(self._api, ash, item.candidate.component)
+                for kind, item in decisions.items()
+            }
+            return candidates.condition(decisions, asked)
+        return candidates.condition(decisions, {})
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:
         """Enlarge the volumes of the backends; return what was refused."""
