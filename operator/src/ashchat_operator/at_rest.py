@@ -9,14 +9,18 @@ reported (`KeyRingLost`), and no other is put in its place.
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
-ACTIVE: Final = "active"
-"""The file that names the key which seals."""
+from ashchat_core.at_rest import (
+    ACTIVE,
+    HASH_SUFFIX,
+    KEY_BYTES,
+    KEY_SUFFIX,
+    RETIRE,
+    hashing_key,
+)
 
-SUFFIX: Final = ".key"
-KEY_BYTES: Final = 32
 FIRST: Final = "1"
 
 Data = Mapping[str, bytes]
@@ -40,6 +44,10 @@ class AtRestRing:
     active: str
     lost: tuple[str, ...] = ()
     """Versions that the status knows and no Secret has."""
+    hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What is left of retired keys: the half that hashes, by version."""
+    retire: tuple[str, ...] = ()
+    """Versions that auth is to empty."""
 
     @classmethod
     def complete(
@@ -56,37 +64,63 @@ class AtRestRing:
         """
         keys: dict[str, str] = {}
         for source in (held, copy):
-            for version, key in _keys(source).items():
+            for version, key in _keys(source, KEY_SUFFIX).items():
                 if known.get(version, fingerprint(key)) == fingerprint(key):
                     keys.setdefault(version, key)
-        lost = tuple(sorted(version for version in known if version not in keys))
+        hashes = {**_keys(copy, HASH_SUFFIX), **_keys(held, HASH_SUFFIX)}
+        lost = tuple(sorted(version for version in known if version not in keys | hashes))
         if not keys and not lost:
             keys[FIRST] = generate()
         named = [_text(source.get(ACTIVE, b"")) for source in (held, copy)]
         active = next((version for version in named if version in keys), "")
-        return cls(keys, active or max(keys, key=_order, default=""), lost)
+        return cls(keys, active or max(keys, key=_order, default=""), lost, hashes)
 
     def files(self) -> dict[str, bytes]:
         """Return the files that auth mounts; none where every key is lost."""
         if not self.keys:
             return {}
         return {
-            **{f"{version}{SUFFIX}": key.encode() for version, key in self.keys.items()},
+            **{f"{version}{KEY_SUFFIX}": key.encode() for version, key in self.keys.items()},
+            **{f"{version}{HASH_SUFFIX}": key.encode() for version, key in self.hashes.items()},
+            **({RETIRE: "\n".join(self.retire).encode()} if self.retire else {}),
             ACTIVE: self.active.encode(),
         }
 
-    def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Return what the status says: of every key, and of the lost ones what it said."""
+    def following(self) -> str:
+        """Return the version of the next key: no number is used twice."""
+        numbers = [int(x) for x in {*self.keys, *self.hashes, *self.lost} if x.isdecimal()]
+        return str(max(numbers, default=0) + 1)
+
+    def without_former(self) -> Self:
+        """Return the ring with its active key alone, and what hashes of the others."""
+        former = {x: key for x, key in self.keys.items() if x != self.active}
+        hashes = {x: hashing_key(bytes.fromhex(key)).hex() for x, key in former.items()}
+        keys = {x: key for x, key in self.keys.items() if x == self.active}
+        return replace(self, keys=keys, hashes={**self.hashes, **hashes})
+
+    def fingerprints(self, known: Mapping[str, str], stored: Data) -> dict[str, str]:
+        """Return what the status says: of every key, and of the lost ones what it said.
+
+        Args:
+            known: What it said.
+            stored: What the Secret holds now. A new key that it does not hold yet is not
+                told: had it not come to be stored, it would count as lost.
+        """
+        there = _keys(stored, KEY_SUFFIX)
         lost = {version: known[version] for version in self.lost}
-        return lost | {version: fingerprint(key) for version, key in self.keys.items()}
+        return lost | {
+            version: fingerprint(key)
+            for version, key in self.keys.items()
+            if version in known or there.get(version) == key
+        }
 
 
-def _keys(data: Data) -> dict[str, str]:
-    """Return the keys in a Secret; what is none is left out."""
+def _keys(data: Data, suffix: str) -> dict[str, str]:
+    """Return the keys in a Secret by version; what is none is left out."""
     found = {}
     for name, raw in data.items():
-        version, key = name.removesuffix(SUFFIX), _text(raw)
-        if not name.endswith(SUFFIX) or not version:
+        version, key = name.removesuffix(suffix), _text(raw)
+        if not name.endswith(suffix) or not version:
             continue
         try:
             if len(bytes.fromhex(key)) == KEY_BYTES:

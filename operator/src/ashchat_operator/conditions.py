@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
+from ashchat_operator.candidates import Decision
 from ashchat_operator.model import AshChat, ExposureType, ServiceType
 from ashchat_operator.render.common import child
 
@@ -145,6 +146,18 @@ def with_lost_ring(component: Component, says: str) -> Component:
     if component.name != "auth":
         return component
     return replace(component, ready=False, reason="KeyRingLost", message=says)
+
+
+def with_nothing_given(component: Component, decision: Decision) -> Component:
+    """Return the component a person's credentials are for as not ready: it has none that work."""
+    if component.name != decision.candidate.component:
+        return component
+    return replace(component, ready=False, reason=decision.reason.value, message=decision.message)
+
+
+def said(former: Mapping[str, Any]) -> list[Finding]:
+    """Return what the conditions of a status say."""
+    return [(x["status"], x["reason"], x["message"]) for x in former.get("conditions", [])]
 
 
 def url(ash: AshChat, live: Live) -> str:

@@ -25,7 +25,7 @@ from ashchat_operator.backend import Backend, Login
 from ashchat_operator.jwks import KeyRing, new_key
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import child
-from ashchat_operator.rotation import signing, users
+from ashchat_operator.rotation import ring, signing, users
 from ashchat_operator.rotation.machine import State
 
 PASSWORD_BYTES: Final = 32
@@ -60,6 +60,20 @@ class Provided:
 
     data: Data = field(repr=False)
     revision: str
+    accepted_by: str = ""
+    """The server that accepted it when it was tried; empty: none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What people gave, and per component what is missing."""
+
+    smtp: Provided | None = None
+    smtp_ca: Provided | None = None
+    google: Provided | None = None
+    google_ca: Provided | None = None
+    missing: Mapping[str, str] | None = None
+    """Component → what a person has to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +214,11 @@ def complete(
             rotations.get(signing.NAME, State(signing.NAME)),
             generate_key,
         ),
-        key_ring=AtRestRing.complete(
+        key_ring=ring.complete(
             found.get(key_ring_secret(ash), {}),
             found.get(key_ring_copy_secret(ash), {}),
             known_ring,
+            rotations.get(ring.NAME, State(ring.NAME)),
             generate_ring_key,
         ),
         smtp=smtp,

@@ -20,6 +20,7 @@ TOLD: Final = frozenset(
         "LeversHandled",
         "SchemaCurrent",
         "SecretsRotated",
+        "CredentialsAccepted",
     }
 )
 _GOOD: Final = frozenset(
@@ -33,6 +34,7 @@ _GOOD: Final = frozenset(
         ("SchemaCurrent", "True"),
         ("SecretsRotated", "True"),
         ("SecretsRotated", "False"),
+        ("CredentialsAccepted", "True"),
     }
 )
 _NAMES: Final = {("Paused", "False"): "Resumed", ("SecretsRotated", "False"): "SecretsRotating"}

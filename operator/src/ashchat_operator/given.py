@@ -1,29 +1,16 @@
 """What people gave in Secrets of their own: the mail server's login and CA, Google's key and CA."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ashchat_operator.api import Api
-from ashchat_operator.credentials import Data, Provided
+from ashchat_operator.credentials import Data, Given, Provided
 from ashchat_operator.model import AshChat, Provider, SecretReference
 from ashchat_operator.secret_data import decoded
 
 SMTP_KEYS: Final = ("username", "password")
 GOOGLE_KEYS: Final = ("google.json",)
 CA_KEYS: Final = ("ca.crt",)
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What was found, and per component what is missing."""
-
-    smtp: Provided | None = None
-    smtp_ca: Provided | None = None
-    google: Provided | None = None
-    google_ca: Provided | None = None
-    missing: Mapping[str, str] | None = None
-    """Component → what a person has to do."""
 
 
 async def read(api: Api, ash: AshChat) -> Given:

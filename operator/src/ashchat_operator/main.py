@@ -68,7 +68,7 @@ async def run(settings: Settings) -> None:
                 )
 
         keepers = Keepers(look, parallel=settings.parallel_reconciles)
-        watcher = Watcher(api, keepers, settings.namespaces)
+        watcher = Watcher(api, keepers, settings.namespaces, reconciler.references.referring)
         election = _election(settings, for_lease)
         api.may_write = lambda: election.leading
         metrics.LEADER.set_function(lambda: election.leading)

@@ -9,22 +9,32 @@ look may be interrupted anywhere and the next one goes on.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, given, levers, metrics, schema
+from ashchat_core.topology import Service
+from ashchat_operator import candidates, conditions, given, levers, metrics, proof, schema
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.apply import Live, apply, find
 from ashchat_operator.backend import Backend
+from ashchat_operator.candidates import Decision, Kind
 from ashchat_operator.conditions import Component
-from ashchat_operator.credentials import Credentials, complete, secret_names
+from ashchat_operator.credentials import (
+    Credentials,
+    Given,
+    complete,
+    key_ring_secret,
+    secret_names,
+    service_secret,
+)
 from ashchat_operator.declare import Declarer, Results, targets
 from ashchat_operator.drift import Drift
 from ashchat_operator.events import publish, transitions
 from ashchat_operator.model import KIND, AshChat
+from ashchat_operator.references import References
 from ashchat_operator.render import platform
 from ashchat_operator.render.common import (
     COMPONENT_LABEL,
@@ -39,6 +49,7 @@ from ashchat_operator.rotation import rotate
 from ashchat_operator.rotation.machine import State
 from ashchat_operator.schema import Schema
 from ashchat_operator.secret_data import decoded
+from ashchat_operator.trials import Trials
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -69,6 +80,8 @@ class Reconciler:
         self._version = version
         self._pace = pace
         self._declarers: dict[Key, Declarer] = {}
+        self._trials: dict[Key, Trials] = {}
+        self.references = References()
         self._unsettled: dict[Key, int] = {}
         self._drift = Drift()
 
@@ -99,6 +112,7 @@ class Reconciler:
         except ValidationError:
             _log.exception("%s/%s is not what the schema promises", namespace, name)
             return self._pace.settled
+        self.references.note(ash)
         settled = await self._reconcile(ash, body, wake)
         metrics.RECONCILES.inc()
         again = self._again(namespace, name, settled=settled)
@@ -124,15 +138,19 @@ class Reconciler:
         self._drift.forget((namespace, name))
         metrics.forget(namespace, name)
         rotation_metrics.forget(namespace, name)
-        declarer = self._declarers.pop((namespace, name), None)
-        if declarer is not None:
-            await declarer.close()
+        self.references.forget(namespace, name)
+        await self._rest((namespace, name))
 
     async def close(self) -> None:
         """Stop all that goes on, at whatever resource."""
-        for declarer in self._declarers.values():
-            await declarer.close()
-        self._declarers.clear()
+        for key in {*self._declarers, *self._trials}:
+            await self._rest(key)
+
+    async def _rest(self, key: Key) -> None:
+        """Stop what goes on in the background for a resource."""
+        for running in (self._declarers.pop(key, None), self._trials.pop(key, None)):
+            if running is not None:
+                await running.close()
 
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
@@ -142,6 +160,8 @@ class Reconciler:
         gifts = await given.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
         rotations = rotate.states(body.get("status", {}))
+        decisions = await self._decide(ash, gifts, found, wake)
+        gifts = candidates.chosen(gifts, decisions)
         credentials = await self._credentials(ash, found, gifts, known_ring, rotations)
         objects = levers.stamped(platform.render(ash, self._context, credentials), pulled)
         applied = await apply(self._api, ash, objects, found)
@@ -154,14 +174,9 @@ class Reconciler:
         components = await self._components(ash, applied.live)
         results = await self._declare(ash, credentials, components, wake)
         components = [conditions.with_topology(item, results) for item in components]
-        for component, says in (gifts.missing or {}).items():
-            problems.append(says)
-            components = [
-                replace(item, ready=False, reason="SecretMissing", message=says)
-                if item.name == component
-                else item
-                for item in components
-            ]
+        for decision in (item for item in decisions.values() if item.blocking):
+            problems.append(decision.message)
+            components = [conditions.with_nothing_given(item, decision) for item in components]
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
         if lost:
             problems.append(lost)
@@ -182,6 +197,7 @@ class Reconciler:
             rotations,
         )
         rotation_metrics.told(ash.namespace, ash.name, rotations.values())
+        said = await self._proven(ash, decisions, body.get("status", {}))
         status = conditions.status(
             ash,
             components=components,
@@ -189,13 +205,16 @@ class Reconciler:
             problems=problems,
             address=conditions.url(ash, applied.live),
             version=self._version,
-            key_ring=credentials.key_ring.fingerprints(known_ring),
+            key_ring=credentials.key_ring.fingerprints(
+                known_ring, decoded(applied.live.get(("Secret", key_ring_secret(ash)), {}))
+            ),
             former=body.get("status", {}),
             now=_now(),
             more={
                 **pulled.findings,
                 schema.CONDITION: schema.finding(""),
                 rotate.CONDITION: rotate.finding(rotations.values()),
+                **({candidates.CONDITION: said} if said is not None else {}),
             },
         )
         status["rotation"] = rotate.entries(rotations)
@@ -203,13 +222,12 @@ class Reconciler:
         ready = status["conditions"][0]["status"] == "True"
         written = await self._tell(body, status)
         rotating = any(state.running for state in rotations.values())
-        return ready and written and not applied.changes and not rotating
+        moving = said is not None and said[1] in candidates.MOVING
+        return ready and written and not applied.changes and not rotating and not moving
 
     async def _pause(self, ash: AshChat, body: Object, found: Live, pulled: levers.Levers) -> bool:
         """Write nothing but the status."""
-        declarer = self._declarers.pop((ash.namespace, ash.name), None)
-        if declarer is not None:
-            await declarer.close()
+        await self._rest((ash.namespace, ash.name))
         components = await self._components(ash, found)
         status = levers.paused_status(body.get("status", {}), components, pulled, _now())
         return await self._tell(body, status)
@@ -218,7 +236,7 @@ class Reconciler:
         self,
         ash: AshChat,
         found: Live,
-        gifts: given.Given,
+        gifts: Given,
         known_ring: Mapping[str, str],
         rotations: Mapping[str, State],
     ) -> Credentials:
@@ -241,6 +259,41 @@ class Reconciler:
             known_ring=known_ring,
             rotations=rotations,
         )
+
+    async def _decide(
+        self, ash: AshChat, gifts: Given, found: Live, wake: Callable[[], None]
+    ) -> dict[Kind, Decision]:
+        """Return which of the credentials that people give are used; try what is new."""
+        wanted = candidates.candidates(ash, gifts)
+        if not wanted:
+            return {}
+        holds = {}
+        for kind, item in wanted.items():
+            name = service_secret(ash, Service(item.component))
+            secret = found.get(("Secret", name)) or await self._api.get(
+                "Secret", ash.namespace, name
+            )
+            holds[kind] = candidates.held(kind, decoded(secret) if secret else {})
+        trials = self._trials.setdefault((ash.namespace, ash.name), Trials(wake))
+        verdicts = await trials.verdicts(
+            {kind: x for kind, x in wanted.items() if candidates.untried(x, holds[kind])}
+        )
+        return {
+            kind: candidates.decide(item, holds[kind], verdicts.get(kind))
+            for kind, item in wanted.items()
+        }
+
+    async def _proven(
+        self, ash: AshChat, decisions: Mapping[Kind, Decision], former: Object
+    ) -> conditions.Finding | None:
+        """Return how what people gave stands; pods are asked until all use it, then no more."""
+        if all(item.accepted for item in decisions.values()) and decisions:
+            said = candidates.in_use(decisions)
+            if said in conditions.said(former):
+                return said
+            names = await proof.lacking(self._api, ash, candidates.wanted(decisions), rotate.now())
+            return candidates.condition(decisions, proof.waits_for(names))
+        return candidates.condition(decisions)
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:
         """Enlarge the volumes of the backends; return what was refused."""

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from rich.console import Console
 from rich.table import Table
 
+from ashchat_core.at_rest import KEY_SUFFIX
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
 from ashchat_operator import at_rest, topology
 from ashchat_operator.topology import (
@@ -249,7 +250,7 @@ def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login
     files.get(f"{Service.EMAIL}/code.key", secrets.token_hex(_CODE_KEY_BYTES))
     files.get(f"{Service.EMAIL}/code.revision", secrets.token_hex(4))
     version = files.get("key-ring/active", at_rest.FIRST)
-    files.get(f"key-ring/{version}{at_rest.SUFFIX}", at_rest.new_key())
+    files.get(f"key-ring/{version}{KEY_SUFFIX}", at_rest.new_key())
     _signing_keys(files)
     return tuple(logins)
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,6 +18,10 @@ from aiohttp import ClientError
 from ashchat_operator.api import Api, RefusedByApiServer
 from ashchat_operator.apply import CHILD_KINDS
 from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
+
+WATCH_LABEL: Final = "ashchat.dev/watch"
+"""A person's Secret with this label ("true") is seen at once when it is edited; others at the
+next resync."""
 
 Look = Callable[[str, str], Awaitable[float]]
 """Looks at a resource (namespace, name); returns the seconds until the next look."""
@@ -106,11 +110,26 @@ def jittered(seconds: float) -> float:
 class Watcher:
     """Watches the children of all AshChats and wakes their keepers."""
 
-    def __init__(self, api: Api, keepers: Keepers, namespaces: Sequence[str]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        keepers: Keepers,
+        namespaces: Sequence[str],
+        referring: Callable[[str, str], Iterable[str]] = lambda _namespace, _secret: (),
+    ) -> None:
+        """Watch.
+
+        Args:
+            api: The API server.
+            keepers: Whom to wake.
+            namespaces: Where; empty: everywhere.
+            referring: Namespace, name of a Secret → the AshChats that refer to it.
+        """
         self._api = api
         self._keepers = keepers
         self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
-        self._alive: dict[tuple[str, str | None], float] = {}
+        self._referring = referring
+        self._alive: dict[tuple[str, str | None, str], float] = {}
 
     @property
     def dead(self) -> str:
@@ -128,25 +147,27 @@ class Watcher:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             for namespace in self._namespaces:
-                for kind in CHILD_KINDS:
-                    self._alive[kind, namespace] = time.monotonic()
-                    group.create_task(self._watch(kind, namespace), name=f"watch {kind}")
+                watched = [(kind, MANAGED_BY_LABEL, MANAGER) for kind in CHILD_KINDS]
+                for kind, label, value in [*watched, ("Secret", WATCH_LABEL, "true")]:
+                    self._alive[kind, namespace, label] = time.monotonic()
+                    work = self._watch(kind, namespace, label, value)
+                    group.create_task(work, name=f"watch {kind} {label}")
 
-    async def _watch(self, kind: str, namespace: str | None) -> None:
+    async def _watch(self, kind: str, namespace: str | None, label: str, value: str) -> None:
         version = ""
         while True:
             try:
                 async for event in self._api.watch(
                     kind,
                     namespace,
-                    {MANAGED_BY_LABEL: MANAGER},
+                    {label: value},
                     version=version,
                     seconds=WATCH_SECONDS,
                     grace_seconds=WATCH_GRACE_SECONDS,
                 ):
-                    self._alive[kind, namespace] = time.monotonic()
+                    self._alive[kind, namespace, label] = time.monotonic()
                     version = self._heard(event)
-                self._alive[kind, namespace] = time.monotonic()
+                self._alive[kind, namespace, label] = time.monotonic()
             except (RefusedByApiServer, ClientError, OSError, TimeoutError, ValueError) as error:
                 # From scratch: the first events then name every object there is.
                 version = ""
@@ -161,7 +182,11 @@ class Watcher:
             raise RefusedByApiServer(body.get("code", GONE), body.get("message", "watch error"))
         metadata = body["metadata"]
         if event["type"] != "BOOKMARK":
-            instance = metadata.get("labels", {}).get(INSTANCE_LABEL)
+            labels = metadata.get("labels", {})
+            instance = labels.get(INSTANCE_LABEL)
+            if WATCH_LABEL in labels:
+                for name in self._referring(metadata["namespace"], metadata["name"]):
+                    self._keepers.wake(metadata["namespace"], name)
             if instance is not None:
                 self._keepers.wake(metadata["namespace"], instance)
             for owner in metadata.get("ownerReferences", []):

@@ -104,6 +104,13 @@ def _provided(service: Service, credentials: Credentials) -> dict[str, bytes]:
         files["google.revision"] = credentials.google.revision.encode()
     if service is Service.TRANSLATE and credentials.google_ca is not None:
         files["google-ca.pem"] = credentials.google_ca.data["ca.crt"]
+    for kind, owner, parts in (
+        ("smtp", Service.EMAIL, (credentials.smtp, credentials.smtp_ca)),
+        ("google", Service.TRANSLATE, (credentials.google, credentials.google_ca)),
+    ):
+        by = next((part.accepted_by for part in parts if part is not None), "")
+        if service is owner and by:
+            files[f"{kind}.accepted-by"] = by.encode()
     return files
 
 

@@ -1,43 +1,31 @@
 """One look at all rotations of an AshChat: begin, wait, go on. The border to pods and backends."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ashchat_core.topology import Service
-from ashchat_operator import topology
-from ashchat_operator.api import Api, RefusedByApiServer
+from ashchat_operator import proof, topology
+from ashchat_operator.api import Api
 from ashchat_operator.backend import Backend, BackendResult
 from ashchat_operator.credentials import Credentials
 from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
-    COMPONENT_LABEL,
-    MANAGER,
-    Context,
-    selector,
-)
+from ashchat_operator.proof import Wanted, waits_for
+from ashchat_operator.render.common import Context
 from ashchat_operator.render.secrets import service_files
-from ashchat_operator.revisions import PodReporter, lacking, relevant, unaware
-from ashchat_operator.rotation import signing, triggers, users
+from ashchat_operator.rotation import ring, signing, triggers, users
 from ashchat_operator.rotation.machine import Kind, Phase, State, advance, begin, rfc3339
+from ashchat_operator.rotation.ring import RingKind
 from ashchat_operator.rotation.signing import SigningKind
 from ashchat_operator.rotation.users import UsersKind
 from ashchat_operator.topology import Backends
 
 Object = dict[str, Any]
-Wanted = Mapping[str, Mapping[str, str]]
 Finding = tuple[str, str, str]
 
-KINDS: Final = (users.NAME, signing.NAME)
+KINDS: Final = (users.NAME, signing.NAME, ring.NAME)
 CONDITION: Final = "SecretsRotated"
-
-NUDGE_ANNOTATION: Final = "ashchat.dev/credentials-wanted"
-NUDGE_SECONDS: Final = 15
-"""A pod that knows nothing of the new revision is nudged again after this time."""
-
-_NAMES_MAX: Final = 5
 
 
 def states(status: Mapping[str, Any]) -> dict[str, State]:
@@ -68,12 +56,11 @@ async def step(api: Api, look: Look, before: Mapping[str, State]) -> dict[str, S
     Raises:
         RefusedByApiServer: The pods cannot be listed.
     """
-    return {
-        kind.name: await _one(look, kind, before[kind.name]) for kind in _kinds(api, look, before)
-    }
+    return {kind.name: await turn(look, kind, before[kind.name]) for kind in _kinds(api, look)}
 
 
-async def _one(look: Look, kind: Kind, state: State) -> State:
+async def turn(look: Look, kind: Kind, state: State) -> State:
+    """Return how far one rotation is after this look: it begins, waits, or goes one phase on."""
     wanted = triggers.stamps(look.body["metadata"].get("annotations", {}), kind.name)
     if not state.since:
         # Seen for the first time: what was asked for before there was anything to rotate is
@@ -109,9 +96,9 @@ async def _one(look: Look, kind: Kind, state: State) -> State:
     return begin(state, wanted, look.now)
 
 
-def _kinds(api: Api, look: Look, before: Mapping[str, State]) -> tuple[Kind, ...]:
-    def pods(kind: str) -> "_Pods":
-        return _Pods(api, look.ash, look.now, before[kind].since)
+def _kinds(api: Api, look: Look) -> tuple[Kind, ...]:
+    async def lacking(wanted: Wanted) -> str:
+        return waits_for(await proof.lacking(api, look.ash, wanted, look.now))
 
     async def accepted() -> str:
         where = await topology.accepted(look.backends, look.credentials.former)
@@ -124,15 +111,16 @@ def _kinds(api: Api, look: Look, before: Mapping[str, State]) -> tuple[Kind, ...
             beside=held.beside,
             results=look.results,
             expected=expected(look.ash, held, look.context),
-            lacking=pods(users.NAME).lacking,
+            lacking=lacking,
             accepted=accepted,
         ),
         SigningKind(
             ring=held.signing_keys,
             token_life=timedelta(minutes=look.ash.spec.auth.access_token_minutes),
             now=look.now,
-            lacking=pods(signing.NAME).lacking,
+            lacking=lacking,
         ),
+        RingKind(ring=held.key_ring, lacking=lacking),
     )
 
 
@@ -144,59 +132,6 @@ def expected(ash: AshChat, credentials: Credentials, context: Context) -> Wanted
         names = [name.removesuffix(".uri") for name in files if name.endswith(".uri")]
         result[service.value] = {name: files[f"{name}.revision"].decode() for name in names}
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Pods:
-    """Asks the pods of one AshChat."""
-
-    api: Api
-    ash: AshChat
-    now: datetime
-    since: str
-    """When the phase began."""
-
-    async def lacking(self, wanted: Wanted) -> str:
-        """Say which pods are not known to use exactly what is wanted; nudge those.
-
-        The kubelet reads mounted Secrets again within a minute or so, and at once when the
-        pod changes: an annotation is enough.
-        """
-        labels = {k: v for k, v in selector(self.ash, "").items() if k != COMPONENT_LABEL}
-        found = relevant(await self.api.list("Pod", self.ash.namespace, labels), self.now)
-        pods = [pod for pod in found if pod["metadata"]["labels"].get(COMPONENT_LABEL) in wanted]
-        async with PodReporter() as reporter:
-            reports = await reporter.ask(pods)
-        names = lacking(reports, wanted)
-        behind = unaware(reports, wanted)
-        for pod in pods:
-            if pod["metadata"]["name"] in behind:
-                await self._nudge(pod, wanted[pod["metadata"]["labels"][COMPONENT_LABEL]])
-        if not names:
-            return ""
-        more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
-        return f"waits for {', '.join(names[:_NAMES_MAX])}{more} to change over"
-
-    async def _nudge(self, pod: Mapping[str, Any], wanted: Mapping[str, str]) -> None:
-        elapsed = (self.now - datetime.fromisoformat(self.since)).total_seconds()
-        words = [*sorted(wanted.items()), self.since, int(elapsed // NUDGE_SECONDS)]
-        stamp = hashlib.sha256(repr(words).encode()).hexdigest()[:12]
-        metadata = pod["metadata"]
-        if metadata.get("annotations", {}).get(NUDGE_ANNOTATION) == stamp:
-            return
-        body = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            # With the uid: a pod that is gone is not made anew.
-            "metadata": {
-                **{key: metadata[key] for key in ("name", "namespace", "uid")},
-                "annotations": {NUDGE_ANNOTATION: stamp},
-            },
-        }
-        try:
-            await self.api.apply(body, MANAGER)
-        except RefusedByApiServer:
-            return  # It is gone, or we may not: the kubelet comes by itself.
 
 
 def finding(after: Iterable[State]) -> Finding:

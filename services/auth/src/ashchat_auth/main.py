@@ -5,15 +5,18 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 
 import structlog
+from prometheus_client import Gauge
 
 from ashchat_auth import api, common_passwords
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.limiting import RedisLimits
+from ashchat_auth.models import RingMissing
 from ashchat_auth.passwords import Argon2
 from ashchat_auth.queues import RabbitRequests
 from ashchat_auth.resets import RedisResets
 from ashchat_auth.service import Auth, Lives
 from ashchat_auth.service import build as build_flows
+from ashchat_auth.service.resealing import Resealing
 from ashchat_auth.settings import Settings
 from ashchat_auth.store import MongoStore
 from ashchat_auth.vault import Vault
@@ -28,6 +31,12 @@ from ashchat_core.topology import QUEUES, Service
 NAME = Service.AUTH.value
 WRITES = [queue.name.value for queue in QUEUES if queue.writer is Service.AUTH]
 SWEEP_SECONDS = 5.0
+
+_SEALED = Gauge(
+    "ashchat_auth_sealed_documents",
+    "Accounts with a secret sealed with each version of the key ring, when it last changed",
+    ["version"],
+)
 
 
 def build(settings: Settings) -> runtime.Service:
@@ -89,6 +98,7 @@ def build(settings: Settings) -> runtime.Service:
             lambda: _report(vault, credentials),
             lambda: credentials.report(JWKS, lambda: signer.revision),
             lambda: credentials.report(SIGNING_KEYS, lambda: signer.active),
+            lambda: _reseal(vault, store, credentials),
         ),
         on_stop=(auth.events.settled, broker.stop),
         on_close=(redis.close, mongo.close),
@@ -126,6 +136,37 @@ async def _report(vault: Vault, credentials: Credentials) -> None:
             else:
                 log.error("there is no usable key ring: two-factor is answered with 503")
             before = revision
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _reseal(vault: Vault, store: MongoStore, credentials: Credentials) -> None:
+    """Seal anew what a retiring key sealed, at every change of the ring.
+
+    The revision `at-rest` says: a pass that began with this ring left nothing under a key
+    that is to go. The operator takes a key away when every pod says so.
+    """
+    log = structlog.get_logger("vault")
+    resealing = Resealing(store, vault)
+    done = ""
+    while True:
+        revision = vault.revision
+        if revision and revision != done:
+            try:
+                left = await resealing.run()
+                retiring = vault.retiring()
+            except RingMissing:
+                log.info("not now", kind="RingMissing")
+            except Exception as error:
+                if not unavailable(error):
+                    raise
+                log.info("not now", kind=type(error).__name__)
+            else:
+                _SEALED.clear()
+                for version, count in left.items():
+                    _SEALED.labels(version).set(count)
+                if revision == vault.revision and not any(left.get(x) for x in retiring):
+                    credentials.use("at-rest", revision)
+                    done = revision
         await asyncio.sleep(POLL_SECONDS)
 
 

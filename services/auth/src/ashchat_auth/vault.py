@@ -2,26 +2,26 @@
 
 The ring is a folder: `<version>.key` are 32 bytes in hex, `active` names the version that
 seals; all of them open. So a new key is added, made active, and the old one stays for as
-long as something is sealed with it. Who has the database but not the ring has nothing.
+long as something is sealed with it: `retire` names those that `service.resealing` empties.
+Of a key that is gone, `<version>.hash` may be left. See `ashchat_core.at_rest`. Who has the
+database but not the ring has nothing.
 """
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from secrets import token_bytes
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ashchat_auth.models import RingMissing
 from ashchat_auth.watched import WatchedFolder
+from ashchat_core import at_rest
+from ashchat_core.at_rest import HASH_SUFFIX, KEY_BYTES, KEY_SUFFIX, RETIRE
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
 """Random: fine for 2^32 messages a key (NIST SP 800-38D, 8.3)."""
 
@@ -31,6 +31,7 @@ class _Ring:
     active: str
     sealing: dict[str, AESGCM]
     hashing: dict[str, bytes]
+    retiring: tuple[str, ...]
     revision: str
 
 
@@ -38,7 +39,7 @@ class Vault:
     """Seals, opens, and hashes with a key."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder: WatchedFolder[_Ring] = WatchedFolder(folder, "*.key", _load)
+        self._folder: WatchedFolder[_Ring] = WatchedFolder(folder, "[!.]*", _load)
 
     def seal(self, secret: bytes, owner: str) -> str:
         """Encrypt for one owner: what is copied into another's record does not open.
@@ -75,6 +76,22 @@ class Vault:
         """
         return sealed.partition(".")[0] != self._ring().active
 
+    def versions(self) -> tuple[str, ...]:
+        """Return the versions that open.
+
+        Raises:
+            RingMissing: there is no usable ring.
+        """
+        return tuple(sorted(self._ring().sealing))
+
+    def retiring(self) -> tuple[str, ...]:
+        """Return the versions that nothing may be sealed with any more.
+
+        Raises:
+            RingMissing: there is no usable ring.
+        """
+        return self._ring().retiring
+
     def keyed_hashes(self, text: str, owner: str) -> tuple[str, ...]:
         """Return a text's hash by every key of the ring, the active one's first.
 
@@ -105,25 +122,30 @@ class Vault:
 
 
 def _load(paths: list[Path], active: str) -> _Ring:
-    keys = {path.stem: bytes.fromhex(path.read_text().strip()) for path in paths}
+    files = {path.name: path.read_text() for path in paths if path.is_file()}
+    keys = _secrets(files, KEY_SUFFIX)
     if active not in keys:
         raise ValueError("the active key is not there")
-    if any(len(key) != KEY_BYTES for key in keys.values()):
-        raise ValueError(f"a key is not {KEY_BYTES} bytes")
-    # What identifies the ring says nothing about it: its keys are 256 random bits.
-    parts = [f"{version}:{keys[version].hex()}" for version in sorted(keys)]
-    revision = sha256("\n".join([active, *parts]).encode()).hexdigest()[:12]
+    retiring = tuple(v for v in files.get(RETIRE, "").split() if v in keys and v != active)
+    left = _secrets(files, HASH_SUFFIX)
     return _Ring(
         active,
-        {version: AESGCM(_derived(key, "seal")) for version, key in keys.items()},
-        {version: _derived(key, "hash") for version, key in keys.items()},
-        revision,
+        {version: AESGCM(at_rest.sealing_key(key)) for version, key in keys.items()},
+        left | {version: at_rest.hashing_key(key) for version, key in keys.items()},
+        retiring,
+        at_rest.revision(files),
     )
 
 
-def _derived(key: bytes, use: str) -> bytes:
-    """Return a key for one use (RFC 5869; the ring's keys are uniform, so expanding is enough)."""
-    return HKDFExpand(SHA256(), KEY_BYTES, f"ashchat auth {use} v1".encode()).derive(key)
+def _secrets(files: dict[str, str], suffix: str) -> dict[str, bytes]:
+    found = {
+        name.removesuffix(suffix): bytes.fromhex(text.strip())
+        for name, text in files.items()
+        if name.endswith(suffix)
+    }
+    if any(len(key) != KEY_BYTES for key in found.values()):
+        raise ValueError(f"a key is not {KEY_BYTES} bytes")
+    return found
 
 
 def _bound(version: str, owner: str) -> bytes:

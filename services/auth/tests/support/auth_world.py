@@ -29,6 +29,7 @@ from ashchat_auth.models import (
 from ashchat_auth.service import Lives, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
 from ashchat_auth.service.ports import Changes, Limits, M, Signer, Where
+from ashchat_auth.service.resealing import Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
 from ashchat_auth.vault import Vault
@@ -165,10 +166,21 @@ class MemoryStore:
         self._put(user, {"two_factor": user.two_factor.model_copy(update={"recovery": left})}, due)
         return True
 
-    async def reseal(self, user_id: str, before: str, after: str) -> None:
+    async def reseal(self, user_id: str, part: Part, before: str, after: str) -> None:
+        self._may("reseal")
         user = await self.user(user_id)
-        if user and user.two_factor and user.two_factor.secret == before:
-            self._put(user, {"two_factor": user.two_factor.model_copy(update={"secret": after})})
+        found = getattr(user, part, None)
+        if user and found and found.secret == before:
+            self._put(user, {part: found.model_copy(update={"secret": after})})
+
+    async def sealed_under(self, version: str) -> AsyncIterator[User]:
+        for user in self._living():
+            parts = [part for part in (user.two_factor, user.enrolment) if part]
+            if any(part.secret.startswith(f"{version}.") for part in parts):
+                yield user
+
+    async def count_sealed(self, version: str) -> int:
+        return len([user async for user in self.sealed_under(version)])
 
     async def done(self, user_id: str, due_id: str) -> None:
         user = self.users.get(user_id)

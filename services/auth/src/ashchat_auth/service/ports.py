@@ -94,8 +94,10 @@ class Store(Protocol):
     ) -> bool:
         """Put new recovery codes in the place of the former; False: another epoch."""
 
-    async def reseal(self, user_id: str, before: str, after: str) -> None:
-        """Put a two-factor secret that was sealed anew in the place of the former."""
+    async def reseal(
+        self, user_id: str, part: Literal["two_factor", "enrolment"], before: str, after: str
+    ) -> None:
+        """Put a secret that was sealed anew in the place of the former."""
 
     async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
         """Take away the recovery code with one of these hashes; False: there is none."""

@@ -137,7 +137,8 @@ class SecondFactor:
         """Seal a secret with the active key, when another was active when it was sealed."""
         if user.two_factor is None or not self._vault.stale(user.two_factor.secret):
             return
-        await self._store.reseal(user.id, user.two_factor.secret, self._vault.seal(secret, user.id))
+        after = self._vault.seal(secret, user.id)
+        await self._store.reseal(user.id, "two_factor", user.two_factor.secret, after)
 
 
 def matching_step(secret: bytes, code: str, moment: datetime) -> int | None:

@@ -1,5 +1,6 @@
 """Collection `users`: an account, its devices, its second factor, what is due."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from ashchat_auth.models import Device, Due, EmailTaken, RecoveryCode, User
 from ashchat_auth.service.ports import Changes, Where
+from ashchat_auth.service.resealing import Part
 from ashchat_auth.store.base import MongoPart, document, fields, plain
 
 DEVICES_MAX = 100
@@ -113,11 +115,19 @@ class MongoUsers(MongoPart):
             [due],
         )
 
-    async def reseal(self, user_id: str, before: str, after: str) -> None:
-        """Put a two-factor secret that was sealed anew in the place of the former."""
-        await self._update(
-            user_id, {"two_factor.secret": before}, {"$set": {"two_factor.secret": after}}
-        )
+    async def reseal(self, user_id: str, part: Part, before: str, after: str) -> None:
+        """Put a secret that was sealed anew in the place of the former."""
+        path = f"{part}.secret"
+        await self._update(user_id, {path: before}, {"$set": {path: after}})
+
+    async def sealed_under(self, version: str) -> AsyncIterator[User]:
+        """Yield the accounts with a secret sealed with a version of the key ring."""
+        async for found in self._users.find(_sealed(version)):
+            yield _user(found)
+
+    async def count_sealed(self, version: str) -> int:
+        """Return how many accounts those are."""
+        return int(await self._users.count_documents(_sealed(version)))
 
     async def done(self, user_id: str, due_id: str) -> None:
         """Take off what is not due any more."""
@@ -162,6 +172,11 @@ def _conditions(where: Where) -> Document:
         key: {"$in": [0, None]} if key == "epoch" and value == 0 else value
         for key, value in where.items()
     }
+
+
+def _sealed(version: str) -> Document:
+    by = {"$regex": f"^{re.escape(version)}\\."}
+    return {**_LIVING, "$or": [{"two_factor.secret": by}, {"enrolment.secret": by}]}
 
 
 def _user(found: Document) -> User:
