@@ -29,6 +29,7 @@ from ashchat_operator.rotation.ring import RingKind
 from ashchat_operator.rotation.rotate import Look
 from ashchat_operator.rotation.signing import SigningKind
 from ashchat_operator.rotation.users import UsersKind
+from ashchat_operator.topology import Backends
 from operator_rendering import CONTEXT, resource
 
 ASH = resource("minimal")
@@ -169,7 +170,7 @@ class World:
             context=CONTEXT,
             credentials=credentials,
             results={},
-            backends={},
+            backends=Backends(),
             applied=True,
             ready=True,
             now=self.now,
@@ -311,6 +312,8 @@ def test_interrupted_anywhere_it_ends_in_the_same_state_and_nobody_is_locked_out
                 world.read(world.pods[index])
             case ("time", seconds):
                 world.now += timedelta(seconds=seconds)
+            case _:
+                raise AssertionError(step)
         assert not world.wrong()
     finish(world)
     if set(actives(world).items()) & set(before.items()):
