@@ -170,7 +170,7 @@ class World:
             context=CONTEXT,
             credentials=credentials,
             results={},
-            backends=Backends(),
+            backends=Backends(()),
             applied=True,
             ready=True,
             now=self.now,
