@@ -15,13 +15,21 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, given
-from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
-from ashchat_operator.apply import Live, apply, find
+from ashchat_operator import adoption, conditions, given
+from ashchat_operator.api import (
+    CONFLICT,
+    NAMESPACE_TERMINATING,
+    NOT_FOUND,
+    Api,
+    RefusedByApiServer,
+)
+from ashchat_operator.apply import Applied, Live, apply, find
 from ashchat_operator.backend import Backend
+from ashchat_operator.cleanup import Cleanup
 from ashchat_operator.conditions import Component
 from ashchat_operator.credentials import Credentials, complete, secret_names
 from ashchat_operator.declare import Declarer, Results, targets
+from ashchat_operator.deletion import deleting
 from ashchat_operator.events import publish, transitions
 from ashchat_operator.metrics import READY, RECONCILES, WRITES
 from ashchat_operator.model import KIND, AshChat
@@ -58,6 +66,7 @@ class Reconciler:
 
     def __init__(self, api: Api, context: Context, *, version: str, pace: Pace) -> None:
         self._api = api
+        self._cleanup = Cleanup(api)
         self._context = context
         self._version = version
         self._pace = pace
@@ -79,10 +88,12 @@ class Reconciler:
             RefusedByApiServer: Reading failed; nothing was decided on what was not read.
         """
         body = await self._api.get(KIND, namespace, name)
-        if body is None or "deletionTimestamp" in body["metadata"]:
-            # Its objects go with it by their owner references; data and secrets stay.
+        if body is None or deleting(body):
+            # Its objects go with it by their owner references; the rest is its policy's.
             await self.forget(namespace, name)
-            return self._pace.settled
+            done = body is None or await self._cleanup.done(body, datetime.now(UTC))
+            return self._pace.settled if done else self._pace.progressing
+        body = await self._cleanup.held(body)
         try:
             ash = AshChat.parse(body)
         except ValidationError:
@@ -115,16 +126,21 @@ class Reconciler:
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
         gifts = await given.read(self._api, ash)
-        known_ring = dict(body.get("status", {}).get("keyRing", {}))
+        known_ring = await self._known_ring(ash, body, found)
         credentials = await self._credentials(ash, found, gifts, known_ring)
         objects = platform.render(ash, self._context, credentials)
         applied = await apply(self._api, ash, objects, found)
+        if applied.stopped and not applied.problems:
+            return False
+        fingerprints = credentials.key_ring.fingerprints(known_ring)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
+        problems += await self._mark(ash, applied, fingerprints)
         WRITES.inc(len(applied.changes))
         for change in applied.changes:
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)
         components = await self._components(ash, applied.live)
-        results = await self._declare(ash, credentials, components, wake)
+        # Nothing at the backends is to have what no Secret holds.
+        results = {} if applied.stopped else await self._declare(ash, credentials, components, wake)
         components = [conditions.with_topology(item, results) for item in components]
         for component, says in (gifts.missing or {}).items():
             problems.append(says)
@@ -145,14 +161,30 @@ class Reconciler:
             problems=problems,
             address=conditions.url(ash, applied.live),
             version=self._version,
-            key_ring=credentials.key_ring.fingerprints(known_ring),
+            key_ring=known_ring if applied.stopped else fingerprints,
             former=body.get("status", {}),
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            problem=applied.reason,
         )
         ready = status["conditions"][0]["status"] == "True"
         READY.labels(ash.namespace, ash.name).set(ready)
         written = await self._tell(body, status)
-        return ready and written and not applied.changes
+        # In a namespace that goes, no look makes anything better.
+        terminating = applied.reason == NAMESPACE_TERMINATING
+        return terminating or (ready and written and not applied.changes)
+
+    async def _known_ring(self, ash: AshChat, body: Object, found: Live) -> dict[str, str]:
+        """Return the fingerprints of the keys that data was sealed with, by version.
+
+        The status tells them; that of a new resource does not yet, so the data's claim does,
+        also one whose labels were lost.
+        """
+        status = body.get("status", {})
+        if "observedGeneration" in status:
+            return dict(status.get("keyRing", {}))
+        kind, name = adoption.data_claim(ash)
+        claim = found.get((kind, name)) or await self._api.get(kind, ash.namespace, name)
+        return adoption.ring_of(claim)
 
     async def _credentials(
         self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
@@ -164,7 +196,7 @@ class Reconciler:
             secret = found.get(("Secret", name)) or await self._api.get(
                 "Secret", ash.namespace, name
             )
-            if secret is not None:
+            if secret is not None and adoption.is_ours(ash, secret):
                 data[name] = decoded(secret)
         return complete(
             ash,
@@ -203,6 +235,26 @@ class Reconciler:
             except RefusedByApiServer as error:
                 problems.append(f"the volume {name} cannot grow to {size}: {error}")
         return problems
+
+    async def _mark(
+        self, ash: AshChat, applied: Applied, fingerprints: Mapping[str, str]
+    ) -> list[str]:
+        """Keep the fingerprints of the key ring where the data is; return what was refused."""
+        kind, name = adoption.data_claim(ash)
+        claim = applied.live.get((kind, name))
+        if claim is None or applied.stopped or adoption.ring_of(claim) == fingerprints:
+            return []
+        text = adoption.ring_annotation(fingerprints)
+        try:
+            await self._api.patch_metadata(
+                {**claim, "kind": kind},
+                {"annotations": {adoption.KEY_RING_ANNOTATION: text}},
+                MANAGER,
+            )
+        except RefusedByApiServer as error:
+            return [f"the key ring's fingerprints cannot be kept at {name}: {error}"]
+        WRITES.inc()
+        return []
 
     async def _components(self, ash: AshChat, live: Live) -> list[Component]:
         """Return how the components are; pods are asked why only where one is not ready."""
