@@ -31,7 +31,7 @@ APPLIED = {"manager": "ashchat-operator", "operation": "Apply"}
         ({"managedFields": [APPLIED | {"manager": "kubectl"}]}, False),
     ],
 )
-def test_what_makes_an_object_ours(metadata: dict[str, Any], ours: bool) -> None:
+def test_what_makes_an_object_ours(metadata: dict[str, Any], *, ours: bool) -> None:
     assert is_ours(ASH, {"metadata": {"name": "x", **metadata}}) is ours
 
 
@@ -54,7 +54,7 @@ def test_a_stateful_set_is_hindered_by_a_claim_of_somebody_else() -> None:
 
 
 def test_only_names_of_what_is_missing_are_looked_up() -> None:
-    live = {("StatefulSet", "demo-mongodb"): {}}
+    live: dict[tuple[str, str], Any] = {("StatefulSet", "demo-mongodb"): {}}
     assert adoption.missing_names([stateful_set()], live) == []
     assert adoption.missing_names([stateful_set()], {}) == [
         ("StatefulSet", "demo-mongodb"),
