@@ -232,13 +232,17 @@ async def test_without_the_operator_only_delete_waits_and_can_be_let_go(cluster:
 
 
 async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster) -> None:
-    secret = {"metadata": {"name": "demo-mongodb-admin"}, "data": {"password": "bWluZQ=="}}
-    claim = {
+    secret: Object = {"metadata": {"name": "demo-mongodb-admin"}, "data": {"password": "bWluZQ=="}}
+    claim: Object = {
         "metadata": {"name": "data-demo-mongodb-0"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
-    service = {"metadata": {"name": "demo-chat"}, "spec": {"ports": [{"port": 1}]}}
-    foreign = [("secrets", secret), ("persistentvolumeclaims", claim), ("services", service)]
+    service: Object = {"metadata": {"name": "demo-chat"}, "spec": {"ports": [{"port": 1}]}}
+    foreign: list[tuple[str, Object]] = [
+        ("secrets", secret),
+        ("persistentvolumeclaims", claim),
+        ("services", service),
+    ]
     before = [await own.create(kind, body) for kind, body in foreign]
     await own.create("ashchats", idle("demo"))
     await says(own, "NameTaken")

@@ -105,8 +105,9 @@ async def belongings(own: Cluster, name: str) -> list[str]:
         "deployments",
         "statefulsets",
     )
-    return sorted(
+    found = [
         f"{kind}/{item['metadata']['name']}"
         for kind in kinds
         for item in await own.list(kind, labels)
-    )
+    ]
+    return sorted(found)
