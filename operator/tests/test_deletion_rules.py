@@ -98,7 +98,7 @@ def test_what_is_anothers_or_nobodys_stays(other: Object) -> None:
     assert not belongs(ashchat(), other)
 
 
-@pytest.mark.parametrize("name", ["minimal", "full"])
+@pytest.mark.parametrize("name", ["minimal", "everything"])
 def test_everything_that_outlives_a_resource_is_found_to_be_its(name: str) -> None:
     ash = resource(name)
     body = {"metadata": {"name": ash.name, "uid": ash.uid}}

@@ -24,9 +24,9 @@ NO_IMAGE = {"managed": {"image": "registry.invalid/none:0"}}
 STORES = ("data-{}-mongodb-0", "data-{}-rabbitmq-0", "data-{}-redis-0")
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def own(cluster: Cluster) -> AsyncIterator[Cluster]:
-    """A namespace without pods."""
+    """A namespace without pods; each test has AshChats of names of its own."""
     async with namespace(cluster, NAMESPACE) as found:
         yield found
 
@@ -68,9 +68,9 @@ async def says(own: Cluster, reason: str, name: str = "demo") -> None:
     await until(told, within=30, what=f"{name} Degraded: {reason}")
 
 
-async def secrets(own: Cluster) -> dict[str, Any]:
-    """Return the data of the credential Secrets by name."""
-    labels = {"app.kubernetes.io/managed-by": "ashchat-operator"}
+async def secrets(own: Cluster, name: str = "demo") -> dict[str, Any]:
+    """Return the data of an AshChat's credential Secrets by name."""
+    labels = {"app.kubernetes.io/instance": name}
     return {
         item["metadata"]["name"]: item["data"]
         for item in await own.list("secrets", labels)
@@ -133,20 +133,20 @@ async def test_a_successor_goes_on_with_retained_data_and_credentials(cluster: C
 
 
 async def test_retained_data_without_its_keys_gets_no_others(own: Cluster) -> None:
-    await made(own)
-    ring = (await own.read("ashchats", "demo"))["status"]["keyRing"]
-    await delete(own)
-    for name in await secrets(own):
+    await made(own, "lost")
+    ring = (await own.read("ashchats", "lost"))["status"]["keyRing"]
+    await delete(own, "lost")
+    for name in await secrets(own, "lost"):
         await own.delete("secrets", name)
-    await own.create("ashchats", idle("demo"))
+    await own.create("ashchats", idle("lost"))
 
     async def lost() -> bool:
-        message = (await condition(own, "Degraded")).get("message", "")
+        message = (await condition(own, "Degraded", "lost")).get("message", "")
         return "key ring" in message
 
     await until(lost, within=30, what="the key ring told as lost")
-    assert (await own.read("ashchats", "demo"))["status"]["keyRing"] == ring
-    assert await own.find("secrets", "demo-auth-key-ring") is None
+    assert (await own.read("ashchats", "lost"))["status"]["keyRing"] == ring
+    assert await own.find("secrets", "lost-auth-key-ring") is None
 
 
 async def test_delete_takes_everything_of_its_own_and_nothing_of_a_neighbour(
@@ -167,40 +167,37 @@ async def test_delete_takes_everything_of_its_own_and_nothing_of_a_neighbour(
 
 
 async def test_the_finalizer_comes_and_goes_with_the_policy(own: Cluster) -> None:
-    await own.create("ashchats", idle("demo"))
+    await own.create("ashchats", idle("held"))
 
     async def held(*wanted: str) -> bool:
-        body = await own.read("ashchats", "demo")
+        body = await own.read("ashchats", "held")
         return body["metadata"].get("finalizers", []) == list(wanted) and "status" in body
 
     await until(held, within=30, what="no finalizer with Retain")
     others = ["test.dev/one"]
-    await own.patch("ashchats", "demo", {"metadata": {"finalizers": others}, "spec": DELETE})
+    await own.patch("ashchats", "held", {"metadata": {"finalizers": others}, "spec": DELETE})
     await until(lambda: held(*others, FINALIZER), within=30, what="the finalizer with Delete")
-    await own.patch("ashchats", "demo", {"spec": {"deletionPolicy": "Retain"}})
+    await own.patch("ashchats", "held", {"spec": {"deletionPolicy": "Retain"}})
     await until(lambda: held(*others), within=30, what="its own finalizer gone")
-    await let_go(own, "demo")
+    await let_go(own, "held")
     # Whoever thinks better of it after the deletion keeps the data.
-    await own.patch("ashchats", "demo", {"metadata": {"finalizers": others}, "spec": DELETE})
+    await own.patch("ashchats", "held", {"metadata": {"finalizers": others}, "spec": DELETE})
     await until(lambda: held(*others, FINALIZER), within=30, what="the finalizer again")
-    await complete(own)
+    await complete(own, "held")
     async with operator_away(own):
-        await own.delete("ashchats", "demo")
-        await own.patch("ashchats", "demo", {"spec": {"deletionPolicy": "Retain"}})
+        await own.delete("ashchats", "held")
+        await own.patch("ashchats", "held", {"spec": {"deletionPolicy": "Retain"}})
     await until(lambda: held(*others), within=60, what="let go with Retain")
-    await let_go(own, "demo")
-    await gone(own, "ashchats", "demo")
-    assert await own.find("persistentvolumeclaims", "data-demo-mongodb-0") is not None
+    await let_go(own, "held")
+    await gone(own, "ashchats", "held")
+    assert await own.find("persistentvolumeclaims", "data-held-mongodb-0") is not None
 
 
-async def test_a_namespace_goes_with_an_ashchat_that_is_held(own: Cluster) -> None:
-    await made(own, **DELETE)
-    await own.delete("namespaces", own.namespace)
-    await gone(own, "namespaces", own.namespace)
-
-
-async def test_without_the_operator_only_delete_waits_and_can_be_let_go(cluster: Cluster) -> None:
+async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
+    cluster: Cluster,
+) -> None:
     async with (
+        namespace(cluster, f"{NAMESPACE}-held") as held,
         namespace(cluster, f"{NAMESPACE}-retain") as retain,
         namespace(cluster, f"{NAMESPACE}-freed") as freed,
         namespace(cluster, f"{NAMESPACE}-waits") as waits,
@@ -208,6 +205,9 @@ async def test_without_the_operator_only_delete_waits_and_can_be_let_go(cluster:
         await made(retain)
         await made(freed, **DELETE)
         await made(waits, **DELETE)
+        await made(held, **DELETE)
+        await held.delete("namespaces", held.namespace)
+        await gone(held, "ashchats", "demo")
         async with operator_away(cluster):
             for one in (retain, freed):
                 await one.delete("namespaces", one.namespace)
@@ -224,6 +224,7 @@ async def test_without_the_operator_only_delete_waits_and_can_be_let_go(cluster:
             await waits.delete("statefulsets", "demo-mongodb")
             await waits.delete("ashchats", "demo")
         await gone(waits, "ashchats", "demo")
+        await gone(held, "namespaces", held.namespace)
 
         async def nothing() -> bool:
             return not await belongings(waits, "demo")
@@ -232,47 +233,52 @@ async def test_without_the_operator_only_delete_waits_and_can_be_let_go(cluster:
 
 
 async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster) -> None:
-    secret: Object = {"metadata": {"name": "demo-mongodb-admin"}, "data": {"password": "bWluZQ=="}}
-    claim: Object = {
-        "metadata": {"name": "data-demo-mongodb-0"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    secret: Object = {
+        "metadata": {"name": "foreign-mongodb-admin"},
+        "data": {"password": "bWluZQ=="},
     }
-    service: Object = {"metadata": {"name": "demo-chat"}, "spec": {"ports": [{"port": 1}]}}
+    claim: Object = {
+        "metadata": {"name": "data-foreign-mongodb-0"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "4Gi"}}},
+    }
+    service: Object = {"metadata": {"name": "foreign-chat"}, "spec": {"ports": [{"port": 1}]}}
     foreign: list[tuple[str, Object]] = [
         ("secrets", secret),
         ("persistentvolumeclaims", claim),
         ("services", service),
     ]
     before = [await own.create(kind, body) for kind, body in foreign]
-    await own.create("ashchats", idle("demo"))
-    await says(own, "NameTaken")
-    message = (await condition(own, "Degraded"))["message"]
-    assert "Secret demo-mongodb-admin is there and was not made for this AshChat" in message
-    assert await own.list("statefulsets") == [], "something got a password that no Secret holds"
+    await own.create("ashchats", idle("foreign"))
+    await says(own, "NameTaken", "foreign")
+    message = (await condition(own, "Degraded", "foreign"))["message"]
+    assert "Secret foreign-mongodb-admin is there and was not made for this AshChat" in message
+    labels = {
+        "app.kubernetes.io/instance": "foreign",
+        "app.kubernetes.io/managed-by": "ashchat-operator",
+    }
+    assert await own.list("statefulsets", labels) == [], (
+        "something got a password that no Secret holds"
+    )
 
-    await own.delete("secrets", "demo-mongodb-admin")
+    await own.delete("secrets", "foreign-mongodb-admin")
 
     async def others_made() -> bool:
-        return {x["metadata"]["name"] for x in await own.list("statefulsets")} == {
-            "demo-rabbitmq",
-            "demo-redis",
+        return {x["metadata"]["name"] for x in await own.list("statefulsets", labels)} == {
+            "foreign-rabbitmq",
+            "foreign-redis",
         }
 
     await until(others_made, within=30, what="the backends whose names are free")
-    message = (await condition(own, "Degraded"))["message"]
-    assert "PersistentVolumeClaim data-demo-mongodb-0" in message
-    assert "Service demo-chat" in message
+    message = (await condition(own, "Degraded", "foreign"))["message"]
+    assert "PersistentVolumeClaim data-foreign-mongodb-0" in message
+    assert "Service foreign-chat" in message
     for (kind, body), was in zip(foreign[1:], before[1:], strict=True):
         now = await own.read(kind, body["metadata"]["name"])
         assert now["metadata"]["resourceVersion"] == was["metadata"]["resourceVersion"]
 
-    await own.delete("services", "demo-chat")
-    labels = {
-        "app.kubernetes.io/instance": "demo",
-        "app.kubernetes.io/managed-by": "ashchat-operator",
-    }
+    await own.delete("services", "foreign-chat")
     await own.patch(
-        "persistentvolumeclaims", "data-demo-mongodb-0", {"metadata": {"labels": labels}}
+        "persistentvolumeclaims", "data-foreign-mongodb-0", {"metadata": {"labels": labels}}
     )
-    await complete(own)
-    await says(own, "AsWanted")
+    await complete(own, "foreign")
+    await says(own, "AsWanted", "foreign")
