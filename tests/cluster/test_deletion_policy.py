@@ -1,5 +1,6 @@
 """What a deletion takes along, what a successor finds, and that nothing is ever stuck."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -202,10 +203,7 @@ async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
         namespace(cluster, f"{NAMESPACE}-freed") as freed,
         namespace(cluster, f"{NAMESPACE}-waits") as waits,
     ):
-        await made(retain)
-        await made(freed, **DELETE)
-        await made(waits, **DELETE)
-        await made(held, **DELETE)
+        await asyncio.gather(made(retain), *(made(one, **DELETE) for one in (freed, waits, held)))
         await held.delete("namespaces", held.namespace)
         await gone(held, "ashchats", "demo")
         async with operator_away(cluster):
