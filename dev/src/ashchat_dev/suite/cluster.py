@@ -160,11 +160,11 @@ class Cluster:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, *, headers: Mapping[str, str], content: bytes, timeout: float
+        self, method: str, path: str, *, headers: Mapping[str, str], content: bytes, seconds: float
     ) -> AsyncIterator[httpx2.Response]:
         """Send a request as it is; yield the answer, to be read as it comes."""
         async with self._client.stream(
-            method, path, headers=headers, content=content, timeout=timeout
+            method, path, headers=headers, content=content, timeout=seconds
         ) as answer:
             yield answer
 

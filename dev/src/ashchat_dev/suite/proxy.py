@@ -179,7 +179,7 @@ class Proxy:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _DROPPED}
         headers |= {"Impersonate-User": self._account, "Accept-Encoding": "identity"}
         async with self._cluster.stream(
-            request.method, request.path_qs, headers=headers, content=body, timeout=WATCH_S
+            request.method, request.path_qs, headers=headers, content=body, seconds=WATCH_S
         ) as answer:
             yield answer
 
