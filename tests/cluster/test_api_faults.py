@@ -9,6 +9,7 @@ tried, always the same; ASHCHAT_ALL_API_FAULTS=1 tries every one.
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ import pytest
 import pytest_asyncio
 
 from ashchat_dev.suite import Cluster, until
-from ashchat_dev.suite.beside import belongings, gone, idle, namespace
+from ashchat_dev.suite.beside import belongings, gone, idle, namespaces
 from ashchat_dev.suite.outages import OPERATOR, operator_away
 from ashchat_dev.suite.proxy import Fault, Proxy, operator
 
@@ -49,6 +50,9 @@ KINDS: Final = (
     "deployments",
     "statefulsets",
 )
+KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}")
+"""A signing key's file is named by a digest of it."""
+
 LABELS: Final = {
     "app.kubernetes.io/managed-by": "ashchat-operator",
     "app.kubernetes.io/instance": NAME,
@@ -86,7 +90,7 @@ async def ground(
     names = [f"ashchat-faults-{number}" for number in range(PARALLEL)]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(operator_away(cluster))
-        places = [await stack.enter_async_context(namespace(cluster, name)) for name in names]
+        places = await stack.enter_async_context(namespaces(cluster, names))
         await stack.enter_async_context(proxy.serve())
         folder = tmp_path_factory.mktemp("operator")
         log = await stack.enter_async_context(operator(proxy, names, folder, **QUICK))
@@ -112,7 +116,7 @@ def masked(body: Object, place: str) -> Object:
         "labels": metadata["labels"],
         "annotations": annotations,
         "owners": [owner["name"] for owner in metadata.get("ownerReferences", [])],
-        "keys": sorted(body.get("data", {})),
+        "keys": sorted(KEY_ID.sub("KEY", key) for key in body.get("data", {})),
         "spec": spec,
     }
     text = json.dumps(says).replace(place, "NAMESPACE")

@@ -1,7 +1,8 @@
 """AshChats of a test's own, beside the one that everybody tests: small, and gone afterwards."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from ashchat_dev.suite.cluster import ApiError, Cluster, path_of
@@ -53,6 +54,21 @@ async def namespace(cluster: Cluster, name: str, *, pods: bool = False) -> Async
             yield own
         finally:
             await vanish(own)
+
+
+@asynccontextmanager
+async def namespaces(cluster: Cluster, names: Sequence[str]) -> AsyncIterator[list[Cluster]]:
+    """Have several namespaces without pods; they go at the same time.
+
+    Raises:
+        AssertionError: One did not go at the end.
+    """
+    async with AsyncExitStack() as stack:
+        found = [await stack.enter_async_context(namespace(cluster, name)) for name in names]
+        try:
+            yield found
+        finally:
+            await asyncio.gather(*(vanish(own) for own in found))
 
 
 async def vanish(own: Cluster) -> None:
