@@ -149,7 +149,7 @@ def test_a_key_of_another_kind_is_refused() -> None:
 
 def known(credentials: Credentials) -> dict[str, str]:
     """Return what the status says of a ring."""
-    return credentials.key_ring.fingerprints({}, credentials.key_ring.files())
+    return credentials.key_ring.fingerprints({})
 
 
 @pytest.mark.parametrize("lost", [RING, COPY])
@@ -171,13 +171,9 @@ def test_a_ring_that_is_lost_twice_is_reported_and_no_other_is_made() -> None:
     again = complete(ASH, held, known_ring=known(first))
     assert again.key_ring.lost == ("1",)
     assert not {RING, COPY} & set(stored(again))
-    assert again.key_ring.fingerprints(known(first), {}) == known(first), "the status remembers"
+    assert again.key_ring.fingerprints(known(first)) == known(first), "the status remembers"
     restored = complete(ASH, {**held, COPY: stored(first)[COPY]}, known_ring=known(first))
     assert restored.key_ring == first.key_ring
-
-
-def test_a_key_that_was_not_stored_is_not_told_and_so_never_counts_as_lost() -> None:
-    assert complete(ASH, {}).key_ring.fingerprints({}, {}) == {}
 
 
 def test_a_key_that_is_another_than_the_status_knows_is_put_right_from_the_copy() -> None:

@@ -185,9 +185,7 @@ class World:
         if told:
             self.status = {
                 "rotation": [state.entry() for state in after],
-                "keyRing": credentials.key_ring.fingerprints(
-                    self.status.get("keyRing", {}), self.secrets[RING]
-                ),
+                "keyRing": credentials.key_ring.fingerprints(self.status.get("keyRing", {})),
             }
 
     def phases(self) -> dict[str, Phase]:

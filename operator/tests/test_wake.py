@@ -9,8 +9,8 @@ import pytest
 from ashchat_operator import wake
 from ashchat_operator.api import RefusedByApiServer
 from ashchat_operator.apply import CHILD_KINDS
-from ashchat_operator.render.common import INSTANCE_LABEL
-from ashchat_operator.wake import Keepers, Watcher, jittered
+from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL
+from ashchat_operator.wake import WATCH_LABEL, Keepers, Watcher, jittered
 
 
 @pytest.fixture(autouse=True)
@@ -112,9 +112,9 @@ class FakeApi:
         self.versions: list[str] = []
 
     async def watch(
-        self, kind: str, *_: object, version: str, **__: object
+        self, kind: str, _: object, labels: dict[str, str], *, version: str, **__: object
     ) -> AsyncIterator[dict[str, Any]]:
-        if kind != CHILD_KINDS[0]:
+        if kind != CHILD_KINDS[0] or MANAGED_BY_LABEL not in labels:
             await asyncio.Event().wait()
         self.versions.append(version)
         if not self._events:
@@ -122,6 +122,22 @@ class FakeApi:
         events, self._events = self._events, []
         for event in events:
             yield event
+
+
+class FakeSecrets(FakeApi):
+    """Gives the watch of people's Secrets its events."""
+
+    async def watch(
+        self, kind: str, _: object, labels: dict[str, str], *, version: str, **__: object
+    ) -> AsyncIterator[dict[str, Any]]:
+        if labels != {WATCH_LABEL: "true"}:
+            await asyncio.Event().wait()
+        assert kind == "Secret"
+        self.versions.append(version)
+        events, self._events = self._events, []
+        for event in events:
+            yield event
+        await asyncio.Event().wait()
 
 
 def child(version: str, **metadata: Any) -> dict[str, Any]:
@@ -157,6 +173,27 @@ async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version
     # The next watch goes on from there.
     assert api.versions == ["", version]
     assert not watcher.dead
+
+
+async def test_an_edited_secret_of_a_person_wakes_those_that_refer_to_it() -> None:
+    looks = Looks()
+    keepers = Keepers(looks, parallel=1)
+    keepers.keep("a", "b")
+    await looks.number(1)
+    await asyncio.sleep(0.01)
+    asked = []
+
+    def referring(namespace: str, name: str) -> list[str]:
+        asked.append((namespace, name))
+        return ["b"]
+
+    api = FakeSecrets([child("7", name="smtp", labels={WATCH_LABEL: "true"})])
+    running = asyncio.create_task(Watcher(api, keepers, (), referring).run())  # type: ignore[arg-type]
+    await looks.number(2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await keepers.close()
+    assert asked == [("a", "smtp")]
 
 
 async def test_a_watch_that_fell_behind_begins_anew() -> None:

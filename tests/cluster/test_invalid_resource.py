@@ -54,6 +54,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
         "this is a quantity above zero",
     ),
     "a cache of nothing": ({"translate": {"cache": {"maxMemory": "0"}}}, "above zero"),
+    "a fate of data that is none": (
+        {"deletionPolicy": "Orphan"},
+        'supported values: "Retain", "Delete"',
+    ),
     "a URL without a scheme": ({"publicUrl": "chat.example.org"}, "publicUrl is a URL"),
     "a URL of another scheme": ({"publicUrl": "ftp://chat.example.org"}, "http or https"),
     "a URL with a path": (

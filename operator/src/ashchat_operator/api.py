@@ -4,6 +4,7 @@ The generated client brings configuration, certificates and renewed tokens; its 
 would only be in the way, since everything rendered is JSON already.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -34,8 +35,20 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
 
 REQUEST_TIMEOUT_S: Final = 20.0
 FORBIDDEN: Final = 403
+TRIES: Final = 5
+"""So often a request is sent that the API server answers with "later" (429, 5xx with Retry-After).
+
+It has done nothing then, so also a write may be sent again. client-go does the same.
+"""
+
+LATER_MAX_S: Final = 10.0
+"""A longer Retry-After is not waited for: the next look comes anyway."""
+
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+TOO_MANY_REQUESTS: Final = 429
+SERVER_ERRORS_FROM: Final = 500
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
 _ERRORS_FROM: Final = 400
 _VERBS: Final = {"PUT": "update", "POST": "create"}
 _PLURAL: Final = re.compile(r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/[^/]+/)?([^/]+)")
@@ -45,9 +58,11 @@ _KINDS: Final = {plural: kind for kind, (_, plural) in PLACES.items()}
 class RefusedByApiServer(Exception):
     """The API server answered with an error; the text is its own message."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, causes: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.status = status
+        self.terminating = NAMESPACE_TERMINATING in causes
+        """The namespace is being deleted: nothing new is let in."""
 
 
 class NotLeading(Exception):
@@ -163,6 +178,21 @@ class Api:
             body=body,
         )
 
+    async def patch_metadata(self, body: Object, metadata: Object, manager: str) -> Object:
+        """Merge something into an object's metadata; with a resourceVersion in it, only into that.
+
+        Raises:
+            RefusedByApiServer: The API server refused; status 409: it changed in between.
+        """
+        where = body["metadata"]
+        return await self._request(
+            "PATCH",
+            _path(body["kind"], where["namespace"], where["name"]),
+            query={"fieldManager": manager},
+            body={"metadata": metadata},
+            content_type="application/merge-patch+json",
+        )
+
     async def delete(self, body: Object) -> None:
         """Delete exactly this object (by its uid), its own children in the background.
 
@@ -223,8 +253,7 @@ class Api:
             timeout_s=seconds + grace_seconds,
         )
         if response.status >= _ERRORS_FROM:
-            answer = json.loads(await response.read() or b"{}")
-            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
+            raise _refusal(response.status, await response.read(), response.reason)
         stream = response.response
         try:
             async for line in stream.content:
@@ -242,9 +271,9 @@ class Api:
         content_type: str = "application/json",
     ) -> Object:
         response = await self._send(method, path, query=query, body=body, content_type=content_type)
-        answer: Object = json.loads(await response.read() or b"{}")
         if response.status >= _ERRORS_FROM:
-            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
+            raise _refusal(response.status, await response.read(), response.reason)
+        answer: Object = json.loads(await response.read() or b"{}")
         return answer
 
     async def _send(
@@ -258,8 +287,6 @@ class Api:
         accept: str = "application/json",
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Any:
-        if method != "GET" and not self.may_write():
-            raise NotLeading(f"{method} {path} was not sent")
         settings = self._connection.configuration
         headers = {"Accept": accept, "Content-Type": content_type}
         # Asked each time: a service account's token is renewed on disk within the hour.
@@ -267,16 +294,47 @@ class Api:
             headers[setting["key"]] = setting["value"]
         found = {key: value for key, value in (query or {}).items() if value}
         address = f"{settings.host}{path}" + (f"?{urlencode(found)}" if found else "")
-        code = 0
-        try:
-            response = await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
-                method, address, headers=headers, body=body, _request_timeout=timeout_s
-            )
-            code = response.status
-        finally:
-            verb = "watch" if "watch" in found else _VERBS.get(method, method.lower())
-            API_CALLS.labels(verb, _kind(path), code).inc()
+        for left in reversed(range(TRIES)):
+            if method != "GET" and not self.may_write():
+                raise NotLeading(f"{method} {path} was not sent")
+            code = 0
+            try:
+                response = await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
+                    method, address, headers=dict(headers), body=body, _request_timeout=timeout_s
+                )
+                code = response.status
+            finally:
+                verb = "watch" if "watch" in found else _VERBS.get(method, method.lower())
+                API_CALLS.labels(verb, _kind(path), code).inc()
+            later = _later(response.status, response.headers)
+            if later is None or not left:
+                break
+            response.response.close()
+            await asyncio.sleep(later)
         return response
+
+
+def _later(status: int, headers: Mapping[str, str]) -> float | None:
+    """Return after how many seconds the API server wants to be asked again; None: not at all."""
+    if status != TOO_MANY_REQUESTS and status < SERVER_ERRORS_FROM:
+        return None
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None  # A date is allowed by RFC 9110; the API server writes seconds.
+    return seconds if 0 <= seconds <= LATER_MAX_S else None
+
+
+def _refusal(status: int, body: bytes, reason: str) -> RefusedByApiServer:
+    """Return what the API server said, or what stands in front of it and speaks no JSON."""
+    try:
+        answer: Object = json.loads(body or b"{}")
+    except ValueError:
+        return RefusedByApiServer(status, reason)
+    causes = (answer.get("details") or {}).get("causes") or []
+    return RefusedByApiServer(
+        status, answer.get("message", reason), frozenset(x.get("reason", "") for x in causes)
+    )
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:

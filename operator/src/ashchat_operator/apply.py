@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ashchat_operator.api import CONFLICT, Api, RefusedByApiServer
+from ashchat_operator import adoption
+from ashchat_operator.api import CONFLICT, NAMESPACE_TERMINATING, Api, RefusedByApiServer
 from ashchat_operator.compare import differs, without_additions
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
@@ -18,14 +19,15 @@ from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MAN
 Object = dict[str, Any]
 
 CHILD_KINDS: Final = (
-    "ConfigMap",
     "Secret",
+    "ConfigMap",
     "PersistentVolumeClaim",
     "Service",
     "Deployment",
     "StatefulSet",
 )
-"""In the order they are applied: what a pod mounts comes before the pod."""
+"""In the order they are applied: what a pod mounts comes before the pod, and Secrets come
+first of all, since what is derived from a new one is only true once it is stored."""
 
 Live = Mapping[tuple[str, str], Object]
 """The objects found, by kind and name."""
@@ -53,6 +55,10 @@ class Applied:
     """What was written; empty: no write."""
     problems: tuple[str, ...] = ()
     """What the API server refused, for a person."""
+    reason: str = "Refused"
+    """Why, for a machine."""
+    stopped: bool = False
+    """Nothing was done beyond what the problems are about: Secrets are not as rendered."""
 
 
 async def find(api: Api, ash: AshChat) -> Live:
@@ -73,25 +79,74 @@ async def find(api: Api, ash: AshChat) -> Live:
 async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) -> Applied:
     """Bring the objects to what is desired, and delete those of ours that are not.
 
-    One object's refusal is reported and does not keep the others from being applied.
+    One object's refusal is reported and does not keep the others from being applied; but a
+    Secret's does. What is in it may be made anew at each look, and nothing else may have it
+    before it is stored. An object that is not ours is never written to.
+
+    Raises:
+        RefusedByApiServer: What there is cannot be read.
     """
     wanted = {(body["kind"], body["metadata"]["name"]): body for body in desired}
-    live = dict(found)
+    named = await by_name(api, ash, adoption.missing_names(tuple(wanted.values()), found))
+    live = {**found, **named.ours}
     changes: list[Change] = []
     problems: list[str] = []
+    reason, stopped = ("NameTaken" if named.taken else "Refused"), False
     for key in sorted(wanted, key=lambda key: (CHILD_KINDS.index(key[0]), key[1])):
+        if stopped and key[0] != "Secret":
+            break
+        taken = named.hindering(wanted[key])
+        if taken:
+            problems += [adoption.taken(*other) for other in taken]
+            stopped |= key[0] == "Secret"
+            continue
         try:
             live[key] = await _bring(api, wanted[key], live.get(key), changes)
         except RefusedByApiServer as error:
+            stopped |= key[0] == "Secret"
+            if error.terminating:
+                says = f"the namespace {ash.namespace} is being deleted"
+                return Applied(live, tuple(changes), (says,), NAMESPACE_TERMINATING, stopped=True)
             # A conflict: somebody wrote in between; the next look sees what.
             if error.status != CONFLICT:
                 problems.append(f"{key[0]} {key[1]}: {error}")
+    if stopped:
+        return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
     for key, body in found.items():
         if key not in wanted and _owned(body, ash) and not _going(body):
             await api.delete({**body, "kind": key[0]})
             del live[key]
             changes.append(Change(f"deleted {key[0]} {key[1]}", *key))
-    return Applied(live, tuple(changes), tuple(problems))
+    return Applied(live, tuple(changes), tuple(problems), reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What was found by name, not by its labels."""
+
+    ours: Live
+    taken: frozenset[tuple[str, str]]
+    """Kinds and names that somebody else's objects have."""
+
+    def hindering(self, body: Object) -> list[tuple[str, str]]:
+        """Return what of somebody else stands where an object, or a claim of it, would."""
+        keys = [(body["kind"], body["metadata"]["name"])]
+        if body["kind"] == "StatefulSet":
+            keys += [("PersistentVolumeClaim", name) for name in adoption.claims(body)]
+        return [key for key in keys if key in self.taken]
+
+
+async def by_name(api: Api, ash: AshChat, names: Iterable[tuple[str, str]]) -> Named:
+    """Look for objects that our labels did not find: the labels were taken off, or never on.
+
+    Raises:
+        RefusedByApiServer: They cannot be read.
+    """
+    keys = list(names)
+    bodies = await asyncio.gather(*(api.get(kind, ash.namespace, name) for kind, name in keys))
+    there = {key: body for key, body in zip(keys, bodies, strict=True) if body is not None}
+    ours = {key: body for key, body in there.items() if adoption.is_ours(ash, body)}
+    return Named(ours, frozenset(there.keys() - ours.keys()))
 
 
 async def _bring(api: Api, desired: Object, live: Object | None, changes: list[Change]) -> Object:

@@ -98,21 +98,10 @@ class AtRestRing:
         keys = {x: key for x, key in self.keys.items() if x == self.active}
         return replace(self, keys=keys, hashes={**self.hashes, **hashes})
 
-    def fingerprints(self, known: Mapping[str, str], stored: Data) -> dict[str, str]:
-        """Return what the status says: of every key, and of the lost ones what it said.
-
-        Args:
-            known: What it said.
-            stored: What the Secret holds now. A new key that it does not hold yet is not
-                told: had it not come to be stored, it would count as lost.
-        """
-        there = _keys(stored, KEY_SUFFIX)
+    def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Return what the status says: of every key, and of the lost ones what it said."""
         lost = {version: known[version] for version in self.lost}
-        return lost | {
-            version: fingerprint(key)
-            for version, key in self.keys.items()
-            if version in known or there.get(version) == key
-        }
+        return lost | {version: fingerprint(key) for version, key in self.keys.items()}
 
 
 def _keys(data: Data, suffix: str) -> dict[str, str]:

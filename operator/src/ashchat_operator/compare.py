@@ -48,7 +48,7 @@ def without_additions(desired: Object, live: Object) -> Object | None:
     corrected = copy.deepcopy(live)
     changed = False
     for entry in live["metadata"].get("managedFields", []):
-        if _ours(entry) or entry.get("subresource"):
+        if applied_by_us(entry) or entry.get("subresource"):
             continue
         fields = entry.get("fieldsV1", {})
         for part in CORRECTED:
@@ -67,7 +67,8 @@ def without_additions(desired: Object, live: Object) -> Object | None:
     return corrected if changed else None
 
 
-def _ours(entry: Mapping[str, Any]) -> bool:
+def applied_by_us(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry of `managedFields` is of what the operator applied."""
     return bool(entry.get("manager") == MANAGER and entry.get("operation") == "Apply")
 
 
@@ -106,7 +107,7 @@ def _list_keys(items: list[Any]) -> tuple[str, ...] | None:
 
 def _left_over(desired: Object, live: Object) -> bool:
     """Tell whether we own a field that is not rendered any more: applying takes it out."""
-    entries = [entry for entry in live["metadata"].get("managedFields", []) if _ours(entry)]
+    entries = [entry for entry in live["metadata"].get("managedFields", []) if applied_by_us(entry)]
     if not entries:
         return True
     scratch = copy.deepcopy(live)

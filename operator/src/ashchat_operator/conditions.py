@@ -186,6 +186,7 @@ def status(
     former: Mapping[str, Any],
     now: str,
     more: Mapping[str, Finding] | None = None,
+    problem: str = "Refused",
 ) -> Object:
     """Return the whole status.
 
@@ -200,6 +201,7 @@ def status(
         former: The status as it was: times of transitions are kept.
         now: The time (RFC 3339) of transitions that happen now.
         more: Further conditions, by type.
+        problem: The reason that the problems are told with.
     """
     waiting = [item for item in components if not item.ready]
     says = "; ".join([*problems, *(f"{x.name}: {x.message or x.reason}" for x in waiting)])
@@ -210,13 +212,13 @@ def status(
         "Ready": (
             ("True", "Ready", "every component is ready; users, queues and rights were read back")
             if ready
-            else ("False", "Refused" if problems else "ComponentsNotReady", says or topology[2])
+            else ("False", problem if problems else "ComponentsNotReady", says or topology[2])
         ),
         "Progressing": (
             ("True", "Waiting", says) if waiting and not problems else ("False", "Settled", "")
         ),
         "Degraded": (
-            ("True", "Refused", "; ".join(problems)) if problems else ("False", "AsWanted", "")
+            ("True", problem, "; ".join(problems)) if problems else ("False", "AsWanted", "")
         ),
         "BackendsReady": (
             ("False", backends[0].reason, "; ".join(f"{x.name}: {x.message}" for x in backends))

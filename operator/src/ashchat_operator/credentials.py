@@ -125,7 +125,7 @@ def signing_keys_copy_secret(ash: AshChat) -> str:
 
 def logins_secret(ash: AshChat) -> str:
     """Return the name of the Secret with all services' logins, the coming and former ones too."""
-    return child(ash, "logins")
+    return child(ash, "rotation-logins")
 
 
 def key_ring_secret(ash: AshChat) -> str:

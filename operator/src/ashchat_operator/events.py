@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from aiohttp import ClientError
+
 from ashchat_operator.api import Api, RefusedByApiServer
 from ashchat_operator.model import API_VERSION, KIND
 from ashchat_operator.render.common import MANAGER
@@ -100,4 +102,8 @@ async def publish(api: Api, body: Mapping[str, Any], event: Event) -> None:
             MANAGER,
         )
     except RefusedByApiServer as error:
-        _log.warning("an event could not be written: %s", error)
+        if not error.terminating:
+            _log.warning("an event could not be written: %s", error)
+    except (ClientError, OSError, TimeoutError) as error:
+        # Not worth a second look: what the event tells stands in the status.
+        _log.warning("an event could not be written: %r", error)

@@ -74,6 +74,13 @@ class LogLevel(StrEnum):
     ERROR = "Error"
 
 
+class DeletionPolicy(StrEnum):
+    """What a deletion does with data and credentials."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
 class Resources(Model):
     """Requests and limits; they are laid over the operator's own."""
 
@@ -245,6 +252,7 @@ class Spec(Model):
     """What is wanted."""
 
     public_url: str | None = None
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     log_level: LogLevel = LogLevel.INFO
     exposure: Exposure = Exposure()
     auth: Auth = Auth()

@@ -16,21 +16,28 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ashchat_core.topology import Service
-from ashchat_operator import candidates, conditions, given, levers, metrics, proof, schema
-from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
-from ashchat_operator.apply import Live, apply, find
+from ashchat_operator import adoption, candidates, conditions, given, levers, metrics, proof, schema
+from ashchat_operator.api import (
+    CONFLICT,
+    NAMESPACE_TERMINATING,
+    NOT_FOUND,
+    Api,
+    RefusedByApiServer,
+)
+from ashchat_operator.apply import Applied, Live, apply, find
 from ashchat_operator.backend import Backend
 from ashchat_operator.candidates import Decision, Kind
+from ashchat_operator.cleanup import Cleanup
 from ashchat_operator.conditions import Component
 from ashchat_operator.credentials import (
     Credentials,
     Given,
     complete,
-    key_ring_secret,
     secret_names,
     service_secret,
 )
 from ashchat_operator.declare import Declarer, Results, targets
+from ashchat_operator.deletion import deleting
 from ashchat_operator.drift import Drift
 from ashchat_operator.events import publish, transitions
 from ashchat_operator.model import KIND, AshChat
@@ -76,6 +83,7 @@ class Reconciler:
     ) -> None:
         self._api = api
         self._schema = served
+        self._cleanup = Cleanup(api)
         self._context = context
         self._version = version
         self._pace = pace
@@ -100,10 +108,11 @@ class Reconciler:
             RefusedByApiServer: Reading failed; nothing was decided on what was not read.
         """
         body = await self._api.get(KIND, namespace, name)
-        if body is None or "deletionTimestamp" in body["metadata"]:
-            # Its objects go with it by their owner references; data and secrets stay.
+        if body is None or deleting(body):
+            # Its objects go with it by their owner references; the rest is its policy's.
             await self.forget(namespace, name)
-            return self._pace.settled
+            done = body is None or await self._cleanup.done(body, datetime.now(UTC))
+            return self._pace.settled if done else self._pace.progressing
         if self._schema.says:
             await self._tell(body, schema.outdated_status(body, self._schema.says, _now()))
             return self._pace.progressing
@@ -157,22 +166,28 @@ class Reconciler:
         pulled = levers.read(body, platform.components(ash))
         if pulled.paused:
             return await self._pause(ash, body, found, pulled)
+        body = await self._cleanup.held(body)
         gifts = await given.read(self._api, ash)
-        known_ring = dict(body.get("status", {}).get("keyRing", {}))
+        known_ring = await self._known_ring(ash, body, found)
         rotations = rotate.states(body.get("status", {}))
         decisions = await self._decide(ash, gifts, found, wake)
         gifts = candidates.chosen(gifts, decisions)
         credentials = await self._credentials(ash, found, gifts, known_ring, rotations)
         objects = levers.stamped(platform.render(ash, self._context, credentials), pulled)
         applied = await apply(self._api, ash, objects, found)
+        if applied.stopped and not applied.problems:
+            return False
+        fingerprints = credentials.key_ring.fingerprints(known_ring)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
         metrics.WRITES.inc(len(applied.changes))
         for kind in self._drift.corrected((ash.namespace, ash.name), objects, applied.changes):
             metrics.DRIFT.labels(kind).inc()
+        problems += await self._mark(ash, applied, fingerprints)
         for change in applied.changes:
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)
         components = await self._components(ash, applied.live)
-        results = await self._declare(ash, credentials, components, wake)
+        # Nothing at the backends is to have what no Secret holds.
+        results = {} if applied.stopped else await self._declare(ash, credentials, components, wake)
         components = [conditions.with_topology(item, results) for item in components]
         for decision in (item for item in decisions.values() if item.blocking):
             problems.append(decision.message)
@@ -205,9 +220,6 @@ class Reconciler:
             problems=problems,
             address=conditions.url(ash, applied.live),
             version=self._version,
-            key_ring=credentials.key_ring.fingerprints(
-                known_ring, decoded(applied.live.get(("Secret", key_ring_secret(ash)), {}))
-            ),
             former=body.get("status", {}),
             now=_now(),
             more={
@@ -216,6 +228,8 @@ class Reconciler:
                 rotate.CONDITION: rotate.finding(rotations.values()),
                 **({candidates.CONDITION: said} if said is not None else {}),
             },
+            key_ring=known_ring if applied.stopped else fingerprints,
+            problem=applied.reason,
         )
         status["rotation"] = rotate.entries(rotations)
         status.update(pulled.status())
@@ -223,7 +237,10 @@ class Reconciler:
         written = await self._tell(body, status)
         rotating = any(state.running for state in rotations.values())
         moving = said is not None and said[1] in candidates.MOVING
-        return ready and written and not applied.changes and not rotating and not moving
+        # In a namespace that goes, no look makes anything better.
+        terminating = applied.reason == NAMESPACE_TERMINATING
+        moves = bool(applied.changes) or rotating or moving
+        return terminating or (ready and written and not moves)
 
     async def _pause(self, ash: AshChat, body: Object, found: Live, pulled: levers.Levers) -> bool:
         """Write nothing but the status."""
@@ -231,6 +248,19 @@ class Reconciler:
         components = await self._components(ash, found)
         status = levers.paused_status(body.get("status", {}), components, pulled, _now())
         return await self._tell(body, status)
+
+    async def _known_ring(self, ash: AshChat, body: Object, found: Live) -> dict[str, str]:
+        """Return the fingerprints of the keys that data was sealed with, by version.
+
+        The status tells them; that of a new resource does not yet, so the data's claim does,
+        also one whose labels were lost.
+        """
+        status = body.get("status", {})
+        if "observedGeneration" in status:
+            return dict(status.get("keyRing", {}))
+        kind, name = adoption.data_claim(ash)
+        claim = found.get((kind, name)) or await self._api.get(kind, ash.namespace, name)
+        return adoption.ring_of(claim)
 
     async def _credentials(
         self,
@@ -247,7 +277,7 @@ class Reconciler:
             secret = found.get(("Secret", name)) or await self._api.get(
                 "Secret", ash.namespace, name
             )
-            if secret is not None:
+            if secret is not None and adoption.is_ours(ash, secret):
                 data[name] = decoded(secret)
         return complete(
             ash,
@@ -322,6 +352,26 @@ class Reconciler:
             except RefusedByApiServer as error:
                 problems.append(f"the volume {name} cannot grow to {size}: {error}")
         return problems
+
+    async def _mark(
+        self, ash: AshChat, applied: Applied, fingerprints: Mapping[str, str]
+    ) -> list[str]:
+        """Keep the fingerprints of the key ring where the data is; return what was refused."""
+        kind, name = adoption.data_claim(ash)
+        claim = applied.live.get((kind, name))
+        if claim is None or applied.stopped or adoption.ring_of(claim) == fingerprints:
+            return []
+        text = adoption.ring_annotation(fingerprints)
+        try:
+            await self._api.patch_metadata(
+                {**claim, "kind": kind},
+                {"annotations": {adoption.KEY_RING_ANNOTATION: text}},
+                MANAGER,
+            )
+        except RefusedByApiServer as error:
+            return [f"the key ring's fingerprints cannot be kept at {name}: {error}"]
+        metrics.WRITES.inc()
+        return []
 
     async def _components(self, ash: AshChat, live: Live) -> list[Component]:
         """Return how the components are; pods are asked why only where one is not ready."""

@@ -158,6 +158,16 @@ class Cluster:
             raise ApiError(answer.status_code, body)
         return body
 
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, *, headers: Mapping[str, str], content: bytes, seconds: float
+    ) -> AsyncIterator[httpx2.Response]:
+        """Send a request as it is; yield the answer, to be read as it comes."""
+        async with self._client.stream(
+            method, path, headers=headers, content=content, timeout=seconds
+        ) as answer:
+            yield answer
+
     async def get(self, path: str, **query: str) -> Any:
         """GET a path of the API server.
 

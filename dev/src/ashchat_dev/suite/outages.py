@@ -47,6 +47,31 @@ async def backend_away(cluster: Cluster, component: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
+    """Have no operator.
+
+    Raises:
+        AssertionError: Its pod did not go.
+    """
+    namespace = cluster.operator_namespace
+    deployment = await cluster.read("deployments", OPERATOR, namespace=namespace)
+
+    async def scale(replicas: int) -> None:
+        wanted = {"spec": {"replicas": replicas}}
+        await cluster.patch("deployments", OPERATOR, wanted, namespace=namespace)
+
+    async def gone() -> bool:
+        return not await cluster.list("pods", namespace=namespace)
+
+    await scale(0)
+    try:
+        await until(gone, within=GONE_S, what="the operator gone")
+        yield
+    finally:
+        await scale(deployment["spec"]["replicas"])
+
+
+@asynccontextmanager
 async def mail_server_away(cluster: Cluster) -> AsyncIterator[None]:
     """Let the mail server's Service lead to a closed port; its mailbox stays readable.
 

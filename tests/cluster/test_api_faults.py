@@ -1,0 +1,289 @@
+"""Every single call of the operator to the API server may fail, in every way: it converges.
+
+The operator of this working tree runs behind a proxy (`ashchat_dev.suite.proxy`) that fails
+one call of an AshChat's life: of its making, of the repair of drift, or of its deletion. The
+cluster's own operator is off meanwhile. By default a few of all pairs of call and fault are
+tried, always the same; ASHCHAT_ALL_API_FAULTS=1 tries every one.
+"""
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.suite import Cluster, until
+from ashchat_dev.suite.beside import belongings, gone, idle, namespaces
+from ashchat_dev.suite.outages import OPERATOR, operator_away
+from ashchat_dev.suite.proxy import Fault, Proxy, operator
+
+Object = dict[str, Any]
+
+ALL: Final = os.environ.get("ASHCHAT_ALL_API_FAULTS") == "1"
+PARALLEL: Final = 6
+"""So many AshChats live at a time, each in a namespace of its own."""
+
+SAMPLE: Final = 4
+"""So many calls of each part of a life are failed, with every fault, where not all are."""
+
+WITHIN_S: Final = 60.0
+"""For one part of a life: a call without an answer costs 20 s, the look after it 5 s more."""
+
+EVENTS: Final = 6
+"""More than these in one life would be a storm: NotReady, Degraded and back."""
+
+NAME: Final = "demo"
+QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
+KINDS: Final = (
+    "secrets",
+    "configmaps",
+    "services",
+    "persistentvolumeclaims",
+    "deployments",
+    "statefulsets",
+)
+KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}")
+"""A signing key's file is named by a digest of it."""
+
+LABELS: Final = {
+    "app.kubernetes.io/managed-by": "ashchat-operator",
+    "app.kubernetes.io/instance": NAME,
+}
+PARTS: Final = ("making", "repair", "deletion")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which call fails, and how."""
+
+    part: str
+    number: int
+    fault: Fault
+
+
+@dataclass
+class Field:
+    """Where the AshChats of this file live."""
+
+    proxy: Proxy
+    places: list[Cluster]
+    log: Path
+    calls: dict[str, list[str]] = field(default_factory=dict)
+    reference: dict[str, Object] = field(default_factory=dict)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def ground(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Field]:
+    """An operator behind the proxy, and namespaces without pods for it to look after."""
+    account = f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}"
+    proxy = Proxy(cluster, account)
+    names = [f"ashchat-faults-{number}" for number in range(PARALLEL)]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(operator_away(cluster))
+        places = await stack.enter_async_context(namespaces(cluster, names))
+        await stack.enter_async_context(proxy.serve())
+        folder = tmp_path_factory.mktemp("operator")
+        log = await stack.enter_async_context(operator(proxy, names, folder, **QUICK))
+        found = Field(proxy, places, log)
+        await whole_life(found, places[0], None, remember=True)
+        yield found
+
+
+def masked(body: Object, place: str) -> Object:
+    """Return what an object says, without what differs from one life to the next."""
+    metadata = body["metadata"]
+    annotations = {
+        key: value
+        for key, value in metadata.get("annotations", {}).items()
+        if key != "ashchat.dev/key-ring"
+    }
+    spec = {
+        key: value
+        for key, value in body.get("spec", {}).items()
+        if key not in {"clusterIP", "clusterIPs", "volumeName"}
+    }
+    says = {
+        "labels": metadata["labels"],
+        "annotations": annotations,
+        "owners": [owner["name"] for owner in metadata.get("ownerReferences", [])],
+        "keys": sorted(KEY_ID.sub("KEY", key) for key in body.get("data", {})),
+        "spec": spec,
+    }
+    text = json.dumps(says).replace(place, "NAMESPACE")
+    again: Object = json.loads(text)
+    template = again["spec"].get("template", {}).get("metadata", {})
+    template.get("annotations", {}).pop("ashchat.dev/admin-revision", None)
+    template.pop("creationTimestamp", None)
+    return again
+
+
+async def snapshot(own: Cluster) -> Object:
+    """Return what there is of the AshChat."""
+    return {
+        f"{kind}/{item['metadata']['name']}": masked(item, own.namespace)
+        for kind in KINDS
+        for item in await own.list(kind, LABELS)
+    }
+
+
+async def converged(found: Field, own: Cluster, part: str, *, remember: bool) -> None:
+    """Wait until nothing more is written and everything is as without the fault."""
+    traffic = found.proxy.traffic[own.namespace]
+    await until(
+        traffic.settled, within=WITHIN_S, every=0.1, what=f"two looks without a write ({part})"
+    )
+    if remember:
+        found.calls[part] = list(traffic.calls)
+        found.reference[part] = await snapshot(own)
+        return
+
+    async def as_without() -> bool:
+        return await snapshot(own) == found.reference[part]
+
+    try:
+        await until(as_without, within=10, every=0.5, what="the same objects as without a fault")
+    except AssertionError as error:
+        now, then = await snapshot(own), found.reference[part]
+        other = [key for key in {*now, *then} if now.get(key) != then.get(key)]
+        raise AssertionError(f"other than without a fault: {sorted(other)}") from error
+
+
+async def drift(own: Cluster) -> None:
+    """Change and delete what the operator has to repair."""
+    await own.patch("deployments", f"{NAME}-chat", {"spec": {"replicas": 2}})
+    await own.delete("services", f"{NAME}-auth")
+    await own.delete("configmaps", f"{NAME}-jwks")
+    await own.delete("secrets", f"{NAME}-email-credentials")
+
+
+async def whole_life(
+    found: Field, own: Cluster, case: Case | None, *, remember: bool = False
+) -> None:
+    """Let an AshChat be made, repaired and deleted, with one fault; check it after each part."""
+    traffic = found.proxy.traffic[own.namespace]
+
+    def begin(part: str) -> None:
+        if case is not None and case.part == part:
+            traffic.begin(case.number, case.fault)
+        else:
+            traffic.begin()
+
+    def happened(part: str) -> None:
+        if case is not None and case.part == part:
+            assert traffic.failed, f"no call had the number {case.number} ({part})"
+
+    begin("making")
+    made = await own.create("ashchats", idle(NAME, deletionPolicy="Delete"))
+    await converged(found, own, "making", remember=remember)
+    happened("making")
+    if case is None or case.part == "repair":
+        begin("repair")
+        await drift(own)
+        await converged(found, own, "repair", remember=remember)
+        happened("repair")
+    begin("deletion")
+    await own.delete("ashchats", NAME)
+    await gone(own, "ashchats", NAME, within=WITHIN_S)
+    happened("deletion")
+    if remember:
+        found.calls["deletion"] = list(traffic.calls)
+
+    async def nothing() -> bool:
+        return not await belongings(own, NAME)
+
+    await until(nothing, within=30, what="nothing left of it")
+    events = [
+        event
+        for event in await own.list("events")
+        if event["involvedObject"].get("uid") == made["metadata"]["uid"]
+    ]
+    assert len(events) <= EVENTS, [event["message"] for event in events]
+
+
+def cases(found: Field) -> list[Case]:
+    """Return what is tried: everything, or the same few every time."""
+    chosen = []
+    for part in PARTS:
+        count = len(found.calls[part])
+        if part != "deletion":
+            # The looks that found nothing to do are the same call for call: one of them.
+            count -= len(found.calls[part]) // 4
+        for place, fault in enumerate(Fault):
+            if ALL:
+                numbers = range(count)
+            else:
+                # Another call for each fault, spread over the whole part.
+                step = max(1, count // SAMPLE)
+                numbers = range(place * step // len(Fault), count, step)
+                if fault is Fault.NO_ANSWER:
+                    numbers = numbers[:1]
+            chosen += [Case(part, number, fault) for number in numbers]
+    return chosen
+
+
+async def on_all(
+    found: Field, todo: list[Case], life: Callable[[Cluster, Case], Awaitable[None]]
+) -> list[str]:
+    """Run lives side by side; return which failed, and how."""
+    queue, failures = list(reversed(todo)), []
+
+    async def worker(own: Cluster) -> None:
+        while queue:
+            case = queue.pop()
+            try:
+                await life(own, case)
+            except AssertionError as error:
+                call = found.proxy.traffic[own.namespace].failed
+                failures.append(f"{case.part} #{case.number} ({call}) {case.fault}: {error}")
+                return  # What it left would be the next one's trouble.
+
+    await asyncio.gather(*(worker(own) for own in found.places))
+    return failures + [f"not tried: {len(queue)}"] * bool(queue)
+
+
+async def test_whichever_call_fails_it_converges(
+    ground: Field, measure: Callable[[str, float], None]
+) -> None:
+    todo = cases(ground)
+    began = time.monotonic()
+    failures = await on_all(ground, todo, lambda own, case: whole_life(ground, own, case))
+    measure(f"{len(todo)} lives with one failed call each", time.monotonic() - began)
+    assert not failures, "\n".join(failures)
+
+
+async def test_drift_is_repaired_though_every_watch_is_silent(ground: Field) -> None:
+    own = ground.places[0]
+    ground.proxy.traffic[own.namespace].begin()
+    await own.create("ashchats", idle(NAME, deletionPolicy="Delete"))
+    await converged(ground, own, "making", remember=False)
+    assert ground.proxy.silence(own.namespace) >= len(KINDS)
+    ground.proxy.traffic[own.namespace].begin()
+    await drift(own)
+    await converged(ground, own, "repair", remember=False)
+
+
+async def test_watches_that_are_too_old_begin_anew(ground: Field) -> None:
+    own, traffic = ground.places[0], ground.proxy.traffic[ground.places[0].namespace]
+    assert ground.proxy.expire(own.namespace) >= len(KINDS)
+
+    async def watched_anew() -> bool:
+        open_ones = [watch for watch in ground.proxy.watches if watch.namespace == own.namespace]
+        return len([watch for watch in open_ones if not watch.silent]) > len(KINDS)
+
+    await until(watched_anew, within=30, what="every watch opened anew")
+    traffic.begin()
+    await drift(own)
+    await converged(ground, own, "repair", remember=False)
+    traffic.begin()
+    await own.delete("ashchats", NAME)
+    await gone(own, "ashchats", NAME, within=30)
