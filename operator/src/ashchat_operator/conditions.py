@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
+from ashchat_operator.external import blocks
 from ashchat_operator.model import AshChat, ExposureType, ServiceType
 from ashchat_operator.render.common import child
 
@@ -16,6 +17,9 @@ Object = dict[str, Any]
 Live = Mapping[tuple[str, str], Object]
 
 STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
+EXTERNAL: Final = "External"
+"""The reason of a backend that somebody else runs and that is in order."""
+
 _MESSAGE_MAX: Final = 2000
 _PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _ON_ITS_WAY: Final = frozenset({"ContainerCreating", "PodInitializing", "Starting"})
@@ -58,6 +62,8 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
         live: The objects found.
         pods: The component's pods, to tell why they are not ready; may be empty.
     """
+    if name in blocks(ash):
+        return Component(name, ready=True, reason=EXTERNAL)  # whether it answers: `with_topology`
     kind = "StatefulSet" if name in STATEFUL else "Deployment"
     body = live.get((kind, child(ash, name)))
     if body is None or "deletionTimestamp" in body["metadata"]:
@@ -112,6 +118,8 @@ def _why(pods: Sequence[Object]) -> tuple[str, str]:
 def with_topology(component: Component, results: Mapping[Backend, BackendResult]) -> Component:
     """Return a backend as not ready while its users and queues are not in order."""
     result = results.get(Backend(component.name)) if component.name in {*Backend} else None
+    if component.reason == EXTERNAL and result is None:
+        return replace(component, ready=False, reason="NotAskedYet", message="it is being asked")
     if not component.ready or result is None or result.ready:
         return component
     return Component(
@@ -239,7 +247,7 @@ def _topology(results: Mapping[Backend, BackendResult]) -> tuple[str, str, str]:
             return "Unknown", "NotAskedYet", f"{backend} is not up yet"
         if not result.ready:
             return "False", result.reason.value, f"{backend}: {result.message}"
-    for result in results.values():
-        if not result.least_privilege:
-            return "True", result.reason.value, result.message
+    lax = [result for result in results.values() if not result.least_privilege]
+    if lax:
+        return "True", lax[0].reason.value, " ".join(result.message for result in lax)
     return "True", "Declared", "queues, users and rights are as the table says"

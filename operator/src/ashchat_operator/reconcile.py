@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, given
+from ashchat_operator import conditions, external_secrets, given
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.apply import Live, apply, find
 from ashchat_operator.backend import Backend
@@ -23,6 +23,7 @@ from ashchat_operator.conditions import Component
 from ashchat_operator.credentials import Credentials, complete, secret_names
 from ashchat_operator.declare import Declarer, Results, targets
 from ashchat_operator.events import publish, transitions
+from ashchat_operator.external import Server
 from ashchat_operator.metrics import READY, RECONCILES, WRITES
 from ashchat_operator.model import KIND, AshChat
 from ashchat_operator.render import platform
@@ -63,6 +64,7 @@ class Reconciler:
         self._pace = pace
         self._declarers: dict[Key, Declarer] = {}
         self._unsettled: dict[Key, int] = {}
+        self._proven: dict[Key, frozenset[Server]] = {}
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
         """Bring one AshChat to what is wanted, as far as it goes now.
@@ -108,6 +110,7 @@ class Reconciler:
     async def forget(self, namespace: str, name: str) -> None:
         """Stop what goes on for a resource."""
         self._unsettled.pop((namespace, name), None)
+        self._proven.pop((namespace, name), None)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()
@@ -115,8 +118,9 @@ class Reconciler:
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
         gifts = await given.read(self._api, ash)
+        outside = await external_secrets.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
-        credentials = await self._credentials(ash, found, gifts, known_ring)
+        credentials = await self._credentials(ash, found, gifts, outside, known_ring)
         objects = platform.render(ash, self._context, credentials)
         applied = await apply(self._api, ash, objects, found)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
@@ -126,6 +130,9 @@ class Reconciler:
         components = await self._components(ash, applied.live)
         results = await self._declare(ash, credentials, components, wake)
         components = [conditions.with_topology(item, results) for item in components]
+        proven = self._prove(ash, outside, results)
+        problems += [says for _, says in outside.wrong.values()]
+        components = external_secrets.with_wrong(components, outside)
         for component, says in (gifts.missing or {}).items():
             problems.append(says)
             components = [
@@ -152,10 +159,15 @@ class Reconciler:
         ready = status["conditions"][0]["status"] == "True"
         READY.labels(ash.namespace, ash.name).set(ready)
         written = await self._tell(body, status)
-        return ready and written and not applied.changes
+        return ready and written and not applied.changes and not proven
 
     async def _credentials(
-        self, ash: AshChat, found: Live, gifts: given.Given, known_ring: Mapping[str, str]
+        self,
+        ash: AshChat,
+        found: Live,
+        gifts: given.Given,
+        outside: external_secrets.Found,
+        known_ring: Mapping[str, str],
     ) -> Credentials:
         """Return the credentials that there are; only what is nowhere is made."""
         data = {}
@@ -174,7 +186,23 @@ class Reconciler:
             google=gifts.google,
             google_ca=gifts.google_ca,
             known_ring=known_ring,
+            servers=outside.servers,
+            proven=frozenset(
+                backend
+                for backend, server in outside.servers.items()
+                if server in self._proven.get((ash.namespace, ash.name), ())
+            ),
         )
+
+    def _prove(self, ash: AshChat, outside: external_secrets.Found, results: Results) -> bool:
+        """Note which external backends are in order; tell whether there is one more to hand out."""
+        key = (ash.namespace, ash.name)
+        before = self._proven.get(key, frozenset())
+        in_order = {backend for backend, result in results.items() if result.ready}
+        new = {server for backend, server in outside.servers.items() if backend in in_order}
+        now = frozenset({x for x in before if x in outside.servers.values()} | new)
+        self._proven[key] = now
+        return now != before
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:
         """Enlarge the volumes of the backends; return what was refused."""
