@@ -15,10 +15,12 @@ from typing import Any, Final, Protocol, Self
 
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ashchat_core import topology
+from ashchat_core.redis import TlsConnection
 from ashchat_operator import reach
 from ashchat_operator.backend import (
     Backend,
@@ -375,7 +377,7 @@ class RedisClient:
 
     def __init__(self, target: RedisTarget) -> None:
         self._target = target
-        self._redis = Redis(
+        pool = ConnectionPool(
             host=target.host,
             port=target.port,
             username=target.username,
@@ -388,6 +390,7 @@ class RedisClient:
             max_connections=1,
             **_encryption(target),
         )
+        self._redis = Redis.from_pool(pool)
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""
@@ -486,8 +489,8 @@ class RedisClient:
 
 
 def _encryption(target: RedisTarget) -> dict[str, Any]:
-    """Return the library's arguments for TLS; it verifies certificate and name by default."""
+    """Return the library's arguments for TLS."""
     if target.address is None or target.address.ca is None:
         return {}
     reach.trust(target.address.ca)
-    return {"ssl": True, "ssl_ca_data": target.address.ca or None}
+    return {"connection_class": TlsConnection, "ssl_ca_data": target.address.ca or None}
