@@ -6,6 +6,7 @@ Conditions follow the API conventions
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
@@ -173,6 +174,8 @@ def status(
     components: Sequence[Component],
     results: Mapping[Backend, BackendResult],
     problems: Sequence[str],
+    refused: str = "Refused",
+    backends: Mapping[str, Object] = MappingProxyType({}),
     address: str,
     version: str,
     key_ring: Mapping[str, str],
@@ -186,6 +189,8 @@ def status(
         components: All components, `with_topology`.
         results: What the admin clients read back; a backend not asked is missing.
         problems: What keeps this generation from being applied, for a person.
+        refused: Why, in one word.
+        backends: Backend → whether it is managed or external.
         address: Where people reach it.
         version: The operator's version.
         key_ring: Version → fingerprint of the keys for secrets at rest.
@@ -194,24 +199,24 @@ def status(
     """
     waiting = [item for item in components if not item.ready]
     says = "; ".join([*problems, *(f"{x.name}: {x.message or x.reason}" for x in waiting)])
-    backends = [x for x in waiting if x.name in {*Backend}]
+    down = [x for x in waiting if x.name in {*Backend}]
     topology = _topology(results)
     ready = not waiting and not problems and topology[0] == "True"
     found = {
         "Ready": (
             ("True", "Ready", "every component is ready; users, queues and rights were read back")
             if ready
-            else ("False", "Refused" if problems else "ComponentsNotReady", says or topology[2])
+            else ("False", refused if problems else "ComponentsNotReady", says or topology[2])
         ),
         "Progressing": (
             ("True", "Waiting", says) if waiting and not problems else ("False", "Settled", "")
         ),
         "Degraded": (
-            ("True", "Refused", "; ".join(problems)) if problems else ("False", "AsWanted", "")
+            ("True", refused, "; ".join(problems)) if problems else ("False", "AsWanted", "")
         ),
         "BackendsReady": (
-            ("False", backends[0].reason, "; ".join(f"{x.name}: {x.message}" for x in backends))
-            if backends
+            ("False", down[0].reason, "; ".join(f"{x.name}: {x.message}" for x in down))
+            if down
             else ("True", "Available", "RabbitMQ, Redis, the cache and MongoDB answer")
         ),
         "TopologyReady": topology,
@@ -223,6 +228,7 @@ def status(
         "observedGeneration": ash.generation,
         "url": address,
         "version": version,
+        "backends": dict(backends),
         "keyRing": dict(sorted(key_ring.items())),
         "componentsReady": f"{len(components) - len(waiting)}/{len(components)}",
         "conditions": [

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, external_secrets, given
+from ashchat_operator import conditions, external_secrets, given, switches
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.apply import Live, apply, find
 from ashchat_operator.backend import Backend
@@ -117,13 +117,15 @@ class Reconciler:
 
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
+        switch = switches.decide(ash, body, found)
+        ash = switch.ash
         gifts = await given.read(self._api, ash)
         outside = await external_secrets.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
         credentials = await self._credentials(ash, found, gifts, outside, known_ring)
         objects = platform.render(ash, self._context, credentials)
         applied = await apply(self._api, ash, objects, found)
-        problems = [*applied.problems, *await self._grow(ash, applied.live)]
+        problems = [*switch.held, *applied.problems, *await self._grow(ash, applied.live)]
         WRITES.inc(len(applied.changes))
         for change in applied.changes:
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)
@@ -150,6 +152,8 @@ class Reconciler:
             components=components,
             results=results,
             problems=problems,
+            refused=switches.NOT_CONFIRMED if switch.held else "Refused",
+            backends=switch.backends,
             address=conditions.url(ash, applied.live),
             version=self._version,
             key_ring=credentials.key_ring.fingerprints(known_ring),
