@@ -42,6 +42,10 @@ class FakeBroker:
         self.answers_version = version
         self.performed: list[Action] = []
         self.forgets = False
+        self.knows_quorum = True
+
+    async def quorum_queues(self) -> bool:
+        return self.knows_quorum
 
     async def version(self) -> str:
         return self.answers_version

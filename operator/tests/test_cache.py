@@ -49,6 +49,9 @@ class FakeRedis:
     async def disconnect(self, name: str) -> None:
         self.done.append(f"disconnect {name}")
 
+    async def may_use(self, key: str) -> None:
+        self.done.append(f"use {key}")
+
 
 def user(name: str) -> AclUser:
     return next(user for user in WANTED if user.name == name)

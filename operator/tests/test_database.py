@@ -53,6 +53,9 @@ class FakeDatabase:
         self.done.append(f"drop {username}")
         del self.there[username]
 
+    async def may_use(self, database: str) -> None:
+        self.done.append(f"use {database}")
+
 
 def test_only_services_with_a_database_get_a_user() -> None:
     assert [(user.username, user.database) for user in WANTED] == [

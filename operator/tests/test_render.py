@@ -19,7 +19,7 @@ from ashchat_operator.render.common import quantity, resources
 from ashchat_operator.render.edge import caddyfile
 from operator_rendering import CONTEXT, GOLDEN, fixed_credentials, rendered, resource
 
-VARIANTS = ("minimal", "everything")
+VARIANTS = ("minimal", "everything", "external")
 
 
 class Readable(yaml.SafeDumper):

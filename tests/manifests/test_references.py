@@ -5,6 +5,8 @@ from typing import Any
 Object = dict[str, Any]
 WORKLOADS = {"Deployment", "StatefulSet"}
 
+BACKENDS = {"rabbitmq", "redis", "cache", "mongodb"}
+
 
 def pod_spec(item: Object) -> Object:
     """Return a workload's pod specification; empty for anything else."""
@@ -49,14 +51,19 @@ def test_only_data_and_credentials_outlive_the_resource(objects: list[dict[str, 
         for item in objects
         if "ownerReferences" not in item["metadata"]
     }
+    managed = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]
+        for item in objects
+        if item["kind"] in {"Deployment", "StatefulSet"}
+    }
     assert retained == {
         ("PersistentVolumeClaim", "static"),
-        ("Secret", "logins"),
+        ("Secret", "rotation-logins"),
         ("Secret", "auth-signing-keys"),
         ("Secret", "auth-signing-keys-copy"),
         ("Secret", "auth-key-ring"),
         ("Secret", "auth-key-ring-copy"),
-        *(("Secret", f"{name}-admin") for name in ("rabbitmq", "redis", "cache", "mongodb")),
+        *(("Secret", f"{name}-admin") for name in sorted(BACKENDS & managed)),
         *(
             ("Secret", f"{name}-credentials")
             for name in ("auth", "email", "chat", "translate", "static")

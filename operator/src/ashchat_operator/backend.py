@@ -29,9 +29,12 @@ class Reason(StrEnum):
     LEAST_PRIVILEGE_NOT_ENFORCED = "LeastPrivilegeNotEnforced"
     DRIFTED = "Drifted"
     UNREACHABLE = "Unreachable"
+    TLS_FAILED = "TlsFailed"
     LOGIN_REFUSED = "LoginRefused"
+    RIGHT_MISSING = "RightMissing"
     NOT_READY_YET = "NotReadyYet"
     VERSION_TOO_OLD = "VersionTooOld"
+    FEATURE_MISSING = "FeatureMissing"
     QUEUE_INEQUIVALENT = "QueueInequivalent"
     EXCHANGE_INEQUIVALENT = "ExchangeInequivalent"
     REFUSED = "Refused"
@@ -94,6 +97,18 @@ class LoginRefusedError(BackendError):
     reason = Reason.LOGIN_REFUSED
 
 
+class TlsFailedError(BackendError):
+    """The server's certificate is not to be trusted, or it speaks no TLS."""
+
+    reason = Reason.TLS_FAILED
+
+
+class RightMissingError(BackendError):
+    """The login is right, but may not do what it has to."""
+
+    reason = Reason.RIGHT_MISSING
+
+
 class NotReadyYetError(BackendError):
     """The server answers, but is still starting or loading."""
 
@@ -104,6 +119,12 @@ class VersionTooOldError(BackendError):
     """The server lacks what the topology needs."""
 
     reason = Reason.VERSION_TOO_OLD
+
+
+class FeatureMissingError(BackendError):
+    """The server has switched off, or never had, what the topology needs."""
+
+    reason = Reason.FEATURE_MISSING
 
 
 class RefusedError(BackendError):

@@ -17,19 +17,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
 from ashchat_core import topology
+from ashchat_operator import reach
 from ashchat_operator.backend import (
     Backend,
     BackendResult,
+    FeatureMissingError,
     Login,
     LoginRefusedError,
     NotReadyYetError,
     Reason,
     RefusedError,
+    RightMissingError,
     UnreachableError,
     logins_at,
     require_version,
@@ -57,6 +60,12 @@ class RabbitMQTarget:
     username: str
     password: str = field(repr=False)
     vhost: str = topology.VHOST
+    declare_users: bool = True
+    """False: the services use this very login; virtual host and users are somebody else's."""
+    prefix: str = ""
+    """Begins the names of the users."""
+    amqp: reach.Address | None = None
+    """Where the services connect to a broker that somebody else runs; None: ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +79,16 @@ class Desired:
     policies: tuple[topology.Policy, ...]
     logins: tuple[Login, ...]
     retired: tuple[str, ...] = ()
+    declare_users: bool = True
 
 
-def desired(vhost: str, logins: Iterable[Login], retired: Iterable[str] = ()) -> Desired:
+def desired(
+    vhost: str,
+    logins: Iterable[Login],
+    retired: Iterable[str] = (),
+    *,
+    declare_users: bool = True,
+) -> Desired:
     """Return what the table wants, with users for the services that log in to RabbitMQ."""
     return Desired(
         vhost=vhost,
@@ -86,6 +102,7 @@ def desired(vhost: str, logins: Iterable[Login], retired: Iterable[str] = ()) ->
             if topology.permissions(login.service) is not None
         ),
         retired=tuple(retired),
+        declare_users=declare_users,
     )
 
 
@@ -140,6 +157,9 @@ class BrokerAdmin(Protocol):
     async def read(self, vhost: str) -> State:
         """Return everything that `plan` compares."""
 
+    async def quorum_queues(self) -> bool:
+        """Tell whether there are quorum queues."""
+
     async def perform(self, action: Action) -> None:
         """Carry out one action."""
 
@@ -175,7 +195,10 @@ def plan(wanted: Desired, state: State, admin: str) -> Plan:
         state: What is there.
         admin: The name we are logged in as; needs rights in the virtual host to declare.
     """
-    actions = [*_vhost(wanted, state, admin), *_users(wanted, state), *_permissions(wanted, state)]
+    actions: list[Action] = []
+    if wanted.declare_users:
+        actions += [*_vhost(wanted, state, admin), *_users(wanted, state)]
+        actions += _permissions(wanted, state)
     problems: list[Problem] = []
     actions += _policies(wanted, state)
     for found in (_exchanges(wanted, state), _queues(wanted, state)):
@@ -453,8 +476,12 @@ class ManagementClient:
     ) -> None:
         self.username = target.username
         self._url = target.management_url.rstrip("/")
+        self._target = target
+        ca = target.amqp.ca if target.amqp is not None else None
+        encrypted = self._url.startswith("https:")
         self._http = httpx2.AsyncClient(
             base_url=self._url,
+            verify=reach.trust(ca or "") if encrypted else True,
             auth=(target.username, target.password),
             timeout=REQUEST_TIMEOUT_S,
             transport=transport,
@@ -484,10 +511,18 @@ class ManagementClient:
         Raises:
             BackendError: See `perform`.
         """
-        users = {str(user["name"]): user for user in await self._get(_path("users"))}
-        there = await self._get(_path("vhosts", vhost), missing=None)
-        if there is None:
-            return State(vhost=None, users=users)
+        users: dict[str, Mapping[str, Any]] = {}
+        there: Mapping[str, Any] | None
+        if self._target.declare_users:
+            users = _by("name", await self._get(_path("users")))
+            there = await self._get(_path("vhosts", vhost), missing=None)
+            if there is None:
+                return State(vhost=None, users=users)
+        else:
+            # One virtual host may be read by an administrator only, the list by everybody.
+            there = _by("name", await self._get(_path("vhosts"))).get(vhost)
+            if there is None:
+                raise RightMissingError(self._lacks("", f"sees no virtual host {vhost}"))
         stats = "?disable_stats=true&enable_queue_totals=true"
         return State(
             vhost=there,
@@ -498,8 +533,18 @@ class ManagementClient:
             users=users,
             permissions=_by(
                 "user", await self._get(_path("vhosts", vhost, "permissions"), missing=[])
-            ),
+            )
+            if self._target.declare_users
+            else {},
         )
+
+    async def quorum_queues(self) -> bool:
+        """Tell whether there are quorum queues; what may not be asked is taken for granted."""
+        response = await self._send("GET", _path("feature-flags"), None)
+        if not response.is_success:
+            return True
+        flag = _by("name", response.json()).get("quorum_queue")
+        return flag is None or flag.get("state") == "enabled"
 
     async def perform(self, action: Action) -> None:
         """Send one writing request; what is already gone counts as deleted.
@@ -513,13 +558,13 @@ class ManagementClient:
         response = await self._send(action.method, action.path, action.body)
         if action.method == "DELETE" and response.status_code == httpx2.codes.NOT_FOUND:
             return
-        self._check(response, action.says)
+        await self._check(response, action.says)
 
     async def _get(self, path: str, **default: Any) -> Any:
         response = await self._send("GET", path, None)
         if "missing" in default and response.status_code == httpx2.codes.NOT_FOUND:
             return default["missing"]
-        self._check(response, "read " + path)
+        await self._check(response, "read " + path)
         return response.json()
 
     async def _send(
@@ -533,15 +578,41 @@ class ManagementClient:
                 f"({type(error).__name__}). Is the pod running, and the management plugin enabled?"
             ) from error
 
-    def _check(self, response: httpx2.Response, says: str) -> None:
+    def _lacks(self, tags: str, what: str) -> str:
+        name, vhost = self._target.username, self._target.vhost
+        tag = "administrator" if self._target.declare_users else "policymaker"
+        commands = [f"rabbitmqctl set_permissions -p {vhost} {name} '.*' '.*' '.*'"]
+        if not {tag, "administrator"} & set(tags.split(",")):
+            commands.insert(0, f"rabbitmqctl set_user_tags {name} {tag}")
+        if self._target.declare_users:
+            commands = commands[:1]
+        hint = " Where the provider does not allow that, set users: Given."
+        return (
+            f"{name} of RabbitMQ at {self._url} {what}. Grant it: {'; '.join(commands)}."
+            f"{hint if self._target.declare_users else ''}"
+        )
+
+    async def _refused_login(self, response: httpx2.Response, says: str) -> Exception:
+        """Return what a 401 or 403 means: a wrong password and a lacking tag get the same."""
+        who = await self._send("GET", _path("whoami"), None)
+        if not who.is_success:
+            return LoginRefusedError(
+                f"RabbitMQ at {self._url} refuses the login of {self.username}, or the user "
+                "lacks the tag management. Look at its Secret."
+            )
+        tags = who.json().get("tags", "")
+        tags = tags if isinstance(tags, str) else ",".join(tags)
+        said = _reason_of(response)
+        return RightMissingError(
+            self._lacks(tags, f"lacks a right to: {says}. {said}".rstrip(". "))
+        )
+
+    async def _check(self, response: httpx2.Response, says: str) -> None:
         status = response.status_code
         if response.is_success:
             return
-        if status == httpx2.codes.UNAUTHORIZED:
-            raise LoginRefusedError(
-                f"RabbitMQ at {self._url} refuses the login of {self.username}, or the user "
-                "lacks the tag administrator. Look at its Secret."
-            )
+        if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
+            raise await self._refused_login(response, says)
         if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
             raise NotReadyYetError(
                 f"RabbitMQ at {self._url} answered {status} to: {says}. It may still be starting."
@@ -549,6 +620,15 @@ class ManagementClient:
         raise RefusedError(
             f"RabbitMQ at {self._url} answered {status} to: {says}. {_reason_of(response)}".strip()
         )
+
+
+def management_address(target: RabbitMQTarget) -> reach.Address:
+    """Return where the management API is, for walking there by hand."""
+    parts = urlsplit(target.management_url)
+    ca = target.amqp.ca if target.amqp is not None else None
+    encrypted = parts.scheme == "https"
+    port = parts.port or (443 if encrypted else 80)
+    return reach.Address(parts.hostname or "", port, (ca or "") if encrypted else None)
 
 
 def _by(key: str, objects: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -594,6 +674,11 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
             version=version,
         )
     if changes:
+        if any("/api/queues/" in x.path for x in todo.actions) and not await client.quorum_queues():
+            raise FeatureMissingError(
+                f"RabbitMQ {version} has its quorum queues switched off. Switch them on: "
+                "rabbitmqctl enable_feature_flag quorum_queue"
+            )
         for action in todo.actions:
             await client.perform(action)
         todo = plan(wanted, await client.read(wanted.vhost), client.username)
@@ -616,12 +701,26 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
             version=version,
             dead_letters=dead,
         )
+    declared = f"{len(wanted.queues)} queues, {len(wanted.policies)} policies"
+    if not wanted.declare_users:
+        return BackendResult(
+            ready=True,
+            reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
+            message=(
+                f"{declared} are as declared in virtual host {wanted.vhost} of RabbitMQ {version}. "
+                f"Every service uses the given login {client.username}: what each may do is not "
+                "told apart."
+            ),
+            changes=changes,
+            least_privilege=False,
+            version=version,
+        )
     return BackendResult(
         ready=True,
         reason=Reason.DECLARED,
         message=(
-            f"{len(wanted.queues)} queues, {len(wanted.policies)} policies and "
-            f"{len(wanted.logins)} users are as declared in virtual host {wanted.vhost}."
+            f"{declared} and {len(wanted.logins)} users are as declared in virtual host "
+            f"{wanted.vhost}."
         ),
         changes=changes,
         version=version,

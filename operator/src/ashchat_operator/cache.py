@@ -15,19 +15,24 @@ from typing import Any, Final, Protocol, Self
 
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ashchat_core import topology
+from ashchat_core.redis import TlsConnection
+from ashchat_operator import reach
 from ashchat_operator.backend import (
     Backend,
     BackendError,
     BackendResult,
+    FeatureMissingError,
     Login,
     LoginRefusedError,
     NotReadyYetError,
     Reason,
     RefusedError,
+    RightMissingError,
     UnreachableError,
     logins_at,
     require_version,
@@ -75,6 +80,12 @@ class RedisTarget:
     password: str = field(repr=False)
     owned: bool = True
     """The whole instance is AshChat's: `default` is switched off, `probe` is kept."""
+    declare_users: bool = True
+    """False: the services use this very login; users are somebody else's."""
+    prefix: str = ""
+    """Begins the names of users, keys and channels."""
+    address: reach.Address | None = None
+    """Of an instance that somebody else runs; None: ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +191,13 @@ def probe_user() -> AclUser:
     return AclUser(PROBE_USER, enabled=True, nopass=True, commands=("-@all", "+ping"))
 
 
-def service_users(logins: Iterable[Login], *, cache: bool) -> tuple[AclUser, ...]:
+def service_users(logins: Iterable[Login], *, cache: bool, prefix: str = "") -> tuple[AclUser, ...]:
     """Return the users of the services that have keys in this instance.
 
     Args:
         logins: All logins; those without a grant here are passed over.
         cache: True for the instance that may evict, False for the one that may not.
+        prefix: Begins every key and channel.
     """
     grants = {grant.service: grant for grant in topology.REDIS_GRANTS if grant.cache is cache}
     backend = Backend.CACHE if cache else Backend.REDIS
@@ -199,8 +211,8 @@ def service_users(logins: Iterable[Login], *, cache: bool) -> tuple[AclUser, ...
                 name=login.username,
                 enabled=True,
                 commands=(*_COMMANDS, *(_PUBSUB if grant.channels else ())),
-                keys=frozenset(grant.keys),
-                channels=frozenset(grant.channels),
+                keys=frozenset(prefix + pattern for pattern in grant.keys),
+                channels=frozenset(prefix + pattern for pattern in grant.channels),
                 passwords=frozenset({digest(login.password)}),
             )
         )
@@ -250,6 +262,36 @@ class CacheAdmin(Protocol):
 
     async def disconnect(self, name: str) -> None:
         """End the connections of a user."""
+
+    async def may_use(self, key: str) -> None:
+        """Check that this login may read a key and publish on a channel of that name."""
+
+
+async def use_given(client: CacheAdmin, username: str, keys: Iterable[str]) -> BackendResult:
+    """Check a server whose users are somebody else's; writes nothing.
+
+    Args:
+        client: The server.
+        username: The login that every service uses.
+        keys: One key of every service.
+
+    Raises:
+        BackendError: The server cannot be asked, or the login may not do what the services do.
+    """
+    version = await client.version()
+    require_version("Redis", version, MINIMUM_VERSION, "its ACLs know no subcommands")
+    for key in keys:
+        await client.may_use(key)
+    return BackendResult(
+        ready=True,
+        reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
+        message=(
+            f"Redis {version} answers. Every service uses the given login {username}: what each "
+            "may do is not told apart."
+        ),
+        least_privilege=False,
+        version=version,
+    )
 
 
 async def reconcile(
@@ -327,7 +369,7 @@ def wanted_users(
     target: RedisTarget, logins: Iterable[Login], *, cache: bool
 ) -> tuple[AclUser, ...]:
     """Return what the live server is held to; the administrator is never among them."""
-    services = service_users(logins, cache=cache)
+    services = service_users(logins, cache=cache, prefix=target.prefix)
     return (default_user(), probe_user(), *services) if target.owned else services
 
 
@@ -349,7 +391,7 @@ class RedisClient:
 
     def __init__(self, target: RedisTarget) -> None:
         self._target = target
-        self._redis = Redis(
+        pool = ConnectionPool(
             host=target.host,
             port=target.port,
             username=target.username,
@@ -360,7 +402,9 @@ class RedisClient:
             retry=Retry(NoBackoff(), 0),  # the reconcile comes again by itself
             client_name="ashchat-operator",
             max_connections=1,
+            **_encryption(target),
         )
+        self._redis = Redis.from_pool(pool)
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""
@@ -403,12 +447,22 @@ class RedisClient:
         """End the connections of a user; they may log in again with what holds now."""
         await self._call(f"disconnect user {name}", "CLIENT", "KILL", "USER", name)
 
+    async def may_use(self, key: str) -> None:
+        """Check that this login may read a key and publish on a channel of that name.
+
+        Nobody listens on the channel, so nobody hears of it.
+        """
+        await self._call(f"use keys like {key}", "EXISTS", key)
+        await self._call(f"use channels like {key}", "PUBLISH", key, "")
+
     async def _call(self, says: str, *command: str) -> Any:
         """Send a command.
 
         Raises:
             UnreachableError: Nothing answers, or not in time.
-            LoginRefusedError: Name or password are not accepted, or the rights not enough.
+            LoginRefusedError: Name or password are not accepted.
+            RightMissingError: They are, but the user may not do this.
+            FeatureMissingError: The server does not know the command (or its provider hides it).
             NotReadyYetError: The server is still loading its data.
             RefusedError: It refused the command.
         """
@@ -418,15 +472,43 @@ class RedisClient:
             return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
         except exceptions.BusyLoadingError as error:
             raise NotReadyYetError(f"{where} is still loading its data.") from error
-        except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+        except exceptions.NoPermissionError as error:
+            raise RightMissingError(self._lacks(where, says)) from error
+        except exceptions.AuthenticationError as error:
             raise LoginRefusedError(
-                f"{where} refuses the login of {self._target.username} or its right to {says}. "
-                "Look at its Secret."
+                f"{where} refuses the login of {self._target.username}. Look at its Secret."
             ) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
             raise UnreachableError(
                 f"{where} does not answer ({type(error).__name__}). Is the pod running?"
             ) from error
+        except exceptions.ResponseError as error:
+            if str(error).lower().startswith(("unknown command", "unknown subcommand")):
+                raise FeatureMissingError(
+                    f"{where} has no command {command[0]}, which it takes to {says}. Where the "
+                    "provider hides it, make the user there and set users: Given."
+                ) from error
+            raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
         except exceptions.RedisError as error:
             # The server's text quotes a rule at most, and ours hold hashes only; still.
             raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
+
+    def _lacks(self, where: str, says: str) -> str:
+        name, prefix = self._target.username, self._target.prefix
+        if self._target.declare_users:
+            return (
+                f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} +acl "
+                "+info +client|kill. Where the provider does not allow that, set users: Given."
+            )
+        return (
+            f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} "
+            f"~{prefix}* &{prefix}* {' '.join((*_COMMANDS, _PUBSUB[0]))} +info"
+        )
+
+
+def _encryption(target: RedisTarget) -> dict[str, Any]:
+    """Return the library's arguments for TLS."""
+    if target.address is None or target.address.ca is None:
+        return {}
+    reach.trust(target.address.ca)
+    return {"connection_class": TlsConnection, "ssl_ca_data": target.address.ca or None}

@@ -6,10 +6,12 @@ Conditions follow the API conventions
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
 from ashchat_operator.candidates import Decision
+from ashchat_operator.external import blocks
 from ashchat_operator.model import AshChat, ExposureType, ServiceType
 from ashchat_operator.render.common import child
 
@@ -19,6 +21,9 @@ Finding = tuple[str, str, str]
 """A condition's status, reason and message."""
 
 STATEFUL: Final = frozenset({Backend.RABBITMQ.value, Backend.REDIS.value, Backend.MONGODB.value})
+EXTERNAL: Final = "External"
+"""The reason of a backend that somebody else runs and that is in order."""
+
 _MESSAGE_MAX: Final = 2000
 _PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _ON_ITS_WAY: Final = frozenset({"ContainerCreating", "PodInitializing", "Starting"})
@@ -61,6 +66,8 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
         live: The objects found.
         pods: The component's pods, to tell why they are not ready; may be empty.
     """
+    if name in blocks(ash):
+        return Component(name, ready=True, reason=EXTERNAL)  # whether it answers: `with_topology`
     kind = "StatefulSet" if name in STATEFUL else "Deployment"
     body = live.get((kind, child(ash, name)))
     if body is None or "deletionTimestamp" in body["metadata"]:
@@ -115,6 +122,8 @@ def _why(pods: Sequence[Object]) -> tuple[str, str]:
 def with_topology(component: Component, results: Mapping[Backend, BackendResult]) -> Component:
     """Return a backend as not ready while its users and queues are not in order."""
     result = results.get(Backend(component.name)) if component.name in {*Backend} else None
+    if component.reason == EXTERNAL and result is None:
+        return replace(component, ready=False, reason="NotAskedYet", message="it is being asked")
     if not component.ready or result is None or result.ready:
         return component
     return Component(
@@ -180,6 +189,7 @@ def status(
     components: Sequence[Component],
     results: Mapping[Backend, BackendResult],
     problems: Sequence[str],
+    backends: Mapping[str, Object] = MappingProxyType({}),
     address: str,
     version: str,
     key_ring: Mapping[str, str],
@@ -195,6 +205,7 @@ def status(
         components: All components, `with_topology`.
         results: What the admin clients read back; a backend not asked is missing.
         problems: What keeps this generation from being applied, for a person.
+        backends: Backend → whether it is managed or external.
         address: Where people reach it.
         version: The operator's version.
         key_ring: Version → fingerprint of the keys for secrets at rest.
@@ -205,7 +216,7 @@ def status(
     """
     waiting = [item for item in components if not item.ready]
     says = "; ".join([*problems, *(f"{x.name}: {x.message or x.reason}" for x in waiting)])
-    backends = [x for x in waiting if x.name in {*Backend}]
+    down = [x for x in waiting if x.name in {*Backend}]
     topology = _topology(results)
     ready = not waiting and not problems and topology[0] == "True"
     found = {
@@ -221,8 +232,8 @@ def status(
             ("True", problem, "; ".join(problems)) if problems else ("False", "AsWanted", "")
         ),
         "BackendsReady": (
-            ("False", backends[0].reason, "; ".join(f"{x.name}: {x.message}" for x in backends))
-            if backends
+            ("False", down[0].reason, "; ".join(f"{x.name}: {x.message}" for x in down))
+            if down
             else ("True", "Available", "RabbitMQ, Redis, the cache and MongoDB answer")
         ),
         "TopologyReady": topology,
@@ -235,6 +246,7 @@ def status(
         "observedGeneration": ash.generation,
         "url": address,
         "version": version,
+        "backends": dict(backends),
         "keyRing": dict(sorted(key_ring.items())),
         "componentsReady": f"{len(components) - len(waiting)}/{len(components)}",
         "conditions": [
@@ -259,7 +271,7 @@ def _topology(results: Mapping[Backend, BackendResult]) -> tuple[str, str, str]:
             return "Unknown", "NotAskedYet", f"{backend} is not up yet"
         if not result.ready:
             return "False", result.reason.value, f"{backend}: {result.message}"
-    for result in results.values():
-        if not result.least_privilege:
-            return "True", result.reason.value, result.message
+    lax = [result for result in results.values() if not result.least_privilege]
+    if lax:
+        return "True", lax[0].reason.value, " ".join(result.message for result in lax)
     return "True", "Declared", "queues, users and rights are as the table says"

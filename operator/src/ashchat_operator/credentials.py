@@ -19,9 +19,10 @@ from types import MappingProxyType
 from typing import Final
 
 from ashchat_core.topology import Service
-from ashchat_operator import at_rest
+from ashchat_operator import at_rest, external
 from ashchat_operator.at_rest import AtRestRing
 from ashchat_operator.backend import Backend, Login
+from ashchat_operator.external import Server
 from ashchat_operator.jwks import KeyRing, new_key
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import child
@@ -96,6 +97,12 @@ class Credentials:
     smtp_ca: Provided | None = None
     google: Provided | None = None
     google_ca: Provided | None = None
+    external: Mapping[Backend, Server] = field(default_factory=dict)
+    """The external backends whose Secrets are usable."""
+    proven: frozenset[Backend] = frozenset()
+    """Those of them that were found in order as they are now."""
+    held: Mapping[str, Data] = field(default_factory=dict, repr=False)
+    """The services' Secrets as they are: of an external backend that is not proven it stays."""
 
     @property
     def at_backends(self) -> tuple[Login, ...]:
@@ -141,7 +148,7 @@ def key_ring_copy_secret(ash: AshChat) -> str:
 def secret_names(ash: AshChat) -> tuple[str, ...]:
     """Return the names of all Secrets that hold something that exists nowhere else."""
     return (
-        *(admin_secret(ash, backend) for backend in Backend),
+        *(admin_secret(ash, backend) for backend in Backend if backend not in external.blocks(ash)),
         *(service_secret(ash, service) for service in Service),
         logins_secret(ash),
         signing_keys_secret(ash),
@@ -166,6 +173,8 @@ def complete(
     google_ca: Provided | None = None,
     known_ring: Mapping[str, str] = MappingProxyType({}),
     rotations: Mapping[str, State] = MappingProxyType({}),
+    servers: Mapping[Backend, Server] = MappingProxyType({}),
+    proven: frozenset[Backend] = frozenset(),
     generate: Callable[[], str] = new_password,
     generate_key: Callable[[], bytes] = new_key,
     generate_ring_key: Callable[[], str] = at_rest.new_key,
@@ -181,6 +190,8 @@ def complete(
         google_ca: The authority of Google's endpoint, likewise.
         known_ring: Version → fingerprint of the keys for secrets at rest, as the status says.
         rotations: Kind → how far its rotation is; missing: at rest.
+        servers: The external backends whose Secrets are usable.
+        proven: Those of them that were found in order as they are now.
         generate: Makes a secret word.
         generate_key: Makes a private key (PKCS 8, PEM).
         generate_ring_key: Makes a key for secrets at rest.
@@ -201,6 +212,7 @@ def complete(
         admins={
             backend: Admin(ADMIN_NAMES[backend], word(admin_secret(ash, backend), "password"))
             for backend in Backend
+            if backend not in external.blocks(ash)
         },
         logins=people.logins,
         beside=people.beside,
@@ -225,4 +237,11 @@ def complete(
         smtp_ca=smtp_ca,
         google=google,
         google_ca=google_ca,
+        external=servers,
+        proven=proven,
+        held={
+            name: found[name] for name in (service_secret(ash, x) for x in Service) if name in found
+        }
+        if external.blocks(ash)
+        else {},
     )

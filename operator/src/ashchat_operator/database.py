@@ -7,8 +7,11 @@ and the result says that least privilege is not enforced.
 Commands: https://www.mongodb.com/docs/manual/reference/command/nav-user-management
 """
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol, Self
 
@@ -22,6 +25,7 @@ from pymongo.errors import (
 )
 
 from ashchat_core import topology
+from ashchat_operator import reach
 from ashchat_operator.backend import (
     Backend,
     BackendResult,
@@ -30,6 +34,7 @@ from ashchat_operator.backend import (
     NotReadyYetError,
     Reason,
     RefusedError,
+    RightMissingError,
     UnreachableError,
     logins_at,
     require_version,
@@ -42,6 +47,8 @@ TIMEOUT_MS: Final = 5_000
 """For finding the server and for one command."""
 
 _AUTHENTICATION_FAILED: Final = 18
+_NOT_ALLOWED: Final = frozenset({13, 59, 8000})
+"""Unauthorized; CommandNotFound and AtlasError, of providers that hide the commands for users."""
 _NOT_STARTED_YET: Final = frozenset({"57P03"})  # PostgreSQL's cannot_connect_now, by FerretDB
 
 
@@ -59,6 +66,12 @@ class MongoDBTarget:
     databases: Mapping[topology.Service, str] = field(
         default_factory=lambda: topology.MONGODB_DATABASES
     )
+    declare_users: bool = True
+    """False: the services use this very login; users are somebody else's."""
+    prefix: str = ""
+    """Begins the names of users (and, already in `databases`, of the databases)."""
+    address: reach.Address | None = None
+    """Of a server that somebody else runs (`host` is its URI then); None: ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,39 @@ class DatabaseAdmin(Protocol):
 
     async def drop(self, username: str) -> None:
         """Delete a user."""
+
+    async def may_use(self, database: str) -> None:
+        """Check that this login may read and write a database."""
+
+
+async def use_given(
+    client: DatabaseAdmin, username: str, databases: Iterable[str]
+) -> BackendResult:
+    """Check a server whose users are somebody else's; writes nothing.
+
+    Args:
+        client: The server.
+        username: The login that every service uses.
+        databases: The databases of the services.
+
+    Raises:
+        BackendError: The server cannot be asked, or the login may not do what the services do.
+    """
+    server = await client.server()
+    if not server.ferretdb:
+        require_version("MongoDB", server.version, MINIMUM_VERSION, "the driver needs more")
+    for name in databases:
+        await client.may_use(name)
+    return BackendResult(
+        ready=True,
+        reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
+        message=(
+            f"{server.name} answers. Every service uses the given login {username}: what each "
+            "may do is not told apart."
+        ),
+        least_privilege=False,
+        version=server.version,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +302,7 @@ class MongoClient:
             connectTimeoutMS=TIMEOUT_MS,
             socketTimeoutMS=TIMEOUT_MS,
             maxPoolSize=1,
+            **_authority(self._target),
             **self._target.options,
         )
 
@@ -328,12 +375,30 @@ class MongoClient:
         """Delete a user."""
         await self._command({"dropUser": username}, f"delete user {username}")
 
+    async def may_use(self, database: str) -> None:
+        """Check that this login may read and write a database.
+
+        Raises:
+            RightMissingError: It may not.
+            BackendError: See `_command`.
+        """
+        asked = {"connectionStatus": 1, "showPrivileges": True}
+        status = await self._command(asked, "read its own rights")
+        privileges = status.get("authInfo", {}).get("authenticatedUserPrivileges", [])
+        if not _sufficient(privileges, database):
+            name = self._target.username
+            raise RightMissingError(
+                f"{name} of {self._where} lacks the right to read and write {database}. Grant it: "
+                f'db.grantRolesToUser("{name}", [{{role: "readWrite", db: "{database}"}}])'
+            )
+
     async def _command(self, command: dict[str, Any], says: str) -> dict[str, Any]:
         """Run a command on the database admin.
 
         Raises:
             UnreachableError: Nothing answers, or not in time.
             LoginRefusedError: The admin's name or password are not accepted.
+            RightMissingError: They are, but the user may not do this.
             NotReadyYetError: The server is still starting.
             RefusedError: It refused the command.
         """
@@ -342,26 +407,75 @@ class MongoClient:
         except PyMongoError as error:
             raise self._translated(error, says) from error
 
+    @property
+    def _where(self) -> str:
+        address = self._target.address
+        return f"MongoDB at {address or f'{self._target.host}:{self._target.port}'}"
+
     def _translated(self, error: PyMongoError, says: str) -> Exception:
         """Return our exception for the driver's; the driver's text may quote a command."""
-        where = f"MongoDB at {self._target.host}:{self._target.port}"
+        where = self._where
         if isinstance(error, OperationFailure):
-            if error.code == _AUTHENTICATION_FAILED:
-                return LoginRefusedError(
-                    f"{where} refuses the login of {self._target.username}. Look at its Secret."
-                )
-            code = (error.details or {}).get("codeName", error.code)
-            if any(state in str(error) for state in _NOT_STARTED_YET):
-                return NotReadyYetError(f"{where} is still starting.")
-            return RefusedError(f"{where} refused to {says} ({code}).")
+            return self._refusal(error, says)
         if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
             return UnreachableError(
                 f"{where} does not answer ({type(error).__name__}). Is the pod running?"
+            )
+        if isinstance(error, ConfigurationError) and self._target.host.startswith("mongodb+srv"):
+            return UnreachableError(
+                f"the name of {where} has no SRV records (DNS). Is it written right, and known "
+                "inside the cluster?"
             )
         if isinstance(error, ConfigurationError):
             return RefusedError(f"{where}: the driver refuses its settings.")
         return RefusedError(f"{where} refused to {says} ({type(error).__name__}).")
 
+    def _refusal(self, error: OperationFailure, says: str) -> Exception:
+        where, name = self._where, self._target.username
+        if error.code == _AUTHENTICATION_FAILED:
+            return LoginRefusedError(f"{where} refuses the login of {name}. Look at its Secret.")
+        code = (error.details or {}).get("codeName", error.code)
+        if error.code in _NOT_ALLOWED:
+            return RightMissingError(
+                f"{name} of {where} lacks the right to {says} ({code}). Grant it: "
+                f'db.grantRolesToUser("{name}", ["userAdminAnyDatabase"]). Where the provider '
+                "does not allow that, set users: Given."
+            )
+        if any(state in str(error) for state in _NOT_STARTED_YET):
+            return NotReadyYetError(f"{where} is still starting.")
+        return RefusedError(f"{where} refused to {says} ({code}).")
+
 
 def _roles(user: DatabaseUser) -> list[dict[str, str]]:
     return [{"role": role, "db": database} for role, database in sorted(user.roles)]
+
+
+def _sufficient(privileges: Iterable[Mapping[str, Any]], database: str) -> bool:
+    """Tell whether privileges let somebody read and write a database.
+
+    FerretDB tells of none, and knows no rights per database.
+    https://www.mongodb.com/docs/manual/reference/command/connectionStatus/
+    """
+    found = list(privileges)
+    actions: set[str] = set()
+    for one in found:
+        resource = one.get("resource", {})
+        names = {"", database}
+        here = resource.get("db") in names and not resource.get("collection")
+        if here or resource.get("anyResource"):
+            actions |= set(one.get("actions", ()))
+    return not found or {"find", "insert", "update", "remove", "createIndex"} <= actions
+
+
+def _authority(target: MongoDBTarget) -> dict[str, Any]:
+    """Return the driver's argument for the authority, which it takes as a file only."""
+    if target.address is None or not target.address.ca:
+        return {}
+    ca = target.address.ca
+    reach.trust(ca)
+    folder = Path(tempfile.gettempdir()) / "ashchat-authorities"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    path = folder / f"{sha256(ca.encode()).hexdigest()}.pem"
+    if not path.exists():
+        path.write_text(ca, encoding="ascii")
+    return {"tlsCAFile": str(path)}

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ashchat_core.topology import MONGODB_DATABASES
 from ashchat_operator import topology
 from ashchat_operator.backend import Backend, BackendResult
 from ashchat_operator.credentials import Credentials
+from ashchat_operator.external import Server, blocks, mongodb_address
 from ashchat_operator.metrics import DRIFT
-from ashchat_operator.model import AshChat
+from ashchat_operator.model import AshChat, Users
+from ashchat_operator.reach import Address
 from ashchat_operator.render.common import Context, host
 from ashchat_operator.topology import (
     Backends,
@@ -44,19 +47,27 @@ def targets(
 ) -> Backends:
     """Return what to ask: the backends that are up, as their administrators."""
     admin = credentials.admins
+    brought = blocks(ash)
+    servers = credentials.external
 
     def redis(backend: Backend) -> RedisTarget | None:
+        if backend in brought:
+            return _redis(servers[backend]) if backend in servers else None
         if backend not in up:
             return None
         who = admin[backend]
         return RedisTarget(host(ash, backend.value, context), 6379, who.username, who.password)
 
     rabbitmq = mongodb = None
-    if Backend.RABBITMQ in up:
+    if Backend.RABBITMQ in brought:
+        rabbitmq = _rabbitmq(servers[Backend.RABBITMQ]) if Backend.RABBITMQ in servers else None
+    elif Backend.RABBITMQ in up:
         who = admin[Backend.RABBITMQ]
         address = f"http://{host(ash, 'rabbitmq', context)}:15672"
         rabbitmq = RabbitMQTarget(address, who.username, who.password)
-    if Backend.MONGODB in up:
+    if Backend.MONGODB in brought:
+        mongodb = _mongodb(servers[Backend.MONGODB]) if Backend.MONGODB in servers else None
+    elif Backend.MONGODB in up:
         who = admin[Backend.MONGODB]
         name = host(ash, "mongodb", context)
         mongodb = MongoDBTarget(name, 27017, who.username, who.password)
@@ -67,6 +78,52 @@ def targets(
         cache=redis(Backend.CACHE),
         mongodb=mongodb,
         retired=credentials.retired,
+    )
+
+
+def _address(server: Server) -> Address:
+    host, port = server.hosts[0]
+    return Address(host, port, server.ca if server.tls else None)
+
+
+def _rabbitmq(server: Server) -> RabbitMQTarget:
+    return RabbitMQTarget(
+        server.management_url,
+        server.username,
+        server.password,
+        vhost=server.vhost,
+        declare_users=server.users is Users.DECLARE,
+        prefix=server.prefix,
+        amqp=_address(server),
+    )
+
+
+def _redis(server: Server) -> RedisTarget:
+    host, port = server.hosts[0]
+    return RedisTarget(
+        host,
+        port,
+        server.username,
+        server.password,
+        owned=False,
+        declare_users=server.users is Users.DECLARE,
+        prefix=server.prefix,
+        address=_address(server),
+    )
+
+
+def _mongodb(server: Server) -> MongoDBTarget:
+    host, port = server.hosts[0]
+    return MongoDBTarget(
+        mongodb_address(server),
+        port,
+        server.username,
+        server.password,
+        auth_source=server.auth_source,
+        databases={key: server.prefix + name for key, name in MONGODB_DATABASES.items()},
+        declare_users=server.users is Users.DECLARE,
+        prefix=server.prefix,
+        address=Address(host, port, server.ca if server.tls else None),
     )
 
 

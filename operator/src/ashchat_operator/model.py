@@ -81,6 +81,13 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"
 
 
+class Users(StrEnum):
+    """Whose logins the services use at an external backend."""
+
+    DECLARE = "Declare"
+    GIVEN = "Given"
+
+
 class Resources(Model):
     """Requests and limits; they are laid over the operator's own."""
 
@@ -141,6 +148,22 @@ class Storage(Model):
     storage_class_name: str | None = None
 
 
+class ExternalTls(Model):
+    """How the connection to an external backend is encrypted."""
+
+    enabled: bool = True
+    ca_secret: SecretReference | None = None
+
+
+class External(Model):
+    """A backend that somebody else runs."""
+
+    secret: SecretReference
+    users: Users = Users.DECLARE
+    prefix: str | None = None
+    tls: ExternalTls = ExternalTls()
+
+
 class Edge(Replicated):
     """The edge in front of the services."""
 
@@ -193,6 +216,7 @@ class Cache(Workload):
     """The cache of translations."""
 
     max_memory: str = "64Mi"
+    external: External | None = None
 
 
 class Translate(Replicated):
@@ -234,18 +258,21 @@ class RabbitMQ(Model):
     """The message broker."""
 
     managed: ManagedRabbitMQ = ManagedRabbitMQ()
+    external: External | None = None
 
 
 class Redis(Model):
     """The store of what expires."""
 
     managed: ManagedRedis = ManagedRedis()
+    external: External | None = None
 
 
 class MongoDB(Model):
     """The store of accounts and conversations."""
 
     managed: ManagedMongoDB = ManagedMongoDB()
+    external: External | None = None
 
 
 class Spec(Model):

@@ -16,7 +16,18 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ashchat_core.topology import Service
-from ashchat_operator import adoption, candidates, conditions, given, levers, metrics, proof, schema
+from ashchat_operator import (
+    adoption,
+    candidates,
+    conditions,
+    external_secrets,
+    given,
+    levers,
+    metrics,
+    proof,
+    schema,
+    switches,
+)
 from ashchat_operator.api import (
     CONFLICT,
     NAMESPACE_TERMINATING,
@@ -40,6 +51,7 @@ from ashchat_operator.declare import Declarer, Results, targets
 from ashchat_operator.deletion import deleting
 from ashchat_operator.drift import Drift
 from ashchat_operator.events import publish, transitions
+from ashchat_operator.external import Server
 from ashchat_operator.model import KIND, AshChat
 from ashchat_operator.references import References
 from ashchat_operator.render import platform
@@ -75,6 +87,24 @@ class Pace:
     progressing: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """All that one look decides on, beside the resource itself."""
+
+    found: Live
+    """What there is in the cluster."""
+    gifts: Given
+    """What people gave, as far as it is used."""
+    decisions: Mapping[Kind, Decision]
+    """Why it is used or not."""
+    outside: external_secrets.Found
+    """The Secrets of external backends."""
+    known_ring: Mapping[str, str]
+    """The fingerprints of the keys that data was sealed with, by version."""
+    rotations: Mapping[str, State]
+    """How far each rotation is."""
+
+
 class Reconciler:
     """Looks at AshChats; one look at a resource at a time (`wake.Keepers` sees to it)."""
 
@@ -92,6 +122,7 @@ class Reconciler:
         self.references = References()
         self._unsettled: dict[Key, int] = {}
         self._drift = Drift()
+        self._proven: dict[Key, frozenset[Server]] = {}
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
         """Bring one AshChat to what is wanted, as far as it goes now.
@@ -148,6 +179,7 @@ class Reconciler:
         metrics.forget(namespace, name)
         rotation_metrics.forget(namespace, name)
         self.references.forget(namespace, name)
+        self._proven.pop((namespace, name), None)
         await self._rest((namespace, name))
 
     async def close(self) -> None:
@@ -163,22 +195,21 @@ class Reconciler:
 
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
         found = await find(self._api, ash)
+        switch = switches.decide(ash, body, found)
+        ash = switch.ash
         pulled = levers.read(body, platform.components(ash))
         if pulled.paused:
             return await self._pause(ash, body, found, pulled)
         body = await self._cleanup.held(body)
-        gifts = await given.read(self._api, ash)
-        known_ring = await self._known_ring(ash, body, found)
-        rotations = rotate.states(body.get("status", {}))
-        decisions = await self._decide(ash, gifts, found, wake)
-        gifts = candidates.chosen(gifts, decisions)
-        credentials = await self._credentials(ash, found, gifts, known_ring, rotations)
+        inputs = await self._read(ash, body, found, wake)
+        known_ring, decisions, outside = inputs.known_ring, inputs.decisions, inputs.outside
+        credentials = await self._credentials(ash, inputs)
         objects = levers.stamped(platform.render(ash, self._context, credentials), pulled)
         applied = await apply(self._api, ash, objects, found)
         if applied.stopped and not applied.problems:
             return False
         fingerprints = credentials.key_ring.fingerprints(known_ring)
-        problems = [*applied.problems, *await self._grow(ash, applied.live)]
+        problems = [*switch.held, *applied.problems, *await self._grow(ash, applied.live)]
         metrics.WRITES.inc(len(applied.changes))
         for kind in self._drift.corrected((ash.namespace, ash.name), objects, applied.changes):
             metrics.DRIFT.labels(kind).inc()
@@ -192,6 +223,9 @@ class Reconciler:
         for decision in (item for item in decisions.values() if item.blocking):
             problems.append(decision.message)
             components = [conditions.with_nothing_given(item, decision) for item in components]
+        proven = self._prove(ash, outside, results)
+        problems += [says for _, says in outside.wrong.values()]
+        components = external_secrets.with_wrong(components, outside)
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
         if lost:
             problems.append(lost)
@@ -209,15 +243,16 @@ class Reconciler:
                 ready=not problems and all(item.ready for item in components),
                 now=rotate.now(),
             ),
-            rotations,
+            inputs.rotations,
         )
         rotation_metrics.told(ash.namespace, ash.name, rotations.values())
-        said = await self._proven(ash, decisions, body.get("status", {}))
+        said = await self._in_use(ash, decisions, body.get("status", {}))
         status = conditions.status(
             ash,
             components=components,
             results=results,
             problems=problems,
+            backends=switch.backends,
             address=conditions.url(ash, applied.live),
             version=self._version,
             former=body.get("status", {}),
@@ -229,7 +264,7 @@ class Reconciler:
                 **({candidates.CONDITION: said} if said is not None else {}),
             },
             key_ring=known_ring if applied.stopped else fingerprints,
-            problem=applied.reason,
+            problem=switches.NOT_CONFIRMED if switch.held else applied.reason,
         )
         status["rotation"] = rotate.entries(rotations)
         status.update(pulled.status())
@@ -239,7 +274,7 @@ class Reconciler:
         moving = said is not None and said[1] in candidates.MOVING
         # In a namespace that goes, no look makes anything better.
         terminating = applied.reason == NAMESPACE_TERMINATING
-        moves = bool(applied.changes) or rotating or moving
+        moves = bool(applied.changes) or rotating or moving or proven
         return terminating or (ready and written and not moves)
 
     async def _pause(self, ash: AshChat, body: Object, found: Live, pulled: levers.Levers) -> bool:
@@ -262,23 +297,32 @@ class Reconciler:
         claim = found.get((kind, name)) or await self._api.get(kind, ash.namespace, name)
         return adoption.ring_of(claim)
 
-    async def _credentials(
-        self,
-        ash: AshChat,
-        found: Live,
-        gifts: Given,
-        known_ring: Mapping[str, str],
-        rotations: Mapping[str, State],
-    ) -> Credentials:
+    async def _read(
+        self, ash: AshChat, body: Object, found: Live, wake: Callable[[], None]
+    ) -> _Inputs:
+        """Read what the resource refers to; what people gave is tried."""
+        gifts = await given.read(self._api, ash)
+        decisions = await self._decide(ash, gifts, found, wake)
+        return _Inputs(
+            found=found,
+            gifts=candidates.chosen(gifts, decisions),
+            decisions=decisions,
+            outside=await external_secrets.read(self._api, ash),
+            known_ring=await self._known_ring(ash, body, found),
+            rotations=rotate.states(body.get("status", {})),
+        )
+
+    async def _credentials(self, ash: AshChat, inputs: _Inputs) -> Credentials:
         """Return the credentials that there are; only what is nowhere is made."""
         data = {}
         for name in secret_names(ash):
             # By name as well: a label that was taken off must not rotate a password.
-            secret = found.get(("Secret", name)) or await self._api.get(
+            secret = inputs.found.get(("Secret", name)) or await self._api.get(
                 "Secret", ash.namespace, name
             )
             if secret is not None and adoption.is_ours(ash, secret):
                 data[name] = decoded(secret)
+        gifts = inputs.gifts
         return complete(
             ash,
             data,
@@ -286,8 +330,14 @@ class Reconciler:
             smtp_ca=gifts.smtp_ca,
             google=gifts.google,
             google_ca=gifts.google_ca,
-            known_ring=known_ring,
-            rotations=rotations,
+            known_ring=inputs.known_ring,
+            rotations=inputs.rotations,
+            servers=inputs.outside.servers,
+            proven=frozenset(
+                backend
+                for backend, server in inputs.outside.servers.items()
+                if server in self._proven.get((ash.namespace, ash.name), ())
+            ),
         )
 
     async def _decide(
@@ -313,7 +363,7 @@ class Reconciler:
             for kind, item in wanted.items()
         }
 
-    async def _proven(
+    async def _in_use(
         self, ash: AshChat, decisions: Mapping[Kind, Decision], former: Object
     ) -> conditions.Finding | None:
         """Return how what people gave stands; pods are asked until all use it, then no more."""
@@ -324,6 +374,16 @@ class Reconciler:
             names = await proof.lacking(self._api, ash, candidates.wanted(decisions), rotate.now())
             return candidates.condition(decisions, proof.waits_for(names))
         return candidates.condition(decisions)
+
+    def _prove(self, ash: AshChat, outside: external_secrets.Found, results: Results) -> bool:
+        """Note which external backends are in order; tell whether there is one more to hand out."""
+        key = (ash.namespace, ash.name)
+        before = self._proven.get(key, frozenset())
+        in_order = {backend for backend, result in results.items() if result.ready}
+        new = {server for backend, server in outside.servers.items() if backend in in_order}
+        now = frozenset({x for x in before if x in outside.servers.values()} | new)
+        self._proven[key] = now
+        return now != before
 
     async def _grow(self, ash: AshChat, live: Live) -> list[str]:
         """Enlarge the volumes of the backends; return what was refused."""

@@ -11,12 +11,20 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from ashchat_core.topology import VHOST
-from ashchat_operator import broker, cache, database
-from ashchat_operator.backend import Backend, BackendError, BackendResult, Login, Reason
+from ashchat_core.topology import REDIS_GRANTS, VHOST
+from ashchat_operator import broker, cache, database, reach
+from ashchat_operator.backend import (
+    Backend,
+    BackendError,
+    BackendResult,
+    Login,
+    Reason,
+    UnreachableError,
+)
 from ashchat_operator.broker import RabbitMQTarget
 from ashchat_operator.cache import RedisTarget
 from ashchat_operator.database import MongoDBTarget
+from ashchat_operator.external import prefixed
 
 __all__ = [
     "Backend",
@@ -122,23 +130,59 @@ async def _bounded(
 
 
 async def _rabbitmq(target: RabbitMQTarget, backends: Backends, *, write: bool) -> BackendResult:
-    wanted = broker.desired(target.vhost, backends.logins, backends.retired)
-    async with broker.ManagementClient(target) as client:
-        return await broker.reconcile(client, wanted, write=write)
+    wanted = broker.desired(
+        target.vhost,
+        prefixed(backends.logins, target.prefix),
+        [target.prefix + name for name in backends.retired],
+        declare_users=target.declare_users,
+    )
+    if target.amqp is not None:
+        await reach.check("RabbitMQ (AMQP)", target.amqp)
+    try:
+        async with broker.ManagementClient(target) as client:
+            return await broker.reconcile(client, wanted, write=write)
+    except UnreachableError as error:
+        if target.amqp is None:
+            raise
+        address = broker.management_address(target)
+        raise await reach.explained(error, "RabbitMQ's management API", address) from error
 
 
 async def _redis(
     target: RedisTarget, backends: Backends, *, is_cache: bool, write: bool
 ) -> BackendResult:
-    wanted = cache.wanted_users(target, backends.logins, cache=is_cache)
-    async with cache.RedisClient(target) as client:
-        return await cache.reconcile(client, wanted, backends.retired, write=write)
+    logins = prefixed(backends.logins, target.prefix)
+    wanted = cache.wanted_users(target, logins, cache=is_cache)
+    retired = tuple(target.prefix + name for name in backends.retired)
+    try:
+        async with cache.RedisClient(target) as client:
+            if target.declare_users:
+                return await cache.reconcile(client, wanted, retired, write=write)
+            keys = [
+                f"{target.prefix}{grant.service}:probe"
+                for grant in REDIS_GRANTS
+                if grant.cache is is_cache
+            ]
+            return await cache.use_given(client, target.username, keys)
+    except UnreachableError as error:
+        if target.address is None:
+            raise
+        raise await reach.explained(error, "Redis", target.address) from error
 
 
 async def _mongodb(target: MongoDBTarget, backends: Backends, *, write: bool) -> BackendResult:
-    wanted = database.desired_users(backends.logins, target.databases)
-    async with database.MongoClient(target) as client:
-        return await database.reconcile(client, wanted, backends.retired, write=write)
+    logins = prefixed(backends.logins, target.prefix)
+    wanted = database.desired_users(logins, target.databases)
+    retired = tuple(target.prefix + name for name in backends.retired)
+    try:
+        async with database.MongoClient(target) as client:
+            if target.declare_users:
+                return await database.reconcile(client, wanted, retired, write=write)
+            return await database.use_given(client, target.username, target.databases.values())
+    except UnreachableError as error:
+        if target.address is None or target.host.startswith("mongodb+srv"):
+            raise
+        raise await reach.explained(error, "MongoDB", target.address) from error
 
 
 def rabbitmq_uri(host: str, login: Login, port: int = 5672, vhost: str = VHOST) -> str:

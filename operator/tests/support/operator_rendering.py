@@ -7,6 +7,8 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ashchat_operator import external
+from ashchat_operator.backend import Backend
 from ashchat_operator.credentials import Credentials, Provided, complete
 from ashchat_operator.images import COMPONENTS, Images
 from ashchat_operator.model import AshChat
@@ -34,6 +36,29 @@ def fixed_key() -> bytes:
     )
 
 
+GIVEN_SECRETS: dict[Backend, dict[str, bytes]] = {
+    Backend.RABBITMQ: {"uri": b"amqps://boss:word@mq.example.org"},
+    Backend.REDIS: {"host": b"redis.example.org", "password": b"word"},
+    Backend.CACHE: {"host": b"redis.example.org", "password": b"word"},
+    Backend.MONGODB: {"uri": b"mongodb+srv://boss:w%2Ford@db.example.org/?retryWrites=true"},
+}
+
+
+def fixed_servers(ash: AshChat) -> dict[Backend, external.Server]:
+    """Return the external backends of a resource, as fixed Secrets describe them."""
+    return {
+        backend: external.server(
+            backend,
+            block,
+            GIVEN_SECRETS[backend],
+            ca=b"-----BEGIN CERTIFICATE-----" if block.tls.ca_secret else None,
+            beginning=external.prefix(ash, block),
+            revision="15",
+        )
+        for backend, block in external.blocks(ash).items()
+    }
+
+
 def fixed_credentials(ash: AshChat) -> Credentials:
     """Return always the same credentials."""
     smtp = ash.spec.email.smtp.credentials_secret
@@ -45,6 +70,7 @@ def fixed_credentials(ash: AshChat) -> Credentials:
         smtp_ca=Provided({"ca.crt": b"PEM"}, "14") if ash.spec.email.smtp.ca_secret else None,
         google=Provided({"google.json": b"{}"}, "12") if google else None,
         google_ca=Provided({"ca.crt": b"PEM"}, "13") if google else None,
+        servers=fixed_servers(ash),
         generate=lambda: "generated-and-long-enough",
         generate_key=fixed_key,
         generate_ring_key=lambda: "5e" * 32,

@@ -44,7 +44,7 @@ def server() -> FakeServer:
 async def limits(server: FakeServer) -> AsyncIterator[RedisLimits]:
     async with FakeAsyncRedis(server=server, decode_responses=True) as client:
         yield RedisLimits(
-            cast("redis.Redis", SimpleNamespace(client=client)), Settings(_env_file=None)
+            cast("redis.Redis", SimpleNamespace(client=client, key=str)), Settings(_env_file=None)
         )
 
 

@@ -67,7 +67,7 @@ class World:
     def process(self) -> EmailService:
         """Return the service as a new process has it."""
         return EmailService(
-            RedisPending(cast("Redis", SimpleNamespace(client=self.redis))),
+            RedisPending(cast("Redis", SimpleNamespace(client=self.redis, key=str))),
             self.outgoing,
             self.keys,
             from_="AshChat <no-reply@example.org>",

@@ -5,6 +5,7 @@ services for their backends. The two waves only keep pods from being created a m
 what they mount, which would cost the kubelet's retry.
 """
 
+from ashchat_operator import external
 from ashchat_operator.backend import Backend
 from ashchat_operator.credentials import Credentials
 from ashchat_operator.model import AshChat, ExposureType
@@ -18,6 +19,7 @@ from ashchat_operator.render import (
     mongodb,
     rabbitmq,
     redis,
+    restarts,
     secrets,
     static,
     translate,
@@ -36,20 +38,24 @@ def components(ash: AshChat) -> tuple[str, ...]:
 
 def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
     """Return all objects of one AshChat."""
-    return [
+    managed = {*Backend} - {*external.blocks(ash)}
+    objects = [
         *secrets.admins(ash, credentials),
         *secrets.services(ash, credentials, context),
         secrets.logins(ash, credentials),
         *secrets.signing_keys(ash, credentials),
         *secrets.key_ring(ash, credentials),
         secrets.jwks(ash, credentials),
-        secrets.rabbitmq_definitions(ash, credentials),
-        secrets.redis_acl(ash, credentials, Backend.REDIS),
-        secrets.redis_acl(ash, credentials, Backend.CACHE),
-        *rabbitmq.render(ash, context, credentials),
-        *redis.render(ash, context, credentials),
-        *cache.render(ash, context, credentials),
-        *mongodb.render(ash, context, credentials),
+        *([secrets.rabbitmq_definitions(ash, credentials)] if Backend.RABBITMQ in managed else []),
+        *(
+            secrets.redis_acl(ash, credentials, backend)
+            for backend in (Backend.REDIS, Backend.CACHE)
+            if backend in managed
+        ),
+        *(rabbitmq.render(ash, context, credentials) if Backend.RABBITMQ in managed else []),
+        *(redis.render(ash, context, credentials) if Backend.REDIS in managed else []),
+        *(cache.render(ash, context, credentials) if Backend.CACHE in managed else []),
+        *(mongodb.render(ash, context, credentials) if Backend.MONGODB in managed else []),
         *apertium.render(ash, context),
         *auth.render(ash, context),
         *email.render(ash, context),
@@ -58,6 +64,8 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
         *static.render(ash, context),
         *edge.render(ash, context),
     ]
+    restarts.at_another_redis(objects)
+    return objects
 
 
 def waves(objects: list[Object]) -> tuple[list[Object], list[Object]]:

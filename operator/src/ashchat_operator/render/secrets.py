@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
+from ashchat_operator import external
 from ashchat_operator.backend import Backend
 from ashchat_operator.broker import hash_password
 from ashchat_operator.cache import render_aclfile
@@ -73,21 +74,48 @@ def service_files(
     """Return the files that a service mounts: addresses with logins, each with a revision."""
     login = credentials.logins[service]
     files = {"username": login.username, "password": login.password}
+    brought = external.blocks(ash)
+    outside: dict[str, bytes] = {}
     if permissions(service) is not None:
-        files["rabbitmq.uri"] = rabbitmq_uri(host(ash, "rabbitmq", context), login)
+        if Backend.RABBITMQ in brought:
+            outside |= _external(ash, service, Backend.RABBITMQ, credentials)
+        else:
+            files["rabbitmq.uri"] = rabbitmq_uri(host(ash, "rabbitmq", context), login)
     if service in MONGODB_DATABASES:
         database = MONGODB_DATABASES[service]
-        files["mongodb.uri"] = mongodb_uri(host(ash, "mongodb", context), login, database)
+        if Backend.MONGODB in brought:
+            outside |= _external(ash, service, Backend.MONGODB, credentials)
+        else:
+            files["mongodb.uri"] = mongodb_uri(host(ash, "mongodb", context), login, database)
     for grant in REDIS_GRANTS:
         if grant.service is service:
-            instance = "cache" if grant.cache else "redis"
-            files["redis.uri"] = redis_uri(host(ash, instance, context), login)
+            instance = Backend.CACHE if grant.cache else Backend.REDIS
+            if instance in brought:
+                outside |= _external(ash, service, instance, credentials)
+            else:
+                files["redis.uri"] = redis_uri(host(ash, instance.value, context), login)
     if service is Service.EMAIL:
         files["code.key"] = credentials.code_key
     for name in [name for name in files if name.endswith((".uri", ".key"))]:
         files[f"{name.rpartition('.')[0]}.revision"] = revision(files[name])
     encoded = {name: text.encode() for name, text in files.items()}
-    return encoded | _provided(service, credentials)
+    return encoded | outside | _provided(service, credentials)
+
+
+def _external(
+    ash: AshChat, service: Service, backend: Backend, credentials: Credentials
+) -> dict[str, bytes]:
+    """Return the files of an external backend.
+
+    Of one that is not proven, what the service has stays: an address, an authority or a login
+    that does not work is never handed out in place of one that may.
+    """
+    data = credentials.held.get(service_secret(ash, service), {})
+    held = {name: data[name] for name in external.file_names(backend) if name in data}
+    found = credentials.external.get(backend)
+    if found is None or (held and backend not in credentials.proven):
+        return held
+    return external.files(found, service, credentials.logins[service])
 
 
 def _provided(service: Service, credentials: Credentials) -> dict[str, bytes]:

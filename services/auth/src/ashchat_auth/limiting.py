@@ -75,7 +75,7 @@ class RedisLimits:
         storage = RedisStorage(
             "async+redis://localhost:6379",  # not used: the pool knows where to go
             implementation="redispy",
-            key_prefix="auth:limit",
+            key_prefix=redis.key("auth:limit"),
             connection_pool=redis.client.connection_pool,  # type: ignore[arg-type]
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
@@ -159,7 +159,7 @@ class RedisLimits:
 
     async def _eval(self, script: str, keys: Sequence[str], *arguments: float) -> int:
         client: Any = self._redis.client
-        return int(await client.eval(script, len(keys), *keys, *arguments))
+        return int(await client.eval(script, len(keys), *map(self._redis.key, keys), *arguments))
 
     async def _hit(self, item: RateLimitItem, names: Names) -> int:
         if await self._limiter.hit(item, *names):

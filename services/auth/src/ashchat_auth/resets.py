@@ -15,14 +15,17 @@ class RedisResets:
 
     async def put(self, reset_id: str, reset: Reset) -> None:
         """Keep a reset."""
-        key, text = f"auth:reset:{reset_id}", reset.model_dump_json()
+        key, text = self._key(reset_id), reset.model_dump_json()
         await self._redis.client.set(key, text, ex=LIFETIME_SECONDS)
 
     async def get(self, reset_id: str) -> Reset | None:
         """Return a reset; None: it is over."""
-        text = await self._redis.client.get(f"auth:reset:{reset_id}")
+        text = await self._redis.client.get(self._key(reset_id))
         return Reset.model_validate_json(text) if text else None
 
     async def drop(self, reset_id: str) -> None:
         """Forget a reset that was used."""
-        await self._redis.client.delete(f"auth:reset:{reset_id}")
+        await self._redis.client.delete(self._key(reset_id))
+
+    def _key(self, reset_id: str) -> str:
+        return self._redis.key(f"auth:reset:{reset_id}")

@@ -109,7 +109,7 @@ class RedisFanout:
                 try:
                     async with self._redis.client.pipeline(transaction=False) as pipeline:
                         for channel, text in batch:
-                            pipeline.execute_command("PUBLISH", channel, text)
+                            pipeline.execute_command("PUBLISH", self._redis.key(channel), text)
                         await pipeline.execute()
                 except (RedisError, OSError) as error:
                     # Hearing an event twice is harmless, so all of the batch goes again.
@@ -142,7 +142,7 @@ class RedisFanout:
     async def _listen(self, pubsub: PubSub) -> None:
         while not self._changes.empty():
             self._changes.get_nowait()
-        await pubsub.subscribe(*sorted(self._wanted))
+        await pubsub.subscribe(*map(self._redis.key, sorted(self._wanted)))
         changes = asyncio.create_task(self._follow(pubsub))
         try:
             while not changes.done() and not _outdated(pubsub):
@@ -167,12 +167,12 @@ class RedisFanout:
             drop = sorted(batch - set(add))
             if drop:
                 self._confirmed.difference_update(drop)
-                await pubsub.unsubscribe(*drop)
+                await pubsub.unsubscribe(*map(self._redis.key, drop))
             if add:
-                await pubsub.subscribe(*add)
+                await pubsub.subscribe(*map(self._redis.key, add))
 
     def _take(self, message: Mapping[str, Any]) -> None:
-        channel = str(message["channel"])
+        channel = self._redis.bare(str(message["channel"]))
         match message["type"]:
             case "subscribe":
                 metrics.FANOUT_CONNECTED.set(1)
@@ -201,8 +201,8 @@ class RedisFanout:
         until = time.time() + ONLINE_SECONDS
         async with self._redis.client.pipeline(transaction=False) as pipeline:
             for user in users:
-                pipeline.execute_command("ZADD", ONLINE_PREFIX + user, until, pod)
-                pipeline.execute_command("EXPIRE", ONLINE_PREFIX + user, ONLINE_SECONDS * 2)
+                pipeline.execute_command("ZADD", self._online(user), until, pod)
+                pipeline.execute_command("EXPIRE", self._online(user), ONLINE_SECONDS * 2)
             await pipeline.execute()
 
     async def mark_offline(self, users: Iterable[str], pod: str) -> None:
@@ -213,7 +213,7 @@ class RedisFanout:
         """
         async with self._redis.client.pipeline(transaction=False) as pipeline:
             for user in users:
-                pipeline.execute_command("ZREM", ONLINE_PREFIX + user, pod)
+                pipeline.execute_command("ZREM", self._online(user), pod)
             await pipeline.execute()
 
     async def forget(self, user: str) -> None:
@@ -222,7 +222,7 @@ class RedisFanout:
         Raises:
             RedisError: Redis is away.
         """
-        await self._redis.client.delete(ONLINE_PREFIX + user)
+        await self._redis.client.delete(self._online(user))
 
     async def online(self, users: Iterable[str]) -> set[str]:
         """Return who of these people is online on any pod.
@@ -236,9 +236,12 @@ class RedisFanout:
         now = time.time()
         async with self._redis.client.pipeline(transaction=False) as pipeline:
             for user in asked:
-                pipeline.execute_command("ZCOUNT", ONLINE_PREFIX + user, now, "+inf")
+                pipeline.execute_command("ZCOUNT", self._online(user), now, "+inf")
             counts = await pipeline.execute()
         return {user for user, count in zip(asked, counts, strict=True) if count}
+
+    def _online(self, user: str) -> str:
+        return self._redis.key(ONLINE_PREFIX + user)
 
 
 class RedisRevocationLog:
@@ -249,6 +252,7 @@ class RedisRevocationLog:
 
     def __init__(self, redis: Redis, *, keep_seconds: float) -> None:
         self._redis = redis
+        self._key = redis.key(REVOKED_KEY)
         self._keep = keep_seconds
 
     async def add(self, over: Sequence[Over]) -> None:
@@ -261,10 +265,10 @@ class RedisRevocationLog:
         async with self._redis.client.pipeline(transaction=False) as pipeline:
             for one in over:
                 pipeline.execute_command(
-                    "XADD", REVOKED_KEY, "MINID", "~", oldest, "*", "kind", one.kind, "name",
+                    "XADD", self._key, "MINID", "~", oldest, "*", "kind", one.kind, "name",
                     one.name,
                 )  # fmt: skip
-            pipeline.execute_command("EXPIRE", REVOKED_KEY, int(self._keep) + 1)
+            pipeline.execute_command("EXPIRE", self._key, int(self._keep) + 1)
             await pipeline.execute()
 
     async def after(self, cursor: str, *, wait: bool) -> tuple[str, list[Over]]:
@@ -274,7 +278,7 @@ class RedisRevocationLog:
             RedisError: Redis is away.
         """
         found: Any = await self._redis.client.xread(
-            {REVOKED_KEY: cursor}, count=REVOKED_PAGE, block=REVOKED_WAIT_MS if wait else None
+            {self._key: cursor}, count=REVOKED_PAGE, block=REVOKED_WAIT_MS if wait else None
         )
         entries = found[0][1] if found else []
         return (

@@ -8,11 +8,15 @@ say what is to become of its message.
 
 Not aio-pika's own robust connection: with a password that changed it retries the old one
 for ever, and it says nothing of it to those who publish.
+
+`amqps://` means TLS, verified by the authority in `rabbitmq-ca.pem` beside the address where
+there is one, else by the public ones.
 """
 
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,6 +59,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 PUBLISH_TIMEOUT_SECONDS = 5.0
 """How long `publish` takes at most, waiting for a connection included."""
 
+CA_FILE = "rabbitmq-ca.pem"  # beside rabbitmq.uri
 HEARTBEAT_SECONDS = 10
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.2, 5.0
 STEADY_SECONDS = 10.0
@@ -295,6 +300,7 @@ class Broker:
             f"{url}{separator}heartbeat={HEARTBEAT_SECONDS}",
             timeout=CONNECT_TIMEOUT_SECONDS,
             client_properties={"connection_name": self._name},
+            ssl_context=self._trust() if url.startswith("amqps:") else None,
         )
         try:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -308,6 +314,10 @@ class Broker:
         connection.close_callbacks.add(lambda *_: session.broken.set())
         channel.close_callbacks.add(lambda *_: session.broken.set())
         return session
+
+    def _trust(self) -> ssl.SSLContext:
+        ca = self._credentials.path(CA_FILE) if self._credentials.has(CA_FILE) else None
+        return ssl.create_default_context(cafile=ca)
 
     def _use(self, session: _Session) -> None:
         self._session = session

@@ -2,6 +2,9 @@
 
 A changed password needs a new client: the new one is made and proven first, then the
 reference is switched, and the old one is closed once what it was doing has had time to end.
+
+`tls=true` in the address means TLS, verified by the authority in `mongodb-ca.pem` beside the
+address where there is one, else by the public ones.
 """
 
 import asyncio
@@ -31,6 +34,8 @@ SERVER_SELECTION_SECONDS = 3.0
 
 DRAIN_SECONDS = 30.0
 """How long the old client lives on after a switch."""
+
+CA_FILE = "mongodb-ca.pem"  # beside mongodb.uri
 
 Database = AsyncDatabase[dict[str, Any]]
 
@@ -101,7 +106,7 @@ class Mongo:
             PyMongoError, ConfigurationError: they do not; the old ones stay in use.
         """
         credential = self._credentials.read(self._file)
-        candidate = _client(credential)
+        candidate = self._connect(credential)
         try:
             await candidate.get_default_database().list_collection_names()
         except (PyMongoError, ConfigurationError) as error:
@@ -156,7 +161,7 @@ class Mongo:
     def _connected(self) -> AsyncMongoClient[dict[str, Any]]:
         if self._client is None:
             credential = self._credentials.read(self._file)
-            self._client = _client(credential)
+            self._client = self._connect(credential)
             self._revision = credential.revision
         return self._client
 
@@ -167,14 +172,17 @@ class Mongo:
             await client.close()
             self._credentials.release("mongodb", revision)
 
-
-def _client(credential: Credential) -> AsyncMongoClient[dict[str, Any]]:
-    return AsyncMongoClient(
-        credential.text,
-        serverSelectionTimeoutMS=int(SERVER_SELECTION_SECONDS * 1000),
-        connectTimeoutMS=3_000,
-        socketTimeoutMS=10_000,
-        waitQueueTimeoutMS=3_000,
-        maxPoolSize=50,
-        tz_aware=True,
-    )
+    def _connect(self, credential: Credential) -> AsyncMongoClient[dict[str, Any]]:
+        authority: dict[str, Any] = {}
+        if self._credentials.has(CA_FILE):
+            authority["tlsCAFile"] = str(self._credentials.path(CA_FILE))
+        return AsyncMongoClient(
+            credential.text,
+            serverSelectionTimeoutMS=int(SERVER_SELECTION_SECONDS * 1000),
+            connectTimeoutMS=3_000,
+            socketTimeoutMS=10_000,
+            waitQueueTimeoutMS=3_000,
+            maxPoolSize=50,
+            tz_aware=True,
+            **authority,
+        )

@@ -2,18 +2,23 @@
 
 The library asks a `CredentialProvider` at every new connection. A changed file is tried
 first; once its login works, new connections use it, idle ones are dropped, and those in
-use are replaced when what they do has ended.
+use are replaced when what they do has ended. Another address needs a restart: subscriptions
+would stay with the old server.
+
+`rediss://` means TLS, verified by the authority in `redis-ca.pem` beside the address where
+there is one, else by the public ones.
 """
 
 import asyncio
 import contextlib
+import ssl
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 from redis import exceptions
 from redis.asyncio import Redis as Client
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.credentials import CredentialProvider
@@ -36,6 +41,19 @@ UNAVAILABLE = (
     exceptions.InvalidResponse,
 )
 """What the library raises when the server is away: answered with 503 and Retry-After."""
+
+
+CA_FILE = "redis-ca.pem"  # beside redis.uri
+
+
+class TlsConnection(SSLConnection):
+    """Trusts the authority it is given and no other, and reads it anew for each connection."""
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments = dict(Connection._connection_arguments(self))  # noqa: SLF001
+        given = self.ssl_context
+        trust = ssl.create_default_context(cafile=given.ca_certs, cadata=given.ca_data)
+        return {**arguments, "ssl": trust}
 
 
 class _Login(CredentialProvider):
@@ -63,8 +81,22 @@ class Redis:
         self._login = _Login(credentials.read(file))
         self._log = structlog.get_logger("redis")
         self._leaving: set[asyncio.Task[None]] = set()
-        self.client = _client(self._login)
+        self.client = self._connect(self._login)
         """Strings in, strings out; reconnects by itself."""
+
+        self._prefix = parse_qs(urlsplit(self._login.credential.text).query).get("prefix", [""])[0]
+
+    def key(self, name: str) -> str:
+        """Return the name of a key or channel, as this server knows it.
+
+        On a server that several AshChats share, everybody's names begin otherwise; on one of
+        our own they are what they are.
+        """
+        return self._prefix + name
+
+    def bare(self, name: str) -> str:
+        """Return the name of a key or channel without what `key` put before it."""
+        return name.removeprefix(self._prefix)
 
     async def ping(self) -> None:
         """Ask for an answer that needs a login.
@@ -82,7 +114,7 @@ class Redis:
             redis.exceptions.RedisError: they do not; the old ones stay in use.
         """
         login = _Login(self._credentials.read(self._file))
-        trial = _client(login)
+        trial = self._connect(login)
         try:
             await trial.ping()
         except exceptions.RedisError as error:
@@ -142,18 +174,22 @@ class Redis:
             task.cancel()
         await self.client.aclose()
 
-
-def _client(login: _Login) -> Client:
-    parts = urlsplit(login.credential.text)
-    return Client.from_pool(
-        ConnectionPool(
-            host=parts.hostname or "localhost",
-            port=parts.port or 6379,
-            credential_provider=login,
-            decode_responses=True,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
-            health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
+    def _connect(self, login: _Login) -> Client:
+        parts = urlsplit(login.credential.text)
+        encryption: dict[str, Any] = {}
+        if parts.scheme == "rediss":
+            ca = str(self._credentials.path(CA_FILE)) if self._credentials.has(CA_FILE) else None
+            encryption = {"connection_class": TlsConnection, "ssl_ca_certs": ca}
+        return Client.from_pool(
+            ConnectionPool(
+                host=parts.hostname or "localhost",
+                port=parts.port or 6379,
+                credential_provider=login,
+                decode_responses=True,
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=CONNECT_SECONDS,
+                health_check_interval=15,
+                retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
+                **encryption,
+            )
         )
-    )

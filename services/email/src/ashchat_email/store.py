@@ -124,15 +124,16 @@ class RedisPending:
 
     async def was_sent(self, message_id: str) -> bool:
         """Tell whether the server took this mail before."""
-        return bool(await self._redis.client.exists(_sent_key(message_id)))
+        return bool(await self._redis.client.exists(self._redis.key(_sent_key(message_id))))
 
     async def sent(self, message_id: str) -> None:
         """Remember that the server took this mail."""
-        await self._redis.client.set(_sent_key(message_id), "1", ex=SENT_SECONDS)
+        await self._redis.client.set(self._redis.key(_sent_key(message_id)), "1", ex=SENT_SECONDS)
 
     async def _eval(self, script: str, keys: list[str], arguments: list[str | float]) -> str:
         client: Any = self._redis.client
-        return str(await client.eval(script, len(keys), *keys, *arguments))
+        named = [self._redis.key(key) for key in keys]
+        return str(await client.eval(script, len(named), *named, *arguments))
 
 
 def _sent_key(message_id: str) -> str:

@@ -32,7 +32,7 @@ class RedisCache:
             return None
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
-                value = await self._redis.client.get(key)
+                value = await self._redis.client.get(self._redis.key(key))
         except (RedisError, OSError, TimeoutError) as error:
             metrics.CACHE.labels("unavailable").inc()
             self._rest(error)
@@ -46,7 +46,7 @@ class RedisCache:
             return
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
-                await self._redis.client.set(key, value, ex=self._keep_seconds)
+                await self._redis.client.set(self._redis.key(key), value, ex=self._keep_seconds)
         except (RedisError, OSError, TimeoutError) as error:
             self._rest(error)
 

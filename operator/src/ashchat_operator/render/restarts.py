@@ -1,0 +1,47 @@
+"""Restarts of a service for what it cannot change while it runs.
+
+A client of Redis follows a new login and a new authority, but not a new address or prefix:
+its subscriptions would stay with the old server. So the address is part of the pod template.
+"""
+
+import base64
+import hashlib
+from typing import Final
+from urllib.parse import urlsplit
+
+from ashchat_operator.render.common import Object
+
+REDIS_SERVER_ANNOTATION: Final = "ashchat.dev/redis-server"
+"""On pods that use an external Redis: a digest of its address and of the prefix there."""
+
+_FILE: Final = "redis.uri"
+
+
+def at_another_redis(objects: list[Object]) -> None:
+    """Put a digest of the external Redis that a Secret names on the pods that mount it.
+
+    Args:
+        objects: All objects; the pod templates among them are changed.
+    """
+    digests = {
+        item["metadata"]["name"]: found
+        for item in objects
+        if item["kind"] == "Secret" and (found := _external(item["data"]))
+    }
+    for item in objects:
+        if item["kind"] != "Deployment":
+            continue
+        template = item["spec"]["template"]
+        for volume in template["spec"]["volumes"]:
+            digest = digests.get(volume.get("secret", {}).get("secretName"))
+            if digest:
+                annotations = template["metadata"].setdefault("annotations", {})
+                annotations[REDIS_SERVER_ANNOTATION] = digest
+
+
+def _external(data: dict[str, str]) -> str:
+    """Return a digest of an address outside; empty: there is none, or it is the operator's own."""
+    parts = urlsplit(base64.b64decode(data.get(_FILE, "")).decode())
+    where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    outside = parts.scheme == "rediss" or parts.query
+    return hashlib.sha256(where.encode()).hexdigest()[:12] if outside else ""
