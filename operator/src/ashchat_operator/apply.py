@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ashchat_operator import replicas
 from ashchat_operator.api import CONFLICT, Api, RefusedByApiServer
 from ashchat_operator.compare import differs, without_additions
 from ashchat_operator.model import AshChat
@@ -24,6 +25,8 @@ CHILD_KINDS: Final = (
     "Service",
     "Deployment",
     "StatefulSet",
+    "HorizontalPodAutoscaler",
+    "PodDisruptionBudget",
 )
 """In the order they are applied: what a pod mounts comes before the pod."""
 
@@ -69,7 +72,8 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     problems: list[str] = []
     for key in sorted(wanted, key=lambda key: (CHILD_KINDS.index(key[0]), key[1])):
         try:
-            live[key] = await _bring(api, wanted[key], live.get(key), changes)
+            body = await _with_scaler(api, wanted, key, live.get(key))
+            live[key] = await _bring(api, body, live.get(key), changes)
         except RefusedByApiServer as error:
             # A conflict: somebody wrote in between; the next look sees what.
             if error.status != CONFLICT:
@@ -80,6 +84,21 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
             del live[key]
             changes.append(f"deleted {key[0]} {key[1]}")
     return Applied(live, tuple(changes), tuple(problems))
+
+
+async def _with_scaler(
+    api: Api, wanted: Mapping[tuple[str, str], Object], key: tuple[str, str], live: Object | None
+) -> Object:
+    """Return what is desired of an object; replicas that change hands do so first."""
+    body, scaler = wanted[key], wanted.get(("HorizontalPodAutoscaler", key[1]))
+    if scaler is None or not replicas.autoscaled(body):
+        return body
+    if live is None:
+        return replicas.with_first(body, scaler)
+    held = replicas.hand_over(body, live, scaler)
+    if held is not None:
+        await api.apply(held, replicas.HOLDER)
+    return body
 
 
 async def _bring(api: Api, desired: Object, live: Object | None, changes: list[str]) -> Object:

@@ -48,7 +48,7 @@ def without_additions(desired: Object, live: Object) -> Object | None:
     corrected = copy.deepcopy(live)
     changed = False
     for entry in live["metadata"].get("managedFields", []):
-        if _ours(entry) or entry.get("subresource"):
+        if ours(entry) or entry.get("subresource"):
             continue
         fields = entry.get("fieldsV1", {})
         for part in CORRECTED:
@@ -58,6 +58,9 @@ def without_additions(desired: Object, live: Object) -> Object | None:
             if part not in desired:
                 changed |= corrected.pop(part, None) is not None
             else:
+                if desired["kind"] == "Deployment" and "replicas" not in desired[part]:
+                    # An autoscaler's, or whoever holds them for it.
+                    inner = {key: value for key, value in inner.items() if key != "f:replicas"}
                 changed |= _take_out(inner, desired[part], corrected.get(part))
         labels = fields.get("f:metadata", {}).get("f:labels")
         if labels is not None:
@@ -67,7 +70,8 @@ def without_additions(desired: Object, live: Object) -> Object | None:
     return corrected if changed else None
 
 
-def _ours(entry: Mapping[str, Any]) -> bool:
+def ours(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry of managedFields is what we applied."""
     return bool(entry.get("manager") == MANAGER and entry.get("operation") == "Apply")
 
 
@@ -106,7 +110,7 @@ def _list_keys(items: list[Any]) -> tuple[str, ...] | None:
 
 def _left_over(desired: Object, live: Object) -> bool:
     """Tell whether we own a field that is not rendered any more: applying takes it out."""
-    entries = [entry for entry in live["metadata"].get("managedFields", []) if _ours(entry)]
+    entries = [entry for entry in live["metadata"].get("managedFields", []) if ours(entry)]
     if not entries:
         return True
     scratch = copy.deepcopy(live)

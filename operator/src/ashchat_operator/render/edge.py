@@ -38,6 +38,7 @@ from ashchat_operator.render.common import (
     resources,
     selector,
 )
+from ashchat_operator.render.scaling import around
 from ashchat_operator.render.static import UPLOAD_MAX_BYTES
 
 CONFIG_DIR: Final = "/etc/caddy"
@@ -219,6 +220,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     return [
         config_map(ash, "edge", {"Caddyfile": caddyfile(ash, context)}),
         deployment(ash, "edge", replicas=spec.replicas, template=template),
+        *around(ash, "edge", spec),
         edge_service(ash),
     ]
 
