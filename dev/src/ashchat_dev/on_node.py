@@ -73,10 +73,15 @@ class OnNode:
         ]
 
     def later(self, progress: Progress) -> list[Task]:
-        """Return the image of Google's server for tests, and a tidier disk."""
+        """Return what autoscalers measure by, Google's server for tests, and a tidier disk."""
         tasks = self._image_tasks(self._missing([GOOGLE_TEST]), progress)
+        if not self._node.measures():
+            measure = partial(self._node.metrics, progress)
+            tasks.append(Task("metrics-server", "Go tools", measure))
         if self._tools.caches_exist():
-            tasks.append(Task("tidy", "tidy", partial(self._node.tidy, progress)))
+            tidy = partial(self._node.tidy, progress)
+            needs = tuple(task.name for task in tasks if task.name == "metrics-server")
+            tasks.append(Task("tidy", "tidy", tidy, needs))
         return tasks
 
     def programs(self, progress: Progress) -> Programs:

@@ -105,6 +105,12 @@ LOCAL_PATH_PROVISIONER: Final = Tool(
     "github.com/rancher/local-path-provisioner",
     version_variables=("main.VERSION",),
 )
+METRICS_SERVER: Final = Tool(
+    "metrics-server",
+    ("metrics-server",),
+    "sigs.k8s.io/metrics-server",
+    version_variables=("k8s.io/client-go/pkg/version.gitVersion",),
+)
 FERRETDB: Final = Tool("ferretdb", ("ferretdb",), "github.com/FerretDB/FerretDB/v2")
 CADDY: Final = Tool("caddy", ("caddy",), "github.com/caddyserver/caddy/v2")
 MAILPIT: Final = Tool(
@@ -127,6 +133,7 @@ ALL_TOOLS: Final[Mapping[str, Tool]] = {
         FERRETDB,
         CADDY,
         MAILPIT,
+        METRICS_SERVER,
     )
 }
 

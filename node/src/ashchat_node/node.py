@@ -25,6 +25,7 @@ from ashchat_node import (
     kubeadm,
     kubelet,
     machine,
+    metrics,
     mounts,
     network,
     packages,
@@ -230,6 +231,42 @@ class Node:
             containerd.import_archive(archive, short, step)
         return True
 
+    def metrics(self, progress: Progress) -> None:
+        """Adds metrics-server, which autoscalers need; beside whatever already runs.
+
+        Raises:
+            NodeError: There is no node, or it does not start.
+        """
+        record = Record.read(self._record_file)
+        if record is None:
+            raise NodeError("metrics-server", "there is no node", what_to_do="Run `up` first.")
+        program = self.tools.build(metrics.NAME, progress)[metrics.NAME]
+        image = f"{kubeadm.IMAGE_REPOSITORY}/{metrics.NAME}:{_content(program)}"
+        containerd = self._containerd()
+        with progress.step("metrics-server") as step:
+            if image not in containerd.images():
+                wanted = [images.static_program(image, program)]
+                with images.archive_of(wanted, self._paths.cache / "exports") as archive:
+                    containerd.import_archive(archive, metrics.NAME, step)
+            objects = metrics.objects(image, metrics.KUBELET_CERTIFICATE.read_text())
+            self._apply(record, objects)
+            self._rollout(record, metrics.NAMESPACE, f"deployment/{metrics.NAME}")
+
+    def measures(self) -> bool:
+        """Tells whether metrics-server is there, as this package would build it."""
+        record = Record.read(self._record_file)
+        if record is None or (built := self.tools.built(metrics.NAME)) is None:
+            return False
+        image = f"{kubeadm.IMAGE_REPOSITORY}/{metrics.NAME}:{_content(built[metrics.NAME])}"
+        try:
+            found = self._kubectl(
+                record, "get", f"deployment/{metrics.NAME}", f"--namespace={metrics.NAMESPACE}",
+                "--output=jsonpath={.spec.template.spec.containers[0].image}",
+            )  # fmt: skip
+        except NodeError:
+            return False
+        return found == image
+
     # What `up` is made of, in its order.
 
     def _look(self, record: Record | None, progress: Progress) -> Machine:
@@ -339,6 +376,9 @@ class Node:
         objects = volumes.objects(
             _provisioner_image(record.programs), helper_image, self._paths.state / "volumes"
         )
+        self._apply(record, objects)
+
+    def _apply(self, record: Record, objects: list[dict[str, Any]]) -> None:
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
         self._kubectl(record, "apply", "--server-side", "--filename=-", stdin=json.dumps(listed))
 
@@ -537,8 +577,12 @@ def claimed_containers(pods: Mapping[str, Any]) -> frozenset[str]:
 
 def _provisioner_image(programs: Mapping[str, Path]) -> str:
     """The provisioner's image, tagged by the folder name of its program: a content hash."""
-    tag = programs[volumes.NAME].parent.name.rsplit("-", 1)[1]
-    return f"{kubeadm.IMAGE_REPOSITORY}/{volumes.NAME}:{tag}"
+    return f"{kubeadm.IMAGE_REPOSITORY}/{volumes.NAME}:{_content(programs[volumes.NAME])}"
+
+
+def _content(program: Path) -> str:
+    """The hash of all that went into a program, as its folder's name has it."""
+    return program.parent.name.rsplit("-", 1)[1]
 
 
 def _node_images(

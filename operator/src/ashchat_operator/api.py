@@ -29,6 +29,8 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "Deployment": ("/apis/apps/v1", "deployments"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
+    "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
 }
 """Where each kind is: the API's path and the kind's plural."""

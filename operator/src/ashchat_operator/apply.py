@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ashchat_operator import adoption
+from ashchat_operator import adoption, replicas
 from ashchat_operator.api import CONFLICT, NAMESPACE_TERMINATING, Api, RefusedByApiServer
 from ashchat_operator.compare import differs, without_additions
 from ashchat_operator.model import AshChat
@@ -25,6 +25,8 @@ CHILD_KINDS: Final = (
     "Service",
     "Deployment",
     "StatefulSet",
+    "HorizontalPodAutoscaler",
+    "PodDisruptionBudget",
 )
 """In the order they are applied: what a pod mounts comes before the pod, and Secrets come
 first of all, since what is derived from a new one is only true once it is stored."""
@@ -101,7 +103,8 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
             stopped |= key[0] == "Secret"
             continue
         try:
-            live[key] = await _bring(api, wanted[key], live.get(key), changes)
+            body = await _with_scaler(api, wanted, key, live.get(key))
+            live[key] = await _bring(api, body, live.get(key), changes)
         except RefusedByApiServer as error:
             stopped |= key[0] == "Secret"
             if error.terminating:
@@ -147,6 +150,21 @@ async def by_name(api: Api, ash: AshChat, names: Iterable[tuple[str, str]]) -> N
     there = {key: body for key, body in zip(keys, bodies, strict=True) if body is not None}
     ours = {key: body for key, body in there.items() if adoption.is_ours(ash, body)}
     return Named(ours, frozenset(there.keys() - ours.keys()))
+
+
+async def _with_scaler(
+    api: Api, wanted: Mapping[tuple[str, str], Object], key: tuple[str, str], live: Object | None
+) -> Object:
+    """Return what is desired of an object; replicas that change hands do so first."""
+    body, scaler = wanted[key], wanted.get(("HorizontalPodAutoscaler", key[1]))
+    if scaler is None or not replicas.autoscaled(body):
+        return body
+    if live is None:
+        return replicas.with_first(body, scaler)
+    held = replicas.hand_over(body, live, scaler)
+    if held is not None:
+        await api.apply(held, replicas.HOLDER)
+    return body
 
 
 async def _bring(api: Api, desired: Object, live: Object | None, changes: list[Change]) -> Object:

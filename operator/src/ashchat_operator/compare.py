@@ -58,6 +58,9 @@ def without_additions(desired: Object, live: Object) -> Object | None:
             if part not in desired:
                 changed |= corrected.pop(part, None) is not None
             else:
+                if desired["kind"] == "Deployment" and "replicas" not in desired[part]:
+                    # An autoscaler's, or whoever holds them for it.
+                    inner = {key: value for key, value in inner.items() if key != "f:replicas"}
                 changed |= _take_out(inner, desired[part], corrected.get(part))
         labels = fields.get("f:metadata", {}).get("f:labels")
         if labels is not None:

@@ -75,9 +75,12 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
     status = body.get("status", {})
     replicas = body["spec"].get("replicas", 1)
     ready = min(status.get("readyReplicas", 0), replicas)
+    # Pods beyond an autoscaler's fewest come and go; what they serve is there without them.
+    scaler = live.get(("HorizontalPodAutoscaler", child(ash, name)), {"spec": {}})["spec"]
+    enough = min(replicas, scaler.get("minReplicas", replicas))
     # Counts of an older generation say nothing about this one.
     current = status.get("observedGeneration", 0) >= body["metadata"]["generation"]
-    rolled = current and status.get("updatedReplicas", 0) >= replicas
+    rolled = current and status.get("updatedReplicas", 0) >= enough
     if kind == "Deployment":
         rolled = rolled and status.get("replicas", 0) == status.get("updatedReplicas", 0)
     else:
@@ -87,7 +90,7 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
     stopping = status.get("terminatingReplicas", 0)
     if not replicas and stopping:
         return Component(name, False, "Stopping", f"{stopping} still end", 0, 0, image)  # noqa: FBT003
-    if rolled and ready >= replicas:
+    if rolled and ready >= enough:
         reason = "Available" if replicas else "ScaledToZero"
         return Component(name, True, reason, "", replicas, ready, image)  # noqa: FBT003
     reason, message = _why(pods)

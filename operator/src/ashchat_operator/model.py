@@ -51,6 +51,13 @@ class SmtpSecurity(StrEnum):
     TLS = "TLS"
 
 
+class AccessMode(StrEnum):
+    """How many nodes may mount a volume at a time."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
 class Provider(StrEnum):
     """Who translates."""
 
@@ -106,6 +113,22 @@ class Replicated(Workload):
     """A component that may have several pods."""
 
     replicas: int = 1
+
+
+class Autoscaling(Model):
+    """Between how many pods Kubernetes chooses, by their use of CPU."""
+
+    min_replicas: int = 1
+    max_replicas: int
+    target_cpu_utilization_percentage: int = Field(
+        default=70, alias="targetCPUUtilizationPercentage"
+    )
+
+
+class Scaled(Replicated):
+    """A component whose number of pods may follow its load."""
+
+    autoscaling: Autoscaling | None = None
 
 
 class SecretReference(Model):
@@ -178,7 +201,7 @@ class Exposure(Model):
     edge: Edge = Edge()
 
 
-class Auth(Replicated):
+class Auth(Scaled):
     """Accounts, sessions and tokens."""
 
     sign_ups_per_hour: int = 20
@@ -196,7 +219,7 @@ class Smtp(Model):
     ca_secret: SecretReference | None = None
 
 
-class Email(Replicated):
+class Email(Scaled):
     """Codes and confirmations by mail."""
 
     smtp: Smtp
@@ -219,7 +242,7 @@ class Cache(Workload):
     external: External | None = None
 
 
-class Translate(Replicated):
+class Translate(Scaled):
     """Translation of messages."""
 
     provider: Provider = Provider.APERTIUM
@@ -228,10 +251,16 @@ class Translate(Replicated):
     cache: Cache = Cache()
 
 
-class Static(Replicated):
+class SharedStorage(Storage):
+    """A volume that several pods may mount."""
+
+    access_mode: AccessMode = AccessMode.READ_WRITE_ONCE
+
+
+class Static(Scaled):
     """The front page and the uploads."""
 
-    storage: Storage = Storage()
+    storage: SharedStorage = SharedStorage()
 
 
 class ManagedRabbitMQ(Workload):
@@ -284,7 +313,7 @@ class Spec(Model):
     exposure: Exposure = Exposure()
     auth: Auth = Auth()
     email: Email
-    chat: Replicated = Replicated()
+    chat: Scaled = Scaled()
     translate: Translate = Translate()
     static: Static = Static()
     rabbitmq: RabbitMQ = RabbitMQ()

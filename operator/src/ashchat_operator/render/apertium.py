@@ -17,6 +17,7 @@ from ashchat_operator.render.common import (
     resources,
     service,
 )
+from ashchat_operator.render.scaling import around
 
 PORT: Final = 2737
 
@@ -41,6 +42,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         ),
         "securityContext": container_security(),
         "volumeMounts": [mount("tmp", "/tmp", read_only=False)],  # noqa: S108
+        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 120},
         "readinessProbe": {**probe, "periodSeconds": 5},
         "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 6},
@@ -51,9 +53,10 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         uid=SERVICE_UID,
         containers=[container],
         volumes=[empty_dir("tmp")],
-        grace_seconds=10,
+        grace_seconds=15,
     )
     return [
         deployment(ash, "apertium", replicas=spec.replicas, template=template),
+        *around(ash, "apertium", spec),
         service(ash, "apertium", {"http": PORT}),
     ]

@@ -14,6 +14,7 @@ from ashchat_operator.render.common import (
     service_resources,
     service_template,
 )
+from ashchat_operator.render.scaling import around, replicas
 
 SIGNING_KEYS_DIR = "/etc/ashchat/signing-keys"
 KEY_RING_DIR = "/etc/ashchat/key-ring"
@@ -44,6 +45,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         mounts=[mount("signing-keys", SIGNING_KEYS_DIR), mount("key-ring", KEY_RING_DIR)],
     )
     return [
-        deployment(ash, "auth", replicas=spec.replicas, template=service_template(ash, pod)),
+        deployment(ash, "auth", replicas=replicas(spec), template=service_template(ash, pod)),
+        *around(ash, "auth", spec),
         service(ash, "auth", service_ports(public=True)),
     ]

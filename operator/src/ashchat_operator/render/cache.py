@@ -31,9 +31,10 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
     """Return the instance's configuration, Deployment and Service."""
     spec = ash.spec.translate.cache
     running = container(spec.image or context.images["redis"], spec, spec.max_memory)
-    pods = template(ash, Backend.CACHE, credentials, running, stored=False)
+    files = {"redis.conf": configuration(spec.max_memory)}
+    pods = template(ash, Backend.CACHE, credentials, running, files, stored=False)
     return [
-        config_map(ash, "cache", {"redis.conf": configuration(spec.max_memory)}),
+        config_map(ash, "cache", files),
         deployment(ash, "cache", replicas=1, template=pods, recreate=True),
         service(ash, "cache", {"redis": PORT}),
     ]

@@ -16,6 +16,7 @@ from ashchat_operator.render.common import (
     service_resources,
     service_template,
 )
+from ashchat_operator.render.scaling import around, replicas
 
 JWKS_DIR = "/etc/ashchat/jwks"
 PODS = "chat-pods"
@@ -28,7 +29,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     pod = ServicePod(
         component="chat",
         image=spec.image or context.images["chat"],
-        resources=service_resources(spec.resources),
+        resources=service_resources(spec.resources, scaled=spec.autoscaling is not None),
         public=True,
         env={
             "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
@@ -40,7 +41,8 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         mounts=[mount("jwks", JWKS_DIR)],
     )
     return [
-        deployment(ash, "chat", replicas=spec.replicas, template=service_template(ash, pod)),
+        deployment(ash, "chat", replicas=replicas(spec), template=service_template(ash, pod)),
+        *around(ash, "chat", spec),
         service(ash, "chat", service_ports(public=True)),
         service(ash, "chat", {"http": PUBLIC_PORT}, name=child(ash, PODS), headless=True),
     ]

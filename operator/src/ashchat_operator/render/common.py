@@ -8,13 +8,15 @@ Fields whose defaults are part of a list's merge key (a port's protocol) are alw
 out, since server-side apply identifies the item by them (KEP-555).
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
 from ashchat_operator.images import Images
-from ashchat_operator.model import API_VERSION, KIND, AshChat, Resources
+from ashchat_operator.model import API_VERSION, KIND, AccessMode, AshChat, Resources
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
@@ -28,9 +30,15 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 ADMIN_REVISION_ANNOTATION: Final = "ashchat.dev/admin-revision"
 """On pods of a backend: a digest of what it reads at its start only, its admin's password."""
 
+CONFIG_REVISION_ANNOTATION: Final = "ashchat.dev/config-revision"
+"""On pods of a backend: a digest of the files it reads at its start only."""
+
 SERVICE_UID: Final = 10001
 BACKEND_UID: Final = 999
 """The user of rabbitmq, redis and postgres in their official images and in ours."""
+
+SCALED_CPU: Final = "200m"
+"""What a pod requests whose number an autoscaler chooses."""
 
 PUBLIC_PORT: Final = 8080
 PRIVATE_PORT: Final = 9000
@@ -154,8 +162,13 @@ def resources(defaults: Object, wanted: Resources) -> Object:
     return {"requests": requests, "limits": limits}
 
 
-def service_resources(wanted: Resources, *, cpu: str = "20m") -> Object:
-    """Return what a Python service gets. No CPU limit: it would make starting slow."""
+def service_resources(wanted: Resources, *, cpu: str = "20m", scaled: bool = False) -> Object:
+    """Return what a Python service gets. No CPU limit: it would make starting slow.
+
+    An autoscaler measures by the request: with one for an idle pod, any load would be an
+    overload.
+    """
+    cpu = SCALED_CPU if scaled else cpu
     return resources(
         {"requests": {"cpu": cpu, "memory": "96Mi"}, "limits": {"memory": "384Mi"}}, wanted
     )
@@ -300,10 +313,38 @@ def pod_template(
     return {"metadata": described, "spec": spec}
 
 
+def config_revision(files: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotation that starts pods anew when files change that they read once."""
+    text = json.dumps(files, sort_keys=True)
+    return {CONFIG_REVISION_ANNOTATION: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def spread(ash: AshChat, component: str) -> list[Object]:
+    """Return the constraints that spread a component's pods over nodes and zones.
+
+    They are wishes: on a cluster of one node all pods start. With one pod they say nothing,
+    and are there all the same, or the second pod would restart the first. Pods of each
+    rollout are spread by themselves (matchLabelKeys, KEP-3243).
+    """
+    return [
+        {
+            "topologyKey": key,
+            "maxSkew": 1,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector(ash, component)},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]
+
+
 def deployment(
-    ash: AshChat, component: str, *, replicas: int, template: Object, recreate: bool = False
+    ash: AshChat, component: str, *, replicas: int | None, template: Object, recreate: bool = False
 ) -> Object:
-    """Return a Deployment; `recreate` where two pods must never run at a time."""
+    """Return a Deployment; `recreate` where two pods must never run at a time.
+
+    Without `replicas` it has none either: an autoscaler sets them.
+    """
     strategy: Object = {"type": "Recreate"}
     if not recreate:
         # No pod goes before its successor is ready.
@@ -311,12 +352,14 @@ def deployment(
             "type": "RollingUpdate",
             "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
         }
+    if not recreate:
+        template["spec"]["topologySpreadConstraints"] = spread(ash, component)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(ash, component),
         "spec": {
-            "replicas": replicas,
+            **({} if replicas is None else {"replicas": replicas}),
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": selector(ash, component)},
             "strategy": strategy,
@@ -363,10 +406,12 @@ def alone(data_dir: str, *command: str) -> list[str]:
     return ["flock", "--no-fork", f"{data_dir}/.ashchat.lock", *command]
 
 
-def claim_spec(size: str, storage_class: str | None) -> Object:
+def claim_spec(
+    size: str, storage_class: str | None, access_mode: AccessMode = AccessMode.READ_WRITE_ONCE
+) -> Object:
     """Return what a volume claim asks for."""
     spec: Object = {
-        "accessModes": ["ReadWriteOnce"],
+        "accessModes": [access_mode.value],
         "resources": {"requests": {"storage": size}},
     }
     if storage_class is not None:

@@ -38,6 +38,7 @@ from ashchat_operator.render.common import (
     resources,
     selector,
 )
+from ashchat_operator.render.scaling import around
 from ashchat_operator.render.static import UPLOAD_MAX_BYTES
 
 CONFIG_DIR: Final = "/etc/caddy"
@@ -51,6 +52,8 @@ CADDYFILE: Final = """\
 	admin off
 	auto_https off
 	persist_config off
+	# Goes on for a moment, until no node sends anybody here any more.
+	shutdown_delay 4s
 	grace_period 20s
 	storage file_system /tmp/caddy
 	log {{
@@ -88,6 +91,9 @@ CADDYFILE: Final = """\
 	header_up -True-Client-Ip
 	transport http {{
 		dial_timeout 2s
+		# Shorter than a service keeps an idle connection open, and than it goes on when it is
+		# told to end: nothing is ever sent into one that is just being closed.
+		keepalive 1s
 	}}
 }}
 
@@ -99,6 +105,8 @@ CADDYFILE: Final = """\
 }}
 
 :{public} {{
+	@ending vars {{{{http.shutting_down}}}} true
+	header @ending Connection close
 	@upload path /files /files/* /upload /chat/api/user/photo
 	@other not path /files /files/* /upload /chat/api/user/photo
 	request_body @upload {{
@@ -205,7 +213,6 @@ def render(ash: AshChat, context: Context) -> list[Object]:
             mount("config", CONFIG_DIR),
             mount("tmp", "/tmp", read_only=False),  # noqa: S108
         ],
-        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
         **http_probes(),
     }
     template = pod_template(
@@ -219,6 +226,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     return [
         config_map(ash, "edge", {"Caddyfile": caddyfile(ash, context)}),
         deployment(ash, "edge", replicas=spec.replicas, template=template),
+        *around(ash, "edge", spec),
         edge_service(ash),
     ]
 

@@ -12,6 +12,7 @@ from ashchat_operator.render.common import (
     service_resources,
     service_template,
 )
+from ashchat_operator.render.scaling import around, replicas
 
 
 def render(ash: AshChat, context: Context) -> list[Object]:
@@ -20,12 +21,13 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     pod = ServicePod(
         component="email",
         image=spec.image or context.images["email"],
-        resources=service_resources(spec.resources),
+        resources=service_resources(spec.resources, scaled=spec.autoscaling is not None),
         public=False,
         env=environment(ash),
     )
     return [
-        deployment(ash, "email", replicas=spec.replicas, template=service_template(ash, pod)),
+        deployment(ash, "email", replicas=replicas(spec), template=service_template(ash, pod)),
+        *around(ash, "email", spec),
         service(ash, "email", service_ports(public=False)),
     ]
 

@@ -24,6 +24,7 @@ from ashchat_operator.render.common import (
     child,
     claim_template,
     config_map,
+    config_revision,
     config_volume,
     container_security,
     empty_dir,
@@ -84,8 +85,8 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
     if spec.engine is Engine.FERRETDB:
         template = _ferretdb(ash, context, annotations)
     else:
-        template = _mongodb(ash, context, annotations)
         scripts = {"start.sh": START_MONGODB, "administrator.js": ADMINISTRATOR_JS}
+        template = _mongodb(ash, context, {**annotations, **config_revision(scripts)})
         objects.append(config_map(ash, "mongodb", scripts))
     return [
         *objects,

@@ -22,6 +22,7 @@ from ashchat_operator.render.common import (
     child,
     claim_template,
     config_map,
+    config_revision,
     config_volume,
     container_security,
     empty_dir,
@@ -60,6 +61,8 @@ disk_free_limit.absolute = 200MB
 """
 
 ENABLED_PLUGINS: Final = "[rabbitmq_management,rabbitmq_prometheus].\n"
+
+FILES: Final = {"10-ashchat.conf": CONFIG, "enabled_plugins": ENABLED_PLUGINS}
 
 COPY_COOKIE: Final = (
     f"umask 077; rm -f {DATA_DIR}/.erlang.cookie;"
@@ -137,14 +140,15 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
             empty_dir("tmp"),
         ],
         grace_seconds=60,
-        annotations={ADMIN_REVISION_ANNOTATION: credentials.admins[Backend.RABBITMQ].revision},
+        annotations={
+            ADMIN_REVISION_ANNOTATION: credentials.admins[Backend.RABBITMQ].revision,
+            **config_revision(FILES),
+        },
     )
     storage = spec.storage
     claim = claim_template(ash, "rabbitmq", storage.size, storage.storage_class_name)
     return [
-        config_map(
-            ash, "rabbitmq", {"10-ashchat.conf": CONFIG, "enabled_plugins": ENABLED_PLUGINS}
-        ),
+        config_map(ash, "rabbitmq", FILES),
         stateful_set(ash, "rabbitmq", template=template, claim=claim),
         service(
             ash,

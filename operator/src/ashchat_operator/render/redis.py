@@ -6,6 +6,7 @@ loses nothing it answered for, a crashed machine at most that second
 (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/).
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from ashchat_operator.backend import Backend
@@ -20,6 +21,7 @@ from ashchat_operator.render.common import (
     child,
     claim_template,
     config_map,
+    config_revision,
     config_volume,
     container_security,
     empty_dir,
@@ -106,7 +108,13 @@ def container(image: str, workload: Workload, max_memory: str) -> Object:
 
 
 def template(
-    ash: AshChat, backend: Backend, credentials: Credentials, running: Object, *, stored: bool
+    ash: AshChat,
+    backend: Backend,
+    credentials: Credentials,
+    running: Object,
+    files: Mapping[str, str],
+    *,
+    stored: bool,
 ) -> Object:
     """Return the pod template of either instance."""
     volumes = [
@@ -122,7 +130,10 @@ def template(
         containers=[running],
         volumes=volumes,
         grace_seconds=30,
-        annotations={ADMIN_REVISION_ANNOTATION: credentials.admins[backend].revision},
+        annotations={
+            ADMIN_REVISION_ANNOTATION: credentials.admins[backend].revision,
+            **config_revision(files),
+        },
     )
 
 
@@ -131,9 +142,10 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
     spec = ash.spec.redis.managed
     running = container(spec.image or context.images["redis"], spec, spec.max_memory)
     claim = claim_template(ash, "redis", spec.storage.size, spec.storage.storage_class_name)
-    pods = template(ash, Backend.REDIS, credentials, running, stored=True)
+    files = {"redis.conf": configuration(spec.max_memory)}
+    pods = template(ash, Backend.REDIS, credentials, running, files, stored=True)
     return [
-        config_map(ash, "redis", {"redis.conf": configuration(spec.max_memory)}),
+        config_map(ash, "redis", files),
         stateful_set(ash, "redis", template=pods, claim=claim),
         service(ash, "redis", {"redis": PORT}),
     ]

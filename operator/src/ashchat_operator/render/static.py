@@ -1,6 +1,6 @@
 """static: the front page, and uploads and downloads on one volume."""
 
-from ashchat_operator.model import AshChat
+from ashchat_operator.model import AccessMode, AshChat
 from ashchat_operator.render.chat import JWKS_DIR
 from ashchat_operator.render.common import (
     Context,
@@ -12,11 +12,13 @@ from ashchat_operator.render.common import (
     deployment,
     metadata,
     mount,
+    selector,
     service,
     service_ports,
     service_resources,
     service_template,
 )
+from ashchat_operator.render.scaling import around, replicas
 
 UPLOADS_ROOT = "/var/lib/ashchat"
 UPLOAD_MAX_BYTES = 10 * 1024 * 1024
@@ -37,7 +39,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     pod = ServicePod(
         component="static",
         image=spec.image or context.images["static"],
-        resources=service_resources(spec.resources),
+        resources=service_resources(spec.resources, scaled=spec.autoscaling is not None),
         public=True,
         env=env,
         volumes=[
@@ -49,19 +51,30 @@ def render(ash: AshChat, context: Context) -> list[Object]:
             mount("uploads", UPLOADS_ROOT, read_only=False),
         ],
     )
+    template = service_template(ash, pod)
+    if spec.storage.access_mode is AccessMode.READ_WRITE_ONCE:
+        # One node mounts the volume, for as many pods as it likes: so the successor starts
+        # beside its predecessor, and nobody waits. Alone (after a drain) it starts anywhere.
+        template["spec"]["affinity"] = {
+            "podAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "topologyKey": "kubernetes.io/hostname",
+                        "labelSelector": {"matchLabels": selector(ash, "static")},
+                    }
+                ]
+            }
+        }
     return [
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
             "metadata": metadata(ash, "static", retained=True),
-            "spec": claim_spec(spec.storage.size, spec.storage.storage_class_name),
+            "spec": claim_spec(
+                spec.storage.size, spec.storage.storage_class_name, spec.storage.access_mode
+            ),
         },
-        deployment(
-            ash,
-            "static",
-            replicas=spec.replicas,
-            template=service_template(ash, pod),
-            recreate=True,
-        ),
+        deployment(ash, "static", replicas=replicas(spec), template=template),
+        *around(ash, "static", spec),
         service(ash, "static", service_ports(public=True)),
     ]

@@ -14,6 +14,7 @@ from ashchat_operator.render.common import (
     service_resources,
     service_template,
 )
+from ashchat_operator.render.scaling import around, replicas
 
 
 def render(ash: AshChat, context: Context) -> list[Object]:
@@ -22,12 +23,13 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     pod = ServicePod(
         component="translate",
         image=spec.image or context.images["translate"],
-        resources=service_resources(spec.resources),
+        resources=service_resources(spec.resources, scaled=spec.autoscaling is not None),
         public=False,
         env=environment(ash, context),
     )
     return [
-        deployment(ash, "translate", replicas=spec.replicas, template=service_template(ash, pod)),
+        deployment(ash, "translate", replicas=replicas(spec), template=service_template(ash, pod)),
+        *around(ash, "translate", spec),
         service(ash, "translate", service_ports(public=False)),
     ]
 

@@ -1,8 +1,9 @@
 """Running a service: two servers in one event loop, background tasks, a graceful end.
 
-The order of the end matters: say so (readiness 503), take no more messages and let those
-in hand end, let open requests end while they can still publish, then close the clients.
-Together at most 22 s, below the 30 s after which Kubernetes kills.
+The order of the end matters: say so (readiness 503, and `Connection: close` with every
+answer, so that whoever keeps connections turns to another pod), take no more messages and let
+those in hand end, let open requests end while they can still publish, then close the clients.
+Together at most 24 s, below the 37 s after which Kubernetes kills.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ashchat_core.amqp import backoff
 from ashchat_core.health import Heartbeat, Readiness, private_app
@@ -24,6 +25,9 @@ from ashchat_core.telemetry import configure_logging
 
 GRACE_SECONDS = 12
 """How long open requests may take once the end was asked for."""
+
+ENDING_SECONDS = 2.0
+"""How long requests are still taken: longer than the edge keeps an idle connection (1 s)."""
 
 Check = Callable[[], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
@@ -83,6 +87,23 @@ def _config(app: ASGIApp, settings: ServiceSettings, port: int) -> uvicorn.Confi
     )
 
 
+class _UntilEnding:
+    """Asks clients, once the end was asked for, not to use a connection again (RFC 9112, 9.6)."""
+
+    def __init__(self, app: ASGIApp, ending: asyncio.Event) -> None:
+        self._app = app
+        self._ending = ending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._ending.is_set():
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, answer if scope["type"] == "http" else send)
+
+
 async def serve(service: Service) -> None:
     """Run a service until SIGTERM or SIGINT."""
     log = structlog.get_logger("service")
@@ -109,7 +130,8 @@ async def serve(service: Service) -> None:
     )
     servers = [private]
     if service.public is not None:
-        servers.append(_Server(_config(service.public, settings, settings.port)))
+        public = _UntilEnding(service.public, stop)
+        servers.append(_Server(_config(public, settings, settings.port)))
 
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     background = [asyncio.create_task(_named(heartbeat.run))]
@@ -130,6 +152,8 @@ async def serve(service: Service) -> None:
         log.info("stopping")
         service.readiness.stop()
         starting.cancel()
+        if service.public is not None and stop.is_set():
+            await asyncio.sleep(ENDING_SECONDS)
         for hook in service.on_stop:
             await _quietly(hook, log)
         for server in servers:

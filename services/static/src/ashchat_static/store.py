@@ -103,7 +103,7 @@ class Volume:
             with contextlib.suppress(FileNotFoundError):
                 if draft.stat().st_mtime < too_old:
                     draft.unlink()
-        probe = self._drafts / f"probe-{os.getpid()}"
+        probe = self._drafts / f"probe-{secrets.token_hex(8)}"
         probe.touch()
         probe.unlink()
 

@@ -1,0 +1,167 @@
+"""Use of CPU and memory by pods (metrics.k8s.io), which autoscalers go by: metrics-server.
+
+The objects follow manifests/base of its module, with two differences. The kubelet is reached
+by its name and its certificate is verified: it is self-signed, so the kubelet's own file is
+the authority. And it asks for less: it measures one node.
+"""
+
+from typing import Any, Final
+
+from ashchat_node import kubelet, network
+
+NAMESPACE: Final = "kube-system"
+NAME: Final = "metrics-server"
+KUBELET_CERTIFICATE: Final = kubelet.ROOT / "pki" / "kubelet.crt"
+"""The kubelet's certificate and the authority it made for it."""
+
+_PORT: Final = 10250
+_UID: Final = 65532
+_GROUP: Final = "rbac.authorization.k8s.io"
+
+
+def objects(image: str, kubelet_certificate: str) -> list[dict[str, Any]]:
+    """Returns the objects to apply.
+
+    Args:
+        image: metrics-server.
+        kubelet_certificate: What `KUBELET_CERTIFICATE` holds.
+    """
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata()},
+        *_role_objects(),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{NAME}-kubelet", "namespace": NAMESPACE},
+            "data": {"ca.crt": kubelet_certificate},
+        },
+        _deployment(image),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": _metadata(),
+            "spec": {
+                "selector": {"k8s-app": NAME},
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": _PORT}],
+            },
+        },
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": "v1beta1.metrics.k8s.io"},
+            "spec": {
+                "service": {"name": NAME, "namespace": NAMESPACE},
+                "group": "metrics.k8s.io",
+                "version": "v1beta1",
+                # Its own certificate is made at each start. The API server proves itself to
+                # it, and the way between them does not leave the machine.
+                "insecureSkipTLSVerify": True,
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+            },
+        },
+    ]
+
+
+def _metadata() -> dict[str, Any]:
+    return {"name": NAME, "namespace": NAMESPACE, "labels": {"k8s-app": NAME}}
+
+
+def _role_objects() -> list[dict[str, Any]]:
+    subject = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    read = ["get", "list", "watch"]
+    return [
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": f"system:{NAME}"},
+            "rules": [
+                {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]},
+                {"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": read},
+            ],
+        },
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": f"{NAME}-auth-reader", "namespace": NAMESPACE},
+            "roleRef": {
+                "apiGroup": _GROUP,
+                "kind": "Role",
+                "name": "extension-apiserver-authentication-reader",
+            },
+            "subjects": [subject],
+        },
+        *(
+            {
+                "apiVersion": f"{_GROUP}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": name},
+                "roleRef": {"apiGroup": _GROUP, "kind": "ClusterRole", "name": role},
+                "subjects": [subject],
+            }
+            for name, role in (
+                (f"{NAME}:system:auth-delegator", "system:auth-delegator"),
+                (f"system:{NAME}", f"system:{NAME}"),
+            )
+        ),
+    ]
+
+
+def _deployment(image: str) -> dict[str, Any]:
+    labels = {"k8s-app": NAME}
+    probe = {"port": "https", "scheme": "HTTPS"}
+    container = {
+        "name": NAME,
+        "image": image,
+        "imagePullPolicy": "Never",
+        "args": [
+            "--cert-dir=/tmp",
+            f"--secure-port={_PORT}",
+            "--kubelet-certificate-authority=/etc/kubelet/ca.crt",
+            "--kubelet-preferred-address-types=Hostname",  # what the certificate names
+            "--kubelet-use-node-status-port",
+            "--metric-resolution=15s",
+        ],
+        "ports": [{"name": "https", "containerPort": _PORT, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", **probe}, "periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/livez", **probe}, "periodSeconds": 10},
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"memory": "128Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": _UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own emptyDir)
+            {"name": "kubelet", "mountPath": "/etc/kubelet"},
+        ],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(),
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "serviceAccountName": NAME,
+                    "priorityClassName": "system-cluster-critical",
+                    # No DNS server knows the node's name.
+                    "hostAliases": [{"ip": network.NODE_ADDRESS, "hostnames": [kubelet.NODE_NAME]}],
+                    "containers": [container],
+                    "volumes": [
+                        {"name": "tmp", "emptyDir": {}},
+                        {"name": "kubelet", "configMap": {"name": f"{NAME}-kubelet"}},
+                    ],
+                },
+            },
+        },
+    }
