@@ -21,6 +21,7 @@ Path_ = tuple[str, ...]
 def schema_fields(schema: dict[str, Any], path: Path_ = ()) -> dict[Path_, dict[str, Any]]:
     """Return every field of a schema by its path."""
     found: dict[Path_, dict[str, Any]] = {}
+    schema = schema.get("items", schema)
     for name, inner in schema.get("properties", {}).items():
         found[*path, name] = inner
         found |= schema_fields(inner, (*path, name))
@@ -65,6 +66,7 @@ def test_what_has_no_default_is_required_or_optional_in_both(path: Path_) -> Non
     parent = SCHEMA
     for name in path[:-1]:
         parent = parent["properties"][name]
+        parent = parent.get("items", parent)
     field = FIELDS[path]
     assert (path[-1] in parent.get("required", [])) == field.is_required()
 

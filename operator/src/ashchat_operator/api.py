@@ -5,6 +5,7 @@ would only be in the way, since everything rendered is JSON already.
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,9 +26,16 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "Service": ("/api/v1", "services"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
     KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
 }
 """Where each kind is: the API's path and the kind's plural."""
+
+DISCOVERY_SECONDS: Final = 30.0
+"""So long it is believed which kinds there are."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
 NOT_FOUND: Final = 404
@@ -48,6 +56,7 @@ class Api:
 
     def __init__(self, connection: client.ApiClient) -> None:
         self._connection = connection
+        self._served: dict[str, tuple[float, bool]] = {}
 
     @classmethod
     async def connect(cls) -> Self:
@@ -72,6 +81,26 @@ class Api:
         trace: TracebackType | None,
     ) -> None:
         await self._connection.close()  # type: ignore[no-untyped-call]
+
+    async def serves(self, kind: str) -> bool:
+        """Tell whether the cluster knows a kind; asked again after DISCOVERY_SECONDS.
+
+        Raises:
+            RefusedByApiServer: It cannot be found out.
+        """
+        group = PLACES[kind][0]
+        asked, served = self._served.get(kind, (-DISCOVERY_SECONDS, False))
+        if time.monotonic() - asked < DISCOVERY_SECONDS:
+            return served
+        try:
+            answer = await self._request("GET", group)
+        except RefusedByApiServer as error:
+            if error.status != NOT_FOUND:
+                raise
+            answer = {"resources": []}
+        served = any(item["kind"] == kind for item in answer["resources"])
+        self._served[kind] = time.monotonic(), served
+        return served
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, None where there is none.

@@ -18,14 +18,20 @@ from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MAN
 Object = dict[str, Any]
 
 CHILD_KINDS: Final = (
+    "NetworkPolicy",
     "ConfigMap",
     "Secret",
     "PersistentVolumeClaim",
     "Service",
     "Deployment",
     "StatefulSet",
+    "Ingress",
+    "HTTPRoute",
 )
 """In the order they are applied: what a pod mounts comes before the pod."""
+
+OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
+"""Kinds that not every cluster knows."""
 
 Live = Mapping[tuple[str, str], Object]
 """The objects found, by kind and name."""
@@ -50,10 +56,11 @@ async def find(api: Api, ash: AshChat) -> Live:
         RefusedByApiServer: They cannot be listed.
     """
     labels = {INSTANCE_LABEL: ash.name, MANAGED_BY_LABEL: MANAGER}
-    lists = await asyncio.gather(*(api.list(kind, ash.namespace, labels) for kind in CHILD_KINDS))
+    kinds = [x for x in CHILD_KINDS if x not in OPTIONAL_KINDS or await api.serves(x)]
+    lists = await asyncio.gather(*(api.list(kind, ash.namespace, labels) for kind in kinds))
     return {
         (kind, item["metadata"]["name"]): item
-        for kind, items in zip(CHILD_KINDS, lists, strict=True)
+        for kind, items in zip(kinds, lists, strict=True)
         for item in items
     }
 

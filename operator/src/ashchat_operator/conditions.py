@@ -6,6 +6,7 @@ Conditions follow the API conventions
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from ashchat_operator.backend import Backend, BackendResult
@@ -152,11 +153,12 @@ def url(ash: AshChat, live: Live) -> str:
     service = live.get(("Service", child(ash, "edge")))
     if ash.spec.exposure.type is not ExposureType.EDGE or service is None:
         return ""
+    scheme = "http" if ash.spec.exposure.edge.tls is None else "https"
     if ash.spec.exposure.edge.service_type is ServiceType.LOAD_BALANCER:
         for ingress in service.get("status", {}).get("loadBalancer", {}).get("ingress", []):
-            return f"http://{ingress.get('hostname') or ingress['ip']}"
+            return f"{scheme}://{ingress.get('hostname') or ingress['ip']}"
         return ""
-    return f"http://{child(ash, 'edge')}.{ash.namespace}.svc"
+    return f"{scheme}://{child(ash, 'edge')}.{ash.namespace}.svc"
 
 
 def status(
@@ -168,6 +170,7 @@ def status(
     address: str,
     version: str,
     key_ring: Mapping[str, str],
+    more: Mapping[str, tuple[str, str, str]] = MappingProxyType({}),
     former: Mapping[str, Any],
     now: str,
 ) -> Object:
@@ -181,6 +184,7 @@ def status(
         address: Where people reach it.
         version: The operator's version.
         key_ring: Version → fingerprint of the keys for secrets at rest.
+        more: Further conditions: type → status, reason, message.
         former: The status as it was: times of transitions are kept.
         now: The time (RFC 3339) of transitions that happen now.
     """
@@ -207,6 +211,7 @@ def status(
             else ("True", "Available", "RabbitMQ, Redis, the cache and MongoDB answer")
         ),
         "TopologyReady": topology,
+        **more,
     }
     times = {
         (x["type"], x["status"]): x["lastTransitionTime"] for x in former.get("conditions", [])

@@ -11,8 +11,15 @@ from ashchat_operator.api import Api, RefusedByApiServer
 from ashchat_operator.model import API_VERSION, KIND
 from ashchat_operator.render.common import MANAGER
 
-TOLD: Final = frozenset({"Ready", "TopologyReady", "Degraded"})
-_GOOD: Final = frozenset({("Ready", "True"), ("TopologyReady", "True"), ("Degraded", "False")})
+TOLD: Final = frozenset({"Ready", "TopologyReady", "Degraded", "CertificateReady"})
+_GOOD: Final = frozenset(
+    {
+        ("Ready", "True"),
+        ("TopologyReady", "True"),
+        ("Degraded", "False"),
+        ("CertificateReady", "True"),
+    }
+)
 _MESSAGE_MAX: Final = 1000
 _log = logging.getLogger(__name__)
 

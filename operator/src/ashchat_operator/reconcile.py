@@ -9,13 +9,14 @@ look may be interrupted anywhere and the next one goes on.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ashchat_operator import conditions, given
+from ashchat_operator import conditions, exposure, given, way_in
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.apply import Live, apply, find
 from ashchat_operator.backend import Backend
@@ -23,7 +24,7 @@ from ashchat_operator.conditions import Component
 from ashchat_operator.credentials import Credentials, complete, secret_names
 from ashchat_operator.declare import Declarer, Results, targets
 from ashchat_operator.events import publish, transitions
-from ashchat_operator.metrics import READY, RECONCILES, WRITES
+from ashchat_operator.metrics import CERTIFICATE_EXPIRY, READY, RECONCILES, WRITES
 from ashchat_operator.model import KIND, AshChat
 from ashchat_operator.render import platform
 from ashchat_operator.render.common import (
@@ -34,6 +35,7 @@ from ashchat_operator.render.common import (
     quantity,
     selector,
 )
+from ashchat_operator.render.exposure import WayIn
 from ashchat_operator.secret_data import decoded
 
 Object = dict[str, Any]
@@ -108,6 +110,8 @@ class Reconciler:
     async def forget(self, namespace: str, name: str) -> None:
         """Stop what goes on for a resource."""
         self._unsettled.pop((namespace, name), None)
+        with suppress(KeyError):
+            CERTIFICATE_EXPIRY.remove(namespace, name)
         declarer = self._declarers.pop((namespace, name), None)
         if declarer is not None:
             await declarer.close()
@@ -117,7 +121,8 @@ class Reconciler:
         gifts = await given.read(self._api, ash)
         known_ring = dict(body.get("status", {}).get("keyRing", {}))
         credentials = await self._credentials(ash, found, gifts, known_ring)
-        objects = platform.render(ash, self._context, credentials)
+        found_way = await way_in.read(self._api, ash, found, datetime.now(UTC))
+        objects = platform.render(ash, self._context, credentials, found_way)
         applied = await apply(self._api, ash, objects, found)
         problems = [*applied.problems, *await self._grow(ash, applied.live)]
         WRITES.inc(len(applied.changes))
@@ -138,19 +143,22 @@ class Reconciler:
         if lost:
             problems.append(lost)
             components = [conditions.with_lost_ring(item, lost) for item in components]
+        components = exposure.components(ash, components, applied.live, found_way)
         status = conditions.status(
             ash,
             components=components,
             results=results,
             problems=problems,
-            address=conditions.url(ash, applied.live),
+            address=exposure.url(ash, found_way) or conditions.url(ash, applied.live),
             version=self._version,
             key_ring=credentials.key_ring.fingerprints(known_ring),
+            more=exposure.conditions(found_way),
             former=body.get("status", {}),
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         ready = status["conditions"][0]["status"] == "True"
         READY.labels(ash.namespace, ash.name).set(ready)
+        _tell_expiry(ash, found_way)
         written = await self._tell(body, status)
         return ready and written and not applied.changes
 
@@ -251,3 +259,12 @@ class Reconciler:
             *(publish(self._api, body, event) for event in transitions(former, status))
         )
         return True
+
+
+def _tell_expiry(ash: AshChat, found_way: WayIn) -> None:
+    if found_way.certificate is None:
+        with suppress(KeyError):
+            CERTIFICATE_EXPIRY.remove(ash.namespace, ash.name)
+    else:
+        end = found_way.certificate.not_after.timestamp()
+        CERTIFICATE_EXPIRY.labels(ash.namespace, ash.name).set(end)

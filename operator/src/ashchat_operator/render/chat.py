@@ -15,6 +15,7 @@ from ashchat_operator.render.common import (
     service_ports,
     service_resources,
     service_template,
+    trusted_proxies,
 )
 
 JWKS_DIR = "/etc/ashchat/jwks"
@@ -31,7 +32,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         resources=service_resources(spec.resources),
         public=True,
         env={
-            "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+            "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
             "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
             "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
         },

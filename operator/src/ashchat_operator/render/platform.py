@@ -15,7 +15,9 @@ from ashchat_operator.render import (
     chat,
     edge,
     email,
+    exposure,
     mongodb,
+    network,
     rabbitmq,
     redis,
     secrets,
@@ -23,6 +25,7 @@ from ashchat_operator.render import (
     translate,
 )
 from ashchat_operator.render.common import Context, Object
+from ashchat_operator.render.exposure import NOTHING_FOUND, WayIn
 
 WORKLOADS = ("Deployment", "StatefulSet")
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
@@ -34,9 +37,12 @@ def components(ash: AshChat) -> tuple[str, ...]:
     return (*names, "edge") if ash.spec.exposure.type is ExposureType.EDGE else names
 
 
-def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+def render(
+    ash: AshChat, context: Context, credentials: Credentials, way_in: WayIn = NOTHING_FOUND
+) -> list[Object]:
     """Return all objects of one AshChat."""
     return [
+        *network.render(ash, context, components(ash)),
         *secrets.admins(ash, credentials),
         *secrets.services(ash, credentials, context),
         secrets.signing_keys(ash, credentials),
@@ -55,7 +61,8 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
         *chat.render(ash, context),
         *translate.render(ash, context),
         *static.render(ash, context),
-        *edge.render(ash, context),
+        *edge.render(ash, context, way_in.certificate),
+        *exposure.render(ash, gateway_api=way_in.gateway_api),
     ]
 
 
