@@ -24,6 +24,13 @@ def resource(name: str) -> AshChat:
     return AshChat.parse(yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text()))
 
 
+def changed(name: str, changes: dict[str, Any]) -> AshChat:
+    """Return a resource of the golden files with parts of its spec replaced."""
+    body = yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text())
+    body["spec"] |= changes
+    return AshChat.parse(body)
+
+
 def fixed_key() -> bytes:
     """Return always the same private key."""
     key = ec.derive_private_key(0xA5C_CA7, ec.SECP256R1())

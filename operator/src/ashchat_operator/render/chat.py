@@ -34,6 +34,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         env={
             "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
             "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
+            **_origins(ash),
             "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
         },
         volumes=[config_volume("jwks", child(ash, "jwks"))],
@@ -44,3 +45,9 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         service(ash, "chat", service_ports(public=True)),
         service(ash, "chat", {"http": PUBLIC_PORT}, name=child(ash, PODS), headless=True),
     ]
+
+
+def _origins(ash: AshChat) -> dict[str, str]:
+    """Return whose pages may open sockets; not known: pages of the host that is asked."""
+    known = [*filter(None, [ash.spec.public_url]), *ash.spec.exposure.allowed_origins]
+    return {"ASHCHAT_ALLOWED_ORIGINS": ",".join(known)} if known else {}
