@@ -134,8 +134,8 @@ def parent(
 )
 def test_a_route_is_ready_when_its_gateways_accepted_it(
     body: Object,
-    ready: bool,
-    reason: str,  # noqa: FBT001
+    ready: bool,  # noqa: FBT001
+    reason: str,
 ) -> None:
     live = {("HTTPRoute", "small-exposure"): body}
     (said,) = exposure.components(exposed(GATEWAY), [], live, KNOWN)
@@ -168,7 +168,7 @@ def test_the_edges_address_is_https_with_tls() -> None:
 
 @pytest.mark.parametrize(("works", "ready"), [(True, True), (False, False)])
 def test_the_edge_is_ready_while_it_serves_a_certificate_that_works(
-    works: bool,
+    works: bool,  # noqa: FBT001
     ready: bool,  # noqa: FBT001
 ) -> None:
     choice = Choice(None, good=False, works=works, reason="CertificateExpired", message="it ended")

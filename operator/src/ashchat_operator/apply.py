@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ashchat_operator.api import CONFLICT, Api, RefusedByApiServer
+from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.compare import differs, without_additions
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
@@ -56,13 +56,24 @@ async def find(api: Api, ash: AshChat) -> Live:
         RefusedByApiServer: They cannot be listed.
     """
     labels = {INSTANCE_LABEL: ash.name, MANAGED_BY_LABEL: MANAGER}
-    kinds = [x for x in CHILD_KINDS if x not in OPTIONAL_KINDS or await api.serves(x)]
-    lists = await asyncio.gather(*(api.list(kind, ash.namespace, labels) for kind in kinds))
+    lists = await asyncio.gather(*(_listed(api, kind, ash, labels) for kind in CHILD_KINDS))
     return {
         (kind, item["metadata"]["name"]): item
-        for kind, items in zip(kinds, lists, strict=True)
+        for kind, items in zip(CHILD_KINDS, lists, strict=True)
         for item in items
     }
+
+
+async def _listed(api: Api, kind: str, ash: AshChat, labels: Mapping[str, str]) -> list[Object]:
+    if kind in OPTIONAL_KINDS and not await api.serves(kind):
+        return []
+    try:
+        return await api.list(kind, ash.namespace, labels)
+    except RefusedByApiServer as error:
+        # Its definition went since it was last asked for.
+        if kind in OPTIONAL_KINDS and error.status == NOT_FOUND:
+            return []
+        raise
 
 
 async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) -> Applied:
