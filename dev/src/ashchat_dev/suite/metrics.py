@@ -18,7 +18,7 @@ class Metrics:
                     (dict(sample.labels), float(sample.value))
                 )
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, /, **labels: str) -> float:
         """Return the sum of all samples of that name that carry these labels; 0.0: none."""
         return sum(
             value
@@ -26,7 +26,7 @@ class Metrics:
             if labels.items() <= dict(own).items()
         )
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """Return the sample with these labels (the first of several); 0.0: none."""
         for own, value in self._samples.get(name, []):
             if labels.items() <= dict(own).items():
