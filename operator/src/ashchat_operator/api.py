@@ -231,8 +231,7 @@ class Api:
             timeout_s=seconds + grace_seconds,
         )
         if response.status >= _ERRORS_FROM:
-            answer = json.loads(await response.read() or b"{}")
-            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
+            raise _refusal(response, await response.read())
         stream = response.response
         try:
             async for line in stream.content:
@@ -250,9 +249,10 @@ class Api:
         content_type: str = "application/json",
     ) -> Object:
         response = await self._send(method, path, query=query, body=body, content_type=content_type)
-        answer: Object = json.loads(await response.read() or b"{}")
+        text = await response.read()
         if response.status >= _ERRORS_FROM:
-            raise RefusedByApiServer(response.status, answer.get("message", response.reason))
+            raise _refusal(response, text)
+        answer: Object = json.loads(text or b"{}")
         return answer
 
     async def _send(
@@ -276,6 +276,15 @@ class Api:
         return await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
             method, address, headers=headers, body=body, _request_timeout=timeout_s
         )
+
+
+def _refusal(response: Any, text: bytes) -> RefusedByApiServer:
+    """Return what an answer says; of an unknown path the API server says it in plain text."""
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = response.reason
+    return RefusedByApiServer(response.status, message)
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
