@@ -21,7 +21,8 @@ Path_ = tuple[str, ...]
 def schema_fields(schema: dict[str, Any], path: Path_ = ()) -> dict[Path_, dict[str, Any]]:
     """Return every field of a schema by its path."""
     found: dict[Path_, dict[str, Any]] = {}
-    for name, inner in schema.get("items", schema).get("properties", {}).items():
+    schema = schema.get("items", schema)
+    for name, inner in schema.get("properties", {}).items():
         found[*path, name] = inner
         found |= schema_fields(inner, (*path, name))
     return found

@@ -160,6 +160,7 @@ def test_secrets_are_data_and_only_derived_ones_have_an_owner() -> None:
         "demo-rabbitmq-definitions",
         "demo-redis-acl",
         "demo-cache-acl",
+        "demo-edge-tls",
     }
 
 
@@ -186,7 +187,7 @@ def test_a_smaller_limit_takes_the_default_request_down_with_it() -> None:
 
 
 def test_the_edge_strips_prefixes_and_trusts_nobody() -> None:
-    text = caddyfile(resource("everything"), CONTEXT)
+    text = caddyfile(resource("minimal"), CONTEXT)
     assert "handle_path /auth/*" in text
     assert "handle_path /chat/*" in text
     assert "trusted_proxies" not in text

@@ -111,6 +111,9 @@ class FakeApi:
         self._events = events
         self.versions: list[str] = []
 
+    async def serves(self, _: str) -> bool:
+        return False
+
     async def watch(
         self, kind: str, _: object, labels: dict[str, str], *, version: str, **__: object
     ) -> AsyncIterator[dict[str, Any]]:

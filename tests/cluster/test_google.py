@@ -81,9 +81,23 @@ def secret(folder: Path, name: str) -> dict[str, object]:
     }  # fmt: skip
 
 
+def way_in(cluster: Cluster) -> dict[str, object]:
+    """Return what lets the test's Google ask Apertium, beside what AshChat itself needs."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": NAME},
+        "spec": {
+            "podSelector": {"matchLabels": cluster.labels("apertium")},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": NAME}}}]}],
+        },
+    }
+
+
 async def remove(cluster: Cluster) -> None:
     for kind, name in (
-        ("pods", NAME), ("services", NAME),
+        ("pods", NAME), ("services", NAME), ("networkpolicies", NAME),
         ("secrets", f"{NAME}-server"), ("secrets", f"{NAME}-client"),
     ):  # fmt: skip
         with suppress(ApiError):
@@ -108,6 +122,7 @@ async def google(cluster: Cluster, tmp_path: Path) -> AsyncIterator[str]:
             "spec": {"selector": {"app": NAME}, "ports": [{"name": "grpc", "port": 8443}]},
         },
     )
+    await cluster.create("networkpolicies", way_in(cluster))
     await cluster.create("pods", pod(cluster))
     try:
         await until(

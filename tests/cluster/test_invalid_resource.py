@@ -47,6 +47,53 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"exposure": {"edge": {"serviceType": "ClusterIP", "nodePort": 30099}}},
         "nodePort is only for serviceType NodePort",
     ),
+    "a node port for HTTPS without TLS": (
+        {"exposure": {"edge": {"nodePortHttps": 30099}}},
+        "nodePortHttps is only for serviceType NodePort with tls",
+    ),
+    "an Ingress that is not described": (
+        {"exposure": {"type": "Ingress"}},
+        "exposure.ingress belongs to type Ingress",
+    ),
+    "an Ingress beside the edge": (
+        {"exposure": {"ingress": {"hosts": ["chat.example.org"]}}},
+        "exposure.ingress belongs to type Ingress",
+    ),
+    "an Ingress for no host": (
+        {"exposure": {"type": "Ingress", "ingress": {"hosts": []}}},
+        "should have at least 1 items",
+    ),
+    "a host that is a URL": (
+        {"exposure": {"type": "Ingress", "ingress": {"hosts": ["https://chat.example.org"]}}},
+        "should match",
+    ),
+    "a route to no Gateway": (
+        {"exposure": {"type": "Gateway"}},
+        "exposure.gateway belongs to type Gateway",
+    ),
+    "the edge's TLS without the edge": (
+        {"exposure": {"type": "None", "edge": {"tls": {"secretName": "x"}}}},
+        "exposure.edge.tls belongs to type Edge",
+    ),
+    "HTTP for people where there is HTTPS": (
+        {
+            "publicUrl": "http://chat.example.org",
+            "exposure": {"edge": {"tls": {"secretName": "x"}}},
+        },
+        "let publicUrl begin with https://",
+    ),
+    "a trusted proxy that is no network": (
+        {"exposure": {"trustedProxies": ["192.0.2.1"]}},
+        "a trusted proxy is a network in CIDR notation",
+    ),
+    "an origin with a path": (
+        {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
+        "should match",
+    ),
+    "an unknown way with NetworkPolicies": (
+        {"networkPolicy": {"mode": "Maybe"}},
+        'supported values: "Enabled", "Disabled"',
+    ),
     "two pods on one volume": ({"static": {"replicas": 2}}, "replicas is 0 or 1"),
     "fewer than no pods": ({"chat": {"replicas": -1}}, "greater than or equal to 0"),
     "a size that is none": (
@@ -118,7 +165,12 @@ async def test_a_misspelled_field_is_refused(cluster: Cluster) -> None:
 
 async def test_the_least_resource_is_accepted_and_gets_its_defaults(cluster: Cluster) -> None:
     spec = (await attempt(cluster, named(cluster, {})))["spec"]
-    assert spec["exposure"] == {"type": "Edge", "edge": {"serviceType": "NodePort", "replicas": 1}}
+    assert spec["exposure"] == {
+        "type": "Edge",
+        "edge": {"serviceType": "NodePort", "replicas": 1},
+        "trustedProxies": [],
+        "allowedOrigins": [],
+    }
     assert spec["mongodb"]["managed"] == {"engine": "MongoDB", "storage": {"size": "4Gi"}}
     assert spec["email"]["smtp"]["security"] == "StartTLS"
 

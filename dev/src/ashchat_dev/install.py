@@ -53,7 +53,7 @@ def operator(programs: Programs, references: Mapping[str, str], progress: Progre
         unlock(programs, state)
         programs.run(
             programs.helm, "upgrade", "--install", RELEASE, str(CHART),
-            f"--namespace={OPERATOR_NAMESPACE}", "--create-namespace",
+            f"--namespace={OPERATOR_NAMESPACE}", "--create-namespace", "--force-conflicts",
             f"--description={wanted}", "--values=-",
             step="operator (helm)", stdin=values,
         )  # fmt: skip

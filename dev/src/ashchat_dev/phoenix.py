@@ -8,6 +8,7 @@ travel in such frames; which one a channel speaks is said in its join payload.
 import asyncio
 import itertools
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Origin
 
 HEARTBEAT_S = 30.0
 """Seconds between heartbeats; Phoenix closes a socket that was silent for 60."""
@@ -222,8 +224,16 @@ class PhoenixSocket:
     """One connection to a Phoenix endpoint; `closed` tells how it ended."""
 
     def __init__(
-        self, url: str, params: Mapping[str, str], *, heartbeat_s: float = HEARTBEAT_S
+        self,
+        url: str,
+        params: Mapping[str, str],
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        trust: ssl.SSLContext | None = None,
+        origin: str | None = None,
     ) -> None:
+        self._trust = trust
+        self._origin = origin
         self._url = f"{url}?{urlencode({**params, 'vsn': '2.0.0'})}"
         self._heartbeat_s = heartbeat_s
         self._refs = itertools.count(1)
@@ -261,6 +271,8 @@ class PhoenixSocket:
                 close_timeout=2,
                 proxy=None,
                 compression=None,
+                ssl=self._trust,
+                origin=None if self._origin is None else Origin(self._origin),
             )
         except InvalidStatus as error:
             raise SocketRefused(

@@ -7,6 +7,7 @@ would only be in the way, since everything rendered is JSON already.
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -31,9 +32,16 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
     KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
 }
 """Where each kind is: the API's path and the kind's plural."""
+
+DISCOVERY_SECONDS: Final = 30.0
+"""So long it is believed which kinds there are."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
 FORBIDDEN: Final = 403
@@ -78,6 +86,7 @@ class Api:
         self._connection = connection
         self.may_write: Callable[[], bool] = lambda: True
         """Asked before every writing request."""
+        self._served: dict[str, tuple[float, bool]] = {}
 
     @classmethod
     async def connect(cls) -> Self:
@@ -102,6 +111,26 @@ class Api:
         trace: TracebackType | None,
     ) -> None:
         await self._connection.close()  # type: ignore[no-untyped-call]
+
+    async def serves(self, kind: str) -> bool:
+        """Tell whether the cluster knows a kind; asked again after DISCOVERY_SECONDS.
+
+        Raises:
+            RefusedByApiServer: It cannot be found out.
+        """
+        group = PLACES[kind][0]
+        asked, served = self._served.get(kind, (-DISCOVERY_SECONDS, False))
+        if time.monotonic() - asked < DISCOVERY_SECONDS:
+            return served
+        try:
+            answer = await self._request("GET", group)
+        except RefusedByApiServer as error:
+            if error.status != NOT_FOUND:
+                raise
+            answer = {"resources": []}
+        served = any(item["kind"] == kind for item in answer["resources"])
+        self._served[kind] = time.monotonic(), served
+        return served
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, None where there is none.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ashchat_operator import adoption, replicas
-from ashchat_operator.api import CONFLICT, NAMESPACE_TERMINATING, Api, RefusedByApiServer
+from ashchat_operator.api import CONFLICT, NAMESPACE_TERMINATING, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.compare import differs, without_additions
 from ashchat_operator.model import AshChat
 from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
@@ -20,6 +20,7 @@ Object = dict[str, Any]
 
 CHILD_KINDS: Final = (
     "Secret",
+    "NetworkPolicy",
     "ConfigMap",
     "PersistentVolumeClaim",
     "Service",
@@ -27,9 +28,14 @@ CHILD_KINDS: Final = (
     "StatefulSet",
     "HorizontalPodAutoscaler",
     "PodDisruptionBudget",
+    "Ingress",
+    "HTTPRoute",
 )
 """In the order they are applied: what a pod mounts comes before the pod, and Secrets come
 first of all, since what is derived from a new one is only true once it is stored."""
+
+OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
+"""Kinds that not every cluster knows."""
 
 Live = Mapping[tuple[str, str], Object]
 """The objects found, by kind and name."""
@@ -70,12 +76,24 @@ async def find(api: Api, ash: AshChat) -> Live:
         RefusedByApiServer: They cannot be listed.
     """
     labels = {INSTANCE_LABEL: ash.name, MANAGED_BY_LABEL: MANAGER}
-    lists = await asyncio.gather(*(api.list(kind, ash.namespace, labels) for kind in CHILD_KINDS))
+    lists = await asyncio.gather(*(_listed(api, kind, ash, labels) for kind in CHILD_KINDS))
     return {
         (kind, item["metadata"]["name"]): item
         for kind, items in zip(CHILD_KINDS, lists, strict=True)
         for item in items
     }
+
+
+async def _listed(api: Api, kind: str, ash: AshChat, labels: Mapping[str, str]) -> list[Object]:
+    if kind in OPTIONAL_KINDS and not await api.serves(kind):
+        return []
+    try:
+        return await api.list(kind, ash.namespace, labels)
+    except RefusedByApiServer as error:
+        # Its definition went since it was last asked for.
+        if kind in OPTIONAL_KINDS and error.status == NOT_FOUND:
+            return []
+        raise
 
 
 async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) -> Applied:

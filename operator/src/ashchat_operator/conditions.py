@@ -179,11 +179,12 @@ def url(ash: AshChat, live: Live) -> str:
     service = live.get(("Service", child(ash, "edge")))
     if ash.spec.exposure.type is not ExposureType.EDGE or service is None:
         return ""
+    scheme = "http" if ash.spec.exposure.edge.tls is None else "https"
     if ash.spec.exposure.edge.service_type is ServiceType.LOAD_BALANCER:
         for ingress in service.get("status", {}).get("loadBalancer", {}).get("ingress", []):
-            return f"http://{ingress.get('hostname') or ingress['ip']}"
+            return f"{scheme}://{ingress.get('hostname') or ingress['ip']}"
         return ""
-    return f"http://{child(ash, 'edge')}.{ash.namespace}.svc"
+    return f"{scheme}://{child(ash, 'edge')}.{ash.namespace}.svc"
 
 
 def status(

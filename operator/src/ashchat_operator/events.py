@@ -23,6 +23,7 @@ TOLD: Final = frozenset(
         "SchemaCurrent",
         "SecretsRotated",
         "CredentialsAccepted",
+        "CertificateReady",
     }
 )
 _GOOD: Final = frozenset(
@@ -37,6 +38,7 @@ _GOOD: Final = frozenset(
         ("SecretsRotated", "True"),
         ("SecretsRotated", "False"),
         ("CredentialsAccepted", "True"),
+        ("CertificateReady", "True"),
     }
 )
 _NAMES: Final = {("Paused", "False"): "Resumed", ("SecretsRotated", "False"): "SecretsRotating"}

@@ -53,6 +53,7 @@ async def run(settings: Settings) -> None:
         Images.load(settings.images_file),
         pod_cidrs=settings.pod_cidrs,
         cluster_domain=settings.cluster_domain,
+        operator_namespace=settings.namespace,
     )
     pace = Pace(settled=settings.resync_seconds, progressing=settings.progress_seconds)
     stop, started = asyncio.Event(), asyncio.Event()

@@ -40,6 +40,11 @@ SCHEMA_CURRENT: Final = Gauge(
     "ashchat_operator_schema_current", "1: the schema served is not older than the operator"
 )
 BUILD: Final = Info("ashchat_operator_build", "What runs here")
+CERTIFICATE_EXPIRY: Final = Gauge(
+    "ashchat_operator_certificate_expiry_timestamp_seconds",
+    "When the certificate that the edge serves expires (Unix time)",
+    ["namespace", "name"],
+)
 READY: Final = Gauge(
     "ashchat_operator_resource_ready", "1: the resource is Ready", ["namespace", "name"]
 )
@@ -96,5 +101,5 @@ def dead_letters(namespace: str, name: str, queues: Mapping[str, int]) -> None:
 
 def forget(namespace: str, name: str) -> None:
     """Show nothing more of a resource: it is gone."""
-    for metric in (READY, PAUSED, CONDITION, DEAD_LETTERS):
+    for metric in (READY, PAUSED, CONDITION, DEAD_LETTERS, CERTIFICATE_EXPIRY):
         metric.remove_by_labels({"namespace": namespace, "name": name})

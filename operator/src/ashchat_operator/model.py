@@ -32,6 +32,8 @@ class ExposureType(StrEnum):
     """Who routes requests to the services."""
 
     EDGE = "Edge"
+    INGRESS = "Ingress"
+    GATEWAY = "Gateway"
     NONE = "None"
 
 
@@ -93,6 +95,13 @@ class Users(StrEnum):
 
     DECLARE = "Declare"
     GIVEN = "Given"
+
+
+class NetworkPolicyMode(StrEnum):
+    """Whether the operator makes NetworkPolicies."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
 
 
 class Resources(Model):
@@ -187,11 +196,44 @@ class External(Model):
     tls: ExternalTls = ExternalTls()
 
 
+class Tls(Model):
+    """A Secret of type kubernetes.io/tls in the resource's namespace."""
+
+    secret_name: str
+
+
 class Edge(Replicated):
     """The edge in front of the services."""
 
     service_type: ServiceType = ServiceType.NODE_PORT
     node_port: int | None = None
+    node_port_https: int | None = None
+    tls: Tls | None = None
+
+
+class Ingress(Model):
+    """An Ingress that somebody else's controller serves."""
+
+    class_name: str | None = None
+    hosts: tuple[str, ...]
+    tls: Tls | None = None
+    annotations: Mapping[str, str] = Field(default_factory=dict)
+
+
+class ParentRef(Model):
+    """A Gateway, or one listener of it."""
+
+    name: str
+    namespace: str | None = None
+    section_name: str | None = None
+    port: int | None = None
+
+
+class Gateway(Model):
+    """An HTTPRoute on somebody else's Gateway."""
+
+    parent_refs: tuple[ParentRef, ...]
+    hostnames: tuple[str, ...] = ()
 
 
 class Exposure(Model):
@@ -199,6 +241,18 @@ class Exposure(Model):
 
     type: ExposureType = ExposureType.EDGE
     edge: Edge = Edge()
+    ingress: Ingress | None = None
+    gateway: Gateway | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+
+
+class NetworkPolicy(Model):
+    """Who may connect to whom."""
+
+    mode: NetworkPolicyMode = NetworkPolicyMode.ENABLED
+    metrics_from: tuple[str, ...] = ()
+    requests_from: tuple[str, ...] = ()
 
 
 class Auth(Scaled):
@@ -311,6 +365,7 @@ class Spec(Model):
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     log_level: LogLevel = LogLevel.INFO
     exposure: Exposure = Exposure()
+    network_policy: NetworkPolicy = NetworkPolicy()
     auth: Auth = Auth()
     email: Email
     chat: Scaled = Scaled()

@@ -20,6 +20,7 @@ from ashchat_operator import (
     adoption,
     candidates,
     conditions,
+    exposure,
     external_secrets,
     given,
     levers,
@@ -27,6 +28,7 @@ from ashchat_operator import (
     proof,
     schema,
     switches,
+    way_in,
 )
 from ashchat_operator.api import (
     CONFLICT,
@@ -63,6 +65,7 @@ from ashchat_operator.render.common import (
     quantity,
     selector,
 )
+from ashchat_operator.render.exposure import WayIn
 from ashchat_operator.rotation import metrics as rotation_metrics
 from ashchat_operator.rotation import rotate
 from ashchat_operator.rotation.machine import State
@@ -103,6 +106,8 @@ class _Inputs:
     """The fingerprints of the keys that data was sealed with, by version."""
     rotations: Mapping[str, State]
     """How far each rotation is."""
+    way_in: WayIn
+    """How people come in: the certificate, the Gateway API."""
 
 
 class Reconciler:
@@ -204,7 +209,8 @@ class Reconciler:
         inputs = await self._read(ash, body, found, wake)
         known_ring, decisions, outside = inputs.known_ring, inputs.decisions, inputs.outside
         credentials = await self._credentials(ash, inputs)
-        objects = levers.stamped(platform.render(ash, self._context, credentials), pulled)
+        objects = platform.render(ash, self._context, credentials, inputs.way_in)
+        objects = levers.stamped(objects, pulled)
         applied = await apply(self._api, ash, objects, found)
         if applied.stopped and not applied.problems:
             return False
@@ -230,6 +236,7 @@ class Reconciler:
         if lost:
             problems.append(lost)
             components = [conditions.with_lost_ring(item, lost) for item in components]
+        components = exposure.components(ash, components, applied.live, inputs.way_in)
         rotations = await rotate.step(
             self._api,
             rotate.Look(
@@ -253,12 +260,13 @@ class Reconciler:
             results=results,
             problems=problems,
             backends=switch.backends,
-            address=conditions.url(ash, applied.live),
+            address=exposure.url(ash, inputs.way_in) or conditions.url(ash, applied.live),
             version=self._version,
             former=body.get("status", {}),
             now=_now(),
             more={
                 **pulled.findings,
+                **exposure.conditions(inputs.way_in),
                 schema.CONDITION: schema.finding(""),
                 rotate.CONDITION: rotate.finding(rotations.values()),
                 **({candidates.CONDITION: said} if said is not None else {}),
@@ -310,6 +318,7 @@ class Reconciler:
             outside=await external_secrets.read(self._api, ash),
             known_ring=await self._known_ring(ash, body, found),
             rotations=rotate.states(body.get("status", {})),
+            way_in=await way_in.read(self._api, ash, found, datetime.now(UTC)),
         )
 
     async def _credentials(self, ash: AshChat, inputs: _Inputs) -> Credentials:
@@ -487,3 +496,12 @@ class Reconciler:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tell_expiry(ash: AshChat, found_way: WayIn) -> None:
+    if found_way.certificate is None:
+        labels = {"namespace": ash.namespace, "name": ash.name}
+        metrics.CERTIFICATE_EXPIRY.remove_by_labels(labels)
+    else:
+        end = found_way.certificate.not_after.timestamp()
+        metrics.CERTIFICATE_EXPIRY.labels(ash.namespace, ash.name).set(end)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from ashchat_operator.model import AshChat, SecretReference
+from ashchat_operator.model import AshChat, SecretReference, Tls
 
 
 class References:
@@ -34,6 +34,9 @@ def referenced(part: BaseModel) -> Iterator[str]:
     """Yield the names of all Secrets that a part of the resource refers to, at any depth."""
     if isinstance(part, SecretReference):
         yield part.name
+        return
+    if isinstance(part, Tls):
+        yield part.secret_name
         return
     for name in type(part).model_fields:
         value = getattr(part, name)

@@ -37,6 +37,10 @@ class Settings(BaseSettings):
         " believed from there and from nowhere else.",
     )
     cluster_domain: str = Field("cluster.local", description="The cluster's DNS domain.")
+    namespace: str = Field(
+        "ashchat-system",
+        description="The operator's own namespace: NetworkPolicies let it in from there.",
+    )
     resync_seconds: float = Field(
         20.0, gt=0, description="Seconds between two looks at a resource that is in order."
     )

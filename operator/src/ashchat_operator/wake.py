@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from aiohttp import ClientError
 
-from ashchat_operator.api import Api, RefusedByApiServer
-from ashchat_operator.apply import CHILD_KINDS
+from ashchat_operator.api import DISCOVERY_SECONDS, Api, RefusedByApiServer
+from ashchat_operator.apply import CHILD_KINDS, OPTIONAL_KINDS
 from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
 
 WATCH_LABEL: Final = "ashchat.dev/watch"
@@ -157,6 +157,10 @@ class Watcher:
         version = ""
         while True:
             try:
+                if kind in OPTIONAL_KINDS and not await self._api.serves(kind):
+                    self._alive[kind, namespace, label] = time.monotonic()
+                    await asyncio.sleep(jittered(DISCOVERY_SECONDS))
+                    continue
                 async for event in self._api.watch(
                     kind,
                     namespace,

@@ -1,5 +1,6 @@
 """What the tests of the model and of rendering share: a resource, and fixed credentials."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ashchat_operator import external
 from ashchat_operator.backend import Backend
+from ashchat_operator.certificate import Certificate, Choice
 from ashchat_operator.credentials import Credentials, Provided, complete
 from ashchat_operator.images import COMPONENTS, Images
 from ashchat_operator.model import AshChat
 from ashchat_operator.render import platform
 from ashchat_operator.render.common import Context
+from ashchat_operator.render.exposure import NOTHING_FOUND, WayIn
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CONTEXT = Context(
@@ -24,6 +27,13 @@ CONTEXT = Context(
 def resource(name: str) -> AshChat:
     """Return a resource of the golden files."""
     return AshChat.parse(yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text()))
+
+
+def changed(name: str, changes: dict[str, Any]) -> AshChat:
+    """Return a resource of the golden files with parts of its spec replaced."""
+    body = yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text())
+    body["spec"] |= changes
+    return AshChat.parse(body)
 
 
 def fixed_key() -> bytes:
@@ -80,4 +90,13 @@ def fixed_credentials(ash: AshChat) -> Credentials:
 def rendered(name: str) -> list[dict[str, Any]]:
     """Return all objects of a resource of the golden files."""
     ash = resource(name)
-    return platform.render(ash, CONTEXT, fixed_credentials(ash))
+    return platform.render(ash, CONTEXT, fixed_credentials(ash), fixed_way_in(ash))
+
+
+def fixed_way_in(ash: AshChat) -> WayIn:
+    """Return always the same certificate, where the edge has TLS."""
+    if ash.spec.exposure.edge.tls is None:
+        return NOTHING_FOUND
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    served = Certificate(b"PEM", b"KEY", "fingerprint", end, ("chat.example.org",))
+    return WayIn(Choice(served, good=True, works=True, reason="Served", message=""))

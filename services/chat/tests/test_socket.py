@@ -161,6 +161,19 @@ def test_who_is_not_admitted_is_told_why(
     assert (denied.value.status_code, denied.value.json()["reason"]) == (status, reason)
 
 
+def test_a_page_of_somebody_else_opens_no_socket(client: TestClient, params: Params) -> None:
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        client.websocket_connect(URL, params=params, headers={"Origin": "http://evil.example"}),
+    ):
+        pass
+    assert (denied.value.status_code, denied.value.json()["reason"]) == (403, "origin_not_allowed")
+    # Our own page may, and so may a client that is no browser.
+    for headers in ({"Origin": "http://testserver"}, {}):
+        with client.websocket_connect(URL, params=params, headers=headers):
+            pass
+
+
 def test_an_expired_token_is_not_admitted(
     client: TestClient, params: Params, token: Callable[..., str]
 ) -> None:

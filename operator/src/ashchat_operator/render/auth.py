@@ -13,6 +13,7 @@ from ashchat_operator.render.common import (
     service_ports,
     service_resources,
     service_template,
+    trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
 
@@ -31,7 +32,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         resources=service_resources(spec.resources, cpu="200m"),
         public=True,
         env={
-            "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+            "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
             "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_SIGNING_KEYS_DIR": SIGNING_KEYS_DIR,
             "ASHCHAT_KEY_RING_DIR": KEY_RING_DIR,

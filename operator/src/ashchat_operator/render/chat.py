@@ -15,6 +15,7 @@ from ashchat_operator.render.common import (
     service_ports,
     service_resources,
     service_template,
+    trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
 
@@ -32,9 +33,10 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         resources=service_resources(spec.resources, scaled=spec.autoscaling is not None),
         public=True,
         env={
-            "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+            "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
             "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
+            **_origins(ash),
             "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
         },
         volumes=[config_volume("jwks", child(ash, "jwks"))],
@@ -46,3 +48,9 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         service(ash, "chat", service_ports(public=True)),
         service(ash, "chat", {"http": PUBLIC_PORT}, name=child(ash, PODS), headless=True),
     ]
+
+
+def _origins(ash: AshChat) -> dict[str, str]:
+    """Return whose pages may open sockets; not known: pages of the host that is asked."""
+    known = [*filter(None, [ash.spec.public_url]), *ash.spec.exposure.allowed_origins]
+    return {"ASHCHAT_ALLOWED_ORIGINS": ",".join(known)} if known else {}

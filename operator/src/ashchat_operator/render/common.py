@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ashchat_operator.images import Images
-from ashchat_operator.model import API_VERSION, KIND, AccessMode, AshChat, Resources
+from ashchat_operator.model import API_VERSION, KIND, AccessMode, AshChat, ExposureType, Resources
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
@@ -81,6 +81,19 @@ class Context:
     images: Images
     pod_cidrs: str = ""
     cluster_domain: str = "cluster.local"
+    operator_namespace: str = "ashchat-system"
+
+
+def trusted_proxies(ash: AshChat, context: Context) -> str:
+    """Return whose X-Forwarded-For the services believe (CIDRs, comma-separated).
+
+    The edge is a pod and tells exactly one address; without it, it is whoever the resource
+    names, and where it names nobody the pods.
+    """
+    named = ash.spec.exposure.trusted_proxies
+    if ash.spec.exposure.type is ExposureType.EDGE or not named:
+        return context.pod_cidrs
+    return ",".join(named)
 
 
 def child(ash: AshChat, component: str) -> str:

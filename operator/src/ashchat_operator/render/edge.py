@@ -6,14 +6,16 @@
 | `/chat/...` | chat, prefix stripped, sockets too |
 | everything else | static (`/files/...`, the front page) |
 
-The client's address is what the edge sees: X-Forwarded-* and the like from outside are
-dropped (`trusted_proxies` is empty, so Caddy replaces them), and with
-`externalTrafficPolicy: Local` the node does not replace the address on the way.
+The client's address is what the edge sees, and with `externalTrafficPolicy: Local` the node
+does not replace it on the way. X-Forwarded-For is believed from `trustedProxies` only, and the
+like of it never; the services get one address.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Final
 
+from ashchat_operator.certificate import CHAIN_KEY, PRIVATE_KEY_KEY, Certificate
 from ashchat_operator.model import AshChat, ExposureType, ServiceType
 from ashchat_operator.render.chat import PODS
 from ashchat_operator.render.common import (
@@ -36,10 +38,16 @@ from ashchat_operator.render.common import (
     pod_template,
     port,
     resources,
+    secret_volume,
     selector,
 )
 from ashchat_operator.render.scaling import around
+from ashchat_operator.render.secrets import secret
 from ashchat_operator.render.static import UPLOAD_MAX_BYTES
+
+TLS_PORT: Final = 8443
+HSTS_SECONDS: Final = 365 * 24 * 3600
+"""So long browsers come by HTTPS only (RFC 6797; OWASP ASVS 5.0, 3.4.1: a year at least)."""
 
 CONFIG_DIR: Final = "/etc/caddy"
 BODY_MAX_BYTES: Final = 1024 * 1024
@@ -71,7 +79,8 @@ CADDYFILE: Final = """\
 		# Caddy drops header names with an underscore that are not named here; the original's
 		# clients send this one.
 		expected_underscore_headers device_token
-		timeouts {{
+		protocols h1 h2
+{trusted}		timeouts {{
 			read_header 10s
 			idle 5m
 		}}
@@ -83,8 +92,10 @@ CADDYFILE: Final = """\
 	# A pod that is just being replaced is waited for; nothing was sent yet when dialling fails.
 	lb_try_duration 4s
 	lb_try_interval 100ms
-	# A new configuration does not cut sockets at once.
-	stream_close_delay 5m
+	# A new configuration cuts no socket: none outlives its access token, an hour at most.
+	stream_close_delay 61m
+	# One address, whatever came before it: that of whoever is no trusted proxy.
+	header_up X-Forwarded-For {{client_ip}}
 	header_up -Forwarded
 	header_up -X-Real-Ip
 	header_up -X-Client-Ip
@@ -104,9 +115,7 @@ CADDYFILE: Final = """\
 	respond 404
 }}
 
-:{public} {{
-	@ending vars {{{{http.shutting_down}}}} true
-	header @ending Connection close
+(site) {{
 	@upload path /files /files/* /upload /chat/api/user/photo
 	@other not path /files /files/* /upload /chat/api/user/photo
 	request_body @upload {{
@@ -149,12 +158,33 @@ CADDYFILE: Final = """\
 		respond `{too_large}` 413
 	}}
 }}
+
+"""
+
+PLAIN: Final = """\
+:{public} {{
+	import site
+}}
+"""
+
+WITH_TLS: Final = """\
+:{tls} {{
+	# Named after what is in it: a renewed certificate is another configuration.
+	tls {folder}/{certificate}.crt {folder}/{certificate}.key
+	header Strict-Transport-Security max-age={hsts}
+	import site
+}}
+
+:{public} {{
+	redir {https}{{uri}} 308
+}}
 """
 
 
-def caddyfile(ash: AshChat, context: Context) -> str:
+def caddyfile(ash: AshChat, context: Context, certificate: Certificate | None = None) -> str:
     """Return the edge's configuration; Caddy reads it again when the file changes."""
-    return CADDYFILE.format(
+    common = CADDYFILE.format(
+        trusted=_trusted(ash),
         public=PUBLIC_PORT,
         private=PRIVATE_PORT,
         upload_max=UPLOAD_BODY_MAX_BYTES,
@@ -165,6 +195,33 @@ def caddyfile(ash: AshChat, context: Context) -> str:
         unavailable=_envelope(503, "unavailable", "This is not there right now; try again."),
         too_large=_envelope(413, "too_large", "The request is too large."),
     )
+    if certificate is None:
+        return common + PLAIN.format(public=PUBLIC_PORT)
+    return common + WITH_TLS.format(
+        public=PUBLIC_PORT,
+        tls=TLS_PORT,
+        folder=CONFIG_DIR,
+        certificate=certificate.fingerprint,
+        hsts=HSTS_SECONDS,
+        https=_https(ash),
+    )
+
+
+def _trusted(ash: AshChat) -> str:
+    """Return whose X-Forwarded-For is believed, read from the right to the first who is not."""
+    networks = ash.spec.exposure.trusted_proxies
+    if not networks:
+        return ""
+    return f"\t\ttrusted_proxies static {' '.join(networks)}\n\t\ttrusted_proxies_strict\n"
+
+
+def _https(ash: AshChat) -> str:
+    """Return where HTTP leads to: the public address, or the host that was asked for."""
+    spec = ash.spec
+    if spec.public_url is not None:
+        return spec.public_url.rstrip("/")
+    number = spec.exposure.edge.node_port_https
+    return "https://{host}" + (f":{number}" if number is not None else "")
 
 
 def _envelope(status: int, reason: str, message: str) -> str:
@@ -174,8 +231,43 @@ def _envelope(status: int, reason: str, message: str) -> str:
     )
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
-    """Return the edge's configuration, Deployment and Service; nothing with exposure None."""
+def configuration(ash: AshChat, context: Context, certificate: Certificate | None) -> Object:
+    """Return what holds the edge's configuration.
+
+    With TLS it is one Secret with the certificate in it: files of one volume change at once,
+    so that Caddy never reads a configuration whose certificate is not there yet.
+    """
+    text = caddyfile(ash, context, certificate)
+    if certificate is None:
+        return config_map(ash, "edge", {"Caddyfile": text})
+    files = {
+        "Caddyfile": text.encode(),
+        f"{certificate.fingerprint}.crt": certificate.chain,
+        f"{certificate.fingerprint}.key": certificate.key,
+    }
+    return secret(ash, "edge", tls_secret(ash), files, retained=False)
+
+
+def tls_secret(ash: AshChat) -> str:
+    """Return the name of the Secret with the configuration and the certificate served."""
+    return child(ash, "edge-tls")
+
+
+def served_certificate(data: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the certificate in that Secret, under the names of a kubernetes.io/tls Secret."""
+    suffixes = {".crt": CHAIN_KEY, ".key": PRIVATE_KEY_KEY}
+    return {suffixes[name[-4:]]: value for name, value in data.items() if name[-4:] in suffixes}
+
+
+def render(ash: AshChat, context: Context, certificate: Certificate | None = None) -> list[Object]:
+    """Return the edge's configuration, Deployment and Service; nothing without an edge.
+
+    Args:
+        ash: Whose edge.
+        context: Images, and facts of the cluster.
+        certificate: What to serve, with TLS. Where there is none yet, new pods wait for it,
+            and those that run go on as they were.
+    """
     if ash.spec.exposure.type is not ExposureType.EDGE:
         return []
     spec = ash.spec.exposure.edge
@@ -196,7 +288,11 @@ def render(ash: AshChat, context: Context) -> list[Object]:
             "caddyfile",
             "--watch",
         ],
-        "ports": [port("http", PUBLIC_PORT), port("private", PRIVATE_PORT)],
+        "ports": [
+            port("http", PUBLIC_PORT),
+            *([port("https", TLS_PORT)] if spec.tls is not None else []),
+            port("private", PRIVATE_PORT),
+        ],
         "env": env(
             {
                 "HOME": "/tmp",  # noqa: S108 (the pod's own emptyDir)
@@ -220,11 +316,16 @@ def render(ash: AshChat, context: Context) -> list[Object]:
         "edge",
         uid=SERVICE_UID,
         containers=[container],
-        volumes=[config_volume("config", child(ash, "edge")), empty_dir("tmp")],
+        volumes=[
+            secret_volume("config", tls_secret(ash))
+            if spec.tls is not None
+            else config_volume("config", child(ash, "edge")),
+            empty_dir("tmp"),
+        ],
         grace_seconds=30,
     )
     return [
-        config_map(ash, "edge", {"Caddyfile": caddyfile(ash, context)}),
+        configuration(ash, context, certificate),
         deployment(ash, "edge", replicas=spec.replicas, template=template),
         *around(ash, "edge", spec),
         edge_service(ash),
@@ -237,10 +338,16 @@ def edge_service(ash: AshChat) -> Object:
     http: Object = {"name": "http", "port": 80, "targetPort": PUBLIC_PORT, "protocol": "TCP"}
     if spec.node_port is not None:
         http["nodePort"] = spec.node_port
+    ports = [http]
+    if spec.tls is not None:
+        https: Object = {"name": "https", "port": 443, "targetPort": TLS_PORT, "protocol": "TCP"}
+        if spec.node_port_https is not None:
+            https["nodePort"] = spec.node_port_https
+        ports.append(https)
     body: Object = {
         "type": spec.service_type.value,
         "selector": selector(ash, "edge"),
-        "ports": [http],
+        "ports": ports,
     }
     if spec.service_type is not ServiceType.CLUSTER_IP:
         # Otherwise every client has the node's address, and limits per address hit all.

@@ -16,7 +16,9 @@ from ashchat_operator.render import (
     chat,
     edge,
     email,
+    exposure,
     mongodb,
+    network,
     rabbitmq,
     redis,
     restarts,
@@ -25,6 +27,7 @@ from ashchat_operator.render import (
     translate,
 )
 from ashchat_operator.render.common import Context, Object
+from ashchat_operator.render.exposure import NOTHING_FOUND, WayIn
 
 WORKLOADS = ("Deployment", "StatefulSet")
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
@@ -36,10 +39,13 @@ def components(ash: AshChat) -> tuple[str, ...]:
     return (*names, "edge") if ash.spec.exposure.type is ExposureType.EDGE else names
 
 
-def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+def render(
+    ash: AshChat, context: Context, credentials: Credentials, way_in: WayIn = NOTHING_FOUND
+) -> list[Object]:
     """Return all objects of one AshChat."""
     managed = {*Backend} - {*external.blocks(ash)}
     objects = [
+        *network.render(ash, context, components(ash)),
         *secrets.admins(ash, credentials),
         *secrets.services(ash, credentials, context),
         secrets.logins(ash, credentials),
@@ -62,7 +68,8 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
         *chat.render(ash, context),
         *translate.render(ash, context),
         *static.render(ash, context),
-        *edge.render(ash, context),
+        *edge.render(ash, context, way_in.certificate),
+        *exposure.render(ash, gateway_api=way_in.gateway_api),
     ]
     restarts.at_another_redis(objects)
     return objects

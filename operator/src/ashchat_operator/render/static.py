@@ -17,6 +17,7 @@ from ashchat_operator.render.common import (
     service_ports,
     service_resources,
     service_template,
+    trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
 
@@ -28,7 +29,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     """Return static's volume claim, Deployment and Service."""
     spec = ash.spec.static
     env = {
-        "ASHCHAT_TRUSTED_PROXIES": context.pod_cidrs,
+        "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
         "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
         "ASHCHAT_UPLOADS_DIR": f"{UPLOADS_ROOT}/uploads",
         "ASHCHAT_UPLOAD_MAX_BYTES": str(UPLOAD_MAX_BYTES),

@@ -106,6 +106,7 @@ def build(settings: Settings) -> runtime.Service:
         verifier=verifier,
         revocations=revocations,
         pod=settings.pod_name,
+        allowed_origins=tuple(filter(None, map(str.strip, settings.allowed_origins.split(",")))),
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
     app = api.build(

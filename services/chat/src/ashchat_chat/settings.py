@@ -20,6 +20,11 @@ class Settings(ServiceSettings):
         le=60,
         description="Life of an access token, as in auth: so long a revoked session is remembered.",
     )
+    allowed_origins: str = Field(
+        "",
+        description="Origins (comma-separated) whose pages may open sockets; empty: pages of the"
+        " host that is asked.",
+    )
     static_url: str = Field(
         "http://localhost:8081", description="Base URL of static, where photos are kept."
     )

@@ -6,6 +6,7 @@ Thin: frames in, calls of the rules, frames out. Topics and events are in docs/p
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from ashchat_chat import languages, limits, metrics, phoenix
+from ashchat_chat import languages, limits, metrics, origins, phoenix
 from ashchat_chat.connection import Close, Connection
 from ashchat_chat.inbox import Inbox
 from ashchat_chat.limits import Bucket
@@ -91,7 +92,9 @@ class Sockets:
         verifier: TokenVerifier,
         revocations: Revocations,
         pod: str,
+        allowed_origins: Sequence[str] = (),
     ) -> None:
+        self._origins = allowed_origins
         self._rooms = rooms
         self._inbox = inbox
         self._presence = presence
@@ -114,6 +117,7 @@ class Sockets:
         """Serve one socket until it ends."""
         params = websocket.query_params
         try:
+            self._check_origin(websocket)
             token = self._admit(
                 params.get("token", ""),
                 params.get("device_unique_id", ""),
@@ -206,6 +210,11 @@ class Sockets:
         deadline = asyncio.get_running_loop().time() + FAREWELL_SECONDS
         while self._sessions and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+    def _check_origin(self, websocket: WebSocket) -> None:
+        headers = websocket.headers
+        if not origins.allowed(headers.get("origin"), headers.get("host", ""), self._origins):
+            raise RefusedByUs("origin_not_allowed", status=403)
 
     def _admit(self, token: str, device: str, vsn: str) -> AccessToken:
         if self._stopping:

@@ -1,0 +1,122 @@
+"""NetworkPolicies: everything denied, then one rule for each connection of the table.
+
+Policies add up, so somebody who needs one connection more adds a policy of their own. The
+kubelet's probes come from the pod's own node and are always allowed.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from types import MappingProxyType
+from typing import Final
+
+from ashchat_operator.connections import Connection, Outside, connections
+from ashchat_operator.model import AshChat, NetworkPolicyMode
+from ashchat_operator.render.common import (
+    COMPONENT_LABEL,
+    Context,
+    Object,
+    child,
+    metadata,
+    selector,
+)
+
+NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
+"""Every namespace has it, set by the API server."""
+
+OPERATOR_LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {"app.kubernetes.io/name": "ashchat-operator"}
+)
+"""What the chart labels the operator's pods with."""
+
+DENY: Final = "network"
+_UDP_TOO: Final = frozenset({Outside.DNS.value})
+
+
+def render(
+    ash: AshChat,
+    context: Context,
+    present: Iterable[str],
+    external: Mapping[str, int] = MappingProxyType({}),
+) -> list[Object]:
+    """Return the policies; none with mode Disabled.
+
+    Args:
+        ash: Whose they are.
+        context: Where the operator itself is.
+        present: The components.
+        external: Backends that were brought along, and the port of each.
+    """
+    if ash.spec.network_policy.mode is NetworkPolicyMode.DISABLED:
+        return []
+    names = list(present)
+    allowed = sorted(
+        set(connections(ash, names, external)), key=lambda x: (x.source, x.target, x.port)
+    )
+    return [
+        _policy(ash, DENY, {}),
+        *(_component(ash, context, name, allowed) for name in names),
+    ]
+
+
+def _component(ash: AshChat, context: Context, name: str, allowed: Iterable[Connection]) -> Object:
+    rules: Object = {"ingress": [], "egress": []}
+    for (source, target), group in groupby(allowed, key=lambda x: (x.source, x.target)):
+        ports = [x.port for x in group]
+        if target == name:
+            rules["ingress"].append(_rule("from", _peers(ash, context, source), source, ports))
+        if source == name:
+            rules["egress"].append(_rule("to", _peers(ash, context, target), target, ports))
+    return _policy(ash, name, {key: value for key, value in rules.items() if value})
+
+
+def _policy(ash: AshChat, component: str, rules: Object) -> Object:
+    pods = selector(ash, component)
+    if component == DENY:
+        del pods[COMPONENT_LABEL]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(ash, component, name=child(ash, component)),
+        "spec": {
+            "podSelector": {"matchLabels": pods},
+            "policyTypes": ["Ingress", "Egress"],
+            **rules,
+        },
+    }
+
+
+def _rule(word: str, peers: list[Object], end: str, ports: list[int]) -> Object:
+    protocols = ["TCP", "UDP"] if end in _UDP_TOO else ["TCP"]
+    rule: Object = {
+        "ports": [{"port": port, "protocol": protocol} for port in ports for protocol in protocols]
+    }
+    return {word: peers, **rule} if peers else rule
+
+
+def _peers(ash: AshChat, context: Context, end: str) -> list[Object]:
+    """Return who is at an end of a connection; empty: anybody."""
+    match end:
+        case Outside.PEOPLE | Outside.INTERNET | Outside.DNS:
+            # The cluster's DNS may be on the node's own network (NodeLocal DNSCache), where no
+            # label selects it.
+            return []
+        case Outside.OPERATOR:
+            return [
+                {
+                    "namespaceSelector": _namespaces([context.operator_namespace]),
+                    "podSelector": {"matchLabels": dict(OPERATOR_LABELS)},
+                }
+            ]
+        case Outside.METRICS:
+            return [{"namespaceSelector": _namespaces(ash.spec.network_policy.metrics_from)}]
+        case Outside.ROUTERS:
+            names = ash.spec.network_policy.requests_from
+            return [{"namespaceSelector": _namespaces(names)}] if names else []
+        case _:
+            return [{"podSelector": {"matchLabels": selector(ash, end)}}]
+
+
+def _namespaces(names: Iterable[str]) -> Object:
+    return {
+        "matchExpressions": [{"key": NAMESPACE_LABEL, "operator": "In", "values": sorted(names)}]
+    }
