@@ -5,9 +5,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import aio_pika
 import httpx2
+from aio_pika.exceptions import AMQPConnectionError, ProbableAuthenticationError
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure
 from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from ashchat_dev.suite.cluster import Cluster
 
@@ -68,3 +73,72 @@ async def forwarded_uri(
     port = await stack.enter_async_context(cluster.forward(target, parts.port or default_port))
     who, _, _host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{who}@127.0.0.1:{port}").geturl()
+
+
+async def accepts(cluster: Cluster, backend: str, username: str, password: str) -> bool:
+    """Tell whether a backend lets somebody in.
+
+    Args:
+        cluster: Where it is.
+        backend: rabbitmq, redis, cache or mongodb.
+        username: Who.
+        password: Their password.
+    """
+    port, attempt = _LOGINS[backend]
+    async with cluster.forward(f"service/{cluster.name}-{backend}", port) as local:
+        return await attempt(local, username, password)
+
+
+async def _amqp(port: int, username: str, password: str) -> bool:
+    uri = f"amqp://{quote(username, safe='')}:{quote(password, safe='')}@127.0.0.1:{port}/ashchat"
+    try:
+        connection = await aio_pika.connect(uri, timeout=10)
+    except (ProbableAuthenticationError, AMQPConnectionError) as error:
+        if "ACCESS_REFUSED" not in str(error):
+            raise
+        return False
+    await connection.close()
+    return True
+
+
+async def _redis(port: int, username: str, password: str) -> bool:
+    client = Redis(host="127.0.0.1", port=port, username=username, password=password)
+    try:
+        await client.ping()
+    except AuthenticationError:
+        return False
+    except NoPermissionError:
+        return True
+    finally:
+        await client.aclose()
+    return True
+
+
+async def _mongodb(port: int, username: str, password: str) -> bool:
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        "127.0.0.1",
+        port,
+        username=username,
+        password=password,
+        directConnection=True,
+        serverSelectionTimeoutMS=10_000,
+    )
+    try:
+        await client.admin.command("connectionStatus")
+        await client["ashchat"].command("ping")
+    except OperationFailure as error:
+        if error.code not in {AUTHENTICATION_FAILED, UNAUTHORIZED}:
+            raise
+        return error.code == UNAUTHORIZED
+    finally:
+        await client.close()
+    return True
+
+
+AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
+_LOGINS = {
+    "rabbitmq": (5672, _amqp),
+    "redis": (6379, _redis),
+    "cache": (6379, _redis),
+    "mongodb": (27017, _mongodb),
+}

@@ -1,0 +1,197 @@
+"""Every credential changes while everybody is at work; nothing fails, and the old is refused."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.mailbox import Mailbox
+from ashchat_dev.suite import Cluster, PersonFactory, until
+from ashchat_dev.suite.backends import accepts
+from ashchat_dev.suite.operators import leader
+from ashchat_dev.suite.traffic import traffic
+
+KINDS = ("users", "signing-keys", "key-ring")
+LIFE_MINUTES = 1
+"""Of access tokens: the former signing key stays for as long."""
+
+WITHIN_S = 300.0
+"""Loose; a token's life, its leeway and the kubelet's pace are in it. Measured, not guessed."""
+
+Measure = Callable[[str, float], None]
+Object = dict[str, Any]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
+    """Let access tokens live shortly, so that the former signing key goes soon."""
+    before = (await cluster.resource())["spec"].get("auth", {}).get("accessTokenMinutes")
+
+    async def life(minutes: int | None) -> None:
+        spec = {"auth": {"accessTokenMinutes": minutes}}
+        await cluster.patch("ashchats", cluster.name, {"spec": spec})
+        await cluster.wait_ready(within=180)
+        for component in ("auth", "chat"):
+            await cluster.wait_former_gone(component)
+
+    await life(LIFE_MINUTES)
+    yield
+    annotations = (await cluster.resource())["metadata"].get("annotations", {})
+    off = {key: None for key in annotations if key.startswith("ashchat.dev/rotate")}
+    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": off}})
+    await life(before)
+
+
+async def rotation(cluster: Cluster) -> dict[str, Object]:
+    """Return the entries of `status.rotation` by kind."""
+    entries = (await cluster.resource())["status"].get("rotation", [])
+    return {entry["name"]: entry for entry in entries}
+
+
+async def rotate(cluster: Cluster, kind: str = "") -> str:
+    """Ask for a rotation; return the stamp."""
+    stamp = secrets.token_hex(4)
+    key = f"ashchat.dev/rotate{f'-{kind}' if kind else ''}"
+    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": {key: stamp}}})
+    return stamp
+
+
+async def over(cluster: Cluster, stamp: str, kinds: tuple[str, ...] = KINDS) -> None:
+    """Wait until the rotation that answers a stamp is over."""
+
+    async def ended() -> bool:
+        entries = await rotation(cluster)
+        return all(
+            stamp in entries[kind].get("handled", []) and entries[kind]["phase"] == "Idle"
+            for kind in kinds
+        )
+
+    await until(ended, within=WITHIN_S, every=0.5, what=f"{', '.join(kinds)} rotated")
+
+
+async def logins(cluster: Cluster) -> dict[str, str]:
+    """Return the users that the services have now, and their passwords."""
+    found = {}
+    for service in ("auth", "email", "chat", "translate", "static"):
+        data = await cluster.secret(f"{cluster.name}-{service}-credentials")
+        found[data["username"].decode()] = data["password"].decode()
+    return found
+
+
+async def lives(cluster: Cluster) -> dict[str, list[int]]:
+    """Return every pod of the platform, and how often its containers started again."""
+    pods = await cluster.list("pods", cluster.labels())
+    return {
+        pod["metadata"]["name"]: [x["restartCount"] for x in pod["status"]["containerStatuses"]]
+        for pod in pods
+    }
+
+
+async def test_all_credentials_rotate_under_load_and_nothing_fails(
+    cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
+) -> None:
+    doubly = await person("Dora", "es")
+    authenticator = await doubly.enrol_authenticator()
+    former, before, pods = await logins(cluster), await rotation(cluster), await lives(cluster)
+    began = time.monotonic()
+    async with traffic(person, mailbox) as seen:
+        await until(lambda: seen.done["message"] >= 8, within=60, what="a conversation")
+        began = time.monotonic()
+        stamp = await rotate(cluster)
+        for kind in ("users", "key-ring", "signing-keys"):
+            await over(cluster, stamp, (kind,))
+            measure(f"rotation of {kind}", time.monotonic() - began)
+        await asyncio.sleep(5)  # people go on for a while with the new ones
+    after, present = await rotation(cluster), await logins(cluster)
+
+    assert seen.failed == []
+    assert seen.reconnects == 0, "a socket was lost"
+    assert min(seen.done[x] for x in ("message", "sign-in", "refresh", "sign-up", "profile")) >= 5
+    for name, seconds in seen.slowest.items():
+        measure(f"slowest {name} meanwhile", seconds)
+    assert await lives(cluster) == pods, "a pod was restarted"
+    for kind in KINDS:
+        assert after[kind]["active"] != before[kind]["active"], kind
+    assert set(former).isdisjoint(present)
+    for backend in ("rabbitmq", "redis", "cache", "mongodb"):
+        for username, password in present.items():
+            service = username.rpartition("-")[0]
+            if service in await users_of(cluster, backend):
+                assert await accepts(cluster, backend, username, password), (backend, username)
+        for username, password in former.items():
+            assert not await accepts(cluster, backend, username, password), (backend, username)
+    keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
+    assert {x for x in keys if x.endswith(".pem")} == {f"{after['signing-keys']['active']}.pem"}
+    ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
+    assert {x for x in ring if x.endswith(".key")} == {f"{after['key-ring']['active']}.key"}
+    assert ring == await cluster.secret(f"{cluster.name}-auth-key-ring-copy")
+    # What the former key had sealed was sealed anew.
+    async with doubly.on_another_device() as elsewhere:
+        await elsewhere.sign_in_with(authenticator)
+
+
+async def users_of(cluster: Cluster, backend: str) -> set[str]:
+    """Return the services that have an address of a backend in their Secret."""
+    found = set()
+    for service in ("auth", "email", "chat", "translate", "static"):
+        data = await cluster.secret(f"{cluster.name}-{service}-credentials")
+        if f"{backend}.uri" in data:
+            found.add(service)
+    return found
+
+
+async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
+    cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
+) -> None:
+    former, before = await logins(cluster), await rotation(cluster)
+    killed: list[str] = []
+    ended = asyncio.Event()
+
+    async def kill() -> None:
+        """Kill the operator whenever a rotation has gone a step on."""
+        known = dict.fromkeys(KINDS, "Idle")
+        while not ended.is_set():
+            for kind, entry in (await rotation(cluster)).items():
+                if known[kind] != entry["phase"]:
+                    known[kind] = entry["phase"]
+                    pod = (await leader(cluster))["metadata"]["name"]
+                    namespace = cluster.operator_namespace
+                    await cluster.delete("pods", pod, namespace=namespace, now=True)
+                    killed.append(f"{kind} {entry['phase']}")
+            await asyncio.sleep(0.05)
+
+    async with traffic(person, mailbox) as seen:
+        killer = asyncio.create_task(kill())
+        try:
+            began = time.monotonic()
+            await over(cluster, await rotate(cluster))
+            measure(f"all rotated, operator killed {len(killed)} times", time.monotonic() - began)
+        finally:
+            ended.set()
+            await killer
+    assert seen.failed == []
+    assert seen.reconnects == 0
+    assert len(killed) >= len(KINDS) * 3, killed
+    after = await rotation(cluster)
+    for kind in KINDS:
+        assert after[kind]["active"] != before[kind]["active"], kind
+    assert set(former).isdisjoint(await logins(cluster))
+    for username, password in former.items():
+        assert not await accepts(cluster, "rabbitmq", username, password)
+    keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
+    assert len([x for x in keys if x.endswith(".pem")]) == 1
+    ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
+    assert len([x for x in ring if x.endswith(".key")]) == 1
+    await cluster.wait_ready(within=60)
+
+
+@pytest.mark.parametrize("kind", ["key-ring"])
+async def test_one_kind_alone_rotates_and_the_others_stay(cluster: Cluster, kind: str) -> None:
+    before = await rotation(cluster)
+    await over(cluster, await rotate(cluster, kind), (kind,))
+    after = await rotation(cluster)
+    assert {x for x in KINDS if after[x]["active"] != before[x]["active"]} == {kind}
