@@ -3,7 +3,7 @@ PYTHON ?= python3
 ASHCHAT := .venv/bin/ashchat-dev
 .DEFAULT_GOAL := help
 
-.PHONY: help tools up status down clean demo bench-auth test lint unit locks
+.PHONY: help tools up status down clean demo bench-auth bench-operator test lint unit locks
 
 help: ## what there is
 	@echo "make up      a cluster, the images, the operator, an AshChat, a conversation"
@@ -12,6 +12,7 @@ help: ## what there is
 	@echo "make test    static checks, unit tests, manifests, the suite in the cluster"
 	@echo "make lint    the static checks alone        make unit   the unit tests alone"
 	@echo "make bench-auth  200 sign-ins at once, measured; writes results/auth/"
+	@echo "make bench-operator  the operator, measured; writes results/operator/"
 	@echo "make down    remove the cluster             make clean  the caches too"
 	@echo "make locks   resolve the locks anew"
 	@echo
@@ -35,6 +36,9 @@ clean: tools
 
 demo: tools
 	@$(ASHCHAT) demo
+
+bench-operator: tools
+	@$(ASHCHAT) bench-operator
 
 bench-auth: tools
 	@$(ASHCHAT) bench-auth

@@ -77,6 +77,12 @@ def demo() -> None:
     raise typer.Exit(_demo())
 
 
+@app.command("bench-operator")
+def bench_operator() -> None:
+    """Measure the operator, and write it to results/operator/. SOAK_MINUTES=30, ONLY=<parts>."""
+    raise typer.Exit(_module("ashchat_dev.bench.operator"))
+
+
 @app.command("bench-auth")
 def bench_auth() -> None:
     """Sign in 200 times at once, and write what was measured to results/auth/."""
