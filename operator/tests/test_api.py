@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ashchat_operator import api as module
-from ashchat_operator.api import Api, RefusedByApiServer
+from ashchat_operator.api import Api, NotLeading, RefusedByApiServer
 from ashchat_operator.apply import find
 from operator_rendering import resource
 
@@ -70,3 +70,60 @@ async def test_an_error_in_plain_text_is_an_error_like_others() -> None:
     with pytest.raises(RefusedByApiServer, match="its reason") as refused:
         await api(server).get("Pod", "a", "b")
     assert refused.value.status == 502
+
+
+class Later(Server):
+    """Asks a few times to come again, then answers."""
+
+    def __init__(self, status: int, times: int, after: str = "0") -> None:
+        super().__init__({})
+        self._status, self._left, self._after = status, times, after
+
+    async def request(self, _: str, address: str, **__: Any) -> Any:
+        self.asked.append(address)
+        self._left -= 1
+        status = self._status if self._left >= 0 else 200
+
+        async def read() -> bytes:
+            return b'{"message": "later"}'
+
+        return SimpleNamespace(
+            status=status,
+            reason="its reason",
+            headers={"Retry-After": self._after} if self._left >= 0 else {},
+            read=read,
+            response=SimpleNamespace(close=lambda: None),
+        )
+
+
+BODY = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "b"}}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_write_that_is_told_to_come_later_comes_later(status: int) -> None:
+    server = Later(status, 2)
+    await api(server).apply(BODY, "us")
+    assert len(server.asked) == 3
+
+
+async def test_it_does_not_come_for_ever() -> None:
+    server = Later(429, 100)
+    with pytest.raises(RefusedByApiServer, match="later"):
+        await api(server).apply(BODY, "us")
+    assert len(server.asked) == module.TRIES
+
+
+async def test_who_does_not_lead_any_more_does_not_come_again() -> None:
+    server = Later(429, 100)
+    asking = api(server)
+    asking.may_write = lambda: len(server.asked) < 2
+    with pytest.raises(NotLeading):
+        await asking.apply(BODY, "us")
+    assert len(server.asked) == 2
+
+
+async def test_a_long_wait_is_left_to_the_next_look() -> None:
+    server = Later(503, 100, after="60")
+    with pytest.raises(RefusedByApiServer):
+        await api(server).apply(BODY, "us")
+    assert len(server.asked) == 1
