@@ -237,7 +237,7 @@ class Outside:
                     "periodSeconds": 1,
                     "timeoutSeconds": 5,
                 },
-                "volumeMounts": [{"name": "files", "mountPath": TLS}],
+                "volumeMounts": _mounts("/tmp"),  # noqa: S108 (in the pod)
             },
             {
                 "name": "postgresql",
@@ -253,7 +253,11 @@ class Outside:
 
 
 def _mounts(data: str) -> list[Object]:
-    return [{"name": "files", "mountPath": TLS}, {"name": "data", "mountPath": data}]
+    """Return the mounts of a container; one of the same pod has the data's volume apart."""
+    return [
+        {"name": "files", "mountPath": TLS},
+        {"name": "data", "mountPath": data, "subPath": data.strip("/").replace("/", "-")},
+    ]
 
 
 def _service(name: str) -> Object:
