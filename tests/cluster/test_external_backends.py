@@ -224,7 +224,10 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
     await outside.put("wrong-rabbitmq", outside.secret("rabbitmq", uri="amqps://a:b@mq.invalid"))
     await outside.put("wrong-redis", outside.secret("redis", HELPER))
     right: dict[str, Any] = {"tls": {"caSecret": {"name": "authority"}}}
-    await outside.put("wrong-mongodb", {"uri": f"mongodb://a:b@{outside.host('redis')}:27017/"})
+    # At the pod: what a Service has no port for may go wherever the node's routes lead.
+    pod = await outside.cluster.read("pods", "redis", namespace=NAMESPACE)
+    closed = f"{pod['status']['podIP']}:27017"
+    await outside.put("wrong-mongodb", {"uri": f"mongodb://a:b@{closed}/"})
     named = {"mongodb": {"external": right | {"secret": {"name": "wrong-mongodb"}}}}
     await patch(outside, IDLE, {"spec": named})
     says = await told(

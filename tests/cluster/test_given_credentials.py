@@ -69,8 +69,9 @@ async def put(
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def strict(cluster: Cluster, ready: None) -> AsyncIterator[Strict]:  # noqa: ARG001
+async def strict(cluster: Cluster) -> AsyncIterator[Strict]:
     """Let the platform use such a mail server; what it had before at the end."""
+    await cluster.wait_ready(within=120)
     before = (await cluster.resource())["spec"]["email"]["smtp"]
     authority = Authority()
     async with AsyncExitStack() as stack:

@@ -19,7 +19,7 @@ Measure = Callable[[str, float], None]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
-async def unpulled(cluster: Cluster, ready: None) -> AsyncIterator[None]:  # noqa: ARG001
+async def unpulled(cluster: Cluster) -> AsyncIterator[None]:
     """Take the levers off at the end."""
     yield
     annotations = (await cluster.resource())["metadata"].get("annotations", {})

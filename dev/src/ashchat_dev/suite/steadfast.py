@@ -21,6 +21,10 @@ PAUSE_S = 0.25
 TRANSIENT = frozenset({"unavailable", "rate_limited", "not_joined"})
 """Reasons of a refusal after which the same send is right in a moment."""
 
+OK = 200
+TOKEN_EXPIRED = 4401
+"""The code with which a socket ends with its token."""
+
 
 class Steadfast:
     """One person in one chat, in protocol 2, recorded in a history."""
@@ -39,6 +43,7 @@ class Steadfast:
         self._ids: dict[str, str] = {}
         self._listening: asyncio.Task[None] | None = None
         self.reconnects = -1
+        """How often a socket was lost, but for those whose token had expired."""
 
     async def __aenter__(self) -> Self:
         self._listening = asyncio.create_task(self._listen())
@@ -89,12 +94,16 @@ class Steadfast:
                 channel = self._channel
                 if channel is not None and not channel.socket.closed.done():
                     return channel
+                expired = channel is not None and _expired(channel)
+                if expired and (await self.person.refresh()).status != OK:
+                    await asyncio.sleep(PAUSE_S)
+                    continue
                 with suppress(SocketRefused, SocketLost, JoinRefused, TimeoutError):
                     socket = await self.person.socket()
                     self._channel = await socket.join(
                         f"chat:{self.chat_id}", {"protocol": 2, "since": self._rev}
                     )
-                    self.reconnects += 1
+                    self.reconnects += not expired
                     return self._channel
             await asyncio.sleep(PAUSE_S)
 
@@ -124,3 +133,9 @@ class Steadfast:
                 self.translated[self._ids[payload["message_id"]]] = payload["content"]
             case _:
                 pass
+
+
+def _expired(channel: Channel) -> bool:
+    """Tell whether a socket ended because its token did."""
+    closed = channel.socket.closed
+    return closed.done() and not closed.cancelled() and closed.result().code == TOKEN_EXPIRED
