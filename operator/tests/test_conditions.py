@@ -6,10 +6,12 @@ from ashchat_operator.backend import Backend, BackendResult, Reason
 from ashchat_operator.conditions import (
     Component,
     component,
+    invalid,
     key_ring_lost,
     status,
     url,
     with_lost_ring,
+    with_one,
     with_topology,
 )
 from ashchat_operator.events import transitions
@@ -170,3 +172,23 @@ def test_where_it_answers() -> None:
     live = {("Service", "demo-edge"): service}
     assert url(ash(exposure=balancer), live) == "http://192.0.2.1"
     assert url(ash(), live) == "http://demo-edge.ashchat.svc"
+
+
+def test_a_resource_that_is_not_what_the_schema_promises_is_told_so_and_keeps_its_status() -> None:
+    before = {
+        "address": "kept",
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "then"},
+            {"type": "Degraded", "status": "False", "lastTransitionTime": "then"},
+        ],
+    }
+    body = {"metadata": {"generation": 4}, "status": before}
+    said = with_one(body, "Ready", invalid([("spec.email", "Field required")]), "now")
+    assert said["address"] == "kept"
+    assert [item["type"] for item in said["conditions"]] == ["Ready", "Degraded"]
+    ready = said["conditions"][0]
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert "spec.email: Field required" in ready["message"]
+    assert (ready["lastTransitionTime"], ready["observedGeneration"]) == ("now", 4)
+    again = with_one({**body, "status": said}, "Ready", invalid([("a", "b")]), "later")
+    assert again["conditions"][0]["lastTransitionTime"] == "now"

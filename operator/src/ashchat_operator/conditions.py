@@ -172,6 +172,48 @@ def said(former: Mapping[str, Any]) -> list[Finding]:
     return [(x["status"], x["reason"], x["message"]) for x in former.get("conditions", [])]
 
 
+def with_one(body: Mapping[str, Any], kind: str, finding: Finding, now: str) -> Object:
+    """Return the status as it was, but for one condition.
+
+    Args:
+        body: The resource.
+        kind: The condition's type.
+        finding: What it says now.
+        now: The time (RFC 3339), should its status have changed.
+    """
+    former = body.get("status", {})
+    value, reason, message = finding
+    known = [item for item in former.get("conditions", []) if item["type"] == kind]
+    since = [item["lastTransitionTime"] for item in known if item["status"] == value]
+    condition = {
+        "type": kind,
+        "status": value,
+        "reason": reason,
+        "message": message[:_MESSAGE_MAX],
+        "lastTransitionTime": since[0] if since else now,
+        "observedGeneration": body["metadata"]["generation"],
+    }
+    kept = [item for item in former.get("conditions", []) if item["type"] != kind]
+    # Ready is read first, by people and by kubectl's columns.
+    order = [condition, *kept] if kind == "Ready" else [*kept, condition]
+    return {**former, "conditions": order}
+
+
+def invalid(fields: Sequence[tuple[str, str]]) -> Finding:
+    """Return the condition Ready of a resource that is not what the schema promises.
+
+    Args:
+        fields: Path and what is wrong there; never a value.
+    """
+    says = "; ".join(f"{path}: {wrong}" for path, wrong in fields)
+    return (
+        "False",
+        "InvalidSpec",
+        f"{says}. The API server let it in, so its CustomResourceDefinition is not the "
+        "operator's: apply that, then mend the resource",
+    )
+
+
 def url(ash: AshChat, live: Live) -> str:
     """Return where people reach it, as far as the cluster can tell; empty: not yet known."""
     if ash.spec.public_url:

@@ -154,8 +154,11 @@ class Reconciler:
             return self._pace.progressing
         try:
             ash = AshChat.parse(body)
-        except ValidationError:
-            _log.exception("%s/%s is not what the schema promises", namespace, name)
+        except ValidationError as error:
+            wrong = [(".".join(map(str, x["loc"])), x["msg"]) for x in error.errors()]
+            _log.error("%s/%s is not what the schema promises: %s", namespace, name, wrong)
+            invalid = conditions.invalid(wrong)
+            await self._tell(body, conditions.with_one(body, "Ready", invalid, _now()))
             return self._pace.settled
         self.references.note(ash)
         settled = await self._reconcile(ash, body, wake)

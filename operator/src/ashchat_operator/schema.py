@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiohttp import ClientError
 
 from ashchat_operator.api import FORBIDDEN, NOT_FOUND, Api, RefusedByApiServer
-from ashchat_operator.conditions import Finding
+from ashchat_operator.conditions import Finding, with_one
 from ashchat_operator.model import GROUP, KIND, PLURAL, VERSION
 
 REVISION: Final = 2
@@ -70,20 +70,7 @@ def finding(says: str) -> Finding:
 
 def outdated_status(body: Mapping[str, Any], says: str, now: str) -> dict[str, Any]:
     """Return the status as it was, with the condition: nothing else is known to be true."""
-    former = body.get("status", {})
-    kept = [item for item in former.get("conditions", []) if item["type"] != CONDITION]
-    known = [item for item in former.get("conditions", []) if item["type"] == CONDITION]
-    value, reason, message = finding(says)
-    since = [item["lastTransitionTime"] for item in known if item["status"] == value]
-    condition = {
-        "type": CONDITION,
-        "status": value,
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": since[0] if since else now,
-        "observedGeneration": body["metadata"]["generation"],
-    }
-    return {**former, "conditions": [*kept, condition]}
+    return with_one(body, CONDITION, finding(says), now)
 
 
 class Schema:
