@@ -206,12 +206,8 @@ def invalid(fields: Sequence[tuple[str, str]]) -> Finding:
         fields: Path and what is wrong there; never a value.
     """
     says = "; ".join(f"{path}: {wrong}" for path, wrong in fields)
-    return (
-        "False",
-        "InvalidSpec",
-        f"{says}. The API server let it in, so its CustomResourceDefinition is not the "
-        "operator's: apply that, then mend the resource",
-    )
+    why = "The API server let it in, so its CustomResourceDefinition is not the operator's"
+    return "False", "InvalidSpec", f"{says}. {why}: apply that, then mend the resource"
 
 
 def url(ash: AshChat, live: Live) -> str:
