@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,8 @@ from ashchat_dev.suite.backends import accepts
 from ashchat_dev.suite.operators import leader
 from ashchat_dev.suite.traffic import traffic
 
+SERVICES = ("auth", "email", "chat", "translate", "static")
+BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
 KINDS = ("users", "signing-keys", "key-ring")
 LIFE_MINUTES = 1
 """Of access tokens: the former signing key stays for as long."""
@@ -76,7 +79,7 @@ async def over(cluster: Cluster, stamp: str, kinds: tuple[str, ...] = KINDS) -> 
 async def logins(cluster: Cluster) -> dict[str, str]:
     """Return the users that the services have now, and their passwords."""
     found = {}
-    for service in ("auth", "email", "chat", "translate", "static"):
+    for service in SERVICES:
         data = await cluster.secret(f"{cluster.name}-{service}-credentials")
         found[data["username"].decode()] = data["password"].decode()
     return found
@@ -117,10 +120,10 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
     for kind in KINDS:
         assert after[kind]["active"] != before[kind]["active"], kind
     assert set(former).isdisjoint(present)
-    for backend in ("rabbitmq", "redis", "cache", "mongodb"):
+    for backend, at_home in (await homes(cluster)).items():
+        assert at_home, backend
         for username, password in present.items():
-            service = username.rpartition("-")[0]
-            if service in await users_of(cluster, backend):
+            if username.rpartition("-")[0] in at_home:
                 assert await accepts(cluster, backend, username, password), (backend, username)
         for username, password in former.items():
             assert not await accepts(cluster, backend, username, password), (backend, username)
@@ -134,13 +137,15 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
         await elsewhere.sign_in_with(authenticator)
 
 
-async def users_of(cluster: Cluster, backend: str) -> set[str]:
-    """Return the services that have an address of a backend in their Secret."""
-    found = set()
-    for service in ("auth", "email", "chat", "translate", "static"):
+async def homes(cluster: Cluster) -> dict[str, set[str]]:
+    """Return which services have an address at each backend, by the hosts in their Secrets."""
+    found: dict[str, set[str]] = {backend: set() for backend in BACKENDS}
+    for service in SERVICES:
         data = await cluster.secret(f"{cluster.name}-{service}-credentials")
-        if f"{backend}.uri" in data:
-            found.add(service)
+        for key, raw in data.items():
+            if key.endswith(".uri"):
+                host = (urlsplit(raw.decode().strip()).hostname or "").partition(".")[0]
+                found[host.removeprefix(f"{cluster.name}-")].add(service)
     return found
 
 
