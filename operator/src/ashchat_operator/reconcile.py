@@ -202,6 +202,7 @@ class Reconciler:
                 await running.close()
 
     async def _reconcile(self, ash: AshChat, body: Object, wake: Callable[[], None]) -> bool:
+        """Read, render, apply, declare, judge, rotate, tell; return whether it is settled."""
         found = await find(self._api, ash)
         switch = switches.decide(ash, body, found)
         ash = switch.ash
@@ -210,61 +211,51 @@ class Reconciler:
             return await self._pause(ash, body, found, pulled)
         body = await self._cleanup.held(body)
         inputs = await self._read(ash, body, found, wake)
-        known_ring, decisions, outside = inputs.known_ring, inputs.decisions, inputs.outside
         credentials = await self._credentials(ash, inputs)
-        objects = platform.render(ash, self._context, credentials, inputs.way_in)
-        objects = levers.stamped(objects, pulled)
+        rendered = platform.render(ash, self._context, credentials, inputs.way_in)
+        objects = levers.stamped(rendered, pulled)
         applied = await apply(self._api, ash, objects, found)
         if applied.stopped and not applied.problems:
             return False
-        fingerprints = credentials.key_ring.fingerprints(known_ring)
-        problems = [*switch.held, *applied.problems, *await self._grow(ash, applied.live)]
-        metrics.WRITES.inc(len(applied.changes))
-        for kind in self._drift.corrected((ash.namespace, ash.name), objects, applied.changes):
-            metrics.DRIFT.labels(kind).inc()
-        problems += await self._mark(ash, applied, fingerprints)
-        for change in applied.changes:
-            _log.info("%s/%s: %s", ash.namespace, ash.name, change)
+        self._count(ash, objects, applied)
+        fingerprints = credentials.key_ring.fingerprints(inputs.known_ring)
+        problems = [
+            *switch.held,
+            *applied.problems,
+            *await self._grow(ash, applied.live),
+            *await self._mark(ash, applied, fingerprints),
+        ]
         components = await self._components(ash, applied.live)
         # Nothing at the backends is to have what no Secret holds.
         results = {} if applied.stopped else await self._declare(ash, credentials, components, wake)
-        components = [conditions.with_topology(item, results) for item in components]
-        for decision in (item for item in decisions.values() if item.blocking):
-            problems.append(decision.message)
-            components = [conditions.with_nothing_given(item, decision) for item in components]
-        proven = self._prove(ash, outside, results)
-        problems += [says for _, says in outside.wrong.values()]
-        components = external_secrets.with_wrong(components, outside)
+        proven = self._prove(ash, inputs.outside, results)
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
-        if lost:
-            problems.append(lost)
-            components = [conditions.with_lost_ring(item, lost) for item in components]
-        components = exposure.components(ash, components, applied.live, inputs.way_in)
-        rotations = await rotate.step(
-            self._api,
-            rotate.Look(
-                ash=ash,
-                body=body,
-                context=self._context,
-                credentials=credentials,
-                results=results,
-                backends=targets(ash, self._context, credentials, frozenset(Backend)),
-                applied=not applied.problems,
-                ready=not problems and all(item.ready for item in components),
-                now=rotate.now(),
-            ),
-            inputs.rotations,
+        problems += _problems(inputs, lost)
+        components = _judged(ash, components, results, inputs, lost=lost, live=applied.live)
+        look = rotate.Look(
+            ash=ash,
+            body=body,
+            context=self._context,
+            credentials=credentials,
+            results=results,
+            backends=targets(ash, self._context, credentials, frozenset(Backend)),
+            applied=not applied.problems,
+            ready=not problems and all(item.ready for item in components),
+            now=rotate.now(),
         )
+        rotations = await rotate.step(self._api, look, inputs.rotations)
         rotation_metrics.told(ash.namespace, ash.name, rotations.values())
-        said = await self._in_use(ash, decisions, body.get("status", {}))
+        said = await self._in_use(ash, inputs.decisions, body.get("status", {}))
         status = conditions.status(
             ash,
             components=components,
             results=results,
             problems=problems,
+            problem=switches.NOT_CONFIRMED if switch.held else applied.reason,
             backends=switch.backends,
             address=exposure.url(ash, inputs.way_in) or conditions.url(ash, applied.live),
             version=self._version,
+            key_ring=inputs.known_ring if applied.stopped else fingerprints,
             former=body.get("status", {}),
             now=_now(),
             more={
@@ -274,19 +265,29 @@ class Reconciler:
                 rotate.CONDITION: rotate.finding(rotations.values()),
                 **({candidates.CONDITION: said} if said is not None else {}),
             },
-            key_ring=known_ring if applied.stopped else fingerprints,
-            problem=switches.NOT_CONFIRMED if switch.held else applied.reason,
         )
         status["rotation"] = rotate.entries(rotations)
         status.update(pulled.status())
-        ready = status["conditions"][0]["status"] == "True"
+        _tell_expiry(ash, inputs.way_in)
         written = await self._tell(body, status)
-        rotating = any(state.running for state in rotations.values())
-        moving = said is not None and said[1] in candidates.MOVING
+        ready = status["conditions"][0]["status"] == "True"
+        moves = (
+            bool(applied.changes)
+            or proven
+            or any(state.running for state in rotations.values())
+            or (said is not None and said[1] in candidates.MOVING)
+        )
         # In a namespace that goes, no look makes anything better.
         terminating = applied.reason == NAMESPACE_TERMINATING
-        moves = bool(applied.changes) or rotating or moving or proven
         return terminating or (ready and written and not moves)
+
+    def _count(self, ash: AshChat, objects: list[Object], applied: Applied) -> None:
+        """Count and log what was written, and what of it was drift."""
+        metrics.WRITES.inc(len(applied.changes))
+        for kind in self._drift.corrected((ash.namespace, ash.name), objects, applied.changes):
+            metrics.DRIFT.labels(kind).inc()
+        for change in applied.changes:
+            _log.info("%s/%s: %s", ash.namespace, ash.name, change)
 
     async def _pause(self, ash: AshChat, body: Object, found: Live, pulled: levers.Levers) -> bool:
         """Write nothing but the status."""
@@ -495,6 +496,34 @@ class Reconciler:
             *(publish(self._api, body, event) for event in transitions(former, status))
         )
         return True
+
+
+def _problems(inputs: _Inputs, lost: str) -> list[str]:
+    """Return what a person has to do about Secrets: those given, those outside, the key ring."""
+    return [
+        *(item.message for item in inputs.decisions.values() if item.blocking),
+        *(says for _, says in inputs.outside.wrong.values()),
+        *([lost] if lost else []),
+    ]
+
+
+def _judged(
+    ash: AshChat,
+    components: list[Component],
+    results: Results,
+    inputs: _Inputs,
+    *,
+    lost: str,
+    live: Live,
+) -> list[Component]:
+    """Return the components with all that keeps them from being ready beside their pods."""
+    found = [conditions.with_topology(item, results) for item in components]
+    for decision in (item for item in inputs.decisions.values() if item.blocking):
+        found = [conditions.with_nothing_given(item, decision) for item in found]
+    found = external_secrets.with_wrong(found, inputs.outside)
+    if lost:
+        found = [conditions.with_lost_ring(item, lost) for item in found]
+    return exposure.components(ash, found, live, inputs.way_in)
 
 
 def _now() -> str:
