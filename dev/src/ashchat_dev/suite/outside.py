@@ -58,6 +58,8 @@ class Outside:
     cluster: Cluster
     namespace: str
     authority: Authority = field(default_factory=Authority)
+    addresses: dict[str, str] = field(default_factory=dict)
+    """The servers' Services'."""
     words: dict[str, str] = field(
         default_factory=lambda: {who: secrets.token_hex(16) for who in (BOSS, HELPER)}
     )
@@ -66,21 +68,26 @@ class Outside:
         """Return a server's name."""
         return f"{server}.{self.namespace}.svc"
 
-    def secret(self, server: str, who: str = BOSS, **changes: str) -> dict[str, str]:
-        """Return what a Secret for the operator holds of a server."""
+    def secret(
+        self, server: str, who: str = BOSS, *, by_address: bool = False, **changes: str
+    ) -> dict[str, str]:
+        """Return what a Secret for the operator holds of a server.
+
+        By its address it is found from outside the cluster too, on the node.
+        """
         word = self.words[who]
+        host = self.addresses[server] if by_address else self.host(server)
         match server:
             case "rabbitmq":
-                host = self.host(server)
                 path = f"/{GIVEN_VHOST}" if who == HELPER else ""
                 found = {
                     "uri": f"amqps://{who}:{word}@{host}{path}",
                     "management-url": f"https://{host}:15671",
                 }
             case "redis":
-                found = {"host": self.host(server), "username": who, "password": word}
+                found = {"host": host, "username": who, "password": word}
             case _:
-                found = {"uri": f"mongodb://{who}:{word}@{self.host(server)}/"}
+                found = {"uri": f"mongodb://{who}:{word}@{host}/"}
         return found | changes
 
     async def put(self, name: str, text: Mapping[str, str]) -> None:
@@ -108,11 +115,13 @@ class Outside:
         await self.put("authority", {"ca.crt": self.authority.certificate})
         await self.put("another-authority", {"ca.crt": Authority().certificate})
         for server in SERVERS:
-            pair = self.authority.server(self.host(server))
+            await self.cluster.create("services", _service(server), namespace=self.namespace)
+            found = await self.cluster.read("services", server, namespace=self.namespace)
+            self.addresses[server] = found["spec"]["clusterIP"]
+            pair = self.authority.server(self.host(server), self.addresses[server])
             files = {"tls.crt": pair.certificate, "tls.key": pair.key, "password": self.words[BOSS]}
             await self.put(f"{server}-files", files | self._files(server))
             await self.put(server, self.secret(server))
-            await self.cluster.create("services", _service(server), namespace=self.namespace)
             pod = await getattr(self, f"_{server}")()
             await self.cluster.create("pods", _pod(server, pod), namespace=self.namespace)
 

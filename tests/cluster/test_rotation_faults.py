@@ -1,0 +1,188 @@
+"""Every single call of a rotation to the API server may fail, in every way: it goes on.
+
+As test_api_faults: the operator of this working tree runs behind a proxy that fails one call.
+The backends are somebody else's, and there are no pods of services, so only the operator
+works. The signing keys are left out: they wait for two minutes each time.
+"""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from ashchat_dev.suite import Cluster, until
+from ashchat_dev.suite.beside import idle, namespaces
+from ashchat_dev.suite.outages import OPERATOR, operator_away
+from ashchat_dev.suite.outside import BOSS, SERVERS, Outside
+from ashchat_dev.suite.proxy import Fault, Proxy, operator
+
+Object = dict[str, Any]
+
+ALL: Final = os.environ.get("ASHCHAT_ALL_API_FAULTS") == "1"
+PARALLEL: Final = 4
+SAMPLE: Final = 3
+"""So many calls of a rotation are failed with every fault, where not all are."""
+
+PART: Final = 0.7
+"""Of a rotation's calls: it does not always need the same number, since it looks as it waits."""
+
+WITHIN_S: Final = 90.0
+NAME: Final = "demo"
+KINDS: Final = ("users", "key-ring")
+QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
+SERVICES: Final = 5
+
+
+@dataclass
+class Ground:
+    """Where the AshChats of this file live."""
+
+    proxy: Proxy
+    outside: Outside
+    places: list[Cluster]
+    secrets: dict[str, set[str]] = field(default_factory=dict)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def ground(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Ground]:
+    """An operator behind the proxy, servers outside, and AshChats that are Ready."""
+    account = f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}"
+    proxy = Proxy(cluster, account)
+    names = [f"ashchat-rotation-{number}" for number in range(PARALLEL)]
+    outside = Outside(cluster, "ashchat-rotation-servers")
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(cluster.delete, "namespaces", outside.namespace)
+        await outside.begin()
+        await stack.enter_async_context(operator_away(cluster))
+        places = await stack.enter_async_context(namespaces(cluster, names))
+        await outside.up()
+        await stack.enter_async_context(proxy.serve())
+        folder = tmp_path_factory.mktemp("operator")
+        await stack.enter_async_context(operator(proxy, names, folder, **QUICK))
+        found = Ground(proxy, outside, places)
+        await asyncio.gather(*(begin(found, own) for own in places))
+        yield found
+
+
+async def begin(found: Ground, own: Cluster) -> None:
+    """Make an AshChat and wait until it is Ready."""
+    there = Outside(found.outside.cluster, own.namespace, found.outside.authority)
+    await there.put("authority", {"ca.crt": found.outside.authority.certificate})
+    blocks = {}
+    for server in SERVERS:
+        await there.put(server, found.outside.secret(server, by_address=True))
+        tls = {"caSecret": {"name": "authority"}}
+        blocks[server] = {"external": {"secret": {"name": server}, "tls": tls}}
+    body = idle(NAME, **blocks)
+    body["spec"]["translate"]["cache"] = blocks["redis"]
+    await own.create("ashchats", body)
+
+    async def ready() -> bool:
+        conditions = (await own.resource()).get("status", {}).get("conditions", [])
+        return any(x["type"] == "Ready" and x["status"] == "True" for x in conditions)
+
+    await until(ready, within=WITHIN_S, what=f"{own.namespace} Ready")
+    found.secrets[own.namespace] = await secret_names(own)
+
+
+async def secret_names(own: Cluster) -> set[str]:
+    return {item["metadata"]["name"] for item in await own.list("secrets")}
+
+
+async def entries(own: Cluster) -> dict[str, Object]:
+    status = (await own.resource())["status"]
+    return {entry["name"]: entry for entry in status.get("rotation", [])}
+
+
+async def rotate(
+    found: Ground, own: Cluster, number: int | None = None, fault: Fault = Fault.ERROR
+) -> int:
+    """Rotate once, with one failed call; return how many calls it took."""
+    traffic = found.proxy.traffic[own.namespace]
+    before, stamp = await entries(own), secrets.token_hex(4)
+    traffic.begin(number, fault)
+    annotations = {f"ashchat.dev/rotate-{kind}": stamp for kind in KINDS}
+    await own.patch("ashchats", NAME, {"metadata": {"annotations": annotations}})
+
+    async def over() -> bool:
+        now = await entries(own)
+        return all(
+            now[kind]["phase"] == "Idle" and stamp in now[kind].get("handled", []) for kind in KINDS
+        )
+
+    await until(over, within=WITHIN_S, every=0.2, what="the rotation over")
+    count = len(traffic.calls)
+    assert number is None or traffic.failed, f"no call had the number {number}"
+    await until(traffic.settled, within=WITHIN_S, every=0.2, what="two looks without a write")
+    after = await entries(own)
+    for kind in KINDS:
+        assert after[kind]["active"] != before[kind]["active"], kind
+    assert await secret_names(own) == found.secrets[own.namespace], "a Secret too many or few"
+    ring = await own.secret(f"{NAME}-auth-key-ring")
+    assert [x for x in ring if x.endswith(".key")] == [f"{after['key-ring']['active']}.key"]
+    assert ring == await own.secret(f"{NAME}-auth-key-ring-copy")
+    assert await users(found, own) == {after["users"]["active"]: SERVICES}
+    return count
+
+
+async def users(found: Ground, own: Cluster) -> dict[str, int]:
+    """Return how many users of each generation an AshChat has at Redis."""
+    outside = found.outside
+    client = Redis(
+        host=outside.addresses["redis"],
+        username=BOSS,
+        password=outside.words[BOSS],
+        ssl=True,
+        ssl_ca_data=outside.authority.certificate,
+    )
+    counts: dict[str, int] = {}
+    try:
+        for name in await client.acl_users():
+            text = name.decode() if isinstance(name, bytes) else str(name)
+            if text.startswith(f"{own.namespace}_{NAME}_"):
+                generation = text.rpartition("-")[2]
+                counts[generation] = counts.get(generation, 0) + 1
+    finally:
+        await client.aclose()
+    return counts
+
+
+async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
+    ground: Ground, measure: Callable[[str, float], None]
+) -> None:
+    count = int(await rotate(ground, ground.places[0]) * PART)
+    step = 1 if ALL else max(1, count // SAMPLE)
+    todo = [
+        (number, fault)
+        for place, fault in enumerate(Fault)
+        for number in range(0 if ALL else place * step // len(Fault), count, step)
+        # No answer costs 20 s each time.
+        if ALL or fault is not Fault.NO_ANSWER or number < step
+    ]
+    began, failures = time.monotonic(), []
+
+    async def worker(own: Cluster) -> None:
+        while todo:
+            number, fault = todo.pop()
+            try:
+                await rotate(ground, own, number, fault)
+            except AssertionError as error:
+                call = ground.proxy.traffic[own.namespace].failed
+                failures.append(f"#{number} ({call}) {fault}: {error}")
+                return  # What it left would be the next one's trouble.
+
+    tried = len(todo)
+    await asyncio.gather(*(worker(own) for own in ground.places))
+    measure(f"{tried} rotations with one failed call each", time.monotonic() - began)
+    assert not failures, "\n".join(failures)
+    assert not todo, f"{len(todo)} were not tried"
