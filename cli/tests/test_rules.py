@@ -88,6 +88,7 @@ def policy(*egress: Object, selector: Object | None = None) -> Object:
     }
 
 
+OURS = {"app.kubernetes.io/managed-by": "ashchat-operator"}
 DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 
 
@@ -307,6 +308,12 @@ def test_errors_come_first() -> None:
 )
 def test_a_policy_that_lets_dns_through_is_no_fault(egress: Object) -> None:
     assert examine(replace(healthy(), policies=[policy(), policy(egress)])) == []
+
+
+def test_where_the_operators_own_policies_select_a_pod_no_other_takes_anything_away() -> None:
+    own = policy()
+    own["metadata"] = {"name": "demo-redis", "labels": OURS}
+    assert examine(replace(healthy(), policies=[own, policy()])) == []
 
 
 def test_tcp_alone_is_not_enough() -> None:
