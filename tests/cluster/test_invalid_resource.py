@@ -94,7 +94,18 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"networkPolicy": {"mode": "Maybe"}},
         'supported values: "Enabled", "Disabled"',
     ),
-    "two pods on one volume": ({"static": {"replicas": 2}}, "replicas is 0 or 1"),
+    "two pods on one volume": (
+        {"static": {"replicas": 2}},
+        "replicas above 1 needs storage.accessMode ReadWriteMany",
+    ),
+    "an autoscaler on one volume": (
+        {"static": {"autoscaling": {"maxReplicas": 2}}},
+        "autoscaling needs storage.accessMode ReadWriteMany",
+    ),
+    "an autoscaler that is upside down": (
+        {"chat": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
+        "minReplicas is not above maxReplicas",
+    ),
     "fewer than no pods": ({"chat": {"replicas": -1}}, "greater than or equal to 0"),
     "a size that is none": (
         {"static": {"storage": {"size": "large"}}},
