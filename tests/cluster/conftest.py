@@ -31,6 +31,7 @@ from ashchat_dev.suite.backends import (
     forwarded_uri,
     redis_admin_uri,
 )
+from ashchat_dev.suite.runtime import Runtime, Unsupported
 
 HERE = Path(__file__).parent
 
@@ -206,3 +207,12 @@ async def mongo_as(cluster: Cluster) -> AsyncIterator[MongoAs]:
             return client.get_default_database()
 
         yield connect
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    """What kills and freezes containers of the node: kill -9, as nothing in Kubernetes does."""
+    try:
+        return Runtime(os.environ.get("CLUSTER", ""))
+    except Unsupported as error:
+        pytest.skip(str(error))

@@ -17,6 +17,7 @@ from ashchat_dev.client import Person, Refused
 from ashchat_dev.conversation import SENTENCES, messages_of
 from ashchat_dev.phoenix import Channel, JoinRefused, SocketLost, SocketRefused
 from ashchat_dev.suite import Cluster, History, PersonFactory, until
+from ashchat_dev.suite.runtime import Runtime
 
 BROKEN = (SocketLost, SocketRefused, JoinRefused, TimeoutError, OSError)
 """What a client meets while something is away; it tries again."""
@@ -176,14 +177,17 @@ async def check(talkers: tuple[Talker, Talker], history: History) -> None:
 
 
 async def test_a_chat_pod_is_killed_in_the_middle_of_a_conversation(
-    cluster: Cluster, person: PersonFactory
+    cluster: Cluster, person: PersonFactory, runtime: Runtime
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     history = History()
     talkers = await two_talkers(ana, ben, history)
 
     async def kill() -> None:
-        await cluster.delete("pods", talkers[0].pods[-1], now=True)
+        name = talkers[0].pods[-1]
+        # Deleted alone, by force or not, it would have the time to end in good order.
+        await runtime.kill(await cluster.read("pods", name))
+        await cluster.delete("pods", name, now=True)
 
     await converse(talkers, kill, lambda: cluster.wait_ready(within=RECOVERY_S))
     await check(talkers, history)

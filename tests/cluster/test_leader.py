@@ -1,7 +1,6 @@
 """Two pods of the operator: one works, and the other takes over when it cannot any more."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -12,7 +11,7 @@ import pytest_asyncio
 from ashchat_dev.suite import AuditLog, Cluster, until
 from ashchat_dev.suite.audit import brief
 from ashchat_dev.suite.operators import configured, holder, leader, operator_pods
-from ashchat_dev.suite.runtime import Runtime, Unsupported
+from ashchat_dev.suite.runtime import Runtime
 
 FAILOVER_S = 20.0
 HANDOVER_S = 5.0
@@ -21,14 +20,6 @@ POD = "authentication.kubernetes.io/pod-name"
 
 Measure = Callable[[str, float], None]
 Object = dict[str, Any]
-
-
-@pytest.fixture
-def runtime() -> Runtime:
-    try:
-        return Runtime(os.environ.get("CLUSTER", ""))
-    except Unsupported as error:
-        pytest.skip(str(error))
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")

@@ -14,6 +14,7 @@ from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import accepts
 from ashchat_dev.suite.operators import leader
+from ashchat_dev.suite.runtime import Runtime
 from ashchat_dev.suite.traffic import traffic
 
 SERVICES = ("auth", "email", "chat", "translate", "static")
@@ -150,7 +151,12 @@ async def homes(cluster: Cluster) -> dict[str, set[str]]:
 
 
 async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
-    cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
+    *,
+    cluster: Cluster,
+    person: PersonFactory,
+    mailbox: Mailbox,
+    measure: Measure,
+    runtime: Runtime,
 ) -> None:
     former, before = await logins(cluster), await rotation(cluster)
     killed: list[str] = []
@@ -163,9 +169,11 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
             for kind, entry in (await rotation(cluster)).items():
                 if known[kind] != entry["phase"]:
                     known[kind] = entry["phase"]
-                    pod = (await leader(cluster))["metadata"]["name"]
-                    namespace = cluster.operator_namespace
-                    await cluster.delete("pods", pod, namespace=namespace, now=True)
+                    pod = await leader(cluster)
+                    await runtime.kill(pod)
+                    # A new pod: a container that dies again and again waits ever longer.
+                    name, namespace = pod["metadata"]["name"], cluster.operator_namespace
+                    await cluster.delete("pods", name, namespace=namespace, now=True)
                     killed.append(f"{kind} {entry['phase']}")
             await asyncio.sleep(0.05)
 
