@@ -405,6 +405,7 @@ async def measure(where: Environment, console: Console, soak_s: float) -> Report
         raise NotConfigured("KUBECONFIG is not set: `make up` first.")
     only = os.environ.get("ONLY", "").split()
     begun_at, load, samples = datetime.now(UTC), os.getloadavg()[0], Samples()
+    failed: list[str] = []
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(Cluster(where.kubeconfig, kubectl=where.kubectl))
         mailbox = await stack.enter_async_context(Mailbox(where.mailbox_url))
@@ -413,7 +414,12 @@ async def measure(where: Environment, console: Console, soak_s: float) -> Report
         for part in PARTS:
             if not only or part.__name__ in only:
                 console.print(f"{(part.__doc__ or '').splitlines()[0]}", style="bold")
-                samples |= await part(bench)
+                try:
+                    samples |= await part(bench)
+                except (ApiError, AssertionError, ExceptionGroup, httpx2.HTTPError) as error:
+                    # The others are worth having all the same.
+                    console.print(f"failed: {error}", style="red", markup=False)
+                    failed.append(f"{part.__name__}: {type(error).__name__}")
         kubernetes = (await cluster.get("/version"))["gitVersion"]
         built = (await own_metrics(cluster)).labels("ashchat_operator_build_info")
     return Report(
@@ -428,6 +434,7 @@ async def measure(where: Environment, console: Console, soak_s: float) -> Report
             "Kubernetes": kubernetes,
         },
         soak_minutes=soak_s / 60,
+        failed=tuple(failed),
     )
 
 

@@ -92,11 +92,13 @@ class Report:
     load_before: float
     versions: dict[str, str]
     soak_minutes: float
+    failed: tuple[str, ...] = ()
+    """The parts that could not be measured, and why."""
 
     @property
     def all_met(self) -> bool:
-        """Whether no aim was missed."""
-        return all(figure.met for figure in self.figures)
+        """Whether everything was measured and no aim was missed."""
+        return not self.failed and all(figure.met for figure in self.figures)
 
     def raw(self) -> dict[str, Any]:
         """Return everything for JSON."""
@@ -107,6 +109,7 @@ class Report:
             "load_before": round(self.load_before, 2),
             "versions": self.versions,
             "soak_minutes": self.soak_minutes,
+            "failed": list(self.failed),
             "figures": {x.name: [round(value, 3) for value in x.values] for x in self.figures},
         }
 
@@ -119,7 +122,7 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
             flat = "flat" if figure.growth <= FLAT_MIB else "grows"
             minutes = f"{report.soak_minutes:.0f} minutes"
             found.append((f"its growth over {minutes}, MiB", f"{figure.growth:+.1f}", flat))
-    return found
+    return [*found, *((part, "not measured", "") for part in report.failed)]
 
 
 def table(report: Report) -> Table:
