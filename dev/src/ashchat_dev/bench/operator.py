@@ -212,9 +212,15 @@ async def many(bench: Bench) -> Samples:
 
 
 def _outside(name: str) -> Object:
-    def external(server: str) -> Object:
-        tls = {"caSecret": {"name": "authority"}}
-        return {"external": {"secret": {"name": server}, "tls": tls, "prefix": f"{name}-"}}
+    def external(server: str, users: str = "Declare") -> Object:
+        return {
+            "external": {
+                "secret": {"name": server},
+                "tls": {"caSecret": {"name": "authority"}},
+                "prefix": f"{name}-",
+                "users": users,
+            }
+        }
 
     none = {"replicas": 0}
     body = ashchat(
@@ -225,7 +231,8 @@ def _outside(name: str) -> Object:
         static=none,
         rabbitmq=external("rabbitmq"),
         redis=external("redis"),
-        mongodb=external("mongodb"),
+        # FerretDB has room for a hundred users, whoever they are.
+        mongodb=external("mongodb", "Given"),
     )
     body["spec"]["translate"] = {"apertium": none, "cache": external("redis"), **none}
     body["spec"]["email"] |= none
