@@ -3,11 +3,20 @@
 from collections.abc import Iterable
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from ashchat_core.topology import MONGODB_DATABASES, Service
 from ashchat_operator import database
-from ashchat_operator.backend import Login, NotReadyYetError, Reason, VersionTooOldError
-from ashchat_operator.database import DatabaseUser, Server
+from ashchat_operator.backend import (
+    Login,
+    LoginRefusedError,
+    NotReadyYetError,
+    Reason,
+    RefusedError,
+    RightMissingError,
+    VersionTooOldError,
+)
+from ashchat_operator.database import DatabaseUser, MongoDBTarget, Server
 
 LOGINS = tuple(Login(service, f"{service}-a", f"secret-of-{service}") for service in Service)
 WANTED = database.desired_users(LOGINS, MONGODB_DATABASES)
@@ -124,3 +133,24 @@ async def test_what_does_not_hold_is_not_called_ready() -> None:
 async def test_an_old_server_is_refused() -> None:
     with pytest.raises(VersionTooOldError, match="too old"):
         await database.reconcile(FakeDatabase(Server("4.4.1", ferretdb=False)), WANTED)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "kind", "word"),
+    [
+        (13, "Unauthorized", RightMissingError, "lacks the right"),
+        (8000, "AtlasError", RightMissingError, "set users: Given"),
+        # FerretDB's own, under the code of AtlasError.
+        (8000, "UserCountLimitExceeded", RefusedError, "as many users as it can hold"),
+        (18, "AuthenticationFailed", LoginRefusedError, "refuses the login"),
+    ],
+)
+async def test_a_refusal_is_told_by_what_a_person_can_do(
+    code: int, name: str, kind: type[Exception], word: str
+) -> None:
+    client = database.MongoClient(MongoDBTarget("db.example.org", 27017, "boss", "secret-word"))
+    refused = OperationFailure("no", code, {"codeName": name})
+    found = client._refusal(refused, "create user a")
+    assert type(found) is kind
+    assert word in str(found)
+    assert "secret-word" not in str(found)

@@ -49,6 +49,8 @@ TIMEOUT_MS: Final = 5_000
 _AUTHENTICATION_FAILED: Final = 18
 _NOT_ALLOWED: Final = frozenset({13, 59, 8000})
 """Unauthorized; CommandNotFound and AtlasError, of providers that hide the commands for users."""
+_FULL: Final = "UserCountLimitExceeded"
+"""Told by its name: FerretDB gives it the code of AtlasError."""
 _NOT_STARTED_YET: Final = frozenset({"57P03"})  # PostgreSQL's cannot_connect_now, by FerretDB
 
 
@@ -435,6 +437,11 @@ class MongoClient:
         if error.code == _AUTHENTICATION_FAILED:
             return LoginRefusedError(f"{where} refuses the login of {name}. Look at its Secret.")
         code = (error.details or {}).get("codeName", error.code)
+        if code == _FULL:
+            return RefusedError(
+                f"{where} has as many users as it can hold, so it refused to {says} ({code}). "
+                "Take another server, or set users: Given."
+            )
         if error.code in _NOT_ALLOWED:
             return RightMissingError(
                 f"{name} of {where} lacks the right to {says} ({code}). Grant it: "
