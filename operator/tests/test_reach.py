@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -91,3 +92,10 @@ async def test_a_client_that_failed_is_explained(tmp_path: Path) -> None:
         assert fine is general
         plain = await reach.explained(general, "Redis", Address(HERE, port))
         assert "perhaps it wants TLS" in str(plain)
+
+
+def test_clients_of_plain_http_trust_no_certificate_at_all() -> None:
+    context = reach.nobody()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.cert_store_stats()["x509"] == 0

@@ -481,7 +481,7 @@ class ManagementClient:
         encrypted = self._url.startswith("https:")
         self._http = httpx2.AsyncClient(
             base_url=self._url,
-            verify=reach.trust(ca or "") if encrypted else True,
+            verify=reach.trust(ca or "") if encrypted else reach.nobody(),
             auth=(target.username, target.password),
             timeout=REQUEST_TIMEOUT_S,
             transport=transport,

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, Self
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from ashchat_operator import reach
 from ashchat_operator.render.common import COMPONENT_LABEL, PRIVATE_PORT
 
 Object = Mapping[str, Any]
@@ -118,6 +119,7 @@ class PodReporter:
         self._http = httpx2.AsyncClient(
             timeout=TIMEOUT_S,
             transport=transport,
+            verify=reach.nobody(),
             trust_env=False,  # a proxy of the environment is not for our own pods
         )
         self._slots = asyncio.Semaphore(AT_A_TIME)
