@@ -91,6 +91,8 @@ async def applies(bench: Bench) -> Samples:
                     "demo",
                     exposure={"type": "Edge", "edge": {"serviceType": "ClusterIP"}},
                     mongodb={"managed": {"engine": engine}},
+                    # A node of two cores has not 200m left beside the first one.
+                    auth={"resources": {"requests": {"cpu": "20m"}}},
                 ),
             )
             marks = await _marks(own)
