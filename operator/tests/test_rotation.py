@@ -29,7 +29,6 @@ from ashchat_operator.rotation.ring import RingKind
 from ashchat_operator.rotation.rotate import Look
 from ashchat_operator.rotation.signing import SigningKind
 from ashchat_operator.rotation.users import UsersKind
-from ashchat_operator.topology import Backends
 from operator_rendering import CONTEXT, resource
 
 ASH = resource("minimal")
@@ -170,7 +169,6 @@ class World:
             context=CONTEXT,
             credentials=credentials,
             results={},
-            backends=Backends(()),
             applied=True,
             ready=True,
             now=self.now,

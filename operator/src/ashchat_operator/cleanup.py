@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ashchat_operator.api import CONFLICT, NOT_FOUND, Api, RefusedByApiServer
+from ashchat_operator.clock import rfc3339
 from ashchat_operator.deletion import (
     OUTSIDE_PATIENCE,
     PATIENCE,
@@ -141,7 +142,7 @@ class Cleanup:
             former.get("conditions", []),
             left,
             body["metadata"]["generation"],
-            now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            rfc3339(now),
         )
         if conditions == former.get("conditions"):
             return

@@ -172,6 +172,30 @@ def said(former: Mapping[str, Any]) -> list[Finding]:
     return [(x["status"], x["reason"], x["message"]) for x in former.get("conditions", [])]
 
 
+def renewed(
+    kind: str, finding: Finding, before: Mapping[str, Any] | None, generation: int, now: str
+) -> Object:
+    """Return a condition; the time of its last transition is kept while its status is.
+
+    Args:
+        kind: Its type.
+        finding: What it says now.
+        before: It as it was; None: it is new.
+        generation: Of the resource that it is about.
+        now: The time (RFC 3339), should its status have changed.
+    """
+    value, reason, message = finding
+    same = before is not None and before["status"] == value
+    return {
+        "type": kind,
+        "status": value,
+        "reason": reason,
+        "message": message[:_MESSAGE_MAX],
+        "lastTransitionTime": before["lastTransitionTime"] if before and same else now,
+        "observedGeneration": generation,
+    }
+
+
 def with_one(body: Mapping[str, Any], kind: str, finding: Finding, now: str) -> Object:
     """Return the status as it was, but for one condition.
 
@@ -182,17 +206,8 @@ def with_one(body: Mapping[str, Any], kind: str, finding: Finding, now: str) -> 
         now: The time (RFC 3339), should its status have changed.
     """
     former = body.get("status", {})
-    value, reason, message = finding
-    known = [item for item in former.get("conditions", []) if item["type"] == kind]
-    since = [item["lastTransitionTime"] for item in known if item["status"] == value]
-    condition = {
-        "type": kind,
-        "status": value,
-        "reason": reason,
-        "message": message[:_MESSAGE_MAX],
-        "lastTransitionTime": since[0] if since else now,
-        "observedGeneration": body["metadata"]["generation"],
-    }
+    before = next((item for item in former.get("conditions", []) if item["type"] == kind), None)
+    condition = renewed(kind, finding, before, body["metadata"]["generation"], now)
     kept = [item for item in former.get("conditions", []) if item["type"] != kind]
     # Ready is read first, by people and by kubectl's columns.
     order = [condition, *kept] if kind == "Ready" else [*kept, condition]
@@ -281,9 +296,7 @@ def status(
         "TopologyReady": topology,
         **(more or {}),
     }
-    times = {
-        (x["type"], x["status"]): x["lastTransitionTime"] for x in former.get("conditions", [])
-    }
+    before = {item["type"]: item for item in former.get("conditions", [])}
     return {
         "observedGeneration": ash.generation,
         "url": address,
@@ -292,15 +305,8 @@ def status(
         "keyRing": dict(sorted(key_ring.items())),
         "componentsReady": f"{len(components) - len(waiting)}/{len(components)}",
         "conditions": [
-            {
-                "type": kind,
-                "status": value,
-                "reason": reason,
-                "message": message[:_MESSAGE_MAX],
-                "lastTransitionTime": times.get((kind, value), now),
-                "observedGeneration": ash.generation,
-            }
-            for kind, (value, reason, message) in found.items()
+            renewed(kind, finding, before.get(kind), ash.generation, now)
+            for kind, finding in found.items()
         ],
         "components": [item.status() for item in components],
     }

@@ -37,9 +37,6 @@ SMTP: Final = "smtp.port"
 GOOGLE: Final = "google.endpoint"
 GOOGLE_API_PORT: Final = 443
 
-ROUTED: Final = frozenset({"auth", "chat", "static"})
-"""What people's requests reach."""
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

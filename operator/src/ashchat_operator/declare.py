@@ -113,7 +113,7 @@ def _redis(server: Server) -> RedisTarget:
 
 
 def _mongodb(server: Server) -> MongoDBTarget:
-    host, port = server.hosts[0]
+    _, port = server.hosts[0]
     return MongoDBTarget(
         mongodb_address(server),
         port,
@@ -123,7 +123,7 @@ def _mongodb(server: Server) -> MongoDBTarget:
         databases={key: server.prefix + name for key, name in MONGODB_DATABASES.items()},
         declare_users=server.users is Users.DECLARE,
         prefix=server.prefix,
-        address=Address(host, port, server.ca if server.tls else None),
+        address=_address(server),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ashchat_operator.conditions import renewed
 from ashchat_operator.model import DeletionPolicy
 from ashchat_operator.render.common import (
     COMPONENT_LABEL,
@@ -92,13 +93,6 @@ def condition(
         now: The time (RFC 3339) of a transition that happens now.
     """
     before = next((item for item in former if item["type"] == "Ready"), None)
-    kept = before is not None and before["status"] == "False"
-    ready = {
-        "type": "Ready",
-        "status": "False",
-        "reason": "Deleting",
-        "message": f"deletionPolicy is Delete; still there: {', '.join(left)}"[:2000],
-        "lastTransitionTime": before["lastTransitionTime"] if before and kept else now,
-        "observedGeneration": generation,
-    }
+    says = f"deletionPolicy is Delete; still there: {', '.join(left)}"
+    ready = renewed("Ready", ("False", "Deleting", says), before, generation, now)
     return [ready, *(item for item in former if item["type"] != "Ready")]

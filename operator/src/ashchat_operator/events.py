@@ -4,11 +4,11 @@ import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import ClientError
 
+from ashchat_operator import clock
 from ashchat_operator.api import Api, RefusedByApiServer
 from ashchat_operator.model import API_VERSION, KIND
 from ashchat_operator.render.common import MANAGER
@@ -75,7 +75,7 @@ def transitions(former: Mapping[str, Any], status: Mapping[str, Any]) -> Iterato
 async def publish(api: Api, body: Mapping[str, Any], event: Event) -> None:
     """Write an event about a resource; that it cannot be written is only logged."""
     where = body["metadata"]
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = clock.stamp()
     try:
         await api.create(
             {

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ashchat_operator.conditions import Component, Finding
+from ashchat_operator.conditions import Component, Finding, renewed
 from ashchat_operator.model import GROUP
 
 Object = dict[str, Any]
@@ -131,17 +131,10 @@ def paused_status(
     elif in_order:
         findings["Ready"] = ("True", "Ready", "every component is ready; paused")
     generation = former.get("observedGeneration", 0)
-    for kind, (value, reason, message) in findings.items():
-        known = before.get(kind, {})
-        since = known["lastTransitionTime"] if known.get("status") == value else now
-        before[kind] = {
-            "type": kind,
-            "status": value,
-            "reason": reason,
-            "message": message[:2000],
-            "lastTransitionTime": since,
-            "observedGeneration": known.get("observedGeneration", generation),
-        }
+    for kind, finding in findings.items():
+        known = before.get(kind)
+        seen = known.get("observedGeneration", generation) if known else generation
+        before[kind] = renewed(kind, finding, known, seen, now)
     return {
         **former,
         "componentsReady": f"{len(components) - len(waiting)}/{len(components)}",

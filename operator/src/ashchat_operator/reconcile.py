@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from ashchat_core.topology import Service
 from ashchat_operator import (
     adoption,
     candidates,
+    clock,
     conditions,
     exposure,
     external_secrets,
@@ -44,6 +44,7 @@ from ashchat_operator.cleanup import Cleanup
 from ashchat_operator.conditions import Component
 from ashchat_operator.credentials import (
     Credentials,
+    Data,
     Given,
     complete,
     secret_names,
@@ -94,8 +95,8 @@ class Pace:
 class _Inputs:
     """All that one look decides on, beside the resource itself."""
 
-    found: Live
-    """What there is in the cluster."""
+    held: Mapping[str, Data]
+    """What the Secrets with credentials hold now, by name."""
     gifts: Given
     """What people gave, as far as it is used."""
     decisions: Mapping[Kind, Decision]
@@ -147,10 +148,10 @@ class Reconciler:
         if body is None or deleting(body):
             # Its objects go with it by their owner references; the rest is its policy's.
             await self.forget(namespace, name)
-            done = body is None or await self._cleanup.done(body, datetime.now(UTC))
+            done = body is None or await self._cleanup.done(body, clock.now())
             return self._pace.settled if done else self._pace.progressing
         if self._schema.says:
-            await self._tell(body, schema.outdated_status(body, self._schema.says, _now()))
+            await self._tell(body, schema.outdated_status(body, self._schema.says, clock.stamp()))
             return self._pace.progressing
         try:
             ash = AshChat.parse(body)
@@ -158,7 +159,7 @@ class Reconciler:
             wrong = [(".".join(map(str, x["loc"])), x["msg"]) for x in error.errors()]
             _log.error("%s/%s is not what the schema promises: %s", namespace, name, wrong)
             invalid = conditions.invalid(wrong)
-            await self._tell(body, conditions.with_one(body, "Ready", invalid, _now()))
+            await self._tell(body, conditions.with_one(body, "Ready", invalid, clock.stamp()))
             return self._pace.settled
         self.references.note(ash)
         settled = await self._reconcile(ash, body, wake)
@@ -211,7 +212,7 @@ class Reconciler:
             return await self._pause(ash, body, found, pulled)
         body = await self._cleanup.held(body)
         inputs = await self._read(ash, body, found, wake)
-        credentials = await self._credentials(ash, inputs)
+        credentials = self._credentials(ash, inputs)
         rendered = platform.render(ash, self._context, credentials, inputs.way_in)
         objects = levers.stamped(rendered, pulled)
         applied = await apply(self._api, ash, objects, found)
@@ -238,10 +239,9 @@ class Reconciler:
             context=self._context,
             credentials=credentials,
             results=results,
-            backends=targets(ash, self._context, credentials, frozenset(Backend)),
             applied=not applied.problems,
             ready=not problems and all(item.ready for item in components),
-            now=rotate.now(),
+            now=clock.now(),
         )
         rotations = await rotate.step(self._api, look, inputs.rotations)
         rotation_metrics.told(ash.namespace, ash.name, rotations.values())
@@ -257,7 +257,7 @@ class Reconciler:
             version=self._version,
             key_ring=inputs.known_ring if applied.stopped else fingerprints,
             former=body.get("status", {}),
-            now=_now(),
+            now=clock.stamp(),
             more={
                 **pulled.findings,
                 **exposure.conditions(inputs.way_in),
@@ -293,7 +293,7 @@ class Reconciler:
         """Write nothing but the status."""
         await self._rest((ash.namespace, ash.name))
         components = await self._components(ash, found)
-        status = levers.paused_status(body.get("status", {}), components, pulled, _now())
+        status = levers.paused_status(body.get("status", {}), components, pulled, clock.stamp())
         return await self._tell(body, status)
 
     async def _known_ring(self, ash: AshChat, body: Object, found: Live) -> dict[str, str]:
@@ -313,32 +313,37 @@ class Reconciler:
         self, ash: AshChat, body: Object, found: Live, wake: Callable[[], None]
     ) -> _Inputs:
         """Read what the resource refers to; what people gave is tried."""
+        held = await self._held(ash, found)
         gifts = await given.read(self._api, ash)
-        decisions = await self._decide(ash, gifts, found, wake)
+        decisions = await self._decide(ash, gifts, held, wake)
         return _Inputs(
-            found=found,
+            held=held,
             gifts=candidates.chosen(gifts, decisions),
             decisions=decisions,
             outside=await external_secrets.read(self._api, ash),
             known_ring=await self._known_ring(ash, body, found),
             rotations=rotate.states(body.get("status", {})),
-            way_in=await way_in.read(self._api, ash, found, datetime.now(UTC)),
+            way_in=await way_in.read(self._api, ash, found, clock.now()),
         )
 
-    async def _credentials(self, ash: AshChat, inputs: _Inputs) -> Credentials:
-        """Return the credentials that there are; only what is nowhere is made."""
+    async def _held(self, ash: AshChat, found: Live) -> dict[str, Data]:
+        """Return what the Secrets with credentials hold; not somebody else's of their names."""
         data = {}
         for name in secret_names(ash):
             # By name as well: a label that was taken off must not rotate a password.
-            secret = inputs.found.get(("Secret", name)) or await self._api.get(
+            secret = found.get(("Secret", name)) or await self._api.get(
                 "Secret", ash.namespace, name
             )
             if secret is not None and adoption.is_ours(ash, secret):
                 data[name] = decoded(secret)
+        return data
+
+    def _credentials(self, ash: AshChat, inputs: _Inputs) -> Credentials:
+        """Return the credentials that there are; only what is nowhere is made."""
         gifts = inputs.gifts
         return complete(
             ash,
-            data,
+            inputs.held,
             smtp=gifts.smtp,
             smtp_ca=gifts.smtp_ca,
             google=gifts.google,
@@ -354,19 +359,16 @@ class Reconciler:
         )
 
     async def _decide(
-        self, ash: AshChat, gifts: Given, found: Live, wake: Callable[[], None]
+        self, ash: AshChat, gifts: Given, held: Mapping[str, Data], wake: Callable[[], None]
     ) -> dict[Kind, Decision]:
         """Return which of the credentials that people give are used; try what is new."""
         wanted = candidates.candidates(ash, gifts)
         if not wanted:
             return {}
-        holds = {}
-        for kind, item in wanted.items():
-            name = service_secret(ash, Service(item.component))
-            secret = found.get(("Secret", name)) or await self._api.get(
-                "Secret", ash.namespace, name
-            )
-            holds[kind] = candidates.held(kind, decoded(secret) if secret else {})
+        holds = {
+            kind: candidates.held(kind, held.get(service_secret(ash, Service(x.component)), {}))
+            for kind, x in wanted.items()
+        }
         trials = self._trials.setdefault((ash.namespace, ash.name), Trials(wake))
         verdicts = await trials.verdicts(
             {kind: x for kind, x in wanted.items() if candidates.untried(x, holds[kind])}
@@ -384,7 +386,7 @@ class Reconciler:
             said = candidates.in_use(decisions)
             if said in conditions.said(former):
                 return said
-            names = await proof.lacking(self._api, ash, candidates.wanted(decisions), rotate.now())
+            names = await proof.lacking(self._api, ash, candidates.wanted(decisions), clock.now())
             return candidates.condition(decisions, proof.waits_for(names))
         return candidates.condition(decisions)
 
@@ -524,10 +526,6 @@ def _judged(
     if lost:
         found = [conditions.with_lost_ring(item, lost) for item in found]
     return exposure.components(ash, found, live, inputs.way_in)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _tell_expiry(ash: AshChat, found_way: WayIn) -> None:

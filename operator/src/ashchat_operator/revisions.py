@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,13 +35,6 @@ class PodReport:
     component: str
     name: str
     revisions: Revisions | None
-
-
-class Reporter(Protocol):
-    """Asks pods."""
-
-    async def ask(self, pods: Sequence[Object]) -> tuple[PodReport, ...]:
-        """Return every pod's report."""
 
 
 def relevant(pods: Iterable[Object], now: datetime) -> list[Object]:

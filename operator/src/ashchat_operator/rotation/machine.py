@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, Self
 
+from ashchat_operator.clock import rfc3339
+
 
 class Phase(StrEnum):
     """How far a rotation is."""
@@ -130,8 +132,3 @@ def advance(state: State, outstanding: str, newcomer: str, now: datetime) -> Sta
     if following is Phase.IDLE:
         return replace(after, last_rotated=at)
     return after
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return a time in UTC as the API writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,27 +2,28 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ashchat_core.topology import Service
 from ashchat_operator import proof, topology
 from ashchat_operator.api import Api
 from ashchat_operator.backend import Backend, BackendResult
+from ashchat_operator.clock import rfc3339
+from ashchat_operator.conditions import Finding
 from ashchat_operator.credentials import Credentials
+from ashchat_operator.declare import targets
 from ashchat_operator.model import AshChat
 from ashchat_operator.proof import Wanted, waits_for
 from ashchat_operator.render.common import Context
 from ashchat_operator.render.secrets import service_files
 from ashchat_operator.rotation import ring, signing, triggers, users
-from ashchat_operator.rotation.machine import Kind, Phase, State, advance, begin, rfc3339
+from ashchat_operator.rotation.machine import Kind, Phase, State, advance, begin
 from ashchat_operator.rotation.ring import RingKind
 from ashchat_operator.rotation.signing import SigningKind
 from ashchat_operator.rotation.users import UsersKind
-from ashchat_operator.topology import Backends
 
 Object = dict[str, Any]
-Finding = tuple[str, str, str]
 
 KINDS: Final = (users.NAME, signing.NAME, ring.NAME)
 CONDITION: Final = "SecretsRotated"
@@ -42,7 +43,6 @@ class Look:
     context: Context
     credentials: Credentials
     results: Mapping[Backend, BackendResult]
-    backends: Backends
     applied: bool
     """Whether all Secrets and ConfigMaps are as wanted."""
     ready: bool
@@ -101,7 +101,8 @@ def _kinds(api: Api, look: Look) -> tuple[Kind, ...]:
         return waits_for(await proof.lacking(api, look.ash, wanted, look.now))
 
     async def accepted() -> str:
-        where = await topology.accepted(look.backends, look.credentials.former)
+        every = targets(look.ash, look.context, look.credentials, frozenset(Backend))
+        where = await topology.accepted(every, look.credentials.former)
         return f"{', '.join(where)} still accepts a former login" if where else ""
 
     held = look.credentials
@@ -145,11 +146,6 @@ def finding(after: Iterable[State]) -> Finding:
 
 def _because(message: str) -> str:
     return f" ({message})" if message else ""
-
-
-def now() -> datetime:
-    """Return the time in whole seconds, as the status tells it."""
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def entries(after: Mapping[str, State]) -> Sequence[Object]:

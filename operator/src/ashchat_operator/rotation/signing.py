@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ashchat_core.tokens import JWKS, LEEWAY_SECONDS, SIGNING_KEYS, key_set_revision
+from ashchat_operator.clock import rfc3339
 from ashchat_operator.jwks import KeyRing, public_jwk
-from ashchat_operator.rotation.machine import NEW_IS_ACTIVE, Phase, State, rfc3339
+from ashchat_operator.rotation.machine import NEW_IS_ACTIVE, Phase, State
 
 NAME: Final = "signing-keys"
 
