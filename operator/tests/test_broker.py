@@ -395,3 +395,17 @@ async def test_nobody_there_is_unreachable() -> None:
     async with broker.ManagementClient(TARGET, httpx2.MockTransport(refuse)) as client:
         with pytest.raises(UnreachableError, match="does not answer"):
             await client.read("ashchat")
+
+
+async def test_with_a_given_login_dead_letters_are_told_as_elsewhere() -> None:
+    given = broker.desired("ashchat", (), declare_users=False)
+    fake = FakeBroker()
+    fake.username = "somebody"
+    await broker.reconcile(fake, given)
+    found = await broker.reconcile(fake, given)
+    assert found.reason is Reason.LEAST_PRIVILEGE_NOT_ENFORCED
+    assert found.ready
+    assert not found.least_privilege
+    assert "given login somebody" in found.message
+    assert found.dead_letters
+    assert set(found.dead_letters.values()) == {0}

@@ -8,6 +8,7 @@ makes no write, and an interrupted run is finished by the next.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 from ashchat_core.topology import Service
@@ -77,6 +78,37 @@ class BackendResult:
     version: str = ""
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     """Messages in each dead-letter queue (RabbitMQ)."""
+
+
+def as_given(
+    says: str,
+    username: str,
+    version: str,
+    *,
+    changes: tuple[str, ...] = (),
+    dead_letters: Mapping[str, int] = MappingProxyType({}),
+) -> BackendResult:
+    """Return the result of a server in order whose users are somebody else's.
+
+    Args:
+        says: What it answers, or what is declared there.
+        username: The login that every service uses.
+        version: The server's.
+        changes: What was written.
+        dead_letters: Messages in each dead-letter queue (RabbitMQ).
+    """
+    return BackendResult(
+        ready=True,
+        reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
+        message=(
+            f"{says} Every service uses the given login {username}: what each may do is not "
+            "told apart."
+        ),
+        changes=changes,
+        least_privilege=False,
+        version=version,
+        dead_letters=dead_letters,
+    )
 
 
 class BackendError(Exception):

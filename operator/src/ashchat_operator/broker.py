@@ -34,6 +34,7 @@ from ashchat_operator.backend import (
     RefusedError,
     RightMissingError,
     UnreachableError,
+    as_given,
     logins_at,
     require_version,
 )
@@ -703,17 +704,12 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
         )
     declared = f"{len(wanted.queues)} queues, {len(wanted.policies)} policies"
     if not wanted.declare_users:
-        return BackendResult(
-            ready=True,
-            reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
-            message=(
-                f"{declared} are as declared in virtual host {wanted.vhost} of RabbitMQ {version}. "
-                f"Every service uses the given login {client.username}: what each may do is not "
-                "told apart."
-            ),
+        return as_given(
+            f"{declared} are as declared in virtual host {wanted.vhost} of RabbitMQ {version}.",
+            client.username,
+            version,
             changes=changes,
-            least_privilege=False,
-            version=version,
+            dead_letters=dead,
         )
     return BackendResult(
         ready=True,

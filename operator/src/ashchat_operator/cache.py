@@ -34,6 +34,7 @@ from ashchat_operator.backend import (
     RefusedError,
     RightMissingError,
     UnreachableError,
+    as_given,
     logins_at,
     require_version,
 )
@@ -282,16 +283,7 @@ async def use_given(client: CacheAdmin, username: str, keys: Iterable[str]) -> B
     require_version("Redis", version, MINIMUM_VERSION, "its ACLs know no subcommands")
     for key in keys:
         await client.may_use(key)
-    return BackendResult(
-        ready=True,
-        reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
-        message=(
-            f"Redis {version} answers. Every service uses the given login {username}: what each "
-            "may do is not told apart."
-        ),
-        least_privilege=False,
-        version=version,
-    )
+    return as_given(f"Redis {version} answers.", username, version)
 
 
 async def reconcile(

@@ -36,6 +36,7 @@ from ashchat_operator.backend import (
     RefusedError,
     RightMissingError,
     UnreachableError,
+    as_given,
     logins_at,
     require_version,
 )
@@ -160,16 +161,7 @@ async def use_given(
         require_version("MongoDB", server.version, MINIMUM_VERSION, "the driver needs more")
     for name in databases:
         await client.may_use(name)
-    return BackendResult(
-        ready=True,
-        reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
-        message=(
-            f"{server.name} answers. Every service uses the given login {username}: what each "
-            "may do is not told apart."
-        ),
-        least_privilege=False,
-        version=server.version,
-    )
+    return as_given(f"{server.name} answers.", username, server.version)
 
 
 @dataclass(frozen=True, slots=True)
