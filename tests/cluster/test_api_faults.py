@@ -12,18 +12,15 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
 from ashchat_dev.suite import Cluster, until
-from ashchat_dev.suite.beside import belongings, gone, idle, namespaces
-from ashchat_dev.suite.outages import OPERATOR, operator_away
-from ashchat_dev.suite.proxy import Fault, Proxy, operator
+from ashchat_dev.suite.beside import KINDS, belongings, gone, idle, of
+from ashchat_dev.suite.proxy import Fault, Proxy, proxied
 
 Object = dict[str, Any]
 
@@ -41,22 +38,9 @@ EVENTS: Final = 6
 """More than these in one life would be a storm: NotReady, Degraded and back."""
 
 NAME: Final = "demo"
-QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
-KINDS: Final = (
-    "secrets",
-    "configmaps",
-    "services",
-    "persistentvolumeclaims",
-    "deployments",
-    "statefulsets",
-)
 KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}")
 """A signing key's file is named by a digest of it."""
 
-LABELS: Final = {
-    "app.kubernetes.io/managed-by": "ashchat-operator",
-    "app.kubernetes.io/instance": NAME,
-}
 PARTS: Final = ("making", "repair", "deletion")
 
 
@@ -75,7 +59,6 @@ class Field:
 
     proxy: Proxy
     places: list[Cluster]
-    log: Path
     calls: dict[str, list[str]] = field(default_factory=dict)
     reference: dict[str, Object] = field(default_factory=dict)
 
@@ -85,16 +68,10 @@ async def ground(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Field]:
     """An operator behind the proxy, and namespaces without pods for it to look after."""
-    account = f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}"
-    proxy = Proxy(cluster, account)
     names = [f"ashchat-faults-{number}" for number in range(PARALLEL)]
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(operator_away(cluster))
-        places = await stack.enter_async_context(namespaces(cluster, names))
-        await stack.enter_async_context(proxy.serve())
-        folder = tmp_path_factory.mktemp("operator")
-        log = await stack.enter_async_context(operator(proxy, names, folder, **QUICK))
-        found = Field(proxy, places, log)
+    folder = tmp_path_factory.mktemp("operator")
+    async with proxied(cluster, names, folder) as (proxy, places):
+        found = Field(proxy, places)
         await whole_life(found, places[0], None, remember=True)
         yield found
 
@@ -132,7 +109,7 @@ async def snapshot(own: Cluster) -> Object:
     return {
         f"{kind}/{item['metadata']['name']}": masked(item, own.namespace)
         for kind in KINDS
-        for item in await own.list(kind, LABELS)
+        for item in await own.list(kind, of(NAME))
     }
 
 

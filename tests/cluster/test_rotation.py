@@ -1,10 +1,8 @@
 """Every credential changes while everybody is at work; nothing fails, and the old is refused."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,67 +12,23 @@ from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import accepts
 from ashchat_dev.suite.operators import leader
+from ashchat_dev.suite.rotating import KINDS, entries, over, rotate, short_lives
 from ashchat_dev.suite.runtime import Runtime
 from ashchat_dev.suite.traffic import traffic
 
 SERVICES = ("auth", "email", "chat", "translate", "static")
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
-KINDS = ("users", "signing-keys", "key-ring")
-LIFE_MINUTES = 1
-"""Of access tokens: the former signing key stays for as long."""
-
 WITHIN_S = 300.0
 """Loose; a token's life, its leeway and the kubelet's pace are in it. Measured, not guessed."""
 
 Measure = Callable[[str, float], None]
-Object = dict[str, Any]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
-async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
+async def short(cluster: Cluster) -> AsyncIterator[None]:
     """Let access tokens live shortly, so that the former signing key goes soon."""
-    before = (await cluster.resource())["spec"].get("auth", {}).get("accessTokenMinutes")
-
-    async def life(minutes: int | None) -> None:
-        spec = {"auth": {"accessTokenMinutes": minutes}}
-        await cluster.patch("ashchats", cluster.name, {"spec": spec})
-        await cluster.wait_ready(within=180)
-        for component in ("auth", "chat"):
-            await cluster.wait_former_gone(component)
-
-    await life(LIFE_MINUTES)
-    yield
-    annotations = (await cluster.resource())["metadata"].get("annotations", {})
-    off = {key: None for key in annotations if key.startswith("ashchat.dev/rotate")}
-    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": off}})
-    await life(before)
-
-
-async def rotation(cluster: Cluster) -> dict[str, Object]:
-    """Return the entries of `status.rotation` by kind."""
-    entries = (await cluster.resource())["status"].get("rotation", [])
-    return {entry["name"]: entry for entry in entries}
-
-
-async def rotate(cluster: Cluster, kind: str = "") -> str:
-    """Ask for a rotation; return the stamp."""
-    stamp = secrets.token_hex(4)
-    key = f"ashchat.dev/rotate{f'-{kind}' if kind else ''}"
-    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": {key: stamp}}})
-    return stamp
-
-
-async def over(cluster: Cluster, stamp: str, kinds: tuple[str, ...] = KINDS) -> None:
-    """Wait until the rotation that answers a stamp is over."""
-
-    async def ended() -> bool:
-        entries = await rotation(cluster)
-        return all(
-            stamp in entries[kind].get("handled", []) and entries[kind]["phase"] == "Idle"
-            for kind in kinds
-        )
-
-    await until(ended, within=WITHIN_S, every=0.5, what=f"{', '.join(kinds)} rotated")
+    async with short_lives(cluster):
+        yield
 
 
 async def logins(cluster: Cluster) -> dict[str, str]:
@@ -100,17 +54,17 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
 ) -> None:
     doubly = await person("Dora", "es")
     authenticator = await doubly.enrol_authenticator()
-    former, before, pods = await logins(cluster), await rotation(cluster), await lives(cluster)
+    former, before, pods = await logins(cluster), await entries(cluster), await lives(cluster)
     began = time.monotonic()
     async with traffic(person, mailbox) as seen:
         await until(lambda: seen.done["message"] >= 8, within=60, what="a conversation")
         began = time.monotonic()
         stamp = await rotate(cluster)
-        for kind in ("users", "key-ring", "signing-keys"):
-            await over(cluster, stamp, (kind,))
+        for kind in KINDS:
+            await over(cluster, stamp, (kind,), within=WITHIN_S)
             measure(f"rotation of {kind}", time.monotonic() - began)
         await asyncio.sleep(5)  # people go on for a while with the new ones
-    after, present = await rotation(cluster), await logins(cluster)
+    after, present = await entries(cluster), await logins(cluster)
 
     assert seen.failed == []
     assert seen.reconnects == 0, "a socket was lost"
@@ -158,7 +112,7 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
     measure: Measure,
     runtime: Runtime,
 ) -> None:
-    former, before = await logins(cluster), await rotation(cluster)
+    former, before = await logins(cluster), await entries(cluster)
     killed: list[str] = []
     ended = asyncio.Event()
 
@@ -166,7 +120,7 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
         """Kill the operator whenever a rotation has gone a step on."""
         known = dict.fromkeys(KINDS, "Idle")
         while not ended.is_set():
-            for kind, entry in (await rotation(cluster)).items():
+            for kind, entry in (await entries(cluster)).items():
                 if known[kind] != entry["phase"]:
                     known[kind] = entry["phase"]
                     pod = await leader(cluster)
@@ -181,7 +135,7 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
         killer = asyncio.create_task(kill())
         try:
             began = time.monotonic()
-            await over(cluster, await rotate(cluster))
+            await over(cluster, await rotate(cluster), within=WITHIN_S)
             measure(f"all rotated, operator killed {len(killed)} times", time.monotonic() - began)
         finally:
             ended.set()
@@ -189,7 +143,7 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
     assert seen.failed == []
     assert seen.reconnects == 0
     assert len(killed) >= len(KINDS) * 3, killed
-    after = await rotation(cluster)
+    after = await entries(cluster)
     for kind in KINDS:
         assert after[kind]["active"] != before[kind]["active"], kind
     assert set(former).isdisjoint(await logins(cluster))
@@ -204,7 +158,7 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
 
 @pytest.mark.parametrize("kind", ["key-ring"])
 async def test_one_kind_alone_rotates_and_the_others_stay(cluster: Cluster, kind: str) -> None:
-    before = await rotation(cluster)
-    await over(cluster, await rotate(cluster, kind), (kind,))
-    after = await rotation(cluster)
+    before = await entries(cluster)
+    await over(cluster, await rotate(cluster, kind), (kind,), within=WITHIN_S)
+    after = await entries(cluster)
     assert {x for x in KINDS if after[x]["active"] != before[x]["active"]} == {kind}

@@ -7,7 +7,6 @@ works. The signing keys are left out: they wait for two minutes each time.
 
 import asyncio
 import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -19,10 +18,10 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from ashchat_dev.suite import Cluster, until
-from ashchat_dev.suite.beside import idle, namespaces
-from ashchat_dev.suite.outages import OPERATOR, operator_away
+from ashchat_dev.suite.beside import idle
 from ashchat_dev.suite.outside import BOSS, SERVERS, Outside
-from ashchat_dev.suite.proxy import Fault, Proxy, operator
+from ashchat_dev.suite.proxy import Fault, Proxy, proxied
+from ashchat_dev.suite.rotating import entries, over, rotate
 
 Object = dict[str, Any]
 
@@ -34,7 +33,6 @@ SAMPLE: Final = 3
 WITHIN_S: Final = 90.0
 NAME: Final = "demo"
 KINDS: Final = ("users", "key-ring")
-QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
 
 
 @dataclass
@@ -54,19 +52,14 @@ async def ground(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Ground]:
     """An operator behind the proxy, servers outside, and AshChats that are Ready."""
-    account = f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}"
-    proxy = Proxy(cluster, account)
     names = [f"ashchat-rotation-{number}" for number in range(PARALLEL)]
+    folder = tmp_path_factory.mktemp("operator")
     outside = Outside(cluster, "ashchat-rotation-servers")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.delete, "namespaces", outside.namespace)
         await outside.begin()
-        await stack.enter_async_context(operator_away(cluster))
-        places = await stack.enter_async_context(namespaces(cluster, names))
+        proxy, places = await stack.enter_async_context(proxied(cluster, names, folder))
         await outside.up()
-        await stack.enter_async_context(proxy.serve())
-        folder = tmp_path_factory.mktemp("operator")
-        await stack.enter_async_context(operator(proxy, names, folder, **QUICK))
         found = Ground(proxy, outside, places)
         await asyncio.gather(*(begin(found, own) for own in places))
         yield found
@@ -98,12 +91,7 @@ async def secret_names(own: Cluster) -> set[str]:
     return {item["metadata"]["name"] for item in await own.list("secrets")}
 
 
-async def entries(own: Cluster) -> dict[str, Object]:
-    status = (await own.resource())["status"]
-    return {entry["name"]: entry for entry in status.get("rotation", [])}
-
-
-async def rotate(
+async def once(
     found: Ground, own: Cluster, number: int | None = None, fault: Fault = Fault.ERROR
 ) -> tuple[int, bool]:
     """Rotate once, with one failed call.
@@ -112,18 +100,10 @@ async def rotate(
         How many calls it took, and whether the one to fail was among them.
     """
     traffic = found.proxy.traffic[own.namespace]
-    before, stamp = await entries(own), secrets.token_hex(4)
+    before = await entries(own)
     traffic.begin(number, fault)
-    annotations = {f"ashchat.dev/rotate-{kind}": stamp for kind in KINDS}
-    await own.patch("ashchats", NAME, {"metadata": {"annotations": annotations}})
-
-    async def over() -> bool:
-        now = await entries(own)
-        return all(
-            now[kind]["phase"] == "Idle" and stamp in now[kind].get("handled", []) for kind in KINDS
-        )
-
-    await until(over, within=WITHIN_S, every=0.2, what="the rotation over")
+    stamp = await rotate(own, *KINDS)
+    await over(own, stamp, KINDS, within=WITHIN_S)
     count = len(traffic.calls)
     came = bool(traffic.failed)
     await until(traffic.settled, within=WITHIN_S, every=0.2, what="two looks without a write")
@@ -163,7 +143,7 @@ async def users(found: Ground, own: Cluster) -> dict[str, int]:
 async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
     ground: Ground, measure: Callable[[str, float], None]
 ) -> None:
-    count, _ = await rotate(ground, ground.places[0])
+    count, _ = await once(ground, ground.places[0])
     step = 1 if ALL else max(1, count // SAMPLE)
     todo = [
         (number, fault)
@@ -178,7 +158,7 @@ async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
         while todo:
             number, fault = todo.pop()
             try:
-                _, came = await rotate(ground, own, number, fault)
+                _, came = await once(ground, own, number, fault)
                 if not came:
                     todo.append((number * 2 // 3, fault))
             except AssertionError as error:

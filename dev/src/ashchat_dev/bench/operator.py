@@ -8,11 +8,10 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
 from ashchat_dev.suite.beside import namespace
 from ashchat_dev.suite.operators import configured, leader, looked, operator_pods, own_metrics
 from ashchat_dev.suite.outside import Outside
+from ashchat_dev.suite.rotating import KINDS, over, rotate, short_lives
 from ashchat_dev.suite.runtime import Runtime
 from ashchat_dev.suite.traffic import traffic
 
@@ -44,8 +44,6 @@ DRIFTS: Final = 60
 FAILOVERS: Final = 5
 SOAK_EVERY_S: Final = 15.0
 BACKENDS: Final = ("rabbitmq", "redis", "cache", "mongodb")
-KINDS: Final = ("users", "key-ring", "signing-keys")
-LIFE_MINUTES: Final = 1
 
 Object = dict[str, Any]
 Samples = dict[str, list[float]]
@@ -340,58 +338,24 @@ async def failovers(bench: Bench) -> Samples:
     return {"failover, kill -9": found}
 
 
-@asynccontextmanager
-async def _short_lives(cluster: Cluster) -> AsyncIterator[None]:
-    before = (await cluster.resource())["spec"].get("auth", {}).get("accessTokenMinutes")
-
-    async def life(minutes: int | None) -> None:
-        spec = {"auth": {"accessTokenMinutes": minutes}}
-        await cluster.patch("ashchats", cluster.name, {"spec": spec})
-        await looked(cluster)
-        await cluster.wait_ready(within=180)
-        for component in ("auth", "chat"):
-            await cluster.wait_former_gone(component)
-
-    await life(LIFE_MINUTES)
-    try:
-        yield
-    finally:
-        await life(before)
-
-
 async def rotations(bench: Bench) -> Samples:
     """Every kind rotates while people sign up, sign in, talk and are translated."""
     cluster, found = bench.cluster, Samples()
     factory = PersonFactory(bench.where, bench.mailbox)
     try:
-        async with _short_lives(cluster), traffic(factory, bench.mailbox) as seen:
+        async with short_lives(cluster), traffic(factory, bench.mailbox) as seen:
             for kind in KINDS:
                 bench.console.print(f"rotation of {kind} under load …", style="dim")
-                stamp = secrets.token_hex(4)
                 began = time.monotonic()
-                await _annotate(cluster, kind, stamp)
-
-                async def ended(kind: str = kind, stamp: str = stamp) -> bool:
-                    entries = (await cluster.resource())["status"].get("rotation", [])
-                    entry = next(x for x in entries if x["name"] == kind)
-                    return stamp in entry.get("handled", []) and entry["phase"] == "Idle"
-
-                await until(ended, within=600, every=0.2, what=f"{kind} rotated")
+                await over(cluster, await rotate(cluster, kind), (kind,), within=600)
                 found[f"rotation of {kind}"] = [time.monotonic() - began]
             found["requests meanwhile"] = [float(seen.done.total())]
             found["failed requests"] = [float(len(seen.failed))]
             found["lost sockets"] = [float(seen.reconnects)]
     finally:
-        for kind in KINDS:
-            await _annotate(cluster, kind, None)
         for person in factory.made:
             await person.close()
     return found
-
-
-async def _annotate(cluster: Cluster, kind: str, stamp: str | None) -> None:
-    annotations = {f"ashchat.dev/rotate-{kind}": stamp}
-    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": annotations}})
 
 
 PARTS: Final[Sequence[Callable[[Bench], Awaitable[Samples]]]] = (

@@ -11,6 +11,16 @@ from ashchat_dev.suite.waiting import until
 Object = dict[str, Any]
 
 SERVICES = ("auth", "email", "chat", "translate", "static")
+KINDS = (
+    "secrets",
+    "configmaps",
+    "services",
+    "persistentvolumeclaims",
+    "deployments",
+    "statefulsets",
+)
+"""What there is of an AshChat, pods and what is derived aside."""
+
 GONE_S = 60.0
 
 
@@ -107,23 +117,19 @@ async def gone(own: Cluster, kind: str, name: str, *, within: float = GONE_S) ->
     await until(absent, within=within, what=f"{kind} {name} gone")
 
 
-async def belongings(own: Cluster, name: str) -> list[str]:
-    """Return what there is of an AshChat's: kind/name, sorted, pods aside."""
-    labels = {
+def of(name: str) -> dict[str, str]:
+    """Return the labels of what there is of an AshChat."""
+    return {
         "app.kubernetes.io/managed-by": "ashchat-operator",
         "app.kubernetes.io/instance": name,
     }
-    kinds = (
-        "secrets",
-        "configmaps",
-        "services",
-        "persistentvolumeclaims",
-        "deployments",
-        "statefulsets",
-    )
+
+
+async def belongings(own: Cluster, name: str) -> list[str]:
+    """Return what there is of an AshChat's: kind/name, sorted, pods aside."""
     found = [
         f"{kind}/{item['metadata']['name']}"
-        for kind in kinds
-        for item in await own.list(kind, labels)
+        for kind in KINDS
+        for item in await own.list(kind, of(name))
     ]
     return sorted(found)

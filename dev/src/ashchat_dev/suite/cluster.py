@@ -286,6 +286,34 @@ class Cluster:
         found = await self.read("secrets", name, namespace=namespace)
         return {key: base64.b64decode(value) for key, value in found.get("data", {}).items()}
 
+    async def put_secret(
+        self,
+        name: str,
+        text: Mapping[str, str],
+        *,
+        labels: Mapping[str, str] | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Make a Secret, or make it say this and nothing else.
+
+        Args:
+            name: Its name.
+            text: What it is to say.
+            labels: Its labels, where it is made.
+            namespace: Ours by default.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in text.items()}
+        if await self.find("secrets", name, namespace=namespace) is None:
+            metadata = {"name": name, "labels": dict(labels or {})}
+            body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+            await self.create("secrets", body, namespace=namespace)
+            return
+        change = [{"op": "replace", "path": "/data", "value": data}]
+        await self.patch("secrets", name, change, kind="json", namespace=namespace)
+
     # AshChat
 
     def labels(self, component: str | None = None) -> dict[str, str]:

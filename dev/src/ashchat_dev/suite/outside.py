@@ -3,7 +3,6 @@
 Each has an administrator (`BOSS`), and RabbitMQ and Redis one who may do less (`HELPER`).
 """
 
-import base64
 import json
 import secrets
 from collections.abc import Mapping
@@ -92,14 +91,7 @@ class Outside:
 
     async def put(self, name: str, text: Mapping[str, str]) -> None:
         """Make a Secret, or make it say this."""
-        data = {key: base64.b64encode(value.encode()).decode() for key, value in text.items()}
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
-        where = self.namespace
-        if await self.cluster.find("secrets", name, namespace=where) is None:
-            await self.cluster.create("secrets", body, namespace=where)
-            return
-        change = [{"op": "replace", "path": "/data", "value": data}]
-        await self.cluster.patch("secrets", name, change, kind="json", namespace=where)
+        await self.cluster.put_secret(name, text, namespace=self.namespace)
 
     async def begin(self) -> None:
         """Make namespace, Secrets and pods; does not wait.

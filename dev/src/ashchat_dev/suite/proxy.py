@@ -25,7 +25,9 @@ import httpx2
 import yaml
 from aiohttp import ClientConnectionError, web
 
+from ashchat_dev.suite.beside import namespaces
 from ashchat_dev.suite.cluster import Cluster
+from ashchat_dev.suite.outages import OPERATOR, operator_away
 from ashchat_operator.images import COMPONENTS
 
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -34,6 +36,7 @@ LATER_S: Final = 1
 
 LOCALHOST: Final = "127.0.0.1"
 STOPPED_S: Final = 20.0
+_QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
 WATCH_S: Final = 600.0
 _NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/")
 _ASHCHAT: Final = re.compile(r"/ashchats/[^/]+$")
@@ -279,3 +282,26 @@ async def operator(
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+@asynccontextmanager
+async def proxied(
+    cluster: Cluster, names: Sequence[str], folder: Path
+) -> AsyncIterator[tuple[Proxy, list[Cluster]]]:
+    """Let the operator of this working tree look after new namespaces, behind a proxy.
+
+    The cluster's own operator is off meanwhile. Yields the proxy, and the namespaces.
+
+    Args:
+        cluster: Where.
+        names: The namespaces' names.
+        folder: For the operator's files.
+    """
+    proxy = Proxy(cluster, f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}")
+    async with (
+        operator_away(cluster),
+        namespaces(cluster, names) as places,
+        proxy.serve(),
+        operator(proxy, names, folder, **_QUICK),
+    ):
+        yield proxy, places
