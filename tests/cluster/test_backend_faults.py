@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from ashchat_dev.client import Person, Reply
-from ashchat_dev.conversation import messages_of
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, History, PersonFactory, until
 from ashchat_dev.suite.steadfast import Steadfast
+from ashchat_dev.suite.traffic import NAMES, everything_read, lacking_translations, sentence
 
 ROOMS = 2
 EVERY_S = 0.2
@@ -59,35 +59,8 @@ async def talk(who: Steadfast, stop: asyncio.Event) -> None:
     while left:
         number += 1
         left -= stop.is_set()
-        house = "La casa {} es grande." if who.person.language == "es" else "The house {} is big."
-        await who.send(house.format(number))
+        await who.send(sentence(who.person, number))
         await asyncio.sleep(EVERY_S)
-
-
-async def everything_read(rooms: list[tuple[Steadfast, Steadfast]], history: History) -> None:
-    """Read the rooms from the store, by both, into the history."""
-    for room in rooms:
-        for who in room:
-            kept = [one["id"] for one in await messages_of(who.person, who.chat_id)]
-            history.read(f"{who.person.name} from the store", who.chat_id, kept)
-
-            def heard_all(who: Steadfast = who, kept: list[str] = kept) -> bool:
-                return set(kept) <= set(who.heard)
-
-            await until(heard_all, within=30, what=f"{who.person.name}'s socket having it all")
-            history.read(f"{who.person.name} live", who.chat_id, who.heard)
-
-
-async def lacking_translations(rooms: list[tuple[Steadfast, Steadfast]]) -> int:
-    """Return how many messages of others somebody still reads in the original."""
-    count = 0
-    for room in rooms:
-        for who in room:
-            count += sum(
-                one["sender_id"] != who.person.user_id and one["translated_content"] is None
-                for one in await messages_of(who.person, who.chat_id)
-            )
-    return count
 
 
 @pytest.mark.parametrize("backend", ["rabbitmq", "mongodb", "redis"])
@@ -145,9 +118,6 @@ async def test_a_killed_backend_loses_nothing_and_what_was_in_flight_completes(
         )
         measure(f"{backend} killed, every message translated", time.monotonic() - killed)
     await answered(half.signin, 200)
-
-
-NAMES = (("Ana", "es"), ("Ben", "en"))
 
 
 async def standing(cluster: Cluster, backend: str) -> bool:

@@ -1,9 +1,8 @@
 """The mail server's login, changed by its owner: a wrong one leaves the right one in use."""
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,9 @@ LOGIN, AUTHORITY = "strict-mail-login", "strict-mail-authority"
 USER = "ashchat"
 USERS = ("first-password", "second-password")
 """The passwords that the server takes: each of a user of its own."""
+
+SEEN = {"ashchat.dev/watch": "true"}
+"""Wakes the operator when the Secret is edited."""
 
 NOTICED_S = 30.0
 DISTRIBUTED_S = 150.0
@@ -38,7 +40,8 @@ class Strict:
 
     async def login(self, user: str, password: str) -> None:
         """Edit the Secret that the resource refers to."""
-        await put(self.cluster, LOGIN, {"username": user, "password": password})
+        text = {"username": user, "password": password}
+        await self.cluster.put_secret(LOGIN, text, labels=SEEN)
 
     async def said(self, reason: str, within: float) -> Object:
         """Wait until the condition has a reason."""
@@ -52,22 +55,6 @@ class Strict:
         return await until(found, within=within, every=0.2, what=f"CredentialsAccepted {reason}")
 
 
-async def put(
-    cluster: Cluster, name: str, text: dict[str, str], namespace: str | None = None
-) -> None:
-    """Make a Secret, or make it say this; with the label that wakes the operator."""
-    body = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "labels": {"ashchat.dev/watch": "true"}},
-        "data": {key: base64.b64encode(value.encode()).decode() for key, value in text.items()},
-    }
-    if await cluster.find("secrets", name, namespace=namespace) is None:
-        await cluster.create("secrets", body, namespace=namespace)
-    else:
-        await cluster.patch("secrets", name, {"data": body["data"]}, namespace=namespace)
-
-
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def strict(cluster: Cluster) -> AsyncIterator[Strict]:
     """Let the platform use such a mail server; what it had before at the end."""
@@ -76,10 +63,11 @@ async def strict(cluster: Cluster) -> AsyncIterator[Strict]:
     authority = Authority()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(server(cluster, authority))
-        await put(cluster, AUTHORITY, {"ca.crt": authority.certificate})
-        await put(cluster, LOGIN, {"username": f"{USER}0", "password": USERS[0]})
+        await cluster.put_secret(AUTHORITY, {"ca.crt": authority.certificate}, labels=SEEN)
+        first = {"username": f"{USER}0", "password": USERS[0]}
+        await cluster.put_secret(LOGIN, first, labels=SEEN)
         smtp = {
-            **{key: before[key] for key in ("from",)},
+            "from": before["from"],
             "host": HOST,
             "port": 1025,
             "security": "StartTLS",
@@ -108,23 +96,19 @@ async def use(cluster: Cluster, smtp: Object) -> None:
     await cluster.patch("ashchats", cluster.name, change, kind="json")
 
 
-class server:  # noqa: N801 (used as a function: an asynchronous context manager)
-    """The server, while the context is open."""
-
-    def __init__(self, cluster: Cluster, authority: Authority) -> None:
-        self._cluster, self._pair = cluster, authority.server(HOST)
-
-    async def __aenter__(self) -> None:
-        """Make it and wait until it is ready."""
-        cluster = self._cluster
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        metadata = {"name": NAMESPACE, "labels": labels}
-        await cluster.create(
-            "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-        )
+@asynccontextmanager
+async def server(cluster: Cluster, authority: Authority) -> AsyncIterator[None]:
+    """Have the mail server in a namespace of its own."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": NAMESPACE, "labels": labels}
+    await cluster.create(
+        "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    )
+    try:
+        pair = authority.server(HOST)
         users = "".join(f"{USER}{number}:{word}\n" for number, word in enumerate(USERS))
-        files = {"tls.crt": self._pair.certificate, "tls.key": self._pair.key, "users": users}
-        await put(cluster, SERVER, files, NAMESPACE)
+        files = {"tls.crt": pair.certificate, "tls.key": pair.key, "users": users}
+        await cluster.put_secret(SERVER, files, namespace=NAMESPACE)
         # As the mailbox of `make up`, but for the strictness.
         model = await cluster.read("deployments", "mailpit", namespace="mailpit")
         pod = model["spec"]["template"]["spec"]
@@ -138,11 +122,8 @@ class server:  # noqa: N801 (used as a function: an asynchronous context manager
         box["volumeMounts"].append({"name": "files", "mountPath": "/files", "readOnly": True})
         pod["volumes"].append({"name": "files", "secret": {"secretName": SERVER}})
         marks = {"name": SERVER, "labels": {"app": SERVER}}
-        await cluster.create(
-            "pods",
-            {"apiVersion": "v1", "kind": "Pod", "metadata": marks, "spec": pod},
-            namespace=NAMESPACE,
-        )
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": marks, "spec": pod}
+        await cluster.create("pods", body, namespace=NAMESPACE)
         ports = [{"name": f"p{number}", "port": number} for number in (1025, 8025)]
         spec = {"selector": {"app": SERVER}, "ports": ports}
         body = {"apiVersion": "v1", "kind": "Service", "metadata": marks, "spec": spec}
@@ -154,10 +135,9 @@ class server:  # noqa: N801 (used as a function: an asynchronous context manager
             return any(x["type"] == "Ready" and x["status"] == "True" for x in conditions)
 
         await until(ready, within=60, what="the strict mail server")
-
-    async def __aexit__(self, *_: object) -> None:
-        """Remove it."""
-        await self._cluster.delete("namespaces", NAMESPACE)
+        yield
+    finally:
+        await cluster.delete("namespaces", NAMESPACE)
 
 
 async def test_a_wrong_password_leaves_the_right_one_in_use_and_is_told(

@@ -10,7 +10,14 @@ import pytest_asyncio
 
 from ashchat_dev.suite import AuditLog, Cluster, until
 from ashchat_dev.suite.audit import brief
-from ashchat_dev.suite.operators import configured, holder, leader, operator_pods
+from ashchat_dev.suite.operators import (
+    all_ready,
+    configured,
+    holder,
+    kill_leader,
+    leader,
+    operator_pods,
+)
 from ashchat_dev.suite.runtime import Runtime
 
 FAILOVER_S = 20.0
@@ -54,21 +61,11 @@ async def repaired(anew: Callable[[], Any], began: float, what: str, measure: Me
     measure(what, time.monotonic() - began)
 
 
-async def both_ready(cluster: Cluster) -> None:
-    async def ready() -> bool:
-        pods = await operator_pods(cluster)
-        return len(pods) == 2 and all(
-            status["ready"] for pod in pods for status in pod["status"].get("containerStatuses", [])
-        )
-
-    await until(ready, within=60, what="both pods of the operator Ready")
-
-
 @pytest.mark.usefixtures("pair")
 async def test_a_pod_that_stands_by_is_ready_and_writes_nothing(
     cluster: Cluster, audit: AuditLog
 ) -> None:
-    await both_ready(cluster)
+    await all_ready(cluster, 2)
     leads = (await leader(cluster))["metadata"]["name"]
     (other,) = [
         pod["metadata"]["name"]
@@ -88,13 +85,9 @@ async def test_a_pod_that_stands_by_is_ready_and_writes_nothing(
 async def test_killed_it_is_replaced_by_the_other(
     cluster: Cluster, runtime: Runtime, measure: Measure
 ) -> None:
-    await both_ready(cluster)
-    killed = await leader(cluster)
-    name = killed["metadata"]["name"]
+    await all_ready(cluster, 2)
     began = time.monotonic()
-    await runtime.kill(killed)
-    # The pod goes with it, as with its machine: its own next start would be quicker.
-    await cluster.delete("pods", name, now=True, namespace=cluster.operator_namespace)
+    name = await kill_leader(cluster, runtime)
     anew = await deleted(cluster)
     await repaired(anew, began, "leader killed with its pod: repaired by the other", measure)
     assert await holder(cluster) != name
@@ -104,7 +97,7 @@ async def test_killed_it_is_replaced_by_the_other(
 async def test_killed_it_or_the_other_goes_on(
     cluster: Cluster, runtime: Runtime, measure: Measure
 ) -> None:
-    await both_ready(cluster)
+    await all_ready(cluster, 2)
     killed = await leader(cluster)
     began = time.monotonic()
     anew, _ = await asyncio.gather(deleted(cluster), runtime.kill(killed))
@@ -115,7 +108,7 @@ async def test_killed_it_or_the_other_goes_on(
 async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
     cluster: Cluster, runtime: Runtime, audit: AuditLog, measure: Measure
 ) -> None:
-    await both_ready(cluster)
+    await all_ready(cluster, 2)
     frozen = await leader(cluster)
     name = frozen["metadata"]["name"]
     await runtime.freeze(frozen)
@@ -150,7 +143,7 @@ async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
 
 @pytest.mark.usefixtures("pair")
 async def test_stopped_it_hands_over_at_once(cluster: Cluster, measure: Measure) -> None:
-    await both_ready(cluster)
+    await all_ready(cluster, 2)
     stopped = (await leader(cluster))["metadata"]["name"]
     began = time.monotonic()
     await cluster.delete("pods", stopped, namespace=cluster.operator_namespace)

@@ -11,7 +11,7 @@ import pytest_asyncio
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import accepts
-from ashchat_dev.suite.operators import leader
+from ashchat_dev.suite.operators import kill_leader
 from ashchat_dev.suite.rotating import KINDS, entries, over, rotate, short_lives
 from ashchat_dev.suite.runtime import Runtime
 from ashchat_dev.suite.traffic import traffic
@@ -63,7 +63,8 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
         for kind in KINDS:
             await over(cluster, stamp, (kind,), within=WITHIN_S)
             measure(f"rotation of {kind}", time.monotonic() - began)
-        await asyncio.sleep(5)  # people go on for a while with the new ones
+        more = seen.done["message"] + 20
+        await until(lambda: seen.done["message"] >= more, within=60, what="people going on")
     after, present = await entries(cluster), await logins(cluster)
 
     assert seen.failed == []
@@ -123,11 +124,7 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
             for kind, entry in (await entries(cluster)).items():
                 if known[kind] != entry["phase"]:
                     known[kind] = entry["phase"]
-                    pod = await leader(cluster)
-                    await runtime.kill(pod)
-                    # A new pod: a container that dies again and again waits ever longer.
-                    name, namespace = pod["metadata"]["name"], cluster.operator_namespace
-                    await cluster.delete("pods", name, namespace=namespace, now=True)
+                    await kill_leader(cluster, runtime)
                     killed.append(f"{kind} {entry['phase']}")
             await asyncio.sleep(0.05)
 

@@ -28,7 +28,7 @@ from ashchat_dev.images import ROOT
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
 from ashchat_dev.suite.beside import namespace
-from ashchat_dev.suite.operators import configured, leader, looked, operator_pods, own_metrics
+from ashchat_dev.suite.operators import all_ready, configured, kill_leader, looked, own_metrics
 from ashchat_dev.suite.outside import Outside
 from ashchat_dev.suite.rotating import KINDS, over, rotate, short_lives
 from ashchat_dev.suite.runtime import Runtime
@@ -309,22 +309,10 @@ async def failovers(bench: Bench) -> Samples:
     await configured(cluster, {"replicas": 2})
     try:
         for _ in range(FAILOVERS):
-
-            async def both() -> bool:
-                states = [
-                    status["ready"]
-                    for pod in await operator_pods(cluster)
-                    for status in pod["status"].get("containerStatuses", [])
-                ]
-                return states == [True, True]
-
-            await until(both, within=60, what="both pods of the operator Ready")
-            killed = await leader(cluster)
+            await all_ready(cluster, 2)
             item = (await cluster.list("configmaps", cluster.labels("rabbitmq")))[0]["metadata"]
             began = time.monotonic()
-            await runtime.kill(killed)
-            name = killed["metadata"]["name"]
-            await cluster.delete("pods", name, now=True, namespace=cluster.operator_namespace)
+            await kill_leader(cluster, runtime)
             await cluster.delete("configmaps", item["name"])
 
             async def anew(item: Object = item) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ashchat_dev.suite.cluster import Cluster, rolled_out
 from ashchat_dev.suite.metrics import Metrics
+from ashchat_dev.suite.runtime import Runtime
 from ashchat_dev.suite.waiting import until
 
 OPERATOR = "ashchat-operator"
@@ -40,6 +41,35 @@ async def leader(cluster: Cluster) -> Object:
         return pods.get(name)
 
     return await until(found, within=30, what="a pod that leads")
+
+
+async def all_ready(cluster: Cluster, count: int) -> None:
+    """Wait until there are so many pods of the operator, all Ready.
+
+    Raises:
+        AssertionError: They are not within a minute.
+    """
+
+    async def ready() -> bool:
+        pods = await operator_pods(cluster)
+        return len(pods) == count and all(
+            status["ready"] for pod in pods for status in pod["status"].get("containerStatuses", [])
+        )
+
+    await until(ready, within=60, what=f"{count} pods of the operator Ready")
+
+
+async def kill_leader(cluster: Cluster, runtime: Runtime) -> str:
+    """Kill the leader (kill -9), its pod too, as with its machine; return the pod's name.
+
+    Its own next start would be quicker, and a container that dies again and again waits ever
+    longer.
+    """
+    killed = await leader(cluster)
+    name: str = killed["metadata"]["name"]
+    await runtime.kill(killed)
+    await cluster.delete("pods", name, now=True, namespace=cluster.operator_namespace)
+    return name
 
 
 async def own_metrics(cluster: Cluster) -> Metrics:

@@ -71,11 +71,10 @@ class Traffic:
     async def talk(self, who: Steadfast) -> None:
         """Send until it is over."""
         number = 0
-        house = "La casa {} es grande." if who.person.language == "es" else "The house {} is big."
         while not self.stopped.is_set():
             number += 1
             began = time.monotonic()
-            await who.send(house.format(number))
+            await who.send(sentence(who.person, number))
             self.done["message"] += 1
             took = time.monotonic() - began
             self.slowest["message"] = max(self.slowest.get("message", 0.0), took)
@@ -149,25 +148,45 @@ async def traffic(factory: PersonFactory, mailbox: Mailbox) -> AsyncIterator[Tra
 
 
 async def _complete(found: Traffic) -> None:
-    for room in found.rooms:
+    await everything_read(found.rooms, found.history)
+    found.history.check()
+
+    async def all_translated() -> bool:
+        return await lacking_translations(found.rooms) == 0
+
+    await until(all_translated, within=TRANSLATED_WITHIN_S, every=1, what="every translation")
+
+
+def sentence(who: Person, number: int) -> str:
+    """Return something to say in a person's language."""
+    return f"La casa {number} es grande." if who.language == "es" else f"The house {number} is big."
+
+
+async def everything_read(rooms: Rooms, history: History) -> None:
+    """Read the rooms from the store, by both, into the history; their sockets must have it too.
+
+    Raises:
+        AssertionError: A socket has not what the store has.
+    """
+    for room in rooms:
         for who in room:
             kept = [one["id"] for one in await messages_of(who.person, who.chat_id)]
-            found.history.read(f"{who.person.name} from the store", who.chat_id, kept)
+            history.read(f"{who.person.name} from the store", who.chat_id, kept)
 
             def heard_all(who: Steadfast = who, kept: list[str] = kept) -> bool:
                 return set(kept) <= set(who.heard)
 
             await until(heard_all, within=30, what=f"{who.person.name}'s socket having it all")
-            found.history.read(f"{who.person.name} live", who.chat_id, who.heard)
-    found.history.check()
+            history.read(f"{who.person.name} live", who.chat_id, who.heard)
 
-    async def all_translated() -> bool:
-        for room in found.rooms:
-            for who in room:
-                for one in await messages_of(who.person, who.chat_id):
-                    foreign = one["sender_id"] != who.person.user_id
-                    if foreign and one["translated_content"] is None:
-                        return False
-        return True
 
-    await until(all_translated, within=TRANSLATED_WITHIN_S, every=1, what="every translation")
+async def lacking_translations(rooms: Rooms) -> int:
+    """Return how many messages of others somebody still reads in the original."""
+    count = 0
+    for room in rooms:
+        for who in room:
+            count += sum(
+                one["sender_id"] != who.person.user_id and one["translated_content"] is None
+                for one in await messages_of(who.person, who.chat_id)
+            )
+    return count
