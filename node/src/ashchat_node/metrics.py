@@ -8,6 +8,7 @@ the authority. And it asks for less: it measures one node.
 from typing import Any, Final
 
 from ashchat_node import kubelet, network
+from ashchat_node.workload import deployment
 
 NAMESPACE: Final = "kube-system"
 NAME: Final = "metrics-server"
@@ -15,7 +16,6 @@ KUBELET_CERTIFICATE: Final = kubelet.ROOT / "pki" / "kubelet.crt"
 """The kubelet's certificate and the authority it made for it."""
 
 _PORT: Final = 10250
-_UID: Final = 65532
 _GROUP: Final = "rbac.authorization.k8s.io"
 
 
@@ -108,12 +108,10 @@ def _role_objects() -> list[dict[str, Any]]:
 
 
 def _deployment(image: str) -> dict[str, Any]:
-    labels = {"k8s-app": NAME}
     probe = {"port": "https", "scheme": "HTTPS"}
     container = {
         "name": NAME,
         "image": image,
-        "imagePullPolicy": "Never",
         "args": [
             "--cert-dir=/tmp",
             f"--secure-port={_PORT}",
@@ -129,39 +127,21 @@ def _deployment(image: str) -> dict[str, Any]:
             "requests": {"cpu": "10m", "memory": "32Mi"},
             "limits": {"memory": "128Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": _UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own emptyDir)
             {"name": "kubelet", "mountPath": "/etc/kubelet"},
         ],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(),
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "serviceAccountName": NAME,
-                    "priorityClassName": "system-cluster-critical",
-                    # No DNS server knows the node's name.
-                    "hostAliases": [{"ip": network.NODE_ADDRESS, "hostnames": [kubelet.NODE_NAME]}],
-                    "containers": [container],
-                    "volumes": [
-                        {"name": "tmp", "emptyDir": {}},
-                        {"name": "kubelet", "configMap": {"name": f"{NAME}-kubelet"}},
-                    ],
-                },
-            },
-        },
-    }
+    return deployment(
+        _metadata(),
+        {"k8s-app": NAME},
+        container,
+        serviceAccountName=NAME,
+        priorityClassName="system-cluster-critical",
+        # No DNS server knows the node's name.
+        hostAliases=[{"ip": network.NODE_ADDRESS, "hostnames": [kubelet.NODE_NAME]}],
+        volumes=[
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "kubelet", "configMap": {"name": f"{NAME}-kubelet"}},
+        ],
+    )

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from ashchat_node.workload import deployment
+
 NAMESPACE: Final = "local-path-storage"
 NAME: Final = "local-path-provisioner"
 STORAGE_CLASS: Final = "local-path"
@@ -134,11 +136,9 @@ def _config_map(helper_image: str, folder: Path) -> dict[str, Any]:
 
 
 def _deployment(image: str) -> dict[str, Any]:
-    labels = {"app": NAME}
     container = {
         "name": NAME,
         "image": image,
-        "imagePullPolicy": "Never",
         "args": [
             "start",
             "--config=/etc/config/config.json",
@@ -153,29 +153,11 @@ def _deployment(image: str) -> dict[str, Any]:
         ],
         "volumeMounts": [{"name": "config", "mountPath": "/etc/config/"}],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(),
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "serviceAccountName": NAME,
-                    "containers": [container],
-                    "volumes": [{"name": "config", "configMap": {"name": "local-path-config"}}],
-                },
-            },
-        },
-    }
+    return deployment(
+        _metadata(),
+        {"app": NAME},
+        container,
+        serviceAccountName=NAME,
+        volumes=[{"name": "config", "configMap": {"name": "local-path-config"}}],
+    )
