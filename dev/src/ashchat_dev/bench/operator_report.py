@@ -15,6 +15,7 @@ AIMS: Final[dict[str, tuple[str, float]]] = {
     "of it the operator's own": ("p95", 3.0),
     "writes of a no-op": ("max", 0.0),
     "100 AshChats applied": ("max", 30.0),
+    "of them not Ready": ("max", 0.0),
     "operator's memory with them, MiB": ("max", 150.0),
     "drift repaired": ("p95", 5.0),
     "failover, kill -9": ("max", 20.0),
@@ -30,6 +31,7 @@ COUNTS: Final = frozenset(
         "requests meanwhile",
         "failed requests",
         "lost sockets",
+        "of them not Ready",
         "operator's memory before, MiB",
         "operator's memory with them, MiB",
     }
