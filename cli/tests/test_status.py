@@ -52,6 +52,7 @@ def test_a_terminal_gets_colours_unless_it_says_no(
     recorded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = overview(recorded["resource"], recorded["pods"], FULL)
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[32m✓" in shown(told, colour=True)
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[32m" not in shown(told, colour=True)
