@@ -267,9 +267,15 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
         }
 
     await until(others_made, within=30, what="the backends whose names are free")
-    message = (await condition(own, "Degraded", "foreign"))["message"]
-    assert "PersistentVolumeClaim data-foreign-mongodb-0" in message
-    assert "Service foreign-chat" in message
+
+    async def both_told() -> bool:
+        message = (await condition(own, "Degraded", "foreign"))["message"]
+        return (
+            "PersistentVolumeClaim data-foreign-mongodb-0" in message
+            and "Service foreign-chat" in message
+        )
+
+    await until(both_told, within=30, what="both told of")
     for (kind, body), was in zip(foreign[1:], before[1:], strict=True):
         now = await own.read(kind, body["metadata"]["name"])
         assert now["metadata"]["resourceVersion"] == was["metadata"]["resourceVersion"]
