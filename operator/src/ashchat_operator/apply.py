@@ -6,8 +6,8 @@ no write.
 
 import asyncio
 import copy
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ashchat_operator import adoption, replicas
@@ -37,7 +37,10 @@ first of all, since what is derived from a new one is only true once it is store
 OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
 """Kinds that not every cluster knows."""
 
-Live = Mapping[tuple[str, str], Object]
+Key = tuple[str, str]
+"""An object's kind and name."""
+
+Live = Mapping[Key, Object]
 """The objects found, by kind and name."""
 
 
@@ -112,25 +115,19 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     changes: list[Change] = []
     problems: list[str] = []
     reason, stopped = ("NameTaken" if named.taken else "Refused"), False
-    for key in sorted(wanted, key=lambda key: (CHILD_KINDS.index(key[0]), key[1])):
-        if stopped and key[0] != "Secret":
+    for keys in _steps(wanted):
+        if stopped and keys[0][0] != "Secret":
             break
-        taken = named.hindering(wanted[key])
-        if taken:
-            problems += [adoption.taken(*other) for other in taken]
-            stopped |= key[0] == "Secret"
-            continue
-        try:
-            body = await _with_scaler(api, wanted, key, live.get(key))
-            live[key] = await _bring(api, body, live.get(key), changes)
-        except RefusedByApiServer as error:
-            stopped |= key[0] == "Secret"
-            if error.terminating:
-                says = f"the namespace {ash.namespace} is being deleted"
-                return Applied(live, tuple(changes), (says,), NAMESPACE_TERMINATING, stopped=True)
-            # A conflict: somebody wrote in between; the next look sees what.
-            if error.status != CONFLICT:
-                problems.append(f"{key[0]} {key[1]}: {error}")
+        outcomes = await _together([_try(api, wanted, key, named, live) for key in keys])
+        for key, outcome in zip(keys, outcomes, strict=True):
+            changes += outcome.changes
+            problems += outcome.problems
+            stopped |= outcome.failed and key[0] == "Secret"
+            if outcome.live is not None:
+                live[key] = outcome.live
+        if any(outcome.terminating for outcome in outcomes):
+            says = f"the namespace {ash.namespace} is being deleted"
+            return Applied(live, tuple(changes), (says,), NAMESPACE_TERMINATING, stopped=True)
     if stopped:
         return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
     for key, body in found.items():
@@ -139,6 +136,59 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
             del live[key]
             changes.append(Change(f"deleted {key[0]} {key[1]}", *key))
     return Applied(live, tuple(changes), tuple(problems), reason)
+
+
+def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
+    """Yield what is applied together: one Secret after the other, then kind after kind."""
+    for kind in CHILD_KINDS:
+        keys = sorted(key for key in wanted if key[0] == kind)
+        if kind == "Secret":
+            yield from ([key] for key in keys)
+        elif keys:
+            yield keys
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, "_Outcome"]]) -> list["_Outcome"]:
+    """Run all of it at once; when one fails the others end too, so no write outlives its look."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of one object."""
+
+    live: Object | None = None
+    changes: list[Change] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    failed: bool = False
+    """It is not as rendered."""
+    terminating: bool = False
+    """Nothing can be made in this namespace any more."""
+
+
+async def _try(
+    api: Api, wanted: Mapping[Key, Object], key: Key, named: "Named", live: Live
+) -> _Outcome:
+    """Bring one object to what is desired, unless somebody else's has its name."""
+    taken = named.hindering(wanted[key])
+    if taken:
+        return _Outcome(problems=[adoption.taken(*other) for other in taken], failed=True)
+    outcome = _Outcome()
+    try:
+        body = await _with_scaler(api, wanted, key, live.get(key))
+        outcome.live = await _bring(api, body, live.get(key), outcome.changes)
+    except RefusedByApiServer as error:
+        outcome.failed = True
+        outcome.terminating = error.terminating
+        # A conflict: somebody wrote in between; the next look sees what.
+        if error.status != CONFLICT:
+            outcome.problems.append(f"{key[0]} {key[1]}: {error}")
+    return outcome
 
 
 @dataclass(frozen=True, slots=True)

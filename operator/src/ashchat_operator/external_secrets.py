@@ -1,5 +1,6 @@
 """Reading the Secrets of external backends, and saying what is wrong with them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -7,7 +8,7 @@ from ashchat_operator.api import Api
 from ashchat_operator.backend import Backend
 from ashchat_operator.conditions import Component
 from ashchat_operator.external import CA_KEY, InvalidSecret, Server, blocks, prefix, server
-from ashchat_operator.model import AshChat
+from ashchat_operator.model import AshChat, External
 from ashchat_operator.secret_data import decoded
 
 
@@ -26,11 +27,15 @@ async def read(api: Api, ash: AshChat) -> Found:
     Raises:
         RefusedByApiServer: They cannot be read.
     """
+    named = {backend: _names(block) for backend, block in blocks(ash).items()}
+    names_once = sorted({name for names in named.values() for name in names})
+    read_once = await asyncio.gather(*(api.get("Secret", ash.namespace, x) for x in names_once))
+    secrets = dict(zip(names_once, read_once, strict=True))
     servers: dict[Backend, Server] = {}
     wrong: dict[Backend, tuple[str, str]] = {}
     for backend, block in blocks(ash).items():
-        names = [block.secret.name, *([block.tls.ca_secret.name] if block.tls.ca_secret else [])]
-        bodies = [await api.get("Secret", ash.namespace, name) for name in names]
+        names = named[backend]
+        bodies = [secrets[name] for name in names]
         missing = [name for name, body in zip(names, bodies, strict=True) if body is None]
         if missing:
             says = f"Secret {' and '.join(missing)} of the external {backend} is not there"
@@ -50,6 +55,11 @@ async def read(api: Api, ash: AshChat) -> Found:
         except InvalidSecret as error:
             wrong[backend] = ("SecretInvalid", f"Secret {names[0]}: {error}")
     return Found(servers, wrong)
+
+
+def _names(block: External) -> list[str]:
+    """Return the names of the Secrets that an external backend refers to, the login's first."""
+    return [block.secret.name, *([block.tls.ca_secret.name] if block.tls.ca_secret else [])]
 
 
 def with_wrong(components: Sequence[Component], found: Found) -> list[Component]:

@@ -328,15 +328,19 @@ class Reconciler:
 
     async def _held(self, ash: AshChat, found: Live) -> dict[str, Data]:
         """Return what the Secrets with credentials hold; not somebody else's of their names."""
-        data = {}
-        for name in secret_names(ash):
-            # By name as well: a label that was taken off must not rotate a password.
-            secret = found.get(("Secret", name)) or await self._api.get(
-                "Secret", ash.namespace, name
-            )
-            if secret is not None and adoption.is_ours(ash, secret):
-                data[name] = decoded(secret)
-        return data
+        names = secret_names(ash)
+        there = {name: found.get(("Secret", name)) for name in names}
+        # By name as well: a label that was taken off must not rotate a password.
+        lacking = [name for name in names if there[name] is None]
+        read = await asyncio.gather(
+            *(self._api.get("Secret", ash.namespace, name) for name in lacking)
+        )
+        there.update(zip(lacking, read, strict=True))
+        return {
+            name: decoded(secret)
+            for name, secret in there.items()
+            if secret is not None and adoption.is_ours(ash, secret)
+        }
 
     def _credentials(self, ash: AshChat, inputs: _Inputs) -> Credentials:
         """Return the credentials that there are; only what is nowhere is made."""
