@@ -1,7 +1,7 @@
 """The few calls of the Kubernetes API that the operator makes, on plain JSON.
 
-The generated client brings configuration, certificates and renewed tokens; its models
-would only be in the way, since everything rendered is JSON already.
+A client of generated models would only be in the way, since everything rendered is JSON
+already; `connection` brings the address, the certificates and renewed tokens.
 """
 
 import asyncio
@@ -9,12 +9,12 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
-from kubernetes.aio import client, config
+import aiohttp
 
+from ashchat_operator.connection import Connection, login
 from ashchat_operator.metrics import API_CALLS
 from ashchat_operator.model import GROUP, KIND, PLURAL, VERSION
 
@@ -44,6 +44,10 @@ DISCOVERY_SECONDS: Final = 30.0
 """So long it is believed which kinds there are."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
+IN_FLIGHT: Final = 32
+"""So many requests are under way at a time, watches aside: a hundred new AshChats must not
+crowd out everybody else at the API server."""
+
 FORBIDDEN: Final = 403
 TRIES: Final = 5
 """So often a request is sent that the API server answers with "later" (429, 5xx with Retry-After).
@@ -82,35 +86,27 @@ class NotLeading(Exception):
 class Api:
     """A connection to the API server. An asynchronous context manager."""
 
-    def __init__(self, connection: client.ApiClient) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.may_write: Callable[[], bool] = lambda: True
         """Asked before every writing request."""
         self._served: dict[str, tuple[float, bool]] = {}
+        self._room = asyncio.Semaphore(IN_FLIGHT)
 
     @classmethod
     async def connect(cls) -> Self:
         """Connect from inside a pod, or as the kubeconfig says.
 
         Raises:
-            kubernetes.aio.config.ConfigException: There is neither.
+            kopf.LoginError: There is neither.
         """
-        try:
-            config.load_incluster_config()  # type: ignore[no-untyped-call]
-        except config.ConfigException:
-            await config.load_kube_config()  # type: ignore[no-untyped-call]
-        return cls(client.ApiClient())
+        return cls(Connection(login()))
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._connection.close()  # type: ignore[no-untyped-call]
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.close()
 
     async def serves(self, kind: str) -> bool:
         """Tell whether the cluster knows a kind; asked again after DISCOVERY_SECONDS.
@@ -285,12 +281,11 @@ class Api:
         )
         if response.status >= _ERRORS_FROM:
             raise _refusal(response.status, await response.read(), response.reason)
-        stream = response.response
         try:
-            async for line in stream.content:
+            async for line in response.content:
                 yield json.loads(line)
         finally:
-            stream.close()
+            response.close()
 
     async def _request(
         self,
@@ -301,10 +296,14 @@ class Api:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        response = await self._send(method, path, query=query, body=body, content_type=content_type)
+        async with self._room:
+            response = await self._send(
+                method, path, query=query, body=body, content_type=content_type
+            )
+            text = await response.read()
         if response.status >= _ERRORS_FROM:
-            raise _refusal(response.status, await response.read(), response.reason)
-        answer: Object = json.loads(await response.read() or b"{}")
+            raise _refusal(response.status, text, response.reason)
+        answer: Object = json.loads(text or b"{}")
         return answer
 
     async def _send(
@@ -317,21 +316,21 @@ class Api:
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout_s: float = REQUEST_TIMEOUT_S,
-    ) -> Any:
-        settings = self._connection.configuration
-        headers = {"Accept": accept, "Content-Type": content_type}
-        # Asked each time: a service account's token is renewed on disk within the hour.
-        for setting in (await settings.auth_settings()).values():
-            headers[setting["key"]] = setting["value"]
+    ) -> aiohttp.ClientResponse:
         found = {key: value for key, value in (query or {}).items() if value}
-        address = f"{settings.host}{path}" + (f"?{urlencode(found)}" if found else "")
+        address = path + (f"?{urlencode(found)}" if found else "")
+        headers = {"Accept": accept}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = content_type
+            content = json.dumps(body, separators=(",", ":")).encode()
         for left in reversed(range(TRIES)):
             if method != "GET" and not self.may_write():
                 raise NotLeading(f"{method} {path} was not sent")
             code = 0
             try:
-                response = await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
-                    method, address, headers=dict(headers), body=body, _request_timeout=timeout_s
+                response = await self._connection.request(
+                    method, address, headers=headers, body=content, timeout_s=timeout_s
                 )
                 code = response.status
             finally:
@@ -340,7 +339,7 @@ class Api:
             later = _later(response.status, response.headers)
             if later is None or not left:
                 break
-            response.response.close()
+            response.close()
             await asyncio.sleep(later)
         return response
 
@@ -356,15 +355,17 @@ def _later(status: int, headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds <= LATER_MAX_S else None
 
 
-def _refusal(status: int, body: bytes, reason: str) -> RefusedByApiServer:
+def _refusal(status: int, body: bytes, reason: str | None) -> RefusedByApiServer:
     """Return what the API server said, or what stands in front of it and speaks no JSON."""
     try:
         answer: Object = json.loads(body or b"{}")
     except ValueError:
-        return RefusedByApiServer(status, reason)
+        return RefusedByApiServer(status, reason or f"HTTP {status}")
     causes = (answer.get("details") or {}).get("causes") or []
     return RefusedByApiServer(
-        status, answer.get("message", reason), frozenset(x.get("reason", "") for x in causes)
+        status,
+        answer.get("message") or reason or "",
+        frozenset(x.get("reason", "") for x in causes),
     )
 
 

@@ -18,6 +18,7 @@ import kopf
 from ashchat_core.telemetry import configure_logging
 from ashchat_operator import metrics
 from ashchat_operator.api import Api
+from ashchat_operator.connection import login
 from ashchat_operator.health import private_server
 from ashchat_operator.images import Images
 from ashchat_operator.leader import Alone, Election
@@ -143,8 +144,8 @@ async def _kopf(
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    def _(**_: Any) -> kopf.ConnectionInfo:
+        return login()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def changed(event: kopf.RawEvent, namespace: str | None, name: str, **_: Any) -> None:

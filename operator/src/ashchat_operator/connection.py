@@ -1,0 +1,108 @@
+"""How the operator reaches the API server: its own service account in a pod, else a kubeconfig."""
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, Self
+
+import aiohttp
+import kopf
+from yarl import URL
+
+TOKEN_SECONDS: Final = 60.0
+"""A service account's token is renewed on disk well before it ends, and read again that often
+(https://kubernetes.io/docs/concepts/storage/projected-volumes/#serviceaccounttoken)."""
+
+READ_BUFFER: Final = 2**20
+"""In bytes; an event of a watch is a line, which is refused when it is twice as long."""
+
+
+def login() -> kopf.ConnectionInfo:
+    """Return where the API server is and who we are there.
+
+    In a pod its address is the environment's, as client-go has it: no name has to resolve.
+
+    Raises:
+        kopf.LoginError: There is neither a service account nor a kubeconfig.
+        OSError: The kubeconfig, or what it names, cannot be read.
+    """
+    settings = kopf.OperatorSettings()
+    inside = kopf.login_with_service_account(settings=settings)
+    if inside is None:
+        outside = kopf.login_with_kubeconfig(settings=settings)
+        if outside is None:
+            raise kopf.LoginError("there is neither a service account nor a kubeconfig")
+        return outside
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    if not host:
+        return inside
+    port = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
+    return replace(inside, server=str(URL.build(scheme="https", host=host, port=port)))
+
+
+class Connection:
+    """A pool of connections to the API server. An asynchronous context manager."""
+
+    def __init__(self, info: kopf.ConnectionInfo) -> None:
+        self._info = info
+        self._server = info.server.rstrip("/")
+        self._read_at = time.monotonic()
+        self._session = aiohttp.ClientSession(
+            # Without a limit: each watch keeps a connection, and a request must not wait for one.
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=info.as_ssl_context() if self._server.startswith("https:") else False
+            ),
+            # It is near: packing long answers would cost both ends more than sending them.
+            headers={"Accept-Encoding": "identity"},
+            read_bufsize=READ_BUFFER,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the connection itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End what is open."""
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str],
+        body: bytes | None,
+        timeout_s: float,
+    ) -> aiohttp.ClientResponse:
+        """Send a request; the caller reads or closes the answer.
+
+        Args:
+            method: Of HTTP.
+            path: With its query, quoted.
+            headers: Beside those that say who we are.
+            body: What is sent.
+            timeout_s: Seconds, reading the answer included.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, OSError: Nothing answers.
+        """
+        return await self._session.request(
+            method,
+            URL(self._server + path, encoded=True),
+            headers={**headers, **self._who()},
+            data=body,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            allow_redirects=False,
+        )
+
+    def _who(self) -> dict[str, str]:
+        if self._info.token and time.monotonic() - self._read_at > TOKEN_SECONDS:
+            self._read_at = time.monotonic()
+            with suppress(kopf.LoginError, OSError):  # the former one holds, or is refused
+                self._info = login()
+        return self._info.as_http_headers()
