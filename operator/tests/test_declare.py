@@ -8,7 +8,7 @@ import pytest
 
 from ashchat_operator import declare, topology
 from ashchat_operator.backend import Backend, BackendResult, Reason
-from ashchat_operator.declare import STALE_SECONDS, Declarer
+from ashchat_operator.declare import STALE_SECONDS, Declarer, Turns
 from ashchat_operator.topology import Backends, RedisTarget
 from ashchat_operator.wake import JITTER
 
@@ -49,7 +49,7 @@ async def woken() -> asyncio.Event:
 
 @pytest.fixture
 def declarer(woken: asyncio.Event) -> Declarer:
-    return Declarer(woken.set)
+    return Declarer(woken.set, Turns())
 
 
 async def test_what_is_in_order_is_not_asked_again_at_once(
@@ -117,3 +117,41 @@ async def test_nothing_is_due_while_it_is_being_asked(asked: Asked, declarer: De
     await declarer.results(1, WANTED)
     assert declarer.due_seconds() == math.inf
     await declarer.close()
+
+
+async def test_who_is_in_trouble_keeps_nobody_else_waiting(asked: Asked) -> None:
+    turns = Turns(at_a_time=1)
+    troubled, other = (Declarer(lambda: None, turns) for _ in range(2))
+    asked.answer = BAD
+    assert await troubled.results(1, WANTED) == BAD
+    asked.may.clear()
+    assert await troubled.results(1, WANTED) == BAD  # asked again, without an answer yet
+    asked.answer = FINE
+    held, asked.may = asked.may, asyncio.Event()
+    asked.may.set()
+    assert await other.results(1, WANTED) == FINE
+    assert not held.is_set()
+    await troubled.close()
+
+
+async def test_turns_are_taken_and_who_had_to_wait_wakes(asked: Asked) -> None:
+    turns, woken = Turns(at_a_time=1), asyncio.Event()
+    first, second = Declarer(lambda: None, turns), Declarer(woken.set, turns)
+    asked.may.clear()
+    assert await first.results(1, WANTED) == {}
+    assert await second.results(1, WANTED) == {}
+    assert asked.count == 1
+    asked.may.set()
+    await asyncio.wait_for(woken.wait(), 5)
+    assert asked.count == 2
+    assert await second.results(1, WANTED) == FINE
+
+
+async def test_a_closed_one_leaves_its_turn_to_the_next(asked: Asked) -> None:
+    turns = Turns(at_a_time=1)
+    first, second = (Declarer(lambda: None, turns) for _ in range(2))
+    asked.may.clear()
+    assert await first.results(1, WANTED) == {}
+    await first.close()
+    asked.may.set()
+    assert await second.results(1, WANTED) == FINE

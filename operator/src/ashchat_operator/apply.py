@@ -6,11 +6,13 @@ no write.
 
 import asyncio
 import copy
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from ashchat_operator import adoption, replicas
+from ashchat_operator.abreast import abreast
 from ashchat_operator.api import CONFLICT, NAMESPACE_TERMINATING, NOT_FOUND, Api, RefusedByApiServer
 from ashchat_operator.compare import differs, without_additions
 from ashchat_operator.model import AshChat
@@ -33,6 +35,9 @@ CHILD_KINDS: Final = (
 )
 """In the order they are applied: what a pod mounts comes before the pod, and Secrets come
 first of all, since what is derived from a new one is only true once it is stored."""
+
+AT_A_TIME: Final = 8
+"""So many objects of one AshChat are written at a time."""
 
 OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
 """Kinds that not every cluster knows."""
@@ -118,7 +123,8 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     for keys in _steps(wanted):
         if stopped and keys[0][0] != "Secret":
             break
-        outcomes = await _together([_try(api, wanted, key, named, live) for key in keys])
+        bring = partial(_try, api, wanted, named, live)
+        outcomes = await abreast(bring, keys, AT_A_TIME)
         for key, outcome in zip(keys, outcomes, strict=True):
             changes += outcome.changes
             problems += outcome.problems
@@ -148,16 +154,6 @@ def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
             yield keys
 
 
-async def _together(work: Sequence[Coroutine[Any, Any, "_Outcome"]]) -> list["_Outcome"]:
-    """Run all of it at once; when one fails the others end too, so no write outlives its look."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
 @dataclass(slots=True)
 class _Outcome:
     """What became of one object."""
@@ -172,7 +168,7 @@ class _Outcome:
 
 
 async def _try(
-    api: Api, wanted: Mapping[Key, Object], key: Key, named: "Named", live: Live
+    api: Api, wanted: Mapping[Key, Object], named: "Named", live: Live, key: Key
 ) -> _Outcome:
     """Bring one object to what is desired, unless somebody else's has its name."""
     taken = named.hindering(wanted[key])

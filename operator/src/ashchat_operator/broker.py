@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final, Protocol, Self
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +24,7 @@ import httpx2
 
 from ashchat_core import topology
 from ashchat_operator import reach
+from ashchat_operator.abreast import abreast
 from ashchat_operator.backend import (
     Backend,
     BackendResult,
@@ -46,6 +48,9 @@ POLICY_PRIORITY: Final = 100
 
 REQUEST_TIMEOUT_S: Final = 15.0
 """For one request; declaring a quorum queue on a busy node takes a few seconds."""
+
+AT_A_TIME: Final = 8
+"""So many writing requests of one kind are sent at a time."""
 
 _SALT_BYTES: Final = 4
 _SHA256: Final = "rabbit_password_hashing_sha256"
@@ -212,6 +217,11 @@ def plan(wanted: Desired, state: State, admin: str) -> Plan:
 def _path(*segments: str) -> str:
     """Return an API path; names may hold anything, so each segment is quoted whole."""
     return "/api/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def _kind(action: Action) -> str:
+    """Return what an action is about; those in a row about the same need not wait for another."""
+    return action.path.split("/")[2]
 
 
 def _vhost(wanted: Desired, state: State, admin: str) -> list[Action]:
@@ -680,8 +690,8 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
                 f"RabbitMQ {version} has its quorum queues switched off. Switch them on: "
                 "rabbitmqctl enable_feature_flag quorum_queue"
             )
-        for action in todo.actions:
-            await client.perform(action)
+        for _, stage in groupby(todo.actions, key=_kind):
+            await abreast(client.perform, stage, AT_A_TIME)
         todo = plan(wanted, await client.read(wanted.vhost), client.username)
         if todo.actions:
             raise NotReadyYetError(

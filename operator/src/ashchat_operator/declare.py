@@ -38,6 +38,10 @@ is repaired for the repair."""
 PATIENCE_SECONDS: Final = 0.7
 """A backend in order answers within this; then its result is in the same look."""
 
+AT_A_TIME: Final = 8
+"""The backends of so many AshChats are asked at a time: each takes half a dozen connections, of
+which Python's TLS gives every one a buffer of 256 KiB."""
+
 Results = Mapping[Backend, BackendResult]
 _log = logging.getLogger(__name__)
 
@@ -127,11 +131,25 @@ def _mongodb(server: Server) -> MongoDBTarget:
     )
 
 
+class Turns:
+    """Whose turn it is to be asked, over all AshChats.
+
+    Backends that do not answer are waited for long. Who has such ones waits apart, so that
+    nobody else's drift waits with them.
+    """
+
+    def __init__(self, at_a_time: int = AT_A_TIME) -> None:
+        self.answering = asyncio.Semaphore(at_a_time)
+        self.in_trouble = asyncio.Semaphore(at_a_time)
+
+
 class Declarer:
     """Keeps the backends of one AshChat at the topology table."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], turns: Turns) -> None:
         self._wake = wake
+        self._turns = turns
+        self._in_trouble = False
         self._asked: tuple[int, Backends] | None = None
         self._results: Results = {}
         self._at = -FRESH_SECONDS
@@ -177,17 +195,21 @@ class Declarer:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _ask(self, wanted: Backends) -> None:
-        began = time.monotonic()
-        try:
-            self._results = await topology.ensure(wanted)
-        except Exception:  # noqa: BLE001 (a defect of ours; the next look tries again)
-            _log.exception("asking the backends failed")
-            return
+        waited_from = time.monotonic()
+        turn = self._turns.in_trouble if self._in_trouble else self._turns.answering
+        async with turn:
+            began = time.monotonic()
+            try:
+                self._results = await topology.ensure(wanted)
+            except Exception:  # noqa: BLE001 (a defect of ours; the next look tries again)
+                _log.exception("asking the backends failed")
+                return
+        self._in_trouble = not all(result.ready for result in self._results.values())
         self._at = began  # what was read may have changed while the rest was still asked
         for backend, result in self._results.items():
             self._changes += result.changes
             if self._was_in_order.get(backend):
                 DRIFT.labels(backend.value).inc(len(result.changes))
             self._was_in_order[backend] = result.ready
-        if time.monotonic() - began > PATIENCE_SECONDS:
+        if time.monotonic() - waited_from > PATIENCE_SECONDS:
             self._wake()

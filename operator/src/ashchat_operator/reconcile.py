@@ -50,7 +50,7 @@ from ashchat_operator.credentials import (
     secret_names,
     service_secret,
 )
-from ashchat_operator.declare import Declarer, Results, targets
+from ashchat_operator.declare import Declarer, Results, Turns, targets
 from ashchat_operator.deletion import deleting
 from ashchat_operator.drift import Drift
 from ashchat_operator.events import publish, transitions
@@ -124,6 +124,7 @@ class Reconciler:
         self._version = version
         self._pace = pace
         self._declarers: dict[Key, Declarer] = {}
+        self._turns = Turns()
         self._trials: dict[Key, Trials] = {}
         self.references = References()
         self._unsettled: dict[Key, int] = {}
@@ -474,7 +475,9 @@ class Reconciler:
         up = frozenset(
             Backend(item.name) for item in components if item.name in {*Backend} and item.ready
         )
-        declarer = self._declarers.setdefault((ash.namespace, ash.name), Declarer(wake))
+        declarer = self._declarers.setdefault(
+            (ash.namespace, ash.name), Declarer(wake, self._turns)
+        )
         results = await declarer.results(
             ash.generation, targets(ash, self._context, credentials, up)
         )
