@@ -1,7 +1,6 @@
 """When the backends are asked, and whose answers count."""
 
 import asyncio
-import math
 import time
 
 import pytest
@@ -112,11 +111,16 @@ async def test_backends_are_asked_at_least_every_21_s_however_the_looks_fall(
     assert now - 1000.0 <= 21.0 + 1e-6
 
 
-async def test_nothing_is_due_while_it_is_being_asked(asked: Asked, declarer: Declarer) -> None:
+async def test_it_says_that_it_is_asking_until_the_answer_was_heard(
+    asked: Asked, declarer: Declarer, woken: asyncio.Event
+) -> None:
     asked.may.clear()
     await declarer.results(1, WANTED)
-    assert declarer.due_seconds() == math.inf
-    await declarer.close()
+    assert declarer.asking
+    asked.may.set()
+    await asyncio.wait_for(woken.wait(), 5)
+    assert await declarer.results(1, WANTED) == FINE
+    assert not declarer.asking
 
 
 async def test_who_is_in_trouble_keeps_nobody_else_waiting(asked: Asked) -> None:

@@ -44,7 +44,7 @@ DISCOVERY_SECONDS: Final = 30.0
 """So long it is believed which kinds there are."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
-IN_FLIGHT: Final = 32
+IN_FLIGHT: Final = 16
 """So many requests are under way at a time, watches aside: a hundred new AshChats must not
 crowd out everybody else at the API server."""
 

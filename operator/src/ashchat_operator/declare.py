@@ -6,7 +6,6 @@ task of its own: one per AshChat, and its last results are what the status tells
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -38,7 +37,7 @@ is repaired for the repair."""
 PATIENCE_SECONDS: Final = 0.7
 """A backend in order answers within this; then its result is in the same look."""
 
-AT_A_TIME: Final = 8
+AT_A_TIME: Final = 3
 """The backends of so many AshChats are asked at a time: each takes half a dozen connections, of
 which Python's TLS gives every one a buffer of 256 KiB."""
 
@@ -150,6 +149,7 @@ class Declarer:
         self._wake = wake
         self._turns = turns
         self._in_trouble = False
+        self._late = False
         self._asked: tuple[int, Backends] | None = None
         self._results: Results = {}
         self._at = -FRESH_SECONDS
@@ -169,17 +169,25 @@ class Declarer:
             await self.close()
         in_order = bool(self._results) and all(x.ready for x in self._results.values())
         if self._task is None and not (in_order and time.monotonic() - self._at < FRESH_SECONDS):
-            self._task = asyncio.create_task(self._ask(wanted))
+            turn = self._turns.in_trouble if self._in_trouble else self._turns.answering
+            # Who has to wait for a turn does not wait here: others want to look too.
+            patience = 0.0 if turn.locked() else PATIENCE_SECONDS
+            self._late = False
+            self._task = asyncio.create_task(self._ask(wanted, turn))
+            await asyncio.wait({self._task}, timeout=patience)
         if self._task is not None:
-            await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
-            if self._task.done():
+            self._late = not self._task.done()
+            if not self._late:
                 self._task = None
         return self._results
 
+    @property
+    def asking(self) -> bool:
+        """Whether the backends are being asked, or wait for their turn; it wakes when it ends."""
+        return self._task is not None
+
     def due_seconds(self) -> float:
         """Return the seconds until the backends are to be asked again."""
-        if self._task is not None:
-            return math.inf  # it wakes when it ends
         return max(0.0, self._at + STALE_SECONDS - time.monotonic())
 
     def changes(self) -> tuple[str, ...]:
@@ -194,9 +202,7 @@ class Declarer:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _ask(self, wanted: Backends) -> None:
-        waited_from = time.monotonic()
-        turn = self._turns.in_trouble if self._in_trouble else self._turns.answering
+    async def _ask(self, wanted: Backends, turn: asyncio.Semaphore) -> None:
         async with turn:
             began = time.monotonic()
             try:
@@ -211,5 +217,5 @@ class Declarer:
             if self._was_in_order.get(backend):
                 DRIFT.labels(backend.value).inc(len(result.changes))
             self._was_in_order[backend] = result.ready
-        if time.monotonic() - waited_from > PATIENCE_SECONDS:
+        if self._late:
             self._wake()

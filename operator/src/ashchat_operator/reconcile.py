@@ -167,7 +167,10 @@ class Reconciler:
         metrics.RECONCILES.inc()
         again = self._again(namespace, name, settled=settled)
         declarer = self._declarers.get((namespace, name))  # a pause ends it
-        return min(again, declarer.due_seconds()) if declarer else again
+        if declarer is None:
+            return again
+        # What goes on at the backends wakes when it ends: until then nothing new is to be seen.
+        return self._pace.settled if declarer.asking else min(again, declarer.due_seconds())
 
     def _again(self, namespace: str, name: str, *, settled: bool) -> float:
         """Return when to look again: soon while it is on its way, less often if that takes long.
