@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ashchat_core.topology import Service
+from ashchat_operator.apply import CHILD_KINDS
 from ashchat_operator.backend import Backend
 from ashchat_operator.model import AshChat, Resources
 from ashchat_operator.render import platform, secrets
@@ -53,6 +54,11 @@ def test_a_resource_renders_to_its_golden_file(name: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_kind_that_is_rendered_is_applied(name: str) -> None:
+    assert {body["kind"] for body in rendered(name)} <= set(CHILD_KINDS)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

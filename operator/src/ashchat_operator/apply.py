@@ -20,21 +20,16 @@ from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MAN
 
 Object = dict[str, Any]
 
-CHILD_KINDS: Final = (
-    "Secret",
-    "NetworkPolicy",
-    "ConfigMap",
-    "PersistentVolumeClaim",
-    "Service",
-    "Deployment",
-    "StatefulSet",
-    "HorizontalPodAutoscaler",
-    "PodDisruptionBudget",
-    "Ingress",
-    "HTTPRoute",
+STEPS: Final = (
+    ("Secret",),
+    ("NetworkPolicy", "ConfigMap", "PersistentVolumeClaim", "Service"),
+    ("Deployment", "StatefulSet"),
+    ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress", "HTTPRoute"),
 )
-"""In the order they are applied: what a pod mounts comes before the pod, and Secrets come
+"""What is applied together, in order: what a pod mounts comes before the pod, and Secrets come
 first of all, since what is derived from a new one is only true once it is stored."""
+
+CHILD_KINDS: Final = tuple(kind for step in STEPS for kind in step)
 
 AT_A_TIME: Final = 8
 """So many objects of one AshChat are written at a time."""
@@ -145,10 +140,10 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
 
 
 def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
-    """Yield what is applied together: one Secret after the other, then kind after kind."""
-    for kind in CHILD_KINDS:
-        keys = sorted(key for key in wanted if key[0] == kind)
-        if kind == "Secret":
+    """Yield what is applied together; each Secret is a step of its own."""
+    for kinds in STEPS:
+        keys = sorted(key for key in wanted if key[0] in kinds)
+        if kinds == ("Secret",):
             yield from ([key] for key in keys)
         elif keys:
             yield keys

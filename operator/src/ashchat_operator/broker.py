@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, Final, Protocol, Self
 from urllib.parse import quote, urlsplit
@@ -50,7 +51,7 @@ REQUEST_TIMEOUT_S: Final = 15.0
 """For one request; declaring a quorum queue on a busy node takes a few seconds."""
 
 AT_A_TIME: Final = 8
-"""So many writing requests of one kind are sent at a time."""
+"""So many requests are sent at a time."""
 
 _SALT_BYTES: Final = 4
 _SHA256: Final = "rabbit_password_hashing_sha256"
@@ -534,19 +535,25 @@ class ManagementClient:
             there = _by("name", await self._get(_path("vhosts"))).get(vhost)
             if there is None:
                 raise RightMissingError(self._lacks("", f"sees no virtual host {vhost}"))
-        stats = "?disable_stats=true&enable_queue_totals=true"
+        paths = [
+            _path("exchanges", vhost),
+            _path("queues", vhost) + "?disable_stats=true&enable_queue_totals=true",
+            _path("bindings", vhost),
+            _path("policies", vhost),
+        ]
+        if self._target.declare_users:
+            paths.append(_path("vhosts", vhost, "permissions"))
+        exchanges, queues, bindings, policies, *permissions = await abreast(
+            partial(self._get, missing=[]), paths, AT_A_TIME
+        )
         return State(
             vhost=there,
-            exchanges=_by("name", await self._get(_path("exchanges", vhost), missing=[])),
-            queues=_by("name", await self._get(_path("queues", vhost) + stats, missing=[])),
-            bindings=tuple(await self._get(_path("bindings", vhost), missing=[])),
-            policies=_by("name", await self._get(_path("policies", vhost), missing=[])),
+            exchanges=_by("name", exchanges),
+            queues=_by("name", queues),
+            bindings=tuple(bindings),
+            policies=_by("name", policies),
             users=users,
-            permissions=_by(
-                "user", await self._get(_path("vhosts", vhost, "permissions"), missing=[])
-            )
-            if self._target.declare_users
-            else {},
+            permissions=_by("user", permissions[0]) if permissions else {},
         )
 
     async def quorum_queues(self) -> bool:

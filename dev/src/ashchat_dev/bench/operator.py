@@ -81,7 +81,14 @@ async def applies(bench: Bench) -> Samples:
     Its own part: until the last workload is written; from the last backend ready to the
     topology declared; from the last of both to Ready.
     """
-    found: Samples = {"apply → Ready": [], "of it the operator's own": []}
+    whole, own_part, *parts = names = (
+        "apply → Ready",
+        "of it the operator's own",
+        "of this, until all is written",
+        "of this, declaring",
+        "of this, telling",
+    )
+    found: Samples = {name: [] for name in names}
     engine = (await bench.cluster.resource())["spec"]["mongodb"]["managed"]["engine"]
     for number in range(APPLIES):
         bench.console.print(f"apply → Ready, {number + 1} of {APPLIES} …", style="dim")
@@ -98,11 +105,13 @@ async def applies(bench: Bench) -> Samples:
                 ),
             )
             marks = await _marks(own)
-            found["apply → Ready"].append(marks["Ready"] - began)
+            found[whole].append(marks["Ready"] - began)
+            written = marks["written"] - began
             declared = max(0.0, marks["declared"] - marks["backends"])
-            last = max(marks["ready"], marks["declared"])
-            told = max(0.0, marks["Ready"] - last)
-            found["of it the operator's own"].append(marks["written"] - began + declared + told)
+            told = max(0.0, marks["Ready"] - max(marks["ready"], marks["declared"]))
+            found[own_part].append(written + declared + told)
+            for part, seconds in zip(parts, (written, declared, told), strict=True):
+                found[part].append(seconds)
     return found
 
 
