@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
@@ -140,6 +140,18 @@ class Api:
             if error.status == NOT_FOUND:
                 return None
             raise
+
+    async def get_each(
+        self, kind: str, namespace: str, names: Iterable[str]
+    ) -> dict[str, Object | None]:
+        """Return objects by name, None where there is none; each is asked for once.
+
+        Raises:
+            RefusedByApiServer: Any other answer than 200 and 404.
+        """
+        once = sorted(set(names))
+        found = await asyncio.gather(*(self.get(kind, namespace, name) for name in once))
+        return dict(zip(once, found, strict=True))
 
     async def list(
         self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None
@@ -357,15 +369,14 @@ def _later(status: int, headers: Mapping[str, str]) -> float | None:
 
 def _refusal(status: int, body: bytes, reason: str | None) -> RefusedByApiServer:
     """Return what the API server said, or what stands in front of it and speaks no JSON."""
+    says = reason or f"HTTP {status}"
     try:
         answer: Object = json.loads(body or b"{}")
     except ValueError:
-        return RefusedByApiServer(status, reason or f"HTTP {status}")
+        return RefusedByApiServer(status, says)
     causes = (answer.get("details") or {}).get("causes") or []
     return RefusedByApiServer(
-        status,
-        answer.get("message") or reason or "",
-        frozenset(x.get("reason", "") for x in causes),
+        status, answer.get("message") or says, frozenset(x.get("reason", "") for x in causes)
     )
 
 

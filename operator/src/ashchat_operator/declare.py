@@ -183,7 +183,7 @@ class Declarer:
 
     @property
     def asking(self) -> bool:
-        """Whether the backends are being asked, or wait for their turn; it wakes when it ends."""
+        """Whether the backends are being asked, or wait for their turn; an answer wakes."""
         return self._task is not None
 
     def due_seconds(self) -> float:

@@ -1,8 +1,8 @@
 """Reading the Secrets of external backends, and saying what is wrong with them."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from ashchat_operator.api import Api
 from ashchat_operator.backend import Backend
@@ -28,9 +28,7 @@ async def read(api: Api, ash: AshChat) -> Found:
         RefusedByApiServer: They cannot be read.
     """
     named = {backend: _names(block) for backend, block in blocks(ash).items()}
-    names_once = sorted({name for names in named.values() for name in names})
-    read_once = await asyncio.gather(*(api.get("Secret", ash.namespace, x) for x in names_once))
-    secrets = dict(zip(names_once, read_once, strict=True))
+    secrets = await api.get_each("Secret", ash.namespace, chain.from_iterable(named.values()))
     servers: dict[Backend, Server] = {}
     wrong: dict[Backend, tuple[str, str]] = {}
     for backend, block in blocks(ash).items():

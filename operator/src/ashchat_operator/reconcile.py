@@ -336,10 +336,7 @@ class Reconciler:
         there = {name: found.get(("Secret", name)) for name in names}
         # By name as well: a label that was taken off must not rotate a password.
         lacking = [name for name in names if there[name] is None]
-        read = await asyncio.gather(
-            *(self._api.get("Secret", ash.namespace, name) for name in lacking)
-        )
-        there.update(zip(lacking, read, strict=True))
+        there |= await self._api.get_each("Secret", ash.namespace, lacking)
         return {
             name: decoded(secret)
             for name, secret in there.items()
