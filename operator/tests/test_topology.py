@@ -1,6 +1,8 @@
 """The one call over all backends: a backend's trouble is in its result, nothing is raised."""
 
+import asyncio
 import socket
+import time
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from ashchat_core.topology import Service
 from ashchat_operator import topology
 from ashchat_operator.backend import version_tuple
+from ashchat_operator.reach import Address
 from ashchat_operator.topology import (
     Backend,
     Backends,
@@ -30,6 +33,7 @@ def closed_port() -> int:
 
 async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ashchat_operator.database.TIMEOUT_MS", 200)
+    monkeypatch.setattr(topology, "SERVICE_LAG_S", 0.2)
     results = await topology.ensure(
         Backends(
             logins=(),
@@ -44,6 +48,35 @@ async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch)
         assert (result.ready, result.reason, result.changes) == (False, Reason.UNREACHABLE, ())
         assert str(closed_port) in result.message
         assert "secret" not in result.message
+
+
+async def test_a_service_that_lags_behind_its_pod_is_not_told_as_unreachable(
+    closed_port: int,
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        writer.write(head)
+        writer.close()
+
+    target = RabbitMQTarget(f"http://{NOWHERE}:{closed_port}", "admin", "secret")
+    asking = asyncio.create_task(topology.ensure(Backends(logins=(), rabbitmq=target)))
+    done, _ = await asyncio.wait({asking}, timeout=0.3)
+    assert not done
+    async with await asyncio.start_server(refuse, NOWHERE, closed_port):
+        results = await asking
+    assert results[Backend.RABBITMQ].reason is Reason.LOGIN_REFUSED
+
+
+async def test_somebody_elses_server_that_does_not_answer_is_told_at_once(
+    closed_port: int,
+) -> None:
+    address = Address(NOWHERE, closed_port, None)
+    target = RedisTarget(NOWHERE, closed_port, "admin", "secret", owned=False, address=address)
+    began = time.monotonic()
+    results = await topology.ensure(Backends(logins=(), redis=target))
+    assert results[Backend.REDIS].reason is Reason.UNREACHABLE
+    assert time.monotonic() - began < topology.SERVICE_LAG_S
 
 
 async def test_who_accepts_and_is_silent_is_given_up() -> None:

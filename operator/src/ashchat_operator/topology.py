@@ -6,8 +6,10 @@ order is not written.
 """
 
 import asyncio
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -44,6 +46,13 @@ __all__ = [
 TIMEOUT_S: Final = 60.0
 """For one backend, all its writes included: on a busy node a first declaration takes long."""
 
+SERVICE_LAG_S: Final = 2.0
+"""So long after a pod is ready its Service may still refuse a connection: kube-proxy writes its
+rules once a second (https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/,
+minSyncPeriod)."""
+
+RETRY_S: Final = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Backends:
@@ -71,17 +80,20 @@ async def ensure(
     Returns:
         One result per backend given. A backend's trouble is in its result, not raised.
     """
-    running: dict[Backend, Awaitable[BackendResult]] = {}
+    running: dict[Backend, Callable[[], Awaitable[BackendResult]]] = {}
     if backends.rabbitmq is not None:
-        running[Backend.RABBITMQ] = _rabbitmq(backends.rabbitmq, backends, write=write)
-    if backends.redis is not None:
-        running[Backend.REDIS] = _redis(backends.redis, backends, is_cache=False, write=write)
-    if backends.cache is not None:
-        running[Backend.CACHE] = _redis(backends.cache, backends, is_cache=True, write=write)
+        ask = partial(_rabbitmq, backends.rabbitmq, backends, write=write)
+        running[Backend.RABBITMQ] = ask if backends.rabbitmq.amqp else partial(_ours, ask)
+    for name, target in ((Backend.REDIS, backends.redis), (Backend.CACHE, backends.cache)):
+        if target is not None:
+            is_cache = name is Backend.CACHE
+            ask = partial(_redis, target, backends, is_cache=is_cache, write=write)
+            running[name] = ask if target.address else partial(_ours, ask)
     if backends.mongodb is not None:
-        running[Backend.MONGODB] = _mongodb(backends.mongodb, backends, write=write)
+        # The driver itself tries again until the server is found.
+        running[Backend.MONGODB] = partial(_mongodb, backends.mongodb, backends, write=write)
     results = await asyncio.gather(
-        *(_bounded(name, work, timeout_s) for name, work in running.items())
+        *(_bounded(name, ask(), timeout_s) for name, ask in running.items())
     )
     return dict(zip(running, results, strict=True))
 
@@ -127,6 +139,18 @@ async def _bounded(
         )
     except BackendError as error:
         return BackendResult(ready=False, reason=error.reason, message=str(error))
+
+
+async def _ours(ask: Callable[[], Awaitable[BackendResult]]) -> BackendResult:
+    """Ask a backend behind a Service of ours, again while the Service lags behind its pod."""
+    ends = time.monotonic() + SERVICE_LAG_S
+    while True:
+        try:
+            return await ask()
+        except UnreachableError:
+            if time.monotonic() >= ends:
+                raise
+        await asyncio.sleep(RETRY_S)
 
 
 async def _rabbitmq(target: RabbitMQTarget, backends: Backends, *, write: bool) -> BackendResult:
