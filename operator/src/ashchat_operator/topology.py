@@ -80,20 +80,20 @@ async def ensure(
     Returns:
         One result per backend given. A backend's trouble is in its result, not raised.
     """
-    running: dict[Backend, Callable[[], Awaitable[BackendResult]]] = {}
+    running: dict[Backend, Awaitable[BackendResult]] = {}
     if backends.rabbitmq is not None:
         ask = partial(_rabbitmq, backends.rabbitmq, backends, write=write)
-        running[Backend.RABBITMQ] = ask if backends.rabbitmq.amqp else partial(_ours, ask)
+        running[Backend.RABBITMQ] = ask() if backends.rabbitmq.amqp else _ours(ask)
     for name, target in ((Backend.REDIS, backends.redis), (Backend.CACHE, backends.cache)):
         if target is not None:
             is_cache = name is Backend.CACHE
             ask = partial(_redis, target, backends, is_cache=is_cache, write=write)
-            running[name] = ask if target.address else partial(_ours, ask)
+            running[name] = ask() if target.address else _ours(ask)
     if backends.mongodb is not None:
         # The driver itself tries again until the server is found.
-        running[Backend.MONGODB] = partial(_mongodb, backends.mongodb, backends, write=write)
+        running[Backend.MONGODB] = _mongodb(backends.mongodb, backends, write=write)
     results = await asyncio.gather(
-        *(_bounded(name, ask(), timeout_s) for name, ask in running.items())
+        *(_bounded(name, work, timeout_s) for name, work in running.items())
     )
     return dict(zip(running, results, strict=True))
 
