@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,11 +13,12 @@ from ashchat_operator.declare import STALE_SECONDS, Declarer, Turns
 from ashchat_operator.topology import Backends, RedisTarget
 from ashchat_operator.wake import JITTER
 
-FINE = {
-    Backend.REDIS: BackendResult(ready=True, reason=Reason.DECLARED, message="", changes=("x",))
-}
+IN_ORDER = BackendResult(ready=True, reason=Reason.DECLARED, message="", changes=("x",))
+FINE = {Backend.REDIS: IN_ORDER}
 BAD = {Backend.REDIS: BackendResult(ready=False, reason=Reason.UNREACHABLE, message="")}
 WANTED = Backends(logins=(), redis=RedisTarget("redis", 6379, "admin", "secret"))
+BOTH = replace(WANTED, cache=RedisTarget("cache", 6379, "admin", "secret"))
+BOTH_FINE = {Backend.REDIS: IN_ORDER, Backend.CACHE: IN_ORDER}
 
 
 class Asked:
@@ -23,14 +26,17 @@ class Asked:
 
     def __init__(self) -> None:
         self.count = 0
-        self.answer = FINE
+        self.answer = BOTH_FINE
         self.may = asyncio.Event()
         self.may.set()
+        self.silent: frozenset[Backend] = frozenset()
 
-    async def ensure(self, _: Backends) -> dict[Backend, BackendResult]:
+    async def ensure(self, wanted: Backends) -> dict[Backend, BackendResult]:
         self.count += 1
+        if wanted.given & self.silent:
+            await asyncio.get_running_loop().create_future()
         await self.may.wait()
-        return self.answer
+        return {backend: self.answer[backend] for backend in wanted.given}
 
 
 @pytest.fixture
@@ -159,3 +165,62 @@ async def test_a_closed_one_leaves_its_turn_to_the_next(asked: Asked) -> None:
     await first.close()
     asked.may.set()
     assert await second.results(1, WANTED) == FINE
+
+
+async def test_a_backend_that_gets_ready_does_not_begin_anew_what_is_under_way(
+    asked: Asked, declarer: Declarer, woken: asyncio.Event
+) -> None:
+    asked.may.clear()
+    assert await declarer.results(1, WANTED) == {}
+    assert await declarer.results(1, BOTH) == {}
+    asked.may.set()
+    await asyncio.wait_for(woken.wait(), 5)
+    assert await declarer.results(1, BOTH) == BOTH_FINE
+    assert asked.count == len(BOTH.given)
+
+
+async def test_a_backend_in_order_is_not_asked_again_because_another_gets_ready(
+    asked: Asked, declarer: Declarer
+) -> None:
+    assert await declarer.results(1, WANTED) == FINE
+    assert await declarer.results(1, BOTH) == BOTH_FINE
+    assert asked.count == len(BOTH.given)
+
+
+@pytest.mark.usefixtures("asked")
+async def test_a_backend_that_goes_away_is_not_told_of_any_more(declarer: Declarer) -> None:
+    assert await declarer.results(1, BOTH) == BOTH_FINE
+    assert await declarer.results(1, WANTED) == FINE
+
+
+async def test_those_in_order_are_asked_again_in_the_same_look(
+    asked: Asked, declarer: Declarer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    await declarer.results(1, WANTED)
+    now += 8.0
+    await declarer.results(1, BOTH)
+    assert declarer.due_seconds() == STALE_SECONDS - 8.0
+    now += declarer.due_seconds()
+    await declarer.results(1, BOTH)
+    assert asked.count == 4
+    assert declarer.due_seconds() == STALE_SECONDS
+
+
+async def test_one_that_does_not_answer_keeps_no_other_from_being_asked(
+    asked: Asked, declarer: Declarer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now)  # the loop itself needs the real one
+    monkeypatch.setattr(declare, "time", clock)
+    asked.silent = frozenset({Backend.CACHE})
+    assert await declarer.results(1, BOTH) == FINE
+    for looks in range(1, 4):
+        assert declarer.asking
+        assert declarer.due_seconds() == STALE_SECONDS
+        now += STALE_SECONDS
+        assert await declarer.results(1, BOTH) == FINE
+        assert asked.count == 2 + looks
+    await declarer.close()
+    assert not declarer.asking

@@ -1,13 +1,14 @@
 """Queues, users and rights at the backends of one AshChat, beside the repair of its objects.
 
 Asking a backend may take long (it is starting, or its node is gone), so it happens in a
-task of its own: one per AshChat, and its last results are what the status tells.
+task of its own: one per backend, and its last answer is what the status tells.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES
@@ -38,7 +39,7 @@ PATIENCE_SECONDS: Final = 0.7
 """A backend in order answers within this; then its result is in the same look."""
 
 AT_A_TIME: Final = 3
-"""The backends of so many AshChats are asked at a time: each takes half a dozen connections, of
+"""So many backends of a kind are asked at a time: each takes up to half a dozen connections, of
 which Python's TLS gives every one a buffer of 256 KiB."""
 
 Results = Mapping[Backend, BackendResult]
@@ -138,66 +139,119 @@ class Turns:
     """
 
     def __init__(self, at_a_time: int = AT_A_TIME) -> None:
-        self.answering = asyncio.Semaphore(at_a_time)
-        self.in_trouble = asyncio.Semaphore(at_a_time)
+        self.answering = {backend: asyncio.Semaphore(at_a_time) for backend in Backend}
+        self.in_trouble = {backend: asyncio.Semaphore(at_a_time) for backend in Backend}
 
 
 class Declarer:
-    """Keeps the backends of one AshChat at the topology table."""
+    """Keeps the backends of one AshChat at the topology table; none waits for another."""
 
     def __init__(self, wake: Callable[[], None], turns: Turns) -> None:
         self._wake = wake
-        self._turns = turns
-        self._in_trouble = False
         self._late = False
-        self._asked: tuple[int, Backends] | None = None
-        self._results: Results = {}
-        self._at = -FRESH_SECONDS
-        self._task: asyncio.Task[None] | None = None
-        self._changes: list[str] = []
-        self._was_in_order: dict[Backend, bool] = {}
+        self._inquiries = {backend: _Inquiry(backend, turns, self._ended) for backend in Backend}
 
     async def results(self, generation: int, wanted: Backends) -> Results:
         """Return what was last read back for exactly this; ask again where it is time.
 
         A backend that was not asked for this generation yet is missing.
         """
-        question = (generation, wanted)
-        if question != self._asked:
-            self._asked, self._results, self._at = question, {}, -FRESH_SECONDS
-            self._was_in_order = {}
-            await self.close()
-        in_order = bool(self._results) and all(x.ready for x in self._results.values())
-        if self._task is None and not (in_order and time.monotonic() - self._at < FRESH_SECONDS):
-            turn = self._turns.in_trouble if self._in_trouble else self._turns.answering
-            # Who has to wait for a turn does not wait here: others want to look too.
-            patience = 0.0 if turn.locked() else PATIENCE_SECONDS
-            self._late = False
-            self._task = asyncio.create_task(self._ask(wanted, turn))
-            await asyncio.wait({self._task}, timeout=patience)
-        if self._task is not None:
-            self._late = not self._task.done()
-            if not self._late:
-                self._task = None
-        return self._results
+        for backend, inquiry in self._inquiries.items():
+            await inquiry.put(generation, wanted.only(backend))
+        resting = [x for x in self._inquiries.values() if x.rests]
+        # Those in order are asked at the same time: a look for each would be several.
+        stale = _oldest(x for x in resting if x.in_order) + FRESH_SECONDS <= time.monotonic()
+        self._late = False
+        # Who has to wait for a turn does not wait here: others want to look too.
+        begun = [x.begin() for x in resting if stale or not x.in_order]
+        if tasks := {task for task, waits in begun if not waits}:
+            await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+        for inquiry in self._inquiries.values():
+            inquiry.hear()
+        self._late = self.asking
+        return {x.backend: x.result for x in self._inquiries.values() if x.result is not None}
 
     @property
     def asking(self) -> bool:
-        """Whether the backends are being asked, or wait for their turn; an answer wakes."""
-        return self._task is not None
+        """Whether a backend is being asked, or waits for its turn; the last answer wakes."""
+        return any(x.task is not None for x in self._inquiries.values())
 
     def due_seconds(self) -> float:
-        """Return the seconds until the backends are to be asked again."""
-        return max(0.0, self._at + STALE_SECONDS - time.monotonic())
+        """Return the seconds until a backend is to be asked again; infinite: none is."""
+        at = _oldest(x for x in self._inquiries.values() if x.rests)
+        return max(0.0, at + STALE_SECONDS - time.monotonic())
 
     def changes(self) -> tuple[str, ...]:
         """Return what was written since the last call."""
-        changes, self._changes = tuple(self._changes), []
+        return tuple(change for x in self._inquiries.values() for change in x.changes())
+
+    async def close(self) -> None:
+        """Stop asking."""
+        for inquiry in self._inquiries.values():
+            await inquiry.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if (
+            self._late
+            and not task.cancelled()
+            and not any(x.task is not None and not x.task.done() for x in self._inquiries.values())
+        ):
+            self._wake()
+
+
+class _Inquiry:
+    """What is asked of one backend: the question, the last answer, and whether one is awaited."""
+
+    def __init__(
+        self, backend: Backend, turns: Turns, ended: Callable[[asyncio.Task[None]], None]
+    ) -> None:
+        self.backend = backend
+        self.result: BackendResult | None = None
+        self.at = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self._turns = turns
+        self._ended = ended
+        self._question = (0, Backends(logins=()))
+        self._in_trouble = False
+        self._changes: list[str] = []
+
+    @property
+    def rests(self) -> bool:
+        """Whether there is something to ask, and nothing is awaited."""
+        return self.task is None and bool(self._question[1].given)
+
+    @property
+    def in_order(self) -> bool:
+        return self.result is not None and self.result.ready
+
+    async def put(self, generation: int, wanted: Backends) -> None:
+        """Take the question: what is known or awaited of another one counts no more."""
+        if self._question != (generation, wanted):
+            self._question, self.result = (generation, wanted), None
+            await self.close()
+
+    def begin(self) -> tuple[asyncio.Task[None], bool]:
+        """Ask the question; return the asking, and whether it has to wait for its turn."""
+        turns = self._turns.in_trouble if self._in_trouble else self._turns.answering
+        turn = turns[self.backend]
+        waits = turn.locked()
+        self.task = asyncio.create_task(self._ask(self._question[1], turn))
+        self.task.add_done_callback(self._ended)
+        return self.task, waits
+
+    def hear(self) -> None:
+        """Await nothing more where the answer is there."""
+        if self.task is not None and self.task.done():
+            self.task = None
+
+    def changes(self) -> list[str]:
+        """Return what was written since the last call."""
+        changes, self._changes = self._changes, []
         return changes
 
     async def close(self) -> None:
         """Stop asking."""
-        task, self._task = self._task, None
+        task, self.task = self.task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -206,16 +260,18 @@ class Declarer:
         async with turn:
             began = time.monotonic()
             try:
-                self._results = await topology.ensure(wanted)
+                result = (await topology.ensure(wanted))[self.backend]
             except Exception:  # noqa: BLE001 (a defect of ours; the next look tries again)
-                _log.exception("asking the backends failed")
+                _log.exception("asking %s failed", self.backend)
                 return
-        self._in_trouble = not all(result.ready for result in self._results.values())
-        self._at = began  # what was read may have changed while the rest was still asked
-        for backend, result in self._results.items():
-            self._changes += result.changes
-            if self._was_in_order.get(backend):
-                DRIFT.labels(backend.value).inc(len(result.changes))
-            self._was_in_order[backend] = result.ready
-        if self._late:
-            self._wake()
+        if self.in_order:
+            DRIFT.labels(self.backend.value).inc(len(result.changes))
+        self._changes += result.changes
+        self._in_trouble = not result.ready
+        self.result = result
+        self.at = began  # what was read may have changed while the rest was still read
+
+
+def _oldest(inquiries: Iterable[_Inquiry]) -> float:
+    """Return when the oldest answer was asked for; infinite: there is none."""
+    return min((x.at for x in inquiries if x.result is not None), default=math.inf)

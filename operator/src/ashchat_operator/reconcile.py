@@ -170,7 +170,8 @@ class Reconciler:
         if declarer is None:
             return again
         # What goes on at the backends wakes when it ends: until then nothing new is to be seen.
-        return self._pace.settled if declarer.asking else min(again, declarer.due_seconds())
+        again = self._pace.settled if declarer.asking else again
+        return min(again, declarer.due_seconds())
 
     def _again(self, namespace: str, name: str, *, settled: bool) -> float:
         """Return when to look again: soon while it is on its way, less often if that takes long.

@@ -66,6 +66,22 @@ class Backends:
     retired: tuple[str, ...] = ()
     """User names that are to be gone everywhere: the end of a rotation."""
 
+    @property
+    def given(self) -> frozenset[Backend]:
+        """Which are to be looked at."""
+        return frozenset(x for x in Backend if getattr(self, x.value) is not None)
+
+    def only(self, backend: Backend) -> "Backends":
+        """Return the same with one backend alone, or with none if it is not given."""
+        return Backends(
+            logins=self.logins,
+            rabbitmq=self.rabbitmq if backend is Backend.RABBITMQ else None,
+            redis=self.redis if backend is Backend.REDIS else None,
+            cache=self.cache if backend is Backend.CACHE else None,
+            mongodb=self.mongodb if backend is Backend.MONGODB else None,
+            retired=self.retired,
+        )
+
 
 async def ensure(
     backends: Backends, *, write: bool = True, timeout_s: float = TIMEOUT_S
