@@ -103,6 +103,27 @@ def test_an_object_that_is_not_applied_yet_is_a_difference() -> None:
     assert differs(desired(), body)
 
 
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_rollout_restart_is_left_alone(*, annotated: bool) -> None:
+    wanted, restarted = desired(), live()
+    if annotated:
+        wanted["spec"]["template"]["metadata"] = {"annotations": {"ours": "1"}}
+    stamp = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    template = restarted["spec"]["template"]
+    template["metadata"] = {"annotations": {**stamp, **({"ours": "1"} if annotated else {})}}
+    path = {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}
+    fields = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": path}}}}
+    entry = {"manager": "kubectl-rollout", "operation": "Update", "fieldsV1": fields}
+    restarted["metadata"]["managedFields"].append(entry)
+    assert without_additions(wanted, restarted) is None
+    path["f:theirs"] = {}
+    template["metadata"]["annotations"]["theirs"] = "2"
+    corrected = without_additions(wanted, restarted)
+    assert corrected is not None
+    del template["metadata"]["annotations"]["theirs"]
+    assert corrected["spec"] == restarted["spec"]
+
+
 def test_what_others_added_is_taken_out_and_nothing_else() -> None:
     added = live()
     pod = added["spec"]["template"]["spec"]

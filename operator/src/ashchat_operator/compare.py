@@ -18,6 +18,14 @@ Object = dict[str, Any]
 CORRECTED: Final = ("spec", "data", "binaryData", "stringData", "immutable", "type")
 """Where additions are taken out; in `metadata` only labels, others' annotations stay."""
 
+RESTARTED: Final = (
+    "f:template",
+    "f:metadata",
+    "f:annotations",
+    "f:kubectl.kubernetes.io/restartedAt",
+)
+"""What `kubectl rollout restart` stamps: taking it out again would restart the pods twice."""
+
 LEFT_ALONE: Final = frozenset({"PersistentVolumeClaim"})
 """Kubernetes itself fills in a claim's spec."""
 
@@ -61,10 +69,13 @@ def without_additions(desired: Object, live: Object) -> Object | None:
             if part not in desired:
                 changed |= corrected.pop(part, None) is not None
             else:
+                wanted = desired[part]
+                if "template" in wanted:
+                    inner, wanted = _without(inner, RESTARTED), _annotated(wanted)
                 if desired["kind"] == "Deployment" and "replicas" not in desired[part]:
                     # An autoscaler's, or whoever holds them for it.
-                    inner = {key: value for key, value in inner.items() if key != "f:replicas"}
-                changed |= _take_out(inner, desired[part], corrected.get(part))
+                    inner = _without(inner, ("f:replicas",))
+                changed |= _take_out(inner, wanted, corrected.get(part))
         labels = fields.get("f:metadata", {}).get("f:labels")
         if labels is not None:
             changed |= _take_out(
@@ -139,6 +150,26 @@ def _left_over(desired: Object, live: Object) -> bool:
             elif name not in desired or _take_out(inner, desired[name], scratch.get(name)):
                 return True
     return False
+
+
+def _without(fields: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return the paths without one of them."""
+    first, *rest = path
+    if first not in fields:
+        return fields
+    if rest:
+        return {**fields, first: _without(fields[first], tuple(rest))}
+    return {key: value for key, value in fields.items() if key != first}
+
+
+def _annotated(spec: Object) -> Object:
+    """Return a workload's spec whose pods have annotations, be there none.
+
+    Of a map that is not wanted all is taken out; of this one something may stay.
+    """
+    template = spec["template"]
+    metadata = {"annotations": {}, **template.get("metadata", {})}
+    return {**spec, "template": {**template, "metadata": metadata}}
 
 
 def _take_out(fields: Mapping[str, Any], wanted: Any, there: Any) -> bool:
