@@ -175,18 +175,10 @@ async def _kopf(
         else:
             keepers.keep(namespace, name)
 
-    own = kopf.OperatorSettings()
-    own.posting.enabled = False
-    own.scanning.disabled = True
-    # A watch that a load balancer silently dropped would leave the operator deaf.
-    own.watching.server_timeout = 300
-    own.watching.client_timeout = 310
-    own.watching.connect_timeout = 10
-    own.networking.request_timeout = 30
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=registry,
-        settings=own,
+        settings=_settings(),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
@@ -196,3 +188,16 @@ async def _kopf(
     # event only wakes a look: nothing is lost when all is cancelled.
     _heed(stop)
     await _unless(stop, kopf.run_tasks(tasks, ignored=others))
+
+
+def _settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: what it watches is told to it, and no request is for ever."""
+    own = kopf.OperatorSettings()
+    own.posting.enabled = False
+    own.scanning.disabled = True
+    # A watch that a load balancer silently dropped would leave the operator deaf.
+    own.watching.server_timeout = 300
+    own.watching.client_timeout = 310
+    own.watching.connect_timeout = 10
+    own.networking.request_timeout = 30
+    return own

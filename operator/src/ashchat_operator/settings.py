@@ -9,6 +9,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PRIVATE_NETWORKS: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 """Where pods have their addresses in nearly every cluster (RFC 1918, RFC 4193)."""
 
+NAMES: Final = r"^( *[a-z0-9-]+ *(, *[a-z0-9-]+ *)*,?)? *$"
+"""Namespaces by their names (RFC 1123 labels); kopf would take `team-*` for a pattern, which no
+Role or watch of ours could follow."""
+
 
 class Settings(BaseSettings):
     """What the operator is told by its chart."""
@@ -19,10 +23,14 @@ class Settings(BaseSettings):
         Path("/etc/ashchat-operator/images.yaml"), description="Which image is which component."
     )
     watch_namespaces: str = Field(
-        "", description="Namespaces (comma-separated) to look after; empty: all of them."
+        "",
+        pattern=NAMES,
+        description="Namespaces (comma-separated) to look after; empty: all of them.",
     )
     exclude_namespaces: str = Field(
-        "", description="Namespaces (comma-separated) that another operator looks after."
+        "",
+        pattern=NAMES,
+        description="Namespaces (comma-separated) that another operator looks after.",
     )
     lease: str = Field(
         "",

@@ -1,0 +1,170 @@
+"""What kopf is told: events of AshChats and nothing else, and no request without an end."""
+
+import asyncio
+from typing import Any
+
+import kopf
+import pytest
+
+from ashchat_operator import main
+from ashchat_operator.model import GROUP, PLURAL, VERSION
+from ashchat_operator.settings import Settings
+
+
+class Kopf:
+    """Stands where kopf is started and run: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] = {}
+        self.fails: Exception | None = None
+
+    async def spawn(self, **told: Any) -> list[asyncio.Task[None]]:
+        self.told = told
+        return []
+
+    async def run(self, _tasks: object, *, ignored: object) -> None:
+        assert ignored
+        if self.fails is not None:
+            raise self.fails
+
+
+class Followers:
+    """Stands where the keepers and the reconciler are: notes what the events make of them."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, str]] = []
+        self.looks_ended: list[tuple[str, str]] = []
+        self.forgotten: list[tuple[str, str]] = []
+
+    def keep(self, namespace: str, name: str) -> None:
+        self.kept.append((namespace, name))
+
+    def forget(self, namespace: str, name: str) -> None:
+        self.looks_ended.append((namespace, name))
+
+    async def forget_for_good(self, namespace: str, name: str) -> None:
+        self.forgotten.append((namespace, name))
+
+
+class Reconciler:
+    def __init__(self, followers: Followers) -> None:
+        self.forget = followers.forget_for_good
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Kopf:
+    result = Kopf()
+    monkeypatch.setattr(kopf, "spawn_tasks", result.spawn)
+    monkeypatch.setattr(kopf, "run_tasks", result.run)
+    monkeypatch.setattr(main, "_heed", lambda _: None)
+    return result
+
+
+@pytest.fixture
+def followers() -> Followers:
+    return Followers()
+
+
+async def begin(followers: Followers, **settings: Any) -> None:
+    await main._kopf(
+        Settings(**settings),
+        followers,  # type: ignore[arg-type]
+        Reconciler(followers),  # type: ignore[arg-type]
+        asyncio.Event(),
+        asyncio.Event(),
+    )
+
+
+async def test_kopf_handles_the_events_of_ashchats_and_nothing_else(
+    fake: Kopf, followers: Followers
+) -> None:
+    """A handler of another sort would bring finalizers and annotations, or more watches."""
+    await begin(followers)
+    registry = fake.told["registry"]
+    (watching,) = registry._watching.get_all_handlers()
+    selector = watching.selector
+    assert (selector.group, selector.version, selector.any_name) == (GROUP, VERSION, PLURAL)
+    for others in ("_changing", "_spawning", "_indexing", "_webhooks"):
+        assert not getattr(registry, others).get_all_handlers(), others
+
+
+async def test_kopf_looks_for_no_peers_whose_definition_the_cluster_need_not_have(
+    fake: Kopf, followers: Followers
+) -> None:
+    await begin(followers)
+    assert fake.told["standalone"] is True
+
+
+@pytest.mark.parametrize(
+    ("named", "namespaces"), [("", ()), ("one,two", ("one", "two")), ("one, two,", ("one", "two"))]
+)
+async def test_kopf_watches_the_namespaces_given_or_all(
+    fake: Kopf, followers: Followers, named: str, namespaces: tuple[str, ...]
+) -> None:
+    await begin(followers, watch_namespaces=named)
+    assert fake.told["namespaces"] == namespaces
+    assert fake.told["clusterwide"] is (not namespaces)
+
+
+async def test_no_watch_or_request_of_kopf_goes_on_for_ever_unheard(
+    fake: Kopf, followers: Followers
+) -> None:
+    await begin(followers)
+    told = fake.told["settings"]
+    watching, networking = told.watching, told.networking
+    assert 0 < watching.server_timeout < watching.client_timeout <= 310
+    assert 0 < watching.connect_timeout <= 30
+    assert 0 < networking.request_timeout <= 60
+    # The API server keeps events for 75 s at least: what was missed is told after that.
+    assert 0 < watching.inactivity_timeout <= 75
+
+
+async def test_kopf_scans_for_no_definitions_and_posts_no_events(
+    fake: Kopf, followers: Followers
+) -> None:
+    """Both need rights in the whole cluster, which an operator of some namespaces has not."""
+    await begin(followers)
+    assert fake.told["settings"].scanning.disabled
+    assert not fake.told["settings"].posting.enabled
+
+
+async def test_kopfs_failure_ends_the_process(fake: Kopf, followers: Followers) -> None:
+    fake.fails = RuntimeError("the watch is not to be had")
+    with pytest.raises(RuntimeError, match="not to be had"):
+        await begin(followers)
+
+
+@pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
+async def test_an_ashchat_that_is_there_is_kept(
+    fake: Kopf, followers: Followers, kind: str | None
+) -> None:
+    await begin(followers)
+    await tell(fake, kind, "one")
+    assert followers.kept == [("one", "demo")]
+    assert not followers.forgotten
+
+
+async def test_an_ashchat_that_is_gone_is_forgotten_everywhere(
+    fake: Kopf, followers: Followers
+) -> None:
+    await begin(followers)
+    await tell(fake, "DELETED", "one")
+    assert not followers.kept
+    assert followers.looks_ended == followers.forgotten == [("one", "demo")]
+
+
+@pytest.mark.parametrize("kind", ["ADDED", "DELETED"])
+async def test_another_operators_namespace_is_left_alone(
+    fake: Kopf, followers: Followers, kind: str
+) -> None:
+    await begin(followers, exclude_namespaces="one, two")
+    await tell(fake, kind, "two")
+    assert not followers.kept
+    assert not followers.looks_ended
+    assert not followers.forgotten
+
+
+async def tell(fake: Kopf, kind: str | None, namespace: str) -> None:
+    """Tell of an event as kopf does."""
+    (handler,) = fake.told["registry"]._watching.get_all_handlers()
+    await handler.fn(event={"type": kind, "object": {}}, namespace=namespace, name="demo")
