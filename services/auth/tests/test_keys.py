@@ -1,6 +1,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.models import Purpose, Temporary
+from ashchat_core import tokens
 from ashchat_core.tokens import InvalidToken, TokenVerifier
 from auth_world import add_signing_key
 
@@ -145,6 +147,27 @@ def test_a_new_key_signs_at_once_and_the_old_ones_tokens_stay_good(
     publish(tmp_path, signer)
     assert jwt.get_unverified_header(new)["kid"] == "two"
     assert verifier.verify(new).user_id == verifier.verify(old).user_id == "u"
+
+
+def test_a_key_that_is_taken_out_of_the_set_is_believed_no_longer_than_it_is_read_again(
+    tmp_path: Path,
+    signer: SigningKeys,
+    verifier: TokenVerifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 1_000.0)
+    monkeypatch.setattr(tokens, "time", clock)
+    old = access(signer)
+    assert verifier.verify(old).user_id == "u"
+    add_signing_key(tmp_path / "keys", "two")
+    (tmp_path / "keys" / "one.pem").unlink()
+    new = access(signer)
+    publish(tmp_path, signer)
+    clock.monotonic = lambda: 1_000.0 + tokens.REREAD_SECONDS + 0.1
+    with pytest.raises(InvalidToken) as refused:
+        verifier.verify(old)
+    assert refused.value.reason == "unknown_key"
+    assert verifier.verify(new).user_id == "u"
 
 
 def test_published_keys_have_no_private_half(signer: SigningKeys) -> None:

@@ -356,8 +356,15 @@ class Broker:
     async def _renew(self) -> None:
         """Put a session with the new credentials in the place of the old one."""
         attempt = 0
-        while self._session is not None:  # else `run` reads the new ones anyway
+        while True:
+            # One that is being opened may have read the old ones.
+            await self._ready.wait()
+            current = self._session
+            if current is None:
+                continue
             try:
+                if current.credential == self._credentials.read(self._file):
+                    return
                 session = await self._open()
             except (*_BROKEN, MissingCredential) as error:
                 self._log.warning("new credentials do not work yet", error=_words(error))
@@ -365,15 +372,17 @@ class Broker:
                 attempt += 1
                 continue
             old = self._session
-            if old is not None:
-                self._credentials.hold("rabbitmq", old.credential.revision)
+            if old is None:
+                # It ended meanwhile, and `run` opens another: there must not be two.
+                await self._retire(session, linger_seconds=0)
+                continue
+            self._credentials.hold("rabbitmq", old.credential.revision)
             self._use(session)
             self._log.info("session with new credentials")
-            if old is not None:
-                self._retire(old, linger_seconds=OVERLAP_SECONDS).add_done_callback(
-                    partial(self._let_go, old.credential.revision)
-                )
-                old.broken.set()
+            self._retire(old, linger_seconds=OVERLAP_SECONDS).add_done_callback(
+                partial(self._let_go, old.credential.revision)
+            )
+            old.broken.set()
             return
 
     def _let_go(self, revision: str, _: asyncio.Task[None]) -> None:

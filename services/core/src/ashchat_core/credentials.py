@@ -119,9 +119,18 @@ class Credentials:
         """The revision in use of each credential; reported by /readyz."""
         return dict(self._in_use)
 
-    async def watch(self, name: str, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Call `on_change` whenever file `name` or its revision changes; runs until cancelled."""
-        last = self._peek(name)
+    async def watch(
+        self,
+        name: str,
+        on_change: Callable[[], Awaitable[None]],
+        *,
+        used: Credential | None = None,
+    ) -> None:
+        """Call `on_change` whenever file `name` or its revision changes; runs until cancelled.
+
+        `used` is what was read of it before, if it was: it may have changed since.
+        """
+        last = self._peek(name) if used is None else used
         while True:
             await asyncio.sleep(POLL_SECONDS)
             now = self._peek(name)

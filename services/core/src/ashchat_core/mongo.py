@@ -81,7 +81,7 @@ class Mongo:
         self._credentials = credentials
         self._file = file
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
-        self._revision = ""
+        self._credential: Credential | None = None
         self._old: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("mongo")
 
@@ -97,7 +97,8 @@ class Mongo:
             PyMongoError: it did not give one.
         """
         await self.database.list_collection_names()
-        self._credentials.use("mongodb", self._revision)
+        if self._credential is not None:
+            self._credentials.use("mongodb", self._credential.revision)
 
     async def swap(self) -> None:
         """Change to the credentials that lie in the folder now, if they work.
@@ -116,12 +117,12 @@ class Mongo:
             await candidate.close()
             raise
         old, self._client = self._client, candidate
-        former, self._revision = self._revision, credential.revision
-        if old is not None:
-            self._credentials.hold("mongodb", former)
+        former, self._credential = self._credential, credential
+        if former is not None:
+            self._credentials.hold("mongodb", former.revision)
         self._credentials.use("mongodb", credential.revision)
-        if old is not None:
-            task = asyncio.create_task(self._close_later(old, former))
+        if old is not None and former is not None:
+            task = asyncio.create_task(self._close_later(old, former.revision))
             self._old.add(task)
             task.add_done_callback(self._old.discard)
 
@@ -138,7 +139,7 @@ class Mongo:
                 else:
                     return
 
-        await self._credentials.watch(self._file, changed)
+        await self._credentials.watch(self._file, changed, used=self._credential)
 
     async def close(self) -> None:
         """Close every client."""
@@ -162,7 +163,7 @@ class Mongo:
         if self._client is None:
             credential = self._credentials.read(self._file)
             self._client = self._connect(credential)
-            self._revision = credential.revision
+            self._credential = credential
         return self._client
 
     async def _close_later(self, client: AsyncMongoClient[dict[str, Any]], revision: str) -> None:

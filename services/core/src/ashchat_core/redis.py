@@ -157,7 +157,7 @@ class Redis:
                 else:
                     return
 
-        await self._credentials.watch(self._file, changed)
+        await self._credentials.watch(self._file, changed, used=self._login.credential)
 
     async def _prove(self) -> None:
         """Return once the credentials read at the start work, or those that came after them."""
