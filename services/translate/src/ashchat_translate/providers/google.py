@@ -89,11 +89,10 @@ class Google:
 
     async def reload(self) -> None:
         """Take the key (and the CA file) as they are now; calls under way go on."""
-        old, self._client = self._client, None
+        old = self._client
         try:
             self._open()
         except ProviderDown:
-            self._client = old
             self._log.warning("the new key cannot be used; the old one stays")
             return
         if old is not None:
@@ -124,7 +123,13 @@ class Google:
             ca = self._ca_file.read_bytes() if self._ca_file is not None else None
         except (MissingCredential, FileNotFoundError):
             raise ProviderDown("not_configured") from None
-        except (ValueError, TypeError, KeyError, auth_exceptions.GoogleAuthError):
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,  # JSON, but no object
+            auth_exceptions.GoogleAuthError,
+        ):
             # The library's words may quote the key.
             self._log.error("the service account's key cannot be read", file=KEY_FILE)
             raise ProviderDown("not_configured") from None
