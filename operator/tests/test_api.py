@@ -1,7 +1,9 @@
 """What the API server says, read whatever form it has."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 
 import kopf
 import pytest
@@ -12,10 +14,21 @@ from ashchat_operator import api as module
 from ashchat_operator.api import Api, NotLeading, RefusedByApiServer
 from ashchat_operator.apply import find
 from ashchat_operator.connection import Connection
+from ashchat_operator.render.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
 from operator_rendering import resource
 
 UNKNOWN = (404, b"404 page not found\n")
 GROUP = (200, json.dumps({"resources": [{"kind": "HTTPRoute"}]}).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked, beside the path."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
 
 
 class Server:
@@ -24,11 +37,21 @@ class Server:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[str] = []
+        self.requests: list[Request] = []
+        self.silent = False
+        """A watch gets its headers and then nothing."""
         self.later: tuple[int, int, str] = (503, 0, "0")
         """Status, how often, and after how many seconds to come again, before any answer."""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        self.requests.append(
+            Request(request.method, request.path, dict(request.query), request.headers.copy())
+        )
+        if self.silent:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await asyncio.Event().wait()
         status, left, after = self.later
         if left:
             self.later = status, left - 1, after
@@ -114,3 +137,70 @@ async def test_a_long_wait_is_left_to_the_next_look(server: Server, api: Api) ->
     with pytest.raises(RefusedByApiServer):
         await api.apply(BODY, "us")
     assert len(server.asked) == 1
+
+
+WATCHED = b"""{"type": "ADDED", "object": {"metadata": {"resourceVersion": "7"}}}
+{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}
+"""
+
+
+async def hear(api: Api, *, seconds: int, grace_seconds: float) -> list[str]:
+    """Return the kinds of events of a whole watch."""
+    events = api.watch(
+        "Secret", None, {"a": "b"}, version="5", seconds=seconds, grace_seconds=grace_seconds
+    )
+    return [event["type"] async for event in events]
+
+
+async def test_a_watch_asks_for_metadata_only_and_for_bookmarks(server: Server, api: Api) -> None:
+    """An operator that watches Secrets has no use for what is in them."""
+    server.answers["/api/v1/secrets"] = 200, WATCHED
+    assert await hear(api, seconds=3, grace_seconds=1) == ["ADDED", "BOOKMARK"]
+    (request,) = server.requests
+    assert request.query == {
+        "labelSelector": "a=b",
+        "watch": "true",
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": "3",
+        "resourceVersion": "5",
+    }
+    accepted = request.headers["Accept"].split(",")
+    assert accepted == ["application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"]
+
+
+async def test_a_watch_that_says_nothing_ends_after_its_time(server: Server, api: Api) -> None:
+    server.silent = True
+    watching = asyncio.create_task(hear(api, seconds=0, grace_seconds=0.05))
+    await asyncio.wait((watching,), timeout=5)
+    watching.cancel()
+    with pytest.raises(TimeoutError):  # it gave up by itself
+        await watching
+
+
+async def test_a_watch_is_not_given_up_before_the_server_ends_it(server: Server, api: Api) -> None:
+    server.silent = True
+    watching = asyncio.create_task(hear(api, seconds=1, grace_seconds=0))
+    await asyncio.wait((watching,), timeout=0.05)
+    assert not watching.done()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_what_is_applied_is_a_managers_and_overrules_others(server: Server, api: Api) -> None:
+    await api.apply(BODY, "us")
+    (request,) = server.requests
+    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/b/secrets/a")
+    assert request.query == {"fieldManager": "us", "force": "true"}
+    assert request.headers["Content-Type"] == "application/apply-patch+yaml"
+
+
+async def test_no_more_than_an_ashchats_own_objects_are_read(server: Server, api: Api) -> None:
+    """A list without these labels would hold everybody's Secrets."""
+    server.answers[GATEWAYS] = GROUP
+    await find(api, resource("minimal"))
+    lists = [request for request in server.requests if request.path != GATEWAYS]
+    assert {request.path.rpartition("/")[2] for request in lists} >= {"secrets", "httproutes"}
+    for request in lists:
+        assert "/namespaces/team/" in request.path
+        selector = request.query["labelSelector"].split(",")
+        assert set(selector) == {f"{INSTANCE_LABEL}=small", f"{MANAGED_BY_LABEL}={MANAGER}"}

@@ -1,9 +1,12 @@
-"""What the operator asks of Python's own TLS, which another version of Python may not have."""
+"""What keeps the operator small, which another Python or library may not let be."""
 
 import gc
 import inspect
+import subprocess
+import sys
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +31,22 @@ def test_this_python_makes_a_tls_connections_buffer_of_the_size_it_is_told() -> 
 @pytest.mark.usefixtures("leaned")
 def test_what_was_loaded_is_out_of_the_collectors_sight() -> None:
     assert gc.get_freeze_count() > 10_000
+
+
+CLIENTS = ("kubernetes", "kubernetes_asyncio", "pykube")
+"""kopf loads each of them that is installed; one alone takes tens of MiB."""
+
+HIDDEN = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:])); import ashchat_operator.main"
+
+
+def test_the_operator_starts_without_a_client_of_generated_models() -> None:
+    command = [sys.executable, "-c", HIDDEN, *CLIENTS]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_client_of_generated_models_is_in_the_operators_image() -> None:
+    locked = (Path(__file__).parents[2] / "requirements" / "operator.txt").read_text()
+    names = {line.partition("==")[0].replace("-", "_") for line in locked.splitlines()}
+    assert "kopf" in names
+    assert not {name for name in names if name.startswith(CLIENTS)}

@@ -1,5 +1,6 @@
 """The model and the CRD's schema say the same: fields, defaults, enumerations."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +14,8 @@ from operator_rendering import resource
 
 CRD = Path(__file__).parents[2] / "crds" / "ashchat.dev_ashchats.yaml"
 DEFINITION = yaml.safe_load(CRD.read_text())
-SCHEMA = DEFINITION["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+WHOLE = DEFINITION["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+SCHEMA = WHOLE["spec"]
 
 Path_ = tuple[str, ...]
 
@@ -55,6 +57,37 @@ def test_the_names_are_the_definitions() -> None:
     assert f"{spec['group']}/{spec['versions'][0]['name']}" == API_VERSION
     assert spec["names"]["kind"] == KIND
     assert spec["names"]["plural"] == PLURAL
+
+
+def test_the_only_version_is_served_and_stored() -> None:
+    (version,) = DEFINITION["spec"]["versions"]
+    assert version["name"] == "v1alpha1"
+    assert version["served"] is True
+    assert version["storage"] is True
+
+
+def test_the_status_is_written_apart_from_the_spec() -> None:
+    assert DEFINITION["spec"]["versions"][0]["subresources"] == {"status": {}}
+
+
+def test_kubectl_knows_its_short_name_and_categories() -> None:
+    names = DEFINITION["spec"]["names"]
+    assert names["shortNames"] == ["ac"]
+    assert names["categories"] == ["all", "ashchat"]
+
+
+def test_kubectl_shows_how_it_is_where_and_since_when() -> None:
+    columns = DEFINITION["spec"]["versions"][0]["additionalPrinterColumns"]
+    shown = [column["name"] for column in columns if not column.get("priority")]
+    assert shown == ["Ready", "Reason", "URL", "Version", "Components", "Age"]
+
+
+def test_every_column_shows_a_field_that_is_there() -> None:
+    fields = schema_fields({"properties": WHOLE})
+    for column in DEFINITION["spec"]["versions"][0]["additionalPrinterColumns"]:
+        # An item of a list is chosen in brackets; where a column leads to nothing it is empty.
+        path = tuple(re.sub(r"\[[^]]*\]", "", column["jsonPath"]).split(".")[1:])
+        assert path in {*fields, ("metadata", "creationTimestamp")}, column["name"]
 
 
 def test_the_model_has_the_schemas_fields() -> None:
@@ -120,6 +153,27 @@ def test_every_field_says_what_it_means() -> None:
     for path, schema in schema_fields(SCHEMA).items():
         if path[-1] not in {"managed", "name", "requests", "limits"}:
             assert schema.get("description"), ".".join(path)
+
+
+SECRET = re.compile("password|passphrase|token|credential|secret|key", re.IGNORECASE)
+NUMBERS = {("auth", "accessTokenMinutes")}
+"""Named for a secret, and say how long one is good for."""
+
+
+def test_no_field_takes_a_secret_in_plain() -> None:
+    named = {
+        path: field for path, field in schema_fields(SCHEMA).items() if SECRET.search(path[-1])
+    }
+    assert {path[-1] for path in named} >= {"secret", "caSecret", "credentialsSecret", "secretName"}
+    for path, field in named.items():
+        if path in NUMBERS:
+            assert field["type"] == "integer", ".".join(path)
+        elif path[-1] != "secretName":
+            # Which keys there are in it is fixed.
+            assert field["type"] == "object", ".".join(path)
+            assert set(field["properties"]) == {"name"}, ".".join(path)
+            assert "additionalProperties" not in field, ".".join(path)
+            assert "x-kubernetes-preserve-unknown-fields" not in field, ".".join(path)
 
 
 def test_every_rule_has_a_message() -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ashchat_core.at_rest import revision
 from ashchat_core.tokens import key_set_revision
-from ashchat_core.topology import Service
+from ashchat_core.topology import REDIS_GRANTS, Service
 from ashchat_operator.backend import Backend, BackendResult, Reason
+from ashchat_operator.cache import digest, parse_line
 from ashchat_operator.credentials import (
     Credentials,
     complete,
@@ -23,6 +24,8 @@ from ashchat_operator.credentials import (
     signing_keys_secret,
 )
 from ashchat_operator.render import platform
+from ashchat_operator.render.common import child
+from ashchat_operator.render.secrets import ACLFILE_KEY
 from ashchat_operator.rotation import ring, rotate, signing, users
 from ashchat_operator.rotation.machine import ORDER, Kind, Phase, State
 from ashchat_operator.rotation.ring import RingKind
@@ -196,12 +199,25 @@ class World:
             for pod in self.pods
             if pod.login[0] and self.accepted.get(pod.login[0]) != pod.login[1]
         ]
+        found += self.locked_out_by_a_restart()
         auth = next(pod for pod in self.pods if pod.service is Service.AUTH)
         found += [f"{x} sealed and does not open" for x in self.sealed_under - _versions(auth.ring)]
         alive = {kid for kid, ends in self.signed.items() if ends > self.now}
         for pod in self.pods:
             if pod.service.value in signing.VERIFY:
                 found += [f"{pod.service} refuses a token of {x}" for x in alive - _kids(pod.keys)]
+        return found
+
+    def locked_out_by_a_restart(self) -> list[str]:
+        """Return whom a Redis would refuse that starts now: it knows its aclfile only."""
+        found = []
+        for grant in REDIS_GRANTS:
+            backend = Backend.CACHE if grant.cache else Backend.REDIS
+            lines = self.secrets[child(ASH, f"{backend}-acl")][ACLFILE_KEY].decode().splitlines()
+            known = {user.name: user.passwords for user in map(parse_line, lines)}
+            name, password = next(x.login for x in self.pods if x.service is grant.service)
+            if name and digest(password) not in known.get(name, ()):
+                found.append(f"{grant.service} as {name} is not in the aclfile of {backend}")
         return found
 
 
