@@ -116,6 +116,13 @@ def test_another_image_restarts_the_operator(rendered_chart: Chart) -> None:
     assert annotations() != annotations("--set", "images.chat=other/chat:2")
 
 
+def test_a_cluster_too_old_for_its_pods_is_refused(rendered_chart: Chart) -> None:
+    assert rendered_chart("--kube-version", "1.34.0")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        rendered_chart("--kube-version", "1.33.9")
+    assert "incompatible with Kubernetes v1.33.9" in caught.value.stderr
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -124,6 +131,8 @@ def test_another_image_restarts_the_operator(rendered_chart: Chart) -> None:
         "images.chat=",
         "logLevel=LOUD",
         "watchNamespaces={Not_A_Name}",
+        "watchNamespaces={team-*}",
+        "watchNamespaces={!one}",
         "podCidrs={everywhere}",
         "excludeNamespaces={one,one}",
         "replicas=0",

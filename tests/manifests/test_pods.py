@@ -1,10 +1,34 @@
 """What every pod has beyond the standard."""
 
+import inspect
 from typing import Any
 
 import pytest
 
+from ashchat_chat import socket
+from ashchat_core import redis, runtime
+from ashchat_core.amqp import Broker
+from ashchat_core.topology import Service
+
 STATEFUL = {"rabbitmq", "redis", "mongodb", "cache"}
+SERVICES = {service.value for service in Service}
+OURS = {*SERVICES, "apertium", "edge", "operator", "test", "uninstall"}
+"""Whose images' user is our choice."""
+
+DRAIN_SECONDS = inspect.signature(Broker.stop).parameters["drain_seconds"].default
+FAREWELL_SECONDS = (
+    redis.TIMEOUT_SECONDS + redis.RETRIES * redis.CONNECT_SECONDS + 2 * socket.FAREWELL_SECONDS
+)
+"""Chat tells Redis, be it away, closes its sockets in waves, and waits for the last."""
+
+MARGIN_SECONDS = 3
+"""For clients that are closed, and a busy node."""
+
+
+def component_of(workload: dict[str, Any]) -> str:
+    template = workload["spec"].get("template", workload)
+    component: str = template["metadata"]["labels"]["app.kubernetes.io/component"]
+    return component
 
 
 def test_the_root_is_read_only(containers: list[dict[str, Any]]) -> None:
@@ -108,8 +132,61 @@ def test_ports_have_names_that_are_unique(pod: dict[str, Any]) -> None:
 def test_it_ends_in_time(pod: dict[str, Any]) -> None:
     for container in pod["containers"]:
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
-        # The services take up to 25 s from SIGTERM.
         assert pod.get("terminationGracePeriodSeconds", 30) >= pause.get("seconds", 0) + 7
+
+
+def test_a_service_is_not_killed_while_it_ends(
+    pod: dict[str, Any], workload: dict[str, Any]
+) -> None:
+    component = component_of(workload)
+    if component in SERVICES:
+        (container,) = pod["containers"]
+        # Without a pause it would still be sent requests when it takes none.
+        needed = container["lifecycle"]["preStop"]["sleep"]["seconds"] + MARGIN_SECONDS
+        needed += runtime.ENDING_SECONDS + DRAIN_SECONDS + runtime.GRACE_SECONDS
+        if component == Service.CHAT:
+            needed += FAREWELL_SECONDS
+        assert pod["terminationGracePeriodSeconds"] >= needed
+
+
+def test_a_hook_executes_nothing(containers: list[dict[str, Any]]) -> None:
+    for container in containers:
+        for hook in container.get("lifecycle", {}).values():
+            assert set(hook) == {"sleep"}, container["name"]
+
+
+def test_a_services_probes_start_no_process(pod: dict[str, Any], workload: dict[str, Any]) -> None:
+    if component_of(workload) in SERVICES:
+        (container,) = pod["containers"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert "httpGet" in container[probe], probe
+            assert "exec" not in container[probe], probe
+
+
+def test_the_broker_is_ready_when_it_takes_connections(
+    pod: dict[str, Any], workload: dict[str, Any]
+) -> None:
+    if component_of(workload) == "rabbitmq":
+        (container,) = pod["containers"]
+        # Its own command would start an Erlang node every few seconds.
+        for probe in ("startupProbe", "readinessProbe"):
+            assert container[probe]["tcpSocket"] == {"port": 5672}, probe
+            assert "exec" not in container[probe], probe
+
+
+def test_our_users_are_nobody_on_the_node(
+    pod: dict[str, Any], containers: list[dict[str, Any]], workload: dict[str, Any]
+) -> None:
+    if component_of(workload) in OURS:
+        whole = pod["securityContext"]
+        for context in (whole, *(container["securityContext"] for container in containers)):
+            assert context.get("runAsUser", whole["runAsUser"]) >= 10000
+
+
+@pytest.mark.usefixtures("lasting")
+def test_reloader_leaves_it_alone(workload: dict[str, Any]) -> None:
+    # Beside the pod template: there it would start pods anew on an upgrade.
+    assert workload["metadata"]["annotations"]["reloader.stakater.com/auto"] == "false"
 
 
 @pytest.mark.parametrize("key", ["nodeName", "priorityClassName", "hostUsers"])
