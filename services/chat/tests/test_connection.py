@@ -113,6 +113,37 @@ async def test_a_network_that_fails_ends_the_socket() -> None:
     assert connection.closing is not None
 
 
+async def test_a_reader_that_takes_nothing_is_given_up_as_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "WRITE_SECONDS", 0.01)
+    network = Network()
+    died = asyncio.Event()
+    connection = Connection(network, dead=died.set)
+    for number in range(LOW_WATER_FRAMES + 10):
+        connection.send(str(number), "event")
+    waiting = asyncio.create_task(connection.drained())
+    await asyncio.wait_for(died.wait(), 1)
+    assert connection.closing is not None
+    assert connection.closing[0] == Close.SLOW
+    # Nor does a replay wait for it.
+    await asyncio.wait_for(waiting, 1)
+    await connection.stop()
+    assert network.texts == []
+
+
+async def test_a_reader_that_does_not_take_its_close_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "WRITE_SECONDS", 0.01)
+    died = asyncio.Event()
+    connection = Connection(Network(), dead=died.set)
+    connection.close(Close.RESTART, "restart")
+    await asyncio.wait_for(died.wait(), 1)
+    assert connection.closing == (1012, "restart")
+    await connection.stop()
+
+
 async def test_a_revoked_session_gets_nothing_more_and_is_cut_if_it_does_not_close(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,5 +1,7 @@
 """The border of the socket: who is admitted, what a frame is answered with, how it ends."""
 
+import asyncio
+import itertools
 import json
 import random
 import time
@@ -12,12 +14,14 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 
 from ashchat_chat import api, limits, socket
+from ashchat_chat.connection import Connection
+from ashchat_chat.limits import Bucket
 from ashchat_chat.log import Sent
 from ashchat_chat.ports import Profile, StoreAway
 from ashchat_chat.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.rooms import Joined, NoSuchRoom, ReceiverGone
 from ashchat_chat.service import NoSuchUser
-from ashchat_chat.socket import Sockets
+from ashchat_chat.socket import RefusedByUs, Session, Sockets
 from ashchat_core.http import create_app
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
@@ -76,6 +80,8 @@ class Rules:
 
     def closed(self, user: str) -> None: ...
 
+    async def leave(self) -> None: ...
+
     async def online(self, _user: str) -> bool:
         return True
 
@@ -99,12 +105,16 @@ def over() -> Revocations:
 
 
 @pytest.fixture
-def client(rules: Any, verifier: TokenVerifier, over: Revocations) -> Iterator[TestClient]:
-    app = create_app(title="chat", version="1", prefix="/chat", render=api.render)
-    sockets = Sockets(
+def sockets(rules: Any, verifier: TokenVerifier, over: Revocations) -> Sockets:
+    return Sockets(
         rooms=rules, inbox=rules, presence=rules, typing=rules, chats=rules,
         verifier=verifier, revocations=over, pod="pod-1",
     )  # fmt: skip
+
+
+@pytest.fixture
+def client(sockets: Sockets) -> Iterator[TestClient]:
+    app = create_app(title="chat", version="1", prefix="/chat", render=api.render)
     socket.register(app, sockets)
     with TestClient(app, base_url="http://chat") as made:
         yield made
@@ -453,3 +463,49 @@ def test_topics_and_sockets_are_limited(
         ):
             pass
     assert (denied.value.status_code, denied.value.json()["reason"]) == (429, "too_many_sockets")
+
+
+class Leaving(Connection):
+    """A socket that ends as soon as it is closed, and notes when and why."""
+
+    def __init__(self, sockets: Sockets, closes: list[tuple[float, int]]) -> None:
+        super().__init__(None, dead=lambda: None)  # type: ignore[arg-type]
+        loop = asyncio.get_running_loop()
+        self._closes = closes
+        self._sockets = sockets
+        self._session = Session("ana", "s", "es", self, Bucket(limits.FRAMES, 0), loop.time())
+        sockets._opened(self._session)
+
+    def close(self, code: int, reason: str) -> None:
+        assert reason
+        self._closes.append((asyncio.get_running_loop().time(), code))
+        self._sockets._closed(self._session)
+
+
+async def test_a_pod_that_stops_does_not_send_everybody_to_the_others_at_once(
+    sockets: Sockets, token: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "FAREWELL_SECONDS", 0.05)
+    closes: list[tuple[float, int]] = []
+    for _ in range(30):
+        Leaving(sockets, closes)
+    await sockets.close_all()
+    assert [code for _, code in closes] == [1012] * 30
+    times = [time for time, _ in closes]
+    waves = 1 + sum(later - sooner > 0.002 for sooner, later in itertools.pairwise(times))
+    assert waves >= 5
+    assert times[-1] - times[0] <= 1
+    with pytest.raises(RefusedByUs, match="restarting"):
+        sockets._admit(token(), "device", "2.0.0")
+
+
+async def test_a_pod_that_stops_waits_only_so_long_for_a_socket_that_does_not_end(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "FAREWELL_SECONDS", 0.01)
+    closes: list[tuple[float, int]] = []
+    stays = Leaving(sockets, closes)
+    monkeypatch.setattr(sockets, "_closed", lambda _: None)
+    await asyncio.wait_for(sockets.close_all(), 1)
+    assert [code for _, code in closes] == [1012]
+    assert stays._session in sockets._sessions
