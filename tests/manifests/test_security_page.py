@@ -1,25 +1,15 @@
 """docs/security.md: what it names is there, and no row about accounts is left out."""
 
-import ast
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from ashchat_dev.pages import NAMED, missing_tests, tables
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text()
 
-FOLDERS = {
-    "cluster": "tests/cluster",
-    "manifests": "tests/manifests",
-    "operator": "operator/tests",
-    **{
-        name: f"services/{name}/tests"
-        for name in ("auth", "chat", "core", "email", "static", "translate")
-    },
-}
-NAMED = re.compile(r"`(\w+)/(test_\w+\.py)::(test_\w+)`")
 NUMBER = re.compile(r"\d+\.\d+\.\d+")
 CELLS = 6
 VERDICTS = {"met", "documented", "absent", "partly", "not met"}
@@ -35,31 +25,13 @@ they come first in each."""
 
 def rows() -> list[list[str]]:
     """Return the rows about requirements."""
-    found = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in PAGE.splitlines()
-        if line.startswith("|")
-    ]
-    return [row for row in found if len(row) == CELLS and NUMBER.fullmatch(row[0])]
-
-
-@cache
-def functions_in(path: Path) -> frozenset[str]:
-    """Return the names of a file's functions."""
-    tree = ast.parse(path.read_text())
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, functions))
+    return [row for row in tables(PAGE) if len(row) == CELLS and NUMBER.fullmatch(row[0])]
 
 
 def test_every_test_that_is_named_is_there() -> None:
-    named = NAMED.findall(PAGE.partition("### Validation")[2])
-    assert len(named) > len(rows()), "the page names no tests any more"
-    gone = []
-    for folder, file, name in named:
-        path = ROOT / FOLDERS[folder] / file
-        if not path.is_file() or name not in functions_in(path):
-            gone.append(f"{folder}/{file}::{name}")
-    assert not gone
+    text = PAGE.partition("### Validation")[2]
+    assert len(NAMED.findall(text)) > len(rows()), "the page names no tests any more"
+    assert not missing_tests(text, ROOT)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])

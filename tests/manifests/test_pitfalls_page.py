@@ -1,0 +1,19 @@
+"""docs/pitfalls.md: each pitfall has a test, and what is named is there."""
+
+from pathlib import Path
+
+import pytest
+
+from ashchat_dev.pages import NAMED, missing_tests, tables
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "pitfalls.md").read_text()
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    assert not missing_tests(PAGE, ROOT)
+
+
+@pytest.mark.parametrize("row", tables(PAGE), ids=lambda row: row[0][:40])
+def test_a_pitfall_has_a_test(row: list[str]) -> None:
+    assert NAMED.search(row[-1])
