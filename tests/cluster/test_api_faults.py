@@ -37,7 +37,11 @@ WITHIN_S: Final = 60.0
 EVENTS: Final = 6
 """More than these in one life would be a storm: NotReady, Degraded and back."""
 
+SILENT_S: Final = 120.0
+"""kopf opens a watch anew that said nothing, not even a bookmark, for 70 s."""
+
 NAME: Final = "demo"
+OTHER: Final = "other"
 KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}")
 """A signing key's file is named by a digest of it."""
 
@@ -246,6 +250,21 @@ async def test_whichever_call_fails_it_converges(
     assert not failures, "\n".join(failures)
 
 
+async def noticed(own: Cluster, *, within: float) -> None:
+    """Make an AshChat of another name, and wait until it is looked at: only a watch tells of it.
+
+    Those that are known are looked at now and then, whatever the watches say.
+    """
+    await own.create("ashchats", idle(OTHER, deletionPolicy="Retain"))
+
+    async def looked_at() -> bool:
+        return bool((await own.read("ashchats", OTHER)).get("status"))
+
+    await until(looked_at, within=within, what="a new AshChat is looked at")
+    await own.delete("ashchats", OTHER)
+    await gone(own, "ashchats", OTHER, within=30)
+
+
 async def test_drift_is_repaired_though_every_watch_is_silent(ground: Field) -> None:
     own = ground.places[0]
     ground.proxy.traffic[own.namespace].begin()
@@ -257,15 +276,29 @@ async def test_drift_is_repaired_though_every_watch_is_silent(ground: Field) -> 
     await converged(ground, own, "repair", remember=False)
 
 
+async def test_a_new_one_is_seen_though_every_watch_fell_silent(ground: Field) -> None:
+    own = ground.places[0]
+    assert ground.proxy.silence(own.namespace) >= len(KINDS)
+    await noticed(own, within=SILENT_S)
+
+
+async def test_watches_that_are_refused_for_a_while_go_on(ground: Field) -> None:
+    own = ground.places[0]
+    ground.proxy.refusing[own.namespace] = 2 * ground.proxy.expire(own.namespace)
+    await noticed(own, within=60)
+    assert not ground.proxy.refusing[own.namespace]
+
+
 async def test_watches_that_are_too_old_begin_anew(ground: Field) -> None:
     own, traffic = ground.places[0], ground.proxy.traffic[ground.places[0].namespace]
-    assert ground.proxy.expire(own.namespace) >= len(KINDS)
+    open_ones = ground.proxy.expire(own.namespace)
+    assert open_ones > len(KINDS)
 
-    async def watched_anew() -> bool:
-        open_ones = [watch for watch in ground.proxy.watches if watch.namespace == own.namespace]
-        return len([watch for watch in open_ones if not watch.silent]) > len(KINDS)
+    def watched_anew() -> bool:
+        return ground.proxy.listening(own.namespace) >= open_ones
 
     await until(watched_anew, within=30, what="every watch opened anew")
+    await noticed(own, within=30)
     traffic.begin()
     await drift(own)
     await converged(ground, own, "repair", remember=False)

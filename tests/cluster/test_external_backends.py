@@ -179,6 +179,12 @@ async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outsid
         "pods", {"app.kubernetes.io/instance": IDLE}, namespace=NAMESPACE
     )
     assert not pods
+    sets = await outside.cluster.list(
+        "replicasets", {"app.kubernetes.io/instance": IDLE}, namespace=NAMESPACE
+    )
+    owners = [item["metadata"]["ownerReferences"][0]["name"] for item in sets]
+    assert owners, "no Deployment"
+    assert len(owners) == len(set(owners)), "rolled out twice while it was made"
     talk, idle = [await credentials(outside, name) for name in (TALK, IDLE)]
     for key in ("rabbitmq.uri", "mongodb.uri", "redis.uri"):
         names = [files[0][key].decode().partition("@")[2] for files in (talk, idle)]

@@ -11,6 +11,7 @@ import pytest_asyncio
 from ashchat_dev.authority import Authority
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
+from ashchat_dev.suite.traffic import traffic
 
 NAMESPACE = "ashchat-strict-mail"
 SERVER = "strict"
@@ -166,17 +167,23 @@ async def test_a_right_password_is_used_without_a_restart_and_proven(
 ) -> None:
     pods = await cluster.pods("email")
     clock = asyncio.get_running_loop().time
-    began = clock()
-    await strict.login(f"{USER}1", USERS[1])
 
     async def handed_out() -> bool:
         data = await cluster.secret(f"{cluster.name}-email-credentials")
         return data.get("smtp.password") == USERS[1].encode()
 
-    await until(handed_out, within=NOTICED_S, every=0.2, what="the new login in email's Secret")
-    measure("a new mail login, tried and handed out", clock() - began)
-    await strict.said("InUse", DISTRIBUTED_S)
-    measure("a new mail login, in use by every pod", clock() - began)
+    async with traffic(person.reading(strict.mailbox), strict.mailbox) as seen:
+        await until(lambda: seen.done["sign-up"] >= 1, within=60, what="people signing up")
+        began = clock()
+        await strict.login(f"{USER}1", USERS[1])
+        await until(handed_out, within=NOTICED_S, every=0.2, what="the new login in email's Secret")
+        measure("a new mail login, tried and handed out", clock() - began)
+        await strict.said("InUse", DISTRIBUTED_S)
+        measure("a new mail login, in use by every pod", clock() - began)
+        more = seen.done["sign-up"] + 2
+        await until(lambda: seen.done["sign-up"] >= more, within=60, what="people signing up still")
+    assert seen.failed == []
+    assert seen.reconnects == 0, "a socket was lost"
     assert await cluster.pods("email") == pods, "email was restarted"
     who = person.names_only("Ole", "en")
     await who.register(strict.mailbox)

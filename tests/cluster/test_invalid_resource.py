@@ -14,6 +14,7 @@ Object = dict[str, Any]
 
 LEAST: Object = {"email": {"smtp": {"host": "mail.example.org", "from": "a@example.org"}}}
 GOOGLE: Object = {"project": "p", "credentialsSecret": {"name": "key"}}
+THEIRS: Object = {"secret": {"name": "x"}}
 INVALID = 422
 
 
@@ -89,6 +90,30 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "an origin with a path": (
         {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
         "should match",
+    ),
+    "a prefix that is no name": (
+        {"rabbitmq": {"external": {**THEIRS, "prefix": "1st"}}},
+        "prefix consists of lower case letters",
+    ),
+    "an authority for no TLS": (
+        {"redis": {"external": {**THEIRS, "tls": {"enabled": False, "caSecret": {"name": "x"}}}}},
+        "an authority is only for an encrypted connection",
+    ),
+    "rotations all the time": (
+        {"rotation": {"every": "30m"}},
+        "every is a duration of at least 1h",
+    ),
+    "a window at a time that is none": (
+        {"rotation": {"every": "720h", "windows": [{"start": "24:00", "duration": "2h"}]}},
+        "start is a time of day",
+    ),
+    "a window that nothing fits into": (
+        {"rotation": {"every": "720h", "windows": [{"start": "03:00", "duration": "5m"}]}},
+        "duration is from 10m to 24h",
+    ),
+    "windows without a schedule": (
+        {"rotation": {"windows": [{"start": "03:00", "duration": "2h"}]}},
+        "windows are for scheduled rotations",
     ),
     "an unknown way with NetworkPolicies": (
         {"networkPolicy": {"mode": "Maybe"}},
@@ -202,6 +227,10 @@ CHANGES: dict[str, tuple[Object, str]] = {
     "a smaller volume": (
         {"rabbitmq": {"managed": {"storage": {"size": "1Mi"}}}},
         "a volume cannot shrink",
+    ),
+    "another access mode": (
+        {"static": {"storage": {"accessMode": "ReadWriteMany"}}},
+        "the access mode of an existing volume cannot be changed",
     ),
     "another storage class": (
         {"redis": {"managed": {"storage": {"storageClassName": "other"}}}},

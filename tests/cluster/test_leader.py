@@ -13,9 +13,11 @@ from ashchat_dev.suite.audit import brief
 from ashchat_dev.suite.operators import (
     all_ready,
     configured,
+    generations,
     holder,
     kill_leader,
     leader,
+    looked,
     operator_pods,
 )
 from ashchat_dev.suite.runtime import Runtime
@@ -86,11 +88,14 @@ async def test_killed_it_is_replaced_by_the_other(
     cluster: Cluster, runtime: Runtime, measure: Measure
 ) -> None:
     await all_ready(cluster, 2)
+    before = await generations(cluster)
     began = time.monotonic()
     name = await kill_leader(cluster, runtime)
     anew = await deleted(cluster)
     await repaired(anew, began, "leader killed with its pod: repaired by the other", measure)
     assert await holder(cluster) != name
+    await looked(cluster, 2)
+    assert await generations(cluster) == before, "another operator restarts pods"
 
 
 @pytest.mark.usefixtures("pair")

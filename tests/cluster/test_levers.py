@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from ashchat_dev.suite import AuditLog, Cluster, until
 from ashchat_dev.suite.audit import brief
-from ashchat_dev.suite.operators import looked, own_metrics
+from ashchat_dev.suite.operators import generations, looked, own_metrics
 
 WITHIN_S = 5.0
 """Loose: a second is usual, and measured."""
@@ -67,15 +67,6 @@ async def another_event(
         return any(word in now[name] for name in now.keys() - before.keys())
 
     await until(told, within=WITHIN_S, what=f"an event {reason} {word}")
-
-
-async def generations(cluster: Cluster) -> dict[str, int]:
-    """Return how often each workload's spec was changed."""
-    return {
-        work["metadata"]["labels"]["app.kubernetes.io/component"]: work["metadata"]["generation"]
-        for kind in ("deployments", "statefulsets")
-        for work in await cluster.list(kind, cluster.labels())
-    }
 
 
 async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
@@ -140,6 +131,16 @@ async def test_one_component_is_restarted_once_for_a_stamp(
     await annotate(cluster, restart_apertium=None)
     await looked(cluster)
     assert await generations(cluster) == after
+    await cluster.wait_former_gone(COMPONENT)
+
+
+async def test_a_rollout_restart_by_kubectl_happens_once(cluster: Cluster) -> None:
+    before, pods = await generations(cluster), await cluster.pods(COMPONENT)
+    await cluster.kubectl_run("rollout", "restart", f"deployment/{cluster.name}-{COMPONENT}")
+    await looked(cluster, 2)
+    await cluster.wait_ready(within=120)
+    assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod is still the former one"
+    assert await generations(cluster) == {**before, COMPONENT: before[COMPONENT] + 1}
     await cluster.wait_former_gone(COMPONENT)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ import pytest_asyncio
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import Cluster, PersonFactory, until
 from ashchat_dev.suite.backends import accepts
+from ashchat_dev.suite.forger import Forger, status_with
 from ashchat_dev.suite.operators import kill_leader
 from ashchat_dev.suite.rotating import KINDS, entries, over, rotate, short_lives
 from ashchat_dev.suite.runtime import Runtime
@@ -52,7 +54,7 @@ async def lives(cluster: Cluster) -> dict[str, list[int]]:
 async def test_all_credentials_rotate_under_load_and_nothing_fails(
     cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
 ) -> None:
-    doubly = await person("Dora", "es")
+    doubly, forger = await person("Dora", "es"), await Forger.of(cluster)
     authenticator = await doubly.enrol_authenticator()
     former, before, pods = await logins(cluster), await entries(cluster), await lives(cluster)
     began = time.monotonic()
@@ -85,6 +87,11 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
             assert not await accepts(cluster, backend, username, password), (backend, username)
     keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
     assert {x for x in keys if x.endswith(".pem")} == {f"{after['signing-keys']['active']}.pem"}
+    # A token that is right but for its key: the former one's is refused.
+    now = int(time.time())
+    fresh: dict[str, Any] = {"iat": now, "nbf": now, "exp": now + 60}
+    assert await status_with(doubly, (await Forger.of(cluster)).token(doubly, **fresh)) == 200
+    assert await status_with(doubly, forger.token(doubly, **fresh)) == 401
     ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
     assert {x for x in ring if x.endswith(".key")} == {f"{after['key-ring']['active']}.key"}
     assert ring == await cluster.secret(f"{cluster.name}-auth-key-ring-copy")

@@ -2,7 +2,7 @@
 
 As test_api_faults: the operator of this working tree runs behind a proxy that fails one call.
 The backends are somebody else's, and there are no pods of services, so only the operator
-works. The signing keys are left out: they wait for two minutes each time.
+works. Nobody signs in, so a former signing key need not wait until tokens have expired.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from ashchat_dev.suite import Cluster, until
 from ashchat_dev.suite.beside import idle
 from ashchat_dev.suite.outside import BOSS, SERVERS, Outside
 from ashchat_dev.suite.proxy import Fault, Proxy, proxied
-from ashchat_dev.suite.rotating import entries, over, rotate
+from ashchat_dev.suite.rotating import KINDS, entries, let_tokens_expire, over, rotate
 
 Object = dict[str, Any]
 
@@ -32,7 +32,6 @@ SAMPLE: Final = 3
 
 WITHIN_S: Final = 90.0
 NAME: Final = "demo"
-KINDS: Final = ("users", "key-ring")
 
 
 @dataclass
@@ -103,6 +102,7 @@ async def once(
     before = await entries(own)
     traffic.begin(number, fault)
     stamp = await rotate(own, *KINDS)
+    await let_tokens_expire(own, within=WITHIN_S)
     await over(own, stamp, KINDS, within=WITHIN_S)
     count = len(traffic.calls)
     came = bool(traffic.failed)
@@ -114,6 +114,9 @@ async def once(
     ring = await own.secret(f"{NAME}-auth-key-ring")
     assert [x for x in ring if x.endswith(".key")] == [f"{after['key-ring']['active']}.key"]
     assert ring == await own.secret(f"{NAME}-auth-key-ring-copy")
+    keys = await own.secret(f"{NAME}-auth-signing-keys")
+    assert [x for x in keys if x.endswith(".pem")] == [f"{after['signing-keys']['active']}.pem"]
+    assert keys == await own.secret(f"{NAME}-auth-signing-keys-copy")
     assert await users(found, own) == {after["users"]["active"]: found.users[own.namespace]}
     return count, came
 

@@ -12,16 +12,12 @@ import jwt
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ashchat_dev.client import Person
 from ashchat_dev.conversation import converse
 from ashchat_dev.phoenix import JoinRefused, SocketRefused
 from ashchat_dev.suite import Cluster, PersonFactory, until
+from ashchat_dev.suite.forger import Forger, status_with
 
 
 async def test_a_stranger_cannot_join_a_chat_they_are_not_in(person: PersonFactory) -> None:
@@ -97,42 +93,10 @@ async def test_the_chat_api_wants_the_token_and_the_device(person: PersonFactory
         assert (await ana.chat.get("/user", headers=headers)).status == status, headers
 
 
-class Forger:
-    """Makes tokens with AshChat's own key, right but for what a test changes."""
-
-    def __init__(self, key: ec.EllipticCurvePrivateKey, kid: str) -> None:
-        self.key = key
-        self.kid = kid
-
-    def claims(self, who: Person, **changes: Any) -> dict[str, Any]:
-        """Return the claims of a person's good token with changes; None drops a claim."""
-        good = jwt.decode(who.token, options={"verify_signature": False})
-        return {key: value for key, value in {**good, **changes}.items() if value is not None}
-
-    def token(self, who: Person, *, typ: str = "at+jwt", **changes: Any) -> str:
-        """Return a token signed with AshChat's own key."""
-        return jwt.encode(
-            self.claims(who, **changes),
-            self.key,
-            algorithm="ES256",
-            headers={"kid": self.kid, "typ": typ},
-        )
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def forger(cluster: Cluster) -> Forger:
     """Take the signing key from its Secret, as nobody but an administrator can."""
-    keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
-    kid = keys["active"].decode().strip()
-    key = load_pem_private_key(keys[f"{kid}.pem"], None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return Forger(key, kid)
-
-
-async def status_with(who: Person, token: str) -> int:
-    """Return what the chat API answers to a token."""
-    headers = {"Authorization": f"Bearer {token}", "device_token": who.device_token}
-    return (await who.chat.get("/user", headers=headers)).status
+    return await Forger.of(cluster)
 
 
 def unsigned(claims: dict[str, Any]) -> str:

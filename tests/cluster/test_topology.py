@@ -37,6 +37,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ashchat_core import topology as table
 from ashchat_core.topology import (
     AUTH_REPLIES_EXCHANGE,
+    DELIVERY_LIMIT,
     MONGODB_DATABASES,
     Queue,
     Service,
@@ -448,6 +449,30 @@ async def test_a_message_goes_its_way_and_a_rejected_one_to_the_dead_letters(sit
             lambda: site.api("POST", dead, get), what="the dead letter", within=15
         )
         assert letter["payload"] == "hello"
+
+
+async def test_a_message_that_is_never_taken_ends_in_the_dead_letters(site: Site) -> None:
+    name = Queue.ACCOUNT_CREATION
+    async with site.amqp(Service.AUTH) as auth, site.amqp(Service.EMAIL) as email:
+        sending = await auth.channel(publisher_confirms=True, on_return_raises=True)
+        exchange = await sending.get_exchange("auth", ensure=False)
+        await exchange.publish(aio_pika.Message(b"poison"), name)
+        queue = await (await email.channel()).get_queue(name, ensure=False)
+        tries = 0
+        dead = f"/api/queues/{site.vhost}/{quote(name + '.dead')}/get"
+        get = {"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"}
+
+        async def given_up() -> Any:
+            nonlocal tries
+            if (message := await queue.get(fail=False)) is not None:
+                tries += 1
+                await message.reject(requeue=True)
+                return None
+            return await site.api("POST", dead, get)
+
+        (letter,) = await until(given_up, within=30, every=0.01, what="it is given up")
+        assert letter["payload"] == "poison"
+        assert tries == DELIVERY_LIMIT + 1
 
 
 async def test_a_retired_login_is_cut_off_everywhere(site: Site) -> None:

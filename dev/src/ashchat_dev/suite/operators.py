@@ -78,6 +78,15 @@ async def own_metrics(cluster: Cluster) -> Metrics:
     return await cluster.metrics(pod["metadata"]["name"], namespace=cluster.operator_namespace)
 
 
+async def generations(cluster: Cluster) -> dict[str, int]:
+    """Return how often each workload's spec was changed, by component."""
+    return {
+        work["metadata"]["labels"]["app.kubernetes.io/component"]: work["metadata"]["generation"]
+        for kind in ("deployments", "statefulsets")
+        for work in await cluster.list(kind, cluster.labels())
+    }
+
+
 async def looked(cluster: Cluster, times: int = 1) -> None:
     """Wait until so many looks at a resource were begun and ended from now on."""
     name = "ashchat_operator_reconcile_duration_seconds_count"

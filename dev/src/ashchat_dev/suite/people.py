@@ -15,6 +15,12 @@ class PersonFactory:
         self._mailbox = mailbox
         self.made: list[Person] = []
 
+    def reading(self, mailbox: Mailbox) -> "PersonFactory":
+        """Return one whose people get their mail elsewhere; they are closed with this one's."""
+        other = PersonFactory(self._where, mailbox)
+        other.made = self.made
+        return other
+
     def names_only(self, name: str = "Ana", language: str = "es", **fields: Any) -> Person:
         """Return someone who has not signed up yet."""
         made = Person(self._where, name, language, **fields)

@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -107,6 +107,8 @@ class Proxy:
         self._account = account
         self.traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
         self.watches: list[Watch] = []
+        self.refusing: Counter[str] = Counter()
+        """How many watches of a namespace, and lists of its AshChats, are yet to be refused."""
         self.url = ""
 
     @asynccontextmanager
@@ -130,6 +132,10 @@ class Proxy:
             watch.silent = True
         return len(found)
 
+    def listening(self, namespace: str) -> int:
+        """Return how many watches of a namespace are open and not silent."""
+        return sum(x.namespace == namespace and not x.silent for x in self.watches)
+
     def expire(self, namespace: str) -> int:
         """Tell the open watches of a namespace that they are too old (410); return how many."""
         found = [watch for watch in self.watches if watch.namespace == namespace]
@@ -140,9 +146,13 @@ class Proxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         found = _NAMESPACE.search(request.path)
         namespace = found.group(1) if found else ""
-        if request.query.get("watch") in {"true", "1"}:
-            return await self._watch(request, namespace)
+        watching = request.query.get("watch") in {"true", "1"}
         own_list = request.path.endswith("/ashchats")
+        if (watching or own_list) and self.refusing[namespace]:
+            self.refusing[namespace] -= 1
+            return _refusal(Fault.LATER)
+        if watching:
+            return await self._watch(request, namespace)
         fault = None
         if namespace and not own_list:
             fault = self.traffic[namespace].count(request.method, request.path)

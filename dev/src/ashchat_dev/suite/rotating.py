@@ -3,13 +3,18 @@
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
-from ashchat_dev.suite.cluster import Cluster
+from ashchat_dev.suite.cluster import ApiError, Cluster, path_of
 from ashchat_dev.suite.waiting import until
 
 KINDS: Final = ("users", "key-ring", "signing-keys")
 LIFE_MINUTES: Final = 1
+
+LONG_AGO: Final = timedelta(days=1)
+"""Longer than any token lives."""
 
 Object = dict[str, Any]
 
@@ -66,3 +71,34 @@ async def over(
         )
 
     await until(ended, within=within, every=every, what=f"{', '.join(kinds)} rotated")
+
+
+async def let_tokens_expire(cluster: Cluster, *, within: float) -> None:
+    """Wait until the former signing key waits for its last token's end, and date that back.
+
+    For AshChats where nobody signs in: what is left is as if a day had passed. The operator
+    reads in the status since when it waits, as it does after a restart.
+
+    Raises:
+        AssertionError: The rotation does not come that far within these seconds.
+    """
+
+    async def retiring() -> bool:
+        return bool((await entries(cluster))["signing-keys"]["phase"] == "Retiring")
+
+    async def dated_back() -> bool:
+        body = await cluster.resource()
+        for entry in body["status"]["rotation"]:
+            if entry["name"] == "signing-keys":
+                entry["since"] = (datetime.now(UTC) - LONG_AGO).strftime("%Y-%m-%dT%H:%M:%SZ")
+        path = path_of("ashchats", cluster.name, cluster.namespace)
+        try:
+            await cluster.request("PUT", f"{path}/status", json=body)
+        except ApiError as error:
+            if error.status == HTTPStatus.CONFLICT:
+                return False
+            raise
+        return True
+
+    await until(retiring, within=within, what="the signing keys' rotation waits for tokens")
+    await until(dated_back, within=within, what="dated back")
