@@ -179,6 +179,12 @@ async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
 ) -> None:
     # Off, so that the finalizer is as somebody left it.
     await cluster.patch("deployments", RELEASE, {"spec": {"replicas": 0}}, namespace=PLACE)
+
+    async def ended() -> bool:
+        labels = {"app.kubernetes.io/component": "operator"}
+        return not await cluster.list("pods", labels, namespace=PLACE)
+
+    await until(ended, within=WITHIN_S, what="the second operator gone: it takes finalizers off")
     finalizers = {"metadata": {"finalizers": ["ashchat.dev/cleanup"]}}
     await cluster.patch("ashchats", NAME, finalizers, namespace=PLACE)
     with pytest.raises(CommandFailed):
