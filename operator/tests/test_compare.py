@@ -111,7 +111,7 @@ def test_a_rollout_restart_is_left_alone(*, annotated: bool) -> None:
     stamp = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
     template = restarted["spec"]["template"]
     template["metadata"] = {"annotations": {**stamp, **({"ours": "1"} if annotated else {})}}
-    path: Object = {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}
+    path: Object = {"f:kubectl.kubernetes.io/restartedAt": {}}
     fields = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": path}}}}
     entry = {"manager": "kubectl-rollout", "operation": "Update", "fieldsV1": fields}
     restarted["metadata"]["managedFields"].append(entry)

@@ -153,13 +153,13 @@ def _left_over(desired: Object, live: Object) -> bool:
 
 
 def _without(fields: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the paths without one of them."""
+    """Return the paths without one of them, nor those that led to it alone."""
     first, *rest = path
     if first not in fields:
         return fields
-    if rest:
-        return {**fields, first: _without(fields[first], tuple(rest))}
-    return {key: value for key, value in fields.items() if key != first}
+    inner = _without(fields[first], tuple(rest)) if rest else {}
+    others = {key: value for key, value in fields.items() if key != first}
+    return {**others, first: inner} if inner else others
 
 
 def _annotated(spec: Object) -> Object:
