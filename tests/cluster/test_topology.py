@@ -433,34 +433,38 @@ async def test_chat_reads_none_of_emails_queues_and_writes_to_no_exchange_of_aut
                 await exchange.publish(aio_pika.Message(b"x"), TRANSLATE)
 
 
-async def test_a_message_goes_its_way_and_a_rejected_one_to_the_dead_letters(site: Site) -> None:
-    name = Queue.ACCOUNT_CREATION
+@asynccontextmanager
+async def sent_to_email(
+    site: Site, name: Queue, body: bytes
+) -> AsyncIterator[aio_pika.abc.AbstractQueue]:
+    """Publish as auth; yield the queue as email sees it."""
     async with site.amqp(Service.AUTH) as auth, site.amqp(Service.EMAIL) as email:
         sending = await auth.channel(publisher_confirms=True, on_return_raises=True)
         exchange = await sending.get_exchange("auth", ensure=False)
-        await exchange.publish(aio_pika.Message(b"hello"), name)
-        queue = await (await email.channel()).get_queue(name, ensure=False)
+        await exchange.publish(aio_pika.Message(body), name)
+        yield await (await email.channel()).get_queue(name, ensure=False)
+
+
+async def dead_letter(site: Site, name: Queue) -> Any:
+    """Take a dead letter of a queue; empty: there is none."""
+    get = {"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"}
+    return await site.api("POST", f"/api/queues/{site.vhost}/{quote(name + '.dead')}/get", get)
+
+
+async def test_a_message_goes_its_way_and_a_rejected_one_to_the_dead_letters(site: Site) -> None:
+    name = Queue.ACCOUNT_CREATION
+    async with sent_to_email(site, name, b"hello") as queue:
         message = await until(lambda: queue.get(fail=False), what="the message", within=10)
         assert message.body == b"hello"
         await message.reject(requeue=False)
-        get = {"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"}
-        dead = f"/api/queues/{site.vhost}/{quote(name + '.dead')}/get"
-        (letter,) = await until(
-            lambda: site.api("POST", dead, get), what="the dead letter", within=15
-        )
+        (letter,) = await until(lambda: dead_letter(site, name), what="the dead letter", within=15)
         assert letter["payload"] == "hello"
 
 
 async def test_a_message_that_is_never_taken_ends_in_the_dead_letters(site: Site) -> None:
     name = Queue.ACCOUNT_CREATION
-    async with site.amqp(Service.AUTH) as auth, site.amqp(Service.EMAIL) as email:
-        sending = await auth.channel(publisher_confirms=True, on_return_raises=True)
-        exchange = await sending.get_exchange("auth", ensure=False)
-        await exchange.publish(aio_pika.Message(b"poison"), name)
-        queue = await (await email.channel()).get_queue(name, ensure=False)
+    async with sent_to_email(site, name, b"poison") as queue:
         tries = 0
-        dead = f"/api/queues/{site.vhost}/{quote(name + '.dead')}/get"
-        get = {"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"}
 
         async def given_up() -> Any:
             nonlocal tries
@@ -468,7 +472,7 @@ async def test_a_message_that_is_never_taken_ends_in_the_dead_letters(site: Site
                 tries += 1
                 await message.reject(requeue=True)
                 return None
-            return await site.api("POST", dead, get)
+            return await dead_letter(site, name)
 
         (letter,) = await until(given_up, within=30, every=0.01, what="it is given up")
         assert letter["payload"] == "poison"

@@ -24,13 +24,12 @@ def tables(page: str) -> list[list[str]]:
     """Return the rows of a page's tables, without what is above their rules, cell by cell."""
     rows: list[list[str]] = []
     for line in page.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|"):
             continue
         if set(line) <= set("|-: "):
             rows.pop()  # the head stands above
         else:
-            rows.append(cells)
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
     return rows
 
 

@@ -1,8 +1,7 @@
 """What becomes of a delivery, decided by what its handler does. No broker is needed to decide."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from ashchat_core.amqp import (
 )
 from ashchat_core.credentials import Credential, Credentials
 from ashchat_core.messages import AccountConfirmed
+from ashchat_dev.suite.waiting import beside, until
 
 BODY = AccountConfirmed(user_id="u", tag_user_id="t").model_dump_json().encode()
 
@@ -283,22 +283,6 @@ class Channel:
             server.published.append((self.line.login, message))
 
 
-async def until(probe: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not probe():  # noqa: ASYNC110 (a test looks on from outside)
-            await asyncio.sleep(0.001)
-
-
-@contextlib.asynccontextmanager
-async def running(broker: Broker) -> AsyncIterator[None]:
-    task = asyncio.create_task(broker.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 class Site:
     """A broker that runs, its server, and the file with its login."""
 
@@ -343,7 +327,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 async def test_what_is_published_is_persistent_and_keeps_its_id(site: Site) -> None:
-    async with running(site.broker):
+    async with beside(site.broker.run()):
         await site.publish()
     ((_, message),) = site.server.published
     assert message.delivery_mode is aio_pika.DeliveryMode.PERSISTENT
@@ -355,13 +339,13 @@ async def test_a_message_that_the_broker_does_not_take_is_not_published(
     site: Site, answer: Literal["nack", "unroutable"]
 ) -> None:
     site.server.answer = answer
-    async with running(site.broker):
+    async with beside(site.broker.run()):
         with pytest.raises(PublishError):
             await site.publish()
 
 
 async def test_a_session_that_breaks_is_followed_by_one_that_publishes(site: Site) -> None:
-    async with running(site.broker):
+    async with beside(site.broker.run()):
         await site.publish()
         await site.server.lines[0].close()
         await site.publish()
@@ -371,8 +355,8 @@ async def test_a_session_that_breaks_is_followed_by_one_that_publishes(site: Sit
 async def test_a_login_that_is_refused_is_read_again(site: Site) -> None:
     server = site.server
     server.logins = {"b"}
-    async with running(site.broker):
-        await until(lambda: server.tries.count("a") > 1)
+    async with beside(site.broker.run()):
+        await until(lambda: server.tries.count("a") > 1, every=0.001)
         assert not site.broker.connected
         assert site.told() is None
         site.give("b")
@@ -383,16 +367,16 @@ async def test_a_login_that_is_refused_is_read_again(site: Site) -> None:
 
 async def test_a_new_login_that_is_refused_leaves_the_old_one_in_use(site: Site) -> None:
     server = site.server
-    async with running(site.broker):
+    async with beside(site.broker.run()):
         await site.publish()
         site.give("b")
-        await until(lambda: server.tries.count("b") > 2)
+        await until(lambda: server.tries.count("b") > 2, every=0.001)
         await site.publish()
         assert site.told() == "a"
         assert [login for login, _ in server.published] == ["a", "a"]
 
         server.logins = {"a", "b"}
-        await until(lambda: site.told() == "b")
+        await until(lambda: site.told() == "b", every=0.001)
         (old, new) = server.lines
         await site.publish()
         assert server.published[-1][0] == "b"
@@ -409,13 +393,13 @@ async def test_a_login_that_changes_while_a_session_opens_is_not_missed(site: Si
     server = site.server
     server.logins = {"a", "b"}
     server.gate.clear()
-    async with running(site.broker):
-        await until(lambda: server.tries)
+    async with beside(site.broker.run()):
+        await until(lambda: server.tries, every=0.001)
         site.give("b")
         looked = site.looks
-        await until(lambda: site.looks > looked)  # and there is no session yet
+        await until(lambda: site.looks > looked, every=0.001)  # and there is no session yet
         server.gate.set()
-        await until(lambda: site.told() == "b")
+        await until(lambda: site.told() == "b", every=0.001)
         async with asyncio.timeout(1):
             await server.lines[0].closed.wait()
         assert server.open() == ["b"]
@@ -425,16 +409,16 @@ async def test_a_session_that_ends_while_its_successor_opens_leaves_one_session(
     site: Site,
 ) -> None:
     server = site.server
-    async with running(site.broker):
+    async with beside(site.broker.run()):
         await site.publish()
         server.logins = {"b"}
         server.gate.clear()
         site.give("b")
-        await until(lambda: "b" in server.tries)
+        await until(lambda: "b" in server.tries, every=0.001)
         await server.lines[0].close()
-        await until(lambda: server.tries.count("b") > 1)
+        await until(lambda: server.tries.count("b") > 1, every=0.001)
         server.gate.set()
         await site.publish()
-        await until(lambda: server.open() == ["b"])
+        await until(lambda: server.open() == ["b"], every=0.001)
         assert site.told() == "b"
     assert server.open() == []

@@ -1,8 +1,7 @@
 """Which errors of MongoDB mean "not now", and when a new login takes the old one's place."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 from ashchat_core import credentials, mongo
 from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo, unavailable
+from ashchat_dev.suite.waiting import beside, until
 
 DEADLOCK = 16_908_292  # as FerretDB 2.7 answered when two bulk writes met
 
@@ -112,22 +112,6 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await site.mongo.close()
 
 
-async def until(probe: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not probe():  # noqa: ASYNC110 (a test looks on from outside)
-            await asyncio.sleep(0.001)
-
-
-@contextlib.asynccontextmanager
-async def watched(site: Site) -> AsyncIterator[None]:
-    task = asyncio.create_task(site.mongo.watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 async def test_a_new_login_that_is_refused_leaves_the_old_one_in_use(site: Site) -> None:
     await site.mongo.ping()
     site.give("b")
@@ -153,13 +137,13 @@ async def test_a_new_login_that_works_takes_the_old_ones_place(site: Site) -> No
 
 
 async def test_a_new_login_is_tried_until_it_works(site: Site) -> None:
-    async with watched(site):
-        await until(lambda: site.told() == "a")
+    async with beside(site.mongo.watch()):
+        await until(lambda: site.told() == "a", every=0.001)
         site.give("b")
         await asyncio.wait_for(site.server.refused.wait(), 1)
         assert (site.used(), site.told()) == ("a", "a")
         site.server.logins = {"b"}
-        await until(lambda: site.told() == "b")
+        await until(lambda: site.told() == "b", every=0.001)
         assert site.used() == "b"
 
 
@@ -172,6 +156,6 @@ async def test_a_login_that_changes_before_the_first_one_is_proven_is_not_missed
         await site.mongo.ping()
     site.give("b")
     site.server.logins = {"a", "b"}
-    async with watched(site):
-        await until(lambda: site.told() == "b")
+    async with beside(site.mongo.watch()):
+        await until(lambda: site.told() == "b", every=0.001)
         assert site.used() == "b"

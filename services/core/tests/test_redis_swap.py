@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from ashchat_core import credentials, redis
 from ashchat_core.credentials import Credentials
+from ashchat_dev.suite.waiting import beside, until
 
 
 class Server:
@@ -84,22 +85,6 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         await site.redis.close()
 
 
-async def until(probe: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not probe():  # noqa: ASYNC110 (a test looks on from outside)
-            await asyncio.sleep(0.001)
-
-
-@contextlib.asynccontextmanager
-async def watched(site: Site) -> AsyncIterator[None]:
-    task = asyncio.create_task(site.redis.watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 async def test_a_new_login_that_is_refused_leaves_the_old_one_in_use(site: Site) -> None:
     await site.redis.ping()
     site.give("b")
@@ -122,14 +107,14 @@ async def test_a_new_login_that_works_takes_the_old_ones_place(site: Site) -> No
 async def test_a_new_login_is_tried_until_it_works(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with watched(site):
-        await until(lambda: site.told() == "a")
+    async with beside(site.redis.watch()):
+        await until(lambda: site.told() == "a", every=0.001)
         monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 0.05)  # also how long until the next try
         site.give("b")
         await asyncio.wait_for(site.server.refused.wait(), 1)
         assert (await site.used(), site.told()) == ("a", "a")
         site.server.logins = {"b"}
-        await until(lambda: site.told() == "b")
+        await until(lambda: site.told() == "b", every=0.001)
         assert await site.used() == "b"
 
 
@@ -142,6 +127,6 @@ async def test_a_login_that_changes_before_the_first_one_is_proven_is_not_missed
         await site.redis.ping()
     site.give("b")
     site.server.logins = {"a", "b"}
-    async with watched(site):
-        await until(lambda: site.told() == "b")
+    async with beside(site.redis.watch()):
+        await until(lambda: site.told() == "b", every=0.001)
         assert await site.used() == "b"

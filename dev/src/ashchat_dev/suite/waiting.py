@@ -3,8 +3,9 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -66,3 +67,14 @@ async def until(
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {within:g} s; last seen: {last!r}")
         await asyncio.sleep(every)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Let something run as long as the context is open."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
