@@ -54,6 +54,17 @@ BODY_MAX_BYTES: Final = 1024 * 1024
 UPLOAD_BODY_MAX_BYTES: Final = UPLOAD_MAX_BYTES + 64 * 1024
 """An upload and the multipart form around it."""
 
+LOG_FORMAT: Final = """\
+		format filter {
+			wrap json
+			fields {
+				# Sockets are opened with a token in the query, requests with one in a header.
+				request>uri regexp \\?.* ?-
+				request>headers delete
+				resp_headers delete
+			}
+		}"""
+
 CADDYFILE: Final = """\
 # Made by the operator. https://caddyserver.com/docs/caddyfile
 {{
@@ -66,14 +77,7 @@ CADDYFILE: Final = """\
 	storage file_system /tmp/caddy
 	log {{
 		level WARN
-		format filter {{
-			wrap json
-			fields {{
-				# Sockets are opened with a token in the query, requests with one in a header.
-				request>uri regexp \\?.* ?-
-				request>headers delete
-			}}
-		}}
+{log_format}
 	}}
 	servers {{
 		# Caddy drops header names with an underscore that are not named here; the original's
@@ -116,6 +120,11 @@ CADDYFILE: Final = """\
 }}
 
 (site) {{
+	# What nobody answered leaves a line that says why; what a service refused has its own there.
+	log {{
+		level ERROR
+{log_format}
+	}}
 	@upload path /files /files/* /upload /chat/api/user/photo
 	@other not path /files /files/* /upload /chat/api/user/photo
 	request_body @upload {{
@@ -149,6 +158,7 @@ CADDYFILE: Final = """\
 		}}
 	}}
 	handle_errors 502 503 504 {{
+		log_append error {{err.message}}
 		header Retry-After 2
 		header Content-Type application/json
 		respond `{unavailable}` 503
@@ -184,6 +194,7 @@ WITH_TLS: Final = """\
 def caddyfile(ash: AshChat, context: Context, certificate: Certificate | None = None) -> str:
     """Return the edge's configuration; Caddy reads it again when the file changes."""
     common = CADDYFILE.format(
+        log_format=LOG_FORMAT,
         trusted=_trusted(ash),
         public=PUBLIC_PORT,
         private=PRIVATE_PORT,
