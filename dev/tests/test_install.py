@@ -1,9 +1,15 @@
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from ashchat_dev import install, on_current, up
 from ashchat_node.errors import NodeError
+from ashchat_node.progress import PlainProgress
 
 REFERENCES = {"operator": "o:1", "chat": "c:1", "mailpit": "m:1"}
 
@@ -80,3 +86,74 @@ def test_a_cluster_is_reached_from_outside_where_it_can_be() -> None:
 def test_a_cluster_of_ones_own_needs_a_registry() -> None:
     with pytest.raises(NodeError, match="IMAGE_REGISTRY is not set"):
         up.target_of("current", None, {})  # type: ignore[arg-type]
+
+
+@contextmanager
+def served(*statuses: int) -> Iterator[tuple[str, list[str]]]:
+    """An edge that answers so, one after the other and then as the last; yields what was asked."""
+    asked: list[str] = []
+
+    class Edge(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(statuses[min(len(asked), len(statuses)) - 1])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Edge)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch) -> tuple[PlainProgress, io.StringIO]:
+    monkeypatch.setattr(install, "POLL_SECONDS", 0.01)
+    stream = io.StringIO()
+    return PlainProgress(stream), stream
+
+
+def test_where_every_service_answers_nothing_is_waited_for(
+    progress: tuple[PlainProgress, io.StringIO],
+) -> None:
+    with served(200, 200, 401) as (url, asked):
+        install.answers(url, progress[0])
+    assert asked == list(install.ASKED)
+    assert not progress[1].getvalue()
+
+
+def test_an_edge_that_does_not_reach_a_service_yet_is_waited_for(
+    progress: tuple[PlainProgress, io.StringIO],
+) -> None:
+    with served(200, 503, 200, 200, 502, 200, 200, 401) as (url, asked):
+        install.answers(url, progress[0])
+    assert asked[-3:] == list(install.ASKED)
+    assert "the first answers" in progress[1].getvalue()
+
+
+def test_an_edge_that_goes_on_refusing_says_what_and_where_to_look(
+    progress: tuple[PlainProgress, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "ANSWERS_WITHIN_SECONDS", 0)
+    with served(200, 503) as (url, _), pytest.raises(NodeError) as caught:
+        install.answers(url, progress[0])
+    assert "/auth/.well-known/jwks.json: HTTP 503" in caught.value.log_tail
+    assert "logs deployment/demo-edge" in caught.value.what_to_do
+
+
+def test_an_address_where_nobody_listens_is_no_answer(
+    progress: tuple[PlainProgress, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "ANSWERS_WITHIN_SECONDS", 0)
+    with served(200) as (url, _):
+        pass
+    with pytest.raises(NodeError, match="none at http"):
+        install.answers(url, progress[0])

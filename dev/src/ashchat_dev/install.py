@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+import httpx2
 import yaml
 
 from ashchat_dev.images import ROOT, content_tag
@@ -19,6 +20,10 @@ RELEASE: Final = "ashchat-operator"
 OPERATOR_NAMESPACE: Final = "ashchat-system"
 NAMESPACE, NAME = "ashchat", "demo"
 READY_WITHIN_SECONDS: Final = 300
+ANSWERS_WITHIN_SECONDS: Final = 60
+ASKED: Final = ("/", "/auth/.well-known/jwks.json", "/chat/api/user")
+"""One path of each service behind the edge; without a token 401 is an answer."""
+
 POLL_SECONDS: Final = 0.5
 NOT_IN_TABLE: Final = frozenset({"operator", "mailpit"})
 """Images that the operator's table does not name."""
@@ -162,6 +167,44 @@ def _until_ready(programs: Programs, references: Mapping[str, str], step: Step) 
                 f"kubectl --kubeconfig={programs.kubeconfig} describe ashchat -n {NAMESPACE}",
             )
         time.sleep(POLL_SECONDS)
+
+
+def answers(url: str, progress: Progress) -> None:
+    """Wait until every service answers at the public address.
+
+    Where a node was just started, Ready comes a moment before its Services lead everywhere.
+
+    Raises:
+        NodeError: One does not within a minute; with what it says instead.
+    """
+    with httpx2.Client(base_url=url, timeout=10, trust_env=False) as client:
+        if not (said := _silent(client)):
+            return
+        with progress.step("the first answers") as step:
+            deadline = time.monotonic() + ANSWERS_WITHIN_SECONDS
+            while said:
+                step.detail(said)
+                if time.monotonic() > deadline:
+                    raise NodeError(
+                        "the first answers",
+                        f"none at {url} after {ANSWERS_WITHIN_SECONDS} s",
+                        said,
+                        f"kubectl logs deployment/{NAME}-edge -n {NAMESPACE} says why.",
+                    )
+                time.sleep(POLL_SECONDS)
+                said = _silent(client)
+
+
+def _silent(client: httpx2.Client) -> str:
+    """Return what does not answer, and why; nothing where all do."""
+    for path in ASKED:
+        try:
+            status = client.get(path).status_code
+        except httpx2.TransportError as error:
+            return f"{path}: {error or type(error).__name__}"
+        if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
+            return f"{path}: HTTP {status}"
+    return ""
 
 
 def resource(programs: Programs) -> Object:
