@@ -509,3 +509,24 @@ async def test_a_pod_that_stops_waits_only_so_long_for_a_socket_that_does_not_en
     await asyncio.wait_for(sockets.close_all(), 1)
     assert [code for _, code in closes] == [1012]
     assert stays._session in sockets._sessions
+
+
+async def test_a_pod_that_stops_closes_its_sockets_though_redis_does_not_answer(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "FAREWELL_SECONDS", 0.01)
+    given_up = False
+
+    async def leave() -> None:
+        nonlocal given_up
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up = True
+
+    monkeypatch.setattr(sockets._presence, "leave", leave)
+    closes: list[tuple[float, int]] = []
+    Leaving(sockets, closes)
+    await asyncio.wait_for(sockets.close_all(), 1)
+    assert [code for _, code in closes] == [1012]
+    assert given_up

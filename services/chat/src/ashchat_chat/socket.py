@@ -196,9 +196,14 @@ class Sockets:
                     del buckets[user]
 
     async def close_all(self) -> None:
-        """Close every socket with 1012, spread over a few seconds; take no new ones."""
+        """Close every socket with 1012, spread over a few seconds; take no new ones.
+
+        Takes at most twice FAREWELL_SECONDS. That nobody is here any more is said meanwhile,
+        and given up with it: without Redis it would use up the time that messages need, and
+        ends by itself there.
+        """
         self._stopping = True
-        await self._presence.leave()
+        leaving = asyncio.create_task(self._presence.leave())
         sessions = list(self._sessions)
         random.shuffle(sessions)
         waves = 10
@@ -210,6 +215,8 @@ class Sockets:
         deadline = asyncio.get_running_loop().time() + FAREWELL_SECONDS
         while self._sessions and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(leaving, deadline - asyncio.get_running_loop().time())
 
     def _check_origin(self, websocket: WebSocket) -> None:
         headers = websocket.headers
