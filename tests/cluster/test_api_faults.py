@@ -2,13 +2,12 @@
 
 The operator of this working tree runs behind a proxy (`ashchat_dev.suite.proxy`) that fails
 one call of an AshChat's life: of its making, of the repair of drift, or of its deletion. The
-cluster's own operator is off meanwhile. By default a few of all pairs of call and fault are
-tried, always the same; ASHCHAT_ALL_API_FAULTS=1 tries every one.
+cluster's own operator is off meanwhile. A few of all pairs of call and fault are tried;
+ASHCHAT_API_FAULTS=each fails every call once (half an hour), =all in every way (three hours).
 """
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,16 +19,15 @@ import pytest_asyncio
 
 from ashchat_dev.suite import Cluster, until
 from ashchat_dev.suite.beside import KINDS, belongings, gone, idle, of
-from ashchat_dev.suite.proxy import Fault, Proxy, proxied
+from ashchat_dev.suite.proxy import Fault, Proxy, Tried, proxied
 
 Object = dict[str, Any]
 
-ALL: Final = os.environ.get("ASHCHAT_ALL_API_FAULTS") == "1"
 PARALLEL: Final = 6
 """So many AshChats live at a time, each in a namespace of its own."""
 
 SAMPLE: Final = 4
-"""So many calls of each part of a life are failed, with every fault, where not all are."""
+"""So many calls of each part of a life are failed with every fault, where few are tried."""
 
 WITHIN_S: Final = 60.0
 """For one part of a life: a call without an answer costs 20 s, the look after it 5 s more."""
@@ -124,7 +122,7 @@ async def converged(found: Field, own: Cluster, part: str, *, remember: bool) ->
         traffic.settled, within=WITHIN_S, every=0.1, what=f"two looks without a write ({part})"
     )
     if remember:
-        found.calls[part] = list(traffic.calls)
+        found.calls[part] = traffic.distinct()
         found.reference[part] = await snapshot(own)
         return
 
@@ -199,24 +197,12 @@ async def whole_life(
 
 
 def cases(found: Field) -> list[Case]:
-    """Return what is tried: everything, or the same few every time."""
-    chosen = []
-    for part in PARTS:
-        count = len(found.calls[part])
-        if part != "deletion":
-            # The looks that found nothing to do are the same call for call: one of them.
-            count -= len(found.calls[part]) // 4
-        for place, fault in enumerate(Fault):
-            if ALL:
-                numbers = range(count)
-            else:
-                # Another call for each fault, spread over the whole part.
-                step = max(1, count // SAMPLE)
-                numbers = range(place * step // len(Fault), count, step)
-                if fault is Fault.NO_ANSWER:
-                    numbers = numbers[:1]
-            chosen += [Case(part, number, fault) for number in numbers]
-    return chosen
+    """Return what is tried."""
+    return [
+        Case(part, number, fault)
+        for part in PARTS
+        for number, fault in Tried.wanted().pairs(len(found.calls[part]), SAMPLE)
+    ]
 
 
 async def on_all(

@@ -6,7 +6,6 @@ works. Nobody signs in, so a former signing key need not wait until tokens have 
 """
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -20,15 +19,14 @@ from redis.asyncio import Redis
 from ashchat_dev.suite import Cluster, until
 from ashchat_dev.suite.beside import idle
 from ashchat_dev.suite.outside import BOSS, SERVERS, Outside
-from ashchat_dev.suite.proxy import Fault, Proxy, proxied
+from ashchat_dev.suite.proxy import Fault, Proxy, Tried, proxied
 from ashchat_dev.suite.rotating import KINDS, entries, let_tokens_expire, over, rotate
 
 Object = dict[str, Any]
 
-ALL: Final = os.environ.get("ASHCHAT_ALL_API_FAULTS") == "1"
 PARALLEL: Final = 4
 SAMPLE: Final = 3
-"""So many calls of a rotation are failed with every fault, where not all are."""
+"""So many calls of a rotation are failed with every fault, where few are tried."""
 
 WITHIN_S: Final = 90.0
 NAME: Final = "demo"
@@ -147,14 +145,7 @@ async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
     ground: Ground, measure: Callable[[str, float], None]
 ) -> None:
     count, _ = await once(ground, ground.places[0])
-    step = 1 if ALL else max(1, count // SAMPLE)
-    todo = [
-        (number, fault)
-        for place, fault in enumerate(Fault)
-        for number in range(0 if ALL else place * step // len(Fault), count, step)
-        # No answer costs 20 s each time.
-        if ALL or fault is not Fault.NO_ANSWER or number < step
-    ]
+    todo = Tried.wanted().pairs(count, SAMPLE)
     began, failures = time.monotonic(), []
 
     async def worker(own: Cluster) -> None:

@@ -54,6 +54,46 @@ class Fault(StrEnum):
     RESET_AFTER = "reset after it is handled"
 
 
+class Tried(StrEnum):
+    """How much of all pairs of call and fault is tried."""
+
+    FEW = "few"
+    """Some calls with every fault, always the same."""
+    EACH = "each"
+    """Every call with one of the faults, in turn."""
+    ALL = "all"
+
+    @classmethod
+    def wanted(cls) -> "Tried":
+        """Return what ASHCHAT_API_FAULTS says; few where it says nothing.
+
+        Raises:
+            ValueError: It says something else.
+        """
+        return cls(os.environ.get("ASHCHAT_API_FAULTS", cls.FEW))
+
+    def pairs(self, calls: int, some: int) -> list[tuple[int, Fault]]:
+        """Return which calls fail, and how.
+
+        Args:
+            calls: How many there are; their numbers are from 0.
+            some: So many are failed with every fault, where few are tried.
+        """
+        faults = list(Fault)
+        if self is Tried.ALL:
+            return [(number, fault) for fault in faults for number in range(calls)]
+        if self is Tried.EACH:
+            return [(number, faults[number % len(faults)]) for number in range(calls)]
+        # Other calls for each fault, spread over the whole. No answer costs 20 s: only once.
+        step = max(1, calls // some)
+        return [
+            (number, fault)
+            for place, fault in enumerate(faults)
+            for number in range(place * step // len(faults), calls, step)
+            if fault is not Fault.NO_ANSWER or number < step
+        ]
+
+
 @dataclass(slots=True)
 class Traffic:
     """The calls of the operator about one namespace, watches and kopf's own lists aside."""
@@ -61,6 +101,8 @@ class Traffic:
     calls: list[str] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     """How many writes each look made; the last one is still going on."""
+    starts: list[int] = field(default_factory=list)
+    """The number of each look's first call."""
     failing: int | None = None
     """The number, from 0, of the call that fails."""
     fault: Fault = Fault.ERROR
@@ -69,7 +111,7 @@ class Traffic:
 
     def begin(self, failing: int | None = None, fault: Fault = Fault.ERROR) -> None:
         """Count from here on, and let a call fail."""
-        self.calls, self.looks = [], []
+        self.calls, self.looks, self.starts = [], [], []
         self.failing, self.fault, self.failed = failing, fault, ""
 
     def settled(self, quiet: int = 2) -> bool:
@@ -77,10 +119,19 @@ class Traffic:
         whole = self.looks[:-1]
         return len(whole) >= quiet and not any(whole[-quiet:])
 
+    def distinct(self) -> list[str]:
+        """Return the calls up to the end of the first look of those that wrote nothing at last.
+
+        Those after it are the same call for call.
+        """
+        last = max((number for number, writes in enumerate(self.looks) if writes), default=-1)
+        return self.calls[: self.starts[last + 2]] if last + 2 < len(self.looks) else self.calls
+
     def count(self, method: str, path: str) -> Fault | None:
         """Take note of a call; return how it fails, if it does."""
         if method == "GET" and _ASHCHAT.search(path):
             self.looks.append(0)
+            self.starts.append(len(self.calls))
         elif method in WRITES and self.looks:
             self.looks[-1] += 1
         self.calls.append(f"{method} {path.rpartition('/namespaces/')[2].partition('/')[2]}")
