@@ -307,7 +307,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=STEPS)
 def test_interrupted_anywhere_it_ends_in_the_same_state_and_nobody_is_locked_out(
     steps: list[tuple[Any, ...]],
