@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,9 @@ STOPPED_S: Final = 20.0
 _QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
 WATCH_S: Final = 600.0
 _NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/")
-_ASHCHAT: Final = re.compile(r"/ashchats/[^/]+$")
+_LOOK: Final = re.compile(r"GET ashchats/[^/]+")
+"""The call that a look begins with."""
+
 _DROPPED: Final = frozenset({"host", "authorization", "content-length", "transfer-encoding"})
 
 
@@ -99,10 +102,6 @@ class Traffic:
     """The calls of the operator about one namespace, watches and kopf's own lists aside."""
 
     calls: list[str] = field(default_factory=list)
-    looks: list[int] = field(default_factory=list)
-    """How many writes each look made; the last one is still going on."""
-    starts: list[int] = field(default_factory=list)
-    """The number of each look's first call."""
     failing: int | None = None
     """The number, from 0, of the call that fails."""
     fault: Fault = Fault.ERROR
@@ -111,34 +110,44 @@ class Traffic:
 
     def begin(self, failing: int | None = None, fault: Fault = Fault.ERROR) -> None:
         """Count from here on, and let a call fail."""
-        self.calls, self.looks, self.starts = [], [], []
+        self.calls = []
         self.failing, self.fault, self.failed = failing, fault, ""
+
+    def looks(self) -> list[list[str]]:
+        """Return the calls of each look; the last one is still going on."""
+        found: list[list[str]] = []
+        for call in self.calls:
+            if _LOOK.fullmatch(call):
+                found.append([])
+            if found:
+                found[-1].append(call)
+        return found
 
     def settled(self, quiet: int = 2) -> bool:
         """Tell whether so many whole looks wrote nothing, one after another."""
-        whole = self.looks[:-1]
-        return len(whole) >= quiet and not any(whole[-quiet:])
+        whole = self.looks()[:-1]
+        return len(whole) >= quiet and not any(map(_writes, whole[-quiet:]))
 
     def distinct(self) -> list[str]:
         """Return the calls up to the end of the first look of those that wrote nothing at last.
 
         Those after it are the same call for call.
         """
-        last = max((number for number, writes in enumerate(self.looks) if writes), default=-1)
-        return self.calls[: self.starts[last + 2]] if last + 2 < len(self.looks) else self.calls
+        quiet = list(takewhile(lambda look: not _writes(look), reversed(self.looks())))
+        again = sum(map(len, quiet[:-1]))
+        return self.calls[: len(self.calls) - again]
 
     def count(self, method: str, path: str) -> Fault | None:
         """Take note of a call; return how it fails, if it does."""
-        if method == "GET" and _ASHCHAT.search(path):
-            self.looks.append(0)
-            self.starts.append(len(self.calls))
-        elif method in WRITES and self.looks:
-            self.looks[-1] += 1
         self.calls.append(f"{method} {path.rpartition('/namespaces/')[2].partition('/')[2]}")
         if self.failing != len(self.calls) - 1:
             return None
         self.failed = self.calls[-1]
         return self.fault
+
+
+def _writes(calls: Sequence[str]) -> bool:
+    return any(call.partition(" ")[0] in WRITES for call in calls)
 
 
 @dataclass(slots=True)
