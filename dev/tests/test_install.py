@@ -2,15 +2,18 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
 from ashchat_dev import install, on_current, up
+from ashchat_dev.target import Programs
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import PlainProgress
 
+PROGRAMS = Programs(Path("kubeconfig"), Path("kubectl"), Path("helm"))
 REFERENCES = {"operator": "o:1", "chat": "c:1", "mailpit": "m:1"}
 
 
@@ -125,7 +128,7 @@ def test_where_every_service_answers_nothing_is_waited_for(
     progress: tuple[PlainProgress, io.StringIO],
 ) -> None:
     with served(200, 200, 401) as (url, asked):
-        install.answers(url, progress[0])
+        install.answers(PROGRAMS, url, progress[0])
     assert asked == list(install.ASKED)
     assert not progress[1].getvalue()
 
@@ -134,7 +137,7 @@ def test_an_edge_that_does_not_reach_a_service_yet_is_waited_for(
     progress: tuple[PlainProgress, io.StringIO],
 ) -> None:
     with served(200, 503, 200, 200, 502, 200, 200, 401) as (url, asked):
-        install.answers(url, progress[0])
+        install.answers(PROGRAMS, url, progress[0])
     assert asked[-3:] == list(install.ASKED)
     assert "the first answers" in progress[1].getvalue()
 
@@ -143,10 +146,10 @@ def test_an_edge_that_goes_on_refusing_says_what_and_where_to_look(
     progress: tuple[PlainProgress, io.StringIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "ANSWERS_WITHIN_SECONDS", 0)
-    with served(200, 503) as (url, _), pytest.raises(NodeError) as caught:
-        install.answers(url, progress[0])
+    with served(200, 503, 200, 503) as (url, _), pytest.raises(NodeError) as caught:
+        install.answers(PROGRAMS, url, progress[0])
     assert "/auth/.well-known/jwks.json: HTTP 503" in caught.value.log_tail
-    assert "logs deployment/demo-edge" in caught.value.what_to_do
+    assert "logs deploy/demo-edge" in caught.value.what_to_do
 
 
 def test_an_address_where_nobody_listens_is_no_answer(
@@ -156,4 +159,4 @@ def test_an_address_where_nobody_listens_is_no_answer(
     with served(200) as (url, _):
         pass
     with pytest.raises(NodeError, match="none at http"):
-        install.answers(url, progress[0])
+        install.answers(PROGRAMS, url, progress[0])

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import httpx2
@@ -153,23 +154,37 @@ def wait(programs: Programs, references: Mapping[str, str], progress: Progress) 
 
 
 def _until_ready(programs: Programs, references: Mapping[str, str], step: Step) -> None:
-    deadline = time.monotonic() + READY_WITHIN_SECONDS
-    while True:
-        ready, waiting = readiness(resource(programs), references)
-        if ready:
-            return
-        step.detail(f"waits for {waiting}")
+    def waiting() -> str:
+        _, what = readiness(resource(programs), references)
+        return what
+
+    def too_late(what: str) -> NodeError:
+        return NodeError(
+            "AshChat Ready",
+            f"not Ready after {READY_WITHIN_SECONDS} s",
+            what.replace("; ", "\n") + "\n" + _logs(programs),
+            f"kubectl --kubeconfig={programs.kubeconfig} describe ashchat -n {NAMESPACE}",
+        )
+
+    _until_nothing(waiting, step, READY_WITHIN_SECONDS, too_late)
+
+
+def _until_nothing(
+    waiting: Callable[[], str],
+    step: Step,
+    within_seconds: float,
+    too_late: Callable[[str], NodeError],
+) -> None:
+    """Ask what is waited for, and tell it, until it is nothing; then, or when late, end."""
+    deadline = time.monotonic() + within_seconds
+    while what := waiting():
+        step.detail(f"waits for {what}")
         if time.monotonic() > deadline:
-            raise NodeError(
-                "AshChat Ready",
-                f"not Ready after {READY_WITHIN_SECONDS} s",
-                waiting.replace("; ", "\n") + "\n" + _logs(programs),
-                f"kubectl --kubeconfig={programs.kubeconfig} describe ashchat -n {NAMESPACE}",
-            )
+            raise too_late(what)
         time.sleep(POLL_SECONDS)
 
 
-def answers(url: str, progress: Progress) -> None:
+def answers(programs: Programs, url: str, progress: Progress) -> None:
     """Wait until every service answers at the public address.
 
     Where a node was just started, Ready comes a moment before its Services lead everywhere.
@@ -177,22 +192,20 @@ def answers(url: str, progress: Progress) -> None:
     Raises:
         NodeError: One does not within a minute; with what it says instead.
     """
+
+    def too_late(what: str) -> NodeError:
+        return NodeError(
+            "the first answers",
+            f"none at {url} after {ANSWERS_WITHIN_SECONDS} s",
+            what,
+            f"kubectl --kubeconfig={programs.kubeconfig} logs deploy/{NAME}-edge -n {NAMESPACE}",
+        )
+
     with httpx2.Client(base_url=url, timeout=10, trust_env=False) as client:
-        if not (said := _silent(client)):
-            return
-        with progress.step("the first answers") as step:
-            deadline = time.monotonic() + ANSWERS_WITHIN_SECONDS
-            while said:
-                step.detail(said)
-                if time.monotonic() > deadline:
-                    raise NodeError(
-                        "the first answers",
-                        f"none at {url} after {ANSWERS_WITHIN_SECONDS} s",
-                        said,
-                        f"kubectl logs deployment/{NAME}-edge -n {NAMESPACE} says why.",
-                    )
-                time.sleep(POLL_SECONDS)
-                said = _silent(client)
+        waiting = partial(_silent, client)
+        if waiting():
+            with progress.step("the first answers") as step:
+                _until_nothing(waiting, step, ANSWERS_WITHIN_SECONDS, too_late)
 
 
 def _silent(client: httpx2.Client) -> str:

@@ -81,7 +81,7 @@ def up(target: Target, kind: cluster.Kind, progress: Progress, phases: Phases) -
         install.examples(programs, references, target.engine, url, progress)
     with phases.phase("Ready"):
         waited = install.wait(programs, references, progress)
-        install.answers(url, progress)
+        install.answers(programs, url, progress)
     write_env(
         {
             "CLUSTER": kind,
