@@ -146,6 +146,13 @@ async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFa
         await made.close()
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def anybody(where: Environment) -> AsyncIterator[httpx2.AsyncClient]:
+    """Somebody without an account, at the edge."""
+    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def audit(where: Environment) -> AuditLog:
     """The API server's audit log."""

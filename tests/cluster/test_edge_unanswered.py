@@ -4,36 +4,22 @@ import json
 
 import httpx2
 
-from ashchat_dev.environment import Environment
 from ashchat_dev.suite import Cluster, until
-from ashchat_dev.suite.outages import operator_away
+from ashchat_dev.suite.outages import component_away
 
-GONE_S = 60.0
 TOKEN = "not-for-any-log"
 
 
 async def test_what_nobody_answers_is_503_in_words_and_a_line_without_the_token(
-    cluster: Cluster, where: Environment
+    cluster: Cluster, anybody: httpx2.AsyncClient
 ) -> None:
-    name = f"{cluster.name}-static"
-    async with operator_away(cluster):
-        await cluster.patch("deployments", name, {"spec": {"replicas": 0}})
-
-        async def gone() -> bool:
-            return not await cluster.list("pods", cluster.labels("static"))
-
-        await until(gone, within=GONE_S, what="static gone")
-        async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
-            answer = await client.get(
-                "/unanswered",
-                params={"token": TOKEN},
-                headers={"Authorization": f"Bearer {TOKEN}", "Cookie": TOKEN},
-            )
-
-    async def back() -> bool:
-        return bool(await cluster.pods("static"))
-
-    await until(back, within=60, what="static back")
+    async with component_away(cluster, "static", "deployments"):
+        answer = await anybody.get(
+            "/unanswered",
+            params={"token": TOKEN},
+            headers={"Authorization": f"Bearer {TOKEN}", "Cookie": TOKEN},
+        )
+    await until(lambda: cluster.pods("static"), within=60, what="static back")
     await cluster.wait_ready(within=60)
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) > 0

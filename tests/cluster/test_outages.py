@@ -16,7 +16,7 @@ import pytest
 from ashchat_dev.client import Person, Reply
 from ashchat_dev.mailbox import Mail, Mailbox, has_code
 from ashchat_dev.suite import Cluster, PersonFactory, until
-from ashchat_dev.suite.outages import backend_away, mail_server_away
+from ashchat_dev.suite.outages import component_away, mail_server_away
 
 AWAY_S = 30.0
 EVERY_S = 1.5
@@ -88,7 +88,7 @@ class Patient:
 
 def away(what: str) -> Away:
     if what in BACKENDS:
-        return lambda cluster: backend_away(cluster, what)
+        return lambda cluster: component_away(cluster, what)
     return mail_server_away
 
 

@@ -5,7 +5,6 @@ import hashlib
 import secrets
 import struct
 import zlib
-from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -35,13 +34,6 @@ def png(padding: int = 0) -> bytes:
             chunk(b"IEND", b""),
         )
     )
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def anybody(where: Environment) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody without an account, at the edge."""
-    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
-        yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -15,38 +15,6 @@ GONE_S = 60.0
 
 
 @asynccontextmanager
-async def backend_away(cluster: Cluster, component: str) -> AsyncIterator[None]:
-    """Have a backend without a pod; the operator is off, or it would mend it within a second.
-
-    Raises:
-        AssertionError: A pod did not go.
-    """
-    name = f"{cluster.name}-{component}"
-
-    async def scale(kind: str, which: str, replicas: int, namespace: str) -> None:
-        await cluster.patch(kind, which, {"spec": {"replicas": replicas}}, namespace=namespace)
-
-    async def gone(labels: dict[str, str], namespace: str) -> bool:
-        return not await cluster.list("pods", labels, namespace=namespace)
-
-    try:
-        await scale("deployments", OPERATOR, 0, cluster.operator_namespace)
-        await until(
-            lambda: gone({}, cluster.operator_namespace), within=GONE_S, what="the operator gone"
-        )
-        await scale("statefulsets", name, 0, cluster.namespace)
-        await until(
-            lambda: gone(cluster.labels(component), cluster.namespace),
-            within=GONE_S,
-            what=f"{component} gone",
-        )
-        yield
-    finally:
-        await scale("statefulsets", name, 1, cluster.namespace)
-        await scale("deployments", OPERATOR, 1, cluster.operator_namespace)
-
-
-@asynccontextmanager
 async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
     """Have no operator.
 
@@ -69,6 +37,31 @@ async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
         yield
     finally:
         await scale(deployment["spec"]["replicas"])
+
+
+@asynccontextmanager
+async def component_away(
+    cluster: Cluster, component: str, kind: str = "statefulsets"
+) -> AsyncIterator[None]:
+    """Have a component without a pod; the operator is off, or it would mend it within a second.
+
+    Raises:
+        AssertionError: A pod did not go.
+    """
+
+    async def scale(replicas: int) -> None:
+        await cluster.patch(kind, f"{cluster.name}-{component}", {"spec": {"replicas": replicas}})
+
+    async def gone() -> bool:
+        return not await cluster.list("pods", cluster.labels(component))
+
+    async with operator_away(cluster):
+        try:
+            await scale(0)
+            await until(gone, within=GONE_S, what=f"{component} gone")
+            yield
+        finally:
+            await scale(1)
 
 
 @asynccontextmanager
