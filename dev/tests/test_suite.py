@@ -45,25 +45,45 @@ def test_paths_know_groups_and_scopes() -> None:
 
 
 def workload(**status: Any) -> dict[str, Any]:
-    return {"metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": status}
+    spec = {"replicas": 2, "selector": {"matchLabels": {"component": "chat"}}}
+    return {"metadata": {"generation": 3}, "spec": spec, "status": status}
+
+
+def pod(component: str = "chat", *, ready: bool = True, **metadata: Any) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": str(ready)}
+    labels = {"component": component, "instance": "demo"}
+    return {"metadata": {"labels": labels, **metadata}, "status": {"conditions": [condition]}}
+
+
+DONE = {"observedGeneration": 3, "replicas": 2, "readyReplicas": 2}
 
 
 def test_a_workload_is_rolled_out_only_when_every_pod_is_new_and_ready() -> None:
-    done = {"observedGeneration": 3, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2}
-    assert rolled_out(workload(**done))
+    done = {**DONE, "updatedReplicas": 2}
+    assert rolled_out(workload(**done), [pod(), pod()])
     for lacking in (
         {"observedGeneration": 2},
         {"readyReplicas": 1},
         {"updatedReplicas": 1},
         {"replicas": 3},
     ):
-        assert not rolled_out(workload(**{**done, **lacking}))
+        assert not rolled_out(workload(**{**done, **lacking}), [pod(), pod()])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [None, pod("auth"), pod(ready=False), pod(deletionTimestamp="2026-01-01T00:00:00Z")],
+    ids=["gone", "of another", "not ready", "ending"],
+)
+def test_a_workload_that_counts_pods_just_killed_is_not_rolled_out(other: Any) -> None:
+    pods = [pod(), *([other] if other else [])]
+    assert not rolled_out(workload(**DONE, updatedReplicas=2), pods)
 
 
 def test_a_statefulset_has_no_updated_replicas_once_it_is_done() -> None:
-    done = {"observedGeneration": 3, "replicas": 2, "readyReplicas": 2}
-    assert rolled_out(workload(**done, currentRevision="a", updateRevision="a"))
-    assert not rolled_out(workload(**done, currentRevision="a", updateRevision="b"))
+    pods = [pod(), pod()]
+    assert rolled_out(workload(**DONE, currentRevision="a", updateRevision="a"), pods)
+    assert not rolled_out(workload(**DONE, currentRevision="a", updateRevision="b"), pods)
 
 
 def test_metrics_are_summed_over_the_labels_not_asked_for() -> None:

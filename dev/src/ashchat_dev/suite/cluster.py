@@ -9,7 +9,7 @@ import base64
 import re
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -89,18 +89,35 @@ def inverse(patch: Mapping[str, Any], current: Mapping[str, Any]) -> Object:
     return back
 
 
-def rolled_out(workload: Mapping[str, Any]) -> bool:
-    """Tell whether a Deployment or StatefulSet runs what its spec says, all of it."""
+def pod_ready(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a pod is Ready, and not on its way out."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
+
+
+def rolled_out(workload: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a Deployment or StatefulSet runs what its spec says, all of it.
+
+    Args:
+        workload: It, as read from the API server.
+        pods: The pods of its namespace, read after it. Its status counts pods that were killed a
+            moment ago until its controller has heard of them.
+    """
     status = workload.get("status", {})
     wanted = workload["spec"].get("replicas", 1)
     # A StatefulSet has no `updatedReplicas` once its revisions agree; a Deployment keeps it.
     settled = status.get("updateRevision") == status.get("currentRevision")
     updated = status.get("updatedReplicas", wanted if settled and "updateRevision" in status else 0)
+    own = workload["spec"]["selector"]["matchLabels"].items()
+    running = [pod for pod in pods if own <= pod["metadata"]["labels"].items() and pod_ready(pod)]
     return bool(
         status.get("observedGeneration") == workload["metadata"]["generation"]
         and status.get("readyReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
         and updated == wanted
+        and len(running) >= wanted
     )
 
 
@@ -349,7 +366,8 @@ class Cluster:
             *await self.list("deployments", self.labels()),
             *await self.list("statefulsets", self.labels()),
         ]
-        waiting = [work["metadata"]["name"] for work in workloads if not rolled_out(work)]
+        pods = await self.list("pods", self.labels())
+        waiting = [work["metadata"]["name"] for work in workloads if not rolled_out(work, pods)]
         return f"not rolled out: {', '.join(waiting)}" if waiting else ""
 
     async def wait_ready(self, *, within: float = 180.0) -> None:
@@ -398,11 +416,7 @@ class Cluster:
         return sorted(
             pod["metadata"]["name"]
             for pod in await self.list("pods", self.labels(component), namespace=namespace)
-            if "deletionTimestamp" not in pod["metadata"]
-            and any(
-                condition["type"] == "Ready" and condition["status"] == "True"
-                for condition in pod.get("status", {}).get("conditions", [])
-            )
+            if pod_ready(pod)
         )
 
     async def wait_former_gone(self, component: str, *, within: float = 60.0) -> None:

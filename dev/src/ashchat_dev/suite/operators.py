@@ -114,6 +114,6 @@ async def configured(cluster: Cluster, spec: Mapping[str, Any]) -> None:
     async def settled() -> bool:
         deployment = await cluster.get(where)
         pods = await cluster.list("pods", POD, namespace=cluster.operator_namespace)
-        return rolled_out(deployment) and len(pods) == deployment["spec"]["replicas"]
+        return rolled_out(deployment, pods) and len(pods) == deployment["spec"]["replicas"]
 
     await until(settled, within=90, what="the operator as it was configured")
