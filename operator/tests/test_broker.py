@@ -38,21 +38,27 @@ class FakeBroker:
     username = ADMIN
 
     def __init__(self, state: State = EMPTY, version: str = "4.0.5") -> None:
-        self.state = state
-        self.answers_version = version
+        self.state = replace(state, version=version)
         self.performed: list[Action] = []
+        self.imported: list[broker.Definitions] = []
         self.forgets = False
         self.knows_quorum = True
+        self.imports = True
 
     async def quorum_queues(self) -> bool:
         return self.knows_quorum
 
-    async def version(self) -> str:
-        return self.answers_version
-
     async def read(self, vhost: str) -> State:
         assert vhost == "ashchat"
         return self.state
+
+    async def define(self, definitions: broker.Definitions) -> bool:
+        self.imported.append(definitions)
+        if self.imports and not self.forgets:
+            for kind, entries in definitions.items():
+                for entry in entries:
+                    self.state = _imported(self.state, kind, entry)
+        return self.imports
 
     async def perform(self, action: Action) -> None:
         self.performed.append(action)
@@ -98,11 +104,24 @@ def _after(state: State, action: Action) -> State:
     return replace(state, **changed)
 
 
+def _imported(state: State, kind: str, entry: Mapping[str, Any]) -> State:
+    if kind == "vhosts":
+        return replace(state, vhost=entry)
+    if kind == "bindings":
+        made = {**entry, "properties_key": entry["routing_key"]}
+        return replace(state, bindings=(*state.bindings, made))
+    if kind == "queues":
+        entry = {**entry, "type": "quorum"}
+    name = entry["user" if kind == "permissions" else "name"]
+    changed: dict[str, Any] = {kind: {**getattr(state, kind), name: entry}}
+    return replace(state, **changed)
+
+
 @pytest.fixture
 async def declared() -> FakeBroker:
     fake = FakeBroker()
     await broker.reconcile(fake, WANTED)
-    fake.performed.clear()
+    fake.imported.clear()
     return fake
 
 
@@ -115,12 +134,47 @@ async def test_from_nothing_everything_is_declared_and_then_nothing_is_written()
     assert set(fake.state.exchanges) == set(topology.exchanges())
     assert len(fake.state.bindings) == len(topology.bindings())
     assert set(fake.state.users) == {"auth-a", "chat-a", "email-a", "static-a", "translate-a"}
-    assert len(result.changes) == len(fake.performed)
+    (whole,) = fake.imported
+    assert len(result.changes) == sum(len(entries) for entries in whole.values())
+    assert fake.performed == []
 
-    fake.performed.clear()
+    fake.imported.clear()
     again = await broker.reconcile(fake, WANTED)
     assert again.ready
-    assert (again.changes, fake.performed) == ((), [])
+    assert (again.changes, fake.imported, fake.performed) == ((), [], [])
+
+
+async def test_a_broker_that_takes_no_import_is_told_one_by_one() -> None:
+    fake, whole = FakeBroker(), FakeBroker()
+    fake.imports = False
+    result = await broker.reconcile(fake, WANTED)
+    assert result.ready
+    assert len(result.changes) == len(fake.performed)
+    # Either way the same, but for the salt of the passwords.
+    await broker.reconcile(whole, WANTED)
+    assert broker.plan(WANTED, fake.state, ADMIN) == broker.plan(WANTED, whole.state, ADMIN)
+    assert fake.state.queues.keys() == whole.state.queues.keys()
+
+
+async def test_what_an_import_leaves_out_is_declared_after_it(declared: FakeBroker) -> None:
+    # Much is missing, and there is something to take away as well.
+    stray = {"pattern": ".*", "apply-to": "queues", "priority": 999, "definition": {}}
+    declared.state = replace(
+        declared.state, queues={}, bindings=(), policies={**declared.state.policies, "x": stray}
+    )
+    result = await broker.reconcile(declared, WANTED)
+    assert result.ready
+    (document,) = declared.imported
+    assert document.keys() == {"queues", "bindings"}
+    assert [action.says for action in declared.performed] == [
+        "removed policy x, which shadowed the policies of our queues"
+    ]
+
+
+async def test_a_little_drift_is_repaired_by_itself(declared: FakeBroker) -> None:
+    declared.state = replace(declared.state, bindings=declared.state.bindings[1:])
+    assert (await broker.reconcile(declared, WANTED)).ready
+    assert (len(declared.performed), declared.imported) == (1, [])
 
 
 async def test_a_look_without_writing_tells_what_it_would_do() -> None:
@@ -203,15 +257,16 @@ async def test_reply_queues_and_other_peoples_queues_are_left_alone(declared: Fa
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "says", "condition"),
     [
-        ({"type": "classic"}, "a classic queue"),
-        ({"durable": False}, "not durable"),
-        ({"arguments": {"x-queue-type": "quorum", "x-message-ttl": 1}}, "with x-message-ttl"),
+        ({"type": "classic"}, "a classic queue", " --if-empty"),
+        # A quorum queue refuses to be deleted under a condition.
+        ({"durable": False}, "not durable", ""),
+        ({"arguments": {"x-queue-type": "quorum", "x-message-ttl": 1}}, "with x-message-ttl", ""),
     ],
 )
 async def test_an_inequivalent_queue_is_told_and_not_touched(
-    declared: FakeBroker, wrong: dict[str, Any], says: str
+    declared: FakeBroker, wrong: dict[str, Any], says: str, condition: str
 ) -> None:
     name = Queue.TRANSLATE.value
     queue = {**declared.state.queues[name], "messages": 3, **wrong}
@@ -223,7 +278,8 @@ async def test_an_inequivalent_queue_is_told_and_not_touched(
     assert (result.ready, result.reason) == (False, Reason.QUEUE_INEQUIVALENT)
     assert says in result.message
     assert "3 messages" in result.message
-    assert f"rabbitmqctl --vhost ashchat delete_queue {name} --if-empty" in result.message
+    command = f"rabbitmqctl --vhost ashchat delete_queue {name}{condition}"
+    assert result.message.endswith(command)
     # The rest is repaired all the same.
     assert result.changes == ("declared queue TRANSLATED_QUEUE",)
     assert declared.state.queues[name] == queue
@@ -373,14 +429,39 @@ def answering(status: int, body: Any = None) -> broker.ManagementClient:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(401, LoginRefusedError), (503, NotReadyYetError), (400, RefusedError)],
+    [
+        (401, LoginRefusedError),
+        (503, NotReadyYetError),
+        (400, RefusedError),
+        (404, RefusedError),  # no management API at all
+    ],
 )
 async def test_a_refusal_becomes_a_sentence(status: int, error: type[Exception]) -> None:
     async with answering(status, {"reason": "because"}) as client:
         with pytest.raises(error) as caught:
-            await client.version()
+            await client.read("ashchat")
     assert "http://127.0.0.1:15672" in str(caught.value)
     assert "admin-secret" not in str(caught.value)
+
+
+async def test_a_virtual_host_that_is_not_there_is_read_as_that() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if path == "/api/overview":
+            return httpx2.Response(200, json={"rabbitmq_version": "4.1.2"})
+        if path == "/api/users":
+            return httpx2.Response(200, json=[{"name": ADMIN}])
+        return httpx2.Response(404, json={"error": "Object Not Found"})
+
+    async with broker.ManagementClient(TARGET, httpx2.MockTransport(answer)) as client:
+        state = await client.read("ashchat")
+    assert state == State(vhost=None, version="4.1.2", users={ADMIN: {"name": ADMIN}})
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+async def test_an_import_refused_is_no_error(status: int) -> None:
+    async with answering(status) as client:
+        assert not await client.define({"queues": []})
 
 
 async def test_what_is_already_gone_counts_as_deleted() -> None:

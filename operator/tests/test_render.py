@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ashchat_core import topology
 from ashchat_core.topology import Service
 from ashchat_operator.apply import CHILD_KINDS
 from ashchat_operator.backend import Backend
@@ -168,6 +169,24 @@ def test_secrets_are_data_and_only_derived_ones_have_an_owner() -> None:
         "demo-cache-acl",
         "demo-edge-tls",
     }
+
+
+def test_the_broker_starts_with_the_table_and_its_administrator_alone() -> None:
+    (text,) = (
+        base64.b64decode(item["data"]["definitions.json"])
+        for item in rendered("minimal")
+        if item["metadata"]["name"].endswith("-rabbitmq-definitions")
+    )
+    document = json.loads(text)
+    assert [user["tags"] for user in document["users"]] == [["administrator"]]
+    assert [each["user"] for each in document["permissions"]] == [document["users"][0]["name"]]
+    assert [each["name"] for each in document["vhosts"]] == [topology.VHOST]
+    for kind in ("exchanges", "queues", "policies", "bindings"):
+        assert {each["vhost"] for each in document[kind]} == {topology.VHOST}
+    assert [each["name"] for each in document["queues"]] == list(topology.queues())
+    assert [each["name"] for each in document["exchanges"]] == list(topology.exchanges())
+    assert len(document["policies"]) == len(topology.policies())
+    assert len(document["bindings"]) == len(topology.bindings())
 
 
 @pytest.mark.parametrize(

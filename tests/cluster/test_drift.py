@@ -15,10 +15,11 @@ import httpx2
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from ashchat_core.topology import VHOST, Queue, Service, queues
+from ashchat_core.topology import VHOST, Queue, Service, bindings, policies, queues
 from ashchat_dev.conversation import SENTENCES, messages_of
 from ashchat_dev.suite import Cluster, CommandFailed, History, PersonFactory, until
 from ashchat_dev.suite.backends import RabbitManagement
+from ashchat_dev.suite.outages import operator_away
 from ashchat_dev.suite.steadfast import Steadfast
 
 REPAIRED_S = 30.0
@@ -229,25 +230,48 @@ async def test_a_wiped_broker_is_filled_again_within_30_s(
     foreign = f"/api/queues/{VHOST}/somebody.elses"
     async with conversation(person):
         await rabbit.put(foreign, {"durable": True})
-        (pod,) = await cluster.pods("rabbitmq")
-        with suppress(CommandFailed):  # it may take the broker with it
-            await cluster.exec(
-                pod, "sh", "-c", "rm -rf /var/lib/rabbitmq/mnesia", container="rabbitmq"
-            )
-        await cluster.kill("rabbitmq")
-        await until(lambda: cluster.pods("rabbitmq"), within=120, what="the broker ready")
+        await wiped(cluster)
         began = time.monotonic()
-        names = set(queues())
-
-        async def all_there() -> bool:
-            found = await get(rabbit, f"/api/queues/{VHOST}?disable_stats=true") or ()
-            return names <= {each["name"] for each in found}
-
-        await timed("a wiped broker, from its readiness on", all_there, began, measure)
+        await timed("a wiped broker, from its readiness on", filled(rabbit), began, measure)
         await read_again(rabbit, list(Queue))
         measure("drift: a wiped broker, and all queues read", time.monotonic() - began)
         assert await gone(rabbit, foreign)(), "the broker was not wiped at all"
     await cluster.wait_ready(within=60)
+
+
+async def wiped(cluster: Cluster) -> None:
+    """Take all that the broker has, and wait until it is ready again."""
+    (pod,) = await cluster.pods("rabbitmq")
+    with suppress(CommandFailed):  # it may take the broker with it
+        await cluster.exec(pod, "sh", "-c", "rm -rf /var/lib/rabbitmq/mnesia", container="rabbitmq")
+    await cluster.kill("rabbitmq")
+    await until(lambda: cluster.pods("rabbitmq"), within=120, what="the broker ready")
+
+
+def filled(rabbit: RabbitManagement) -> Probe:
+    """Return whether the broker has all queues of the table."""
+
+    async def all_there() -> bool:
+        found = await get(rabbit, f"/api/queues/{VHOST}?disable_stats=true") or ()
+        return set(queues()) <= {each["name"] for each in found}
+
+    return all_there
+
+
+async def test_a_broker_wiped_while_no_operator_runs_starts_with_the_topology(
+    cluster: Cluster, rabbit: RabbitManagement
+) -> None:
+    async with operator_away(cluster):
+        await wiped(cluster)
+        await until(filled(rabbit), within=10, what="the queues")
+        found = await get(rabbit, f"/api/bindings/{VHOST}") or ()
+        there = {(each["source"], each["destination"], each["routing_key"]) for each in found}
+        wanted = {(each.exchange, each.queue, each.routing_key) for each in bindings()}
+        assert wanted <= there
+        names = {each["name"] for each in await get(rabbit, f"/api/policies/{VHOST}") or ()}
+        assert names == {each.name for each in policies()}
+    await cluster.wait_ready(within=120)
+    await read_again(rabbit, list(Queue))
 
 
 async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_mends_it(
@@ -271,10 +295,16 @@ async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_mends_
         command = f"rabbitmqctl --vhost {VHOST} delete_queue {name} --if-empty"
         assert command in message
         assert (await rabbit.get(path))["type"] == "classic", "the operator changed it"
-        (pod,) = await cluster.pods("rabbitmq")
+        # A broker that starts imports the table: the queue keeps it from nothing.
+        await cluster.kill("rabbitmq")
+        (pod,) = await until(
+            lambda: cluster.pods("rabbitmq"), within=120, what="the broker ready with it"
+        )
+        kept = there(rabbit, path, type="classic")
+        await until(kept, within=10, what="the queue as it was before the import")
         await cluster.exec(pod, *command.split(), container="rabbitmq")
     except BaseException:
         await rabbit.delete(path)
         raise
     await cluster.wait_ready(within=60)
-    assert (await rabbit.get(path))["type"] == "quorum"
+    assert await there(rabbit, path, type="quorum")()

@@ -116,7 +116,7 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     problems: list[str] = []
     reason, stopped = ("NameTaken" if named.taken else "Refused"), False
     for keys in _steps(wanted):
-        if stopped and keys[0][0] != "Secret":
+        if stopped:
             break
         bring = partial(_try, api, wanted, named, live)
         outcomes = await abreast(bring, keys, AT_A_TIME)
@@ -140,12 +140,9 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
 
 
 def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
-    """Yield what is applied together; each Secret is a step of its own."""
+    """Yield what is applied together."""
     for kinds in STEPS:
-        keys = sorted(key for key in wanted if key[0] in kinds)
-        if kinds == ("Secret",):
-            yield from ([key] for key in keys)
-        elif keys:
+        if keys := sorted(key for key in wanted if key[0] in kinds):
             yield keys
 
 

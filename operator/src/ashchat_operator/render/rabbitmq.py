@@ -1,7 +1,7 @@
 """RabbitMQ: one node with a volume.
 
-- Its administrator comes from a definitions file that is imported at every start, so the
-  Secret is always right; everything else is declared over the management API.
+- Its administrator and the topology come from a definitions file that is imported at every
+  start, before anybody is let in; what differs later is declared over the management API.
 - The Erlang cookie must be a file of mode 0400 that belongs to the node's user, which a
   mounted Secret cannot be: an init container copies it.
 - Readiness is the AMQP port; there is no liveness probe: a broker that is slow to start or

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
-from ashchat_operator import external
+from ashchat_operator import broker, external
 from ashchat_operator.backend import Backend
-from ashchat_operator.broker import hash_password
 from ashchat_operator.cache import render_aclfile
 from ashchat_operator.credentials import (
     Credentials,
@@ -184,35 +183,25 @@ def jwks(ash: AshChat, credentials: Credentials) -> Object:
 
 
 def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
-    """Return the Secret with what RabbitMQ imports at every start: its administrator.
+    """Return the Secret with what RabbitMQ imports at every start: administrator and topology.
 
-    Everything else is declared over the management API, so that it is also repaired.
+    The running broker is told over the management API; the file is what it starts from, also one
+    that lost its volume while no operator runs. The users of the services are not in it: a
+    broker that starts must not bring back one that was just retired.
     https://www.rabbitmq.com/docs/definitions#import-on-boot
     """
     admin = credentials.admins[Backend.RABBITMQ]
     # A salt that follows from the password, so that rendering twice gives the same.
     salt = hashlib.sha256(f"salt:{admin.password}".encode()).digest()[:_SALT_BYTES]
-    definitions = {
-        "vhosts": [{"name": VHOST}],
-        "users": [
-            {
-                "name": admin.username,
-                "password_hash": hash_password(admin.password, salt),
-                "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": ["administrator"],
-            }
-        ],
-        "permissions": [
-            {
-                "user": admin.username,
-                "vhost": VHOST,
-                "configure": ".*",
-                "write": ".*",
-                "read": ".*",
-            }
-        ],
+    whole = broker.plan(broker.desired(VHOST, ()), broker.State(vhost=None), admin.username)
+    user = {
+        "name": admin.username,
+        "password_hash": broker.hash_password(admin.password, salt),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": ["administrator"],
     }
-    text = json.dumps(definitions, indent=1, sort_keys=True) + "\n"
+    definitions = {"users": [user], **broker.definitions(whole.actions)}
+    text = json.dumps(definitions, separators=(",", ":"), sort_keys=True) + "\n"
     name = child(ash, "rabbitmq-definitions")
     return secret(ash, "rabbitmq", name, {DEFINITIONS_KEY: text.encode()}, retained=False)
 
