@@ -114,23 +114,20 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     live = {**found, **named.ours}
     changes: list[Change] = []
     problems: list[str] = []
-    reason, stopped = ("NameTaken" if named.taken else "Refused"), False
+    reason = "NameTaken" if named.taken else "Refused"
     for keys in _steps(wanted):
-        if stopped:
-            break
         bring = partial(_try, api, wanted, named, live)
         outcomes = await abreast(bring, keys, AT_A_TIME)
         for key, outcome in zip(keys, outcomes, strict=True):
             changes += outcome.changes
             problems += outcome.problems
-            stopped |= outcome.failed and key[0] == "Secret"
             if outcome.live is not None:
                 live[key] = outcome.live
         if any(outcome.terminating for outcome in outcomes):
             says = f"the namespace {ash.namespace} is being deleted"
             return Applied(live, tuple(changes), (says,), NAMESPACE_TERMINATING, stopped=True)
-    if stopped:
-        return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
+        if keys[0][0] == "Secret" and any(outcome.failed for outcome in outcomes):
+            return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
     for key, body in found.items():
         if key not in wanted and _owned(body, ash) and not _going(body):
             await api.delete({**body, "kind": key[0]})

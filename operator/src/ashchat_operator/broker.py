@@ -139,8 +139,13 @@ class Action:
     path: str
     says: str
     body: Mapping[str, Any] | None = field(default=None, repr=False)
-    entry: Mapping[str, Any] | None = field(default=None, repr=False)
-    """The same as an entry of a definitions document; None: no such entry would do it."""
+    names: Mapping[str, str] | None = None
+    """What names it in a definitions document; None: no entry of one would do it."""
+
+    @property
+    def entry(self) -> Mapping[str, Any] | None:
+        """The same as an entry of a definitions document; None: no such entry would do it."""
+        return None if self.names is None else {**self.names, **(self.body or {})}
 
     @property
     def kind(self) -> str:
@@ -193,6 +198,17 @@ def hash_password(password: str, salt: bytes | None = None) -> str:
     """
     salt = os.urandom(_SALT_BYTES) if salt is None else salt
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def account(
+    password: str, *, tags: str | list[str], salt: bytes | None = None
+) -> dict[str, str | list[str]]:
+    """Return what a user is beside its name, for the HTTP API and for a definitions document."""
+    return {
+        "password_hash": hash_password(password, salt),
+        "hashing_algorithm": _SHA256,
+        "tags": tags,
+    }
 
 
 def password_matches(password: str, password_hash: str, algorithm: str) -> bool:
@@ -253,8 +269,8 @@ def _vhost(wanted: Desired, state: State, admin: str) -> list[Action]:
     actions: list[Action] = []
     if state.vhost is None:
         path = _path("vhosts", wanted.vhost)
-        entry = {"name": wanted.vhost}
-        actions.append(Action("PUT", path, f"created virtual host {wanted.vhost}", {}, entry))
+        names = {"name": wanted.vhost}
+        actions.append(Action("PUT", path, f"created virtual host {wanted.vhost}", {}, names))
     else:
         # One whose processes failed too often stays down by itself: it is listed, its queues
         # too, but every connection is refused (https://www.rabbitmq.com/docs/vhosts#failures).
@@ -289,13 +305,8 @@ def _users(wanted: Desired, state: State) -> list[Action]:
         elif user.get("tags"):
             why = f"removed the tags of user {login.username}"
         if why:
-            body = {
-                "password_hash": hash_password(login.password),
-                "hashing_algorithm": _SHA256,
-                "tags": "",
-            }
-            entry = {"name": login.username, **body}
-            actions.append(Action("PUT", _path("users", login.username), why, body, entry))
+            body, named = account(login.password, tags=""), {"name": login.username}
+            actions.append(Action("PUT", _path("users", login.username), why, body, named))
     names = {login.username for login in wanted.logins}
     # Deleting a user closes its connections, changing its password does not
     # (https://www.rabbitmq.com/docs/access-control#revoke).
@@ -322,13 +333,13 @@ def _permissions(wanted: Desired, state: State) -> list[Action]:
 
 
 def _permission(vhost: str, user: str, says: str, body: Mapping[str, Any]) -> Action:
-    entry = {"vhost": vhost, "user": user, **body}
-    return Action("PUT", _path("permissions", vhost, user), says, body, entry)
+    names = {"vhost": vhost, "user": user}
+    return Action("PUT", _path("permissions", vhost, user), says, body, names)
 
 
 def _in_vhost(kind: str, vhost: str, name: str, says: str, body: Mapping[str, Any]) -> Action:
-    entry = {"vhost": vhost, "name": name, **body}
-    return Action("PUT", _path(kind, vhost, name), says, body, entry)
+    names = {"vhost": vhost, "name": name}
+    return Action("PUT", _path(kind, vhost, name), says, body, names)
 
 
 def _policies(wanted: Desired, state: State) -> list[Action]:
@@ -512,18 +523,16 @@ def _bindings(wanted: Desired, state: State) -> list[Action]:
 
 
 def _bind(vhost: str, binding: topology.Binding) -> Action:
-    body: dict[str, Any] = {"routing_key": binding.routing_key, "arguments": {}}
     return Action(
         "POST",
         _path("bindings", vhost, "e", binding.exchange, "q", binding.queue),
         f"bound {binding.queue} to {binding.exchange}",
-        body,
+        {"routing_key": binding.routing_key, "arguments": {}},
         {
             "vhost": vhost,
             "source": binding.exchange,
             "destination": binding.queue,
             "destination_type": "queue",
-            **body,
         },
     )
 
@@ -581,9 +590,8 @@ class ManagementClient:
 
         async def get(what: str) -> Any:
             # The rest is missing where the virtual host is.
-            default: dict[str, Any] = {"missing": []}
             return await self._get(
-                paths[what], **({} if what in {"overview", "users"} else default)
+                paths[what], missing=None if what in {"overview", "users"} else []
             )
 
         found = dict(zip(paths, await abreast(get, paths, AT_A_TIME), strict=True))
@@ -631,10 +639,10 @@ class ManagementClient:
             return
         await self._check(response, action.says)
 
-    async def _get(self, path: str, **default: Any) -> Any:
+    async def _get(self, path: str, *, missing: list[Any] | None = None) -> Any:
         response = await self._send("GET", path, None)
-        if "missing" in default and response.status_code == httpx2.codes.NOT_FOUND:
-            return default["missing"]
+        if missing is not None and response.status_code == httpx2.codes.NOT_FOUND:
+            return missing
         await self._check(response, "read " + path)
         return response.json()
 
@@ -734,14 +742,13 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
     Raises:
         BackendError: The broker cannot be asked, or refused a request.
     """
-    state = await client.read(wanted.vhost)
+    state, todo = await _look(client, wanted)
     require_version(
         "RabbitMQ",
         state.version,
         MINIMUM_VERSION,
         "quorum queues lack at-least-once dead-lettering",
     )
-    todo = plan(wanted, state, client.username)
     changes = tuple(action.says for action in todo.actions)
     if not write and changes:
         return BackendResult(
@@ -752,8 +759,7 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
             version=state.version,
         )
     if changes:
-        state = await _perform(client, wanted, state, todo.actions)
-        todo = plan(wanted, state, client.username)
+        state, todo = await _perform(client, wanted, state, todo)
         if todo.actions:
             raise NotReadyYetError(
                 f"RabbitMQ took {len(changes)} changes, but still differs when read back: "
@@ -796,25 +802,30 @@ async def reconcile(client: BrokerAdmin, wanted: Desired, *, write: bool = True)
     )
 
 
-async def _perform(
-    client: BrokerAdmin, wanted: Desired, state: State, actions: Sequence[Action]
-) -> State:
-    """Carry out what is planned, and return what was read back.
+async def _look(client: BrokerAdmin, wanted: Desired) -> tuple[State, Plan]:
+    """Return what is there, and what is left to do."""
+    state = await client.read(wanted.vhost)
+    return state, plan(wanted, state, client.username)
 
-    A broker that lacks much imports it in one request, many times faster than one by one. If it
-    does not take that, each request for itself tells which part it refuses.
+
+async def _perform(
+    client: BrokerAdmin, wanted: Desired, state: State, todo: Plan
+) -> tuple[State, Plan]:
+    """Carry out what is planned; return what was read back, and what is left to do.
+
+    A broker that lacks much imports it in one request, less work for both than one for each. If
+    it does not take that, each request for itself tells which part it refuses.
     """
-    if any(action.kind == "queues" for action in actions) and not await client.quorum_queues():
+    if any(action.kind == "queues" for action in todo.actions) and not await client.quorum_queues():
         raise FeatureMissingError(
             f"RabbitMQ {state.version} has its quorum queues switched off. Switch them on: "
             "rabbitmqctl enable_feature_flag quorum_queue"
         )
-    many = sum(action.entry is not None for action in actions) > AT_A_TIME
-    if many and wanted.declare_users and await client.define(definitions(actions)):
-        state = await client.read(wanted.vhost)
-        actions = plan(wanted, state, client.username).actions
-        if not actions:
-            return state
-    for _, stage in groupby(actions, key=lambda action: action.kind):
+    many = sum(action.names is not None for action in todo.actions) > AT_A_TIME
+    if many and wanted.declare_users and await client.define(definitions(todo.actions)):
+        state, todo = await _look(client, wanted)
+        if not todo.actions:
+            return state, todo
+    for _, stage in groupby(todo.actions, key=lambda action: action.kind):
         await abreast(client.perform, stage, AT_A_TIME)
-    return await client.read(wanted.vhost)
+    return await _look(client, wanted)

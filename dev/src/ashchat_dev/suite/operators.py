@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ashchat_dev.suite.cluster import Cluster, rolled_out
+from ashchat_dev.suite.cluster import Cluster, pod_ready, rolled_out
 from ashchat_dev.suite.metrics import Metrics
 from ashchat_dev.suite.runtime import Runtime
 from ashchat_dev.suite.waiting import until
@@ -52,9 +52,7 @@ async def all_ready(cluster: Cluster, count: int) -> None:
 
     async def ready() -> bool:
         pods = await operator_pods(cluster)
-        return len(pods) == count and all(
-            status["ready"] for pod in pods for status in pod["status"].get("containerStatuses", [])
-        )
+        return len(pods) == count and all(pod_ready(pod) for pod in pods)
 
     await until(ready, within=60, what=f"{count} pods of the operator Ready")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ashchat_dev.authority import Authority
-from ashchat_dev.suite.cluster import Cluster
+from ashchat_dev.suite.cluster import Cluster, pod_ready
 from ashchat_dev.suite.waiting import until
 
 Object = dict[str, Any]
@@ -129,12 +129,7 @@ class Outside:
                 await self.cluster.read("pods", server, namespace=self.namespace)
                 for server in SERVERS
             ]
-            return all(
-                {"type": "Ready", "status": "True"}.items() <= dict(condition).items()
-                for pod in pods
-                for condition in pod.get("status", {}).get("conditions", [{}])
-                if condition.get("type") == "Ready"
-            ) and all(pod.get("status", {}).get("conditions") for pod in pods)
+            return all(pod_ready(pod) for pod in pods)
 
         await until(ready, within=UP_S, what="the servers outside ready")
 

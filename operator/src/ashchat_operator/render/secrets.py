@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
@@ -193,17 +194,19 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
     admin = credentials.admins[Backend.RABBITMQ]
     # A salt that follows from the password, so that rendering twice gives the same.
     salt = hashlib.sha256(f"salt:{admin.password}".encode()).digest()[:_SALT_BYTES]
-    whole = broker.plan(broker.desired(VHOST, ()), broker.State(vhost=None), admin.username)
-    user = {
-        "name": admin.username,
-        "password_hash": broker.hash_password(admin.password, salt),
-        "hashing_algorithm": "rabbit_password_hashing_sha256",
-        "tags": ["administrator"],
-    }
-    definitions = {"users": [user], **broker.definitions(whole.actions)}
+    account = broker.account(admin.password, tags=["administrator"], salt=salt)
+    user = {"name": admin.username, **account}
+    definitions = {"users": [user], **_topology(admin.username)}
     text = json.dumps(definitions, separators=(",", ":"), sort_keys=True) + "\n"
     name = child(ash, "rabbitmq-definitions")
     return secret(ash, "rabbitmq", name, {DEFINITIONS_KEY: text.encode()}, retained=False)
+
+
+@lru_cache(maxsize=1)
+def _topology(admin: str) -> broker.Definitions:
+    """Return what a new broker lacks but its users; the same at each look of each AshChat."""
+    whole = broker.plan(broker.desired(VHOST, ()), broker.State(vhost=None), admin)
+    return broker.definitions(whole.actions)
 
 
 def redis_acl(ash: AshChat, credentials: Credentials, backend: Backend) -> Object:
