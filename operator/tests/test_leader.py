@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ashchat_dev.suite import until
 from ashchat_operator.api import RefusedByApiServer
 from ashchat_operator.leader import (
     Election,
@@ -199,7 +200,8 @@ async def test_of_many_one_leads() -> None:
     server = Server()
     candidates = [candidate(server, str(number)) for number in range(5)]
     tasks = [asyncio.create_task(each.win()) for each in candidates]
-    await asyncio.sleep(0.2)
+    # Each has looked, so each that could lead does.
+    await until(lambda: all(each.seen for each in candidates), within=10, every=0.01)
     assert [each.leading for each in candidates].count(True) == 1
     for task in tasks:
         task.cancel()
