@@ -6,7 +6,6 @@ import pytest
 
 from ashchat_operator import adoption
 from ashchat_operator.adoption import is_ours, ring_annotation, ring_of, taken
-from ashchat_operator.apply import Named
 from operator_rendering import resource
 
 ASH = resource("minimal")
@@ -46,20 +45,19 @@ def stateful_set(replicas: int = 1) -> dict[str, Any]:
     }
 
 
-def test_a_stateful_set_is_hindered_by_a_claim_of_somebody_else() -> None:
-    assert adoption.claims(stateful_set(2)) == ["data-demo-mongodb-0", "data-demo-mongodb-1"]
-    claim = ("PersistentVolumeClaim", "data-demo-mongodb-0")
-    assert Named({}, frozenset({claim})).hindering(stateful_set()) == [claim]
-    assert Named({}, frozenset()).hindering(stateful_set()) == []
+CLAIM = ("PersistentVolumeClaim", "data-demo-mongodb-0")
 
 
-def test_only_names_of_what_is_missing_are_looked_up() -> None:
+def test_only_a_stateful_set_takes_claims_one_for_each_pod() -> None:
+    assert adoption.claims(stateful_set(2)) == {CLAIM, (CLAIM[0], "data-demo-mongodb-1")}
+    assert adoption.claims({"kind": "Service", "metadata": {"name": "demo-mongodb"}}) == set()
+
+
+def test_only_claims_of_what_is_about_to_be_made_are_looked_up() -> None:
     live: dict[tuple[str, str], Any] = {("StatefulSet", "demo-mongodb"): {}}
-    assert adoption.missing_names([stateful_set()], live) == []
-    assert adoption.missing_names([stateful_set()], {}) == [
-        ("StatefulSet", "demo-mongodb"),
-        ("PersistentVolumeClaim", "data-demo-mongodb-0"),
-    ]
+    assert adoption.missing_claims([stateful_set()], live) == []
+    assert adoption.missing_claims([stateful_set()], {CLAIM: {}}) == []
+    assert adoption.missing_claims([stateful_set()], {}) == [CLAIM]
 
 
 def test_the_fingerprints_go_to_the_claim_and_come_back() -> None:

@@ -29,6 +29,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: str
 
 
 class Server:
@@ -46,7 +47,13 @@ class Server:
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
         self.requests.append(
-            Request(request.method, request.path, dict(request.query), request.headers.copy())
+            Request(
+                request.method,
+                request.path,
+                dict(request.query),
+                request.headers.copy(),
+                await request.text(),
+            )
         )
         if self.silent:
             response = web.StreamResponse()
@@ -192,6 +199,17 @@ async def test_what_is_applied_is_a_managers_and_overrules_others(server: Server
     assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/b/secrets/a")
     assert request.query == {"fieldManager": "us", "force": "true"}
     assert request.headers["Content-Type"] == "application/apply-patch+yaml"
+    assert json.loads(request.body) == BODY
+
+
+async def test_what_is_new_is_applied_to_the_version_that_no_object_has(
+    server: Server, api: Api
+) -> None:
+    """So the API server refuses it where one of its name is there, whosever it is."""
+    await api.apply(BODY, "us", new=True)
+    sent = json.loads(server.requests[0].body)
+    assert sent["metadata"].pop("resourceVersion") == "1"
+    assert sent == BODY
 
 
 async def test_no_more_than_an_ashchats_own_objects_are_read(server: Server, api: Api) -> None:

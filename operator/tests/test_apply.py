@@ -45,8 +45,9 @@ class Api:
         self.applied: list[Object] = []
         self.replaced: list[Object] = []
 
-    async def apply(self, body: Object, manager: str) -> Object:
+    async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
         assert manager == MANAGER
+        assert not new
         self.applied.append(body)
         return live("12")
 
@@ -108,3 +109,63 @@ async def test_a_refusal_to_take_it_out_is_a_persons_problem(status: int) -> Non
     assert done.problems == (f"{SAYS}: not by you",)
     assert done.reason == "Refused"
     assert not done.changes
+
+
+class Namespace:
+    """A namespace with at most one object, which our labels do not find."""
+
+    def __init__(self, there: Object | None = None) -> None:
+        self.there = there
+        self.makes = True
+        self.calls: list[str] = []
+
+    async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
+        self.calls.append("make" if new else "apply")
+        if new and (self.there is not None or not self.makes):
+            raise RefusedByApiServer(CONFLICT, "the object has been modified")
+        entry = {"manager": manager, "operation": "Apply"}
+        self.there = {**body, "metadata": {**body["metadata"], "managedFields": [entry]}}
+        return self.there
+
+    async def get(self, *_: object) -> Object | None:
+        self.calls.append("get")
+        return self.there
+
+    async def bring(self) -> Applied:
+        return await apply(self, ASH, [SERVICE], {})  # type: ignore[arg-type]
+
+
+async def test_what_is_new_is_made_without_looking_for_it_first() -> None:
+    namespace = Namespace()
+    done = await namespace.bring()
+    assert namespace.calls == ["make"]
+    assert [str(change) for change in done.changes] == [f"applied {SAYS}"]
+    assert done.live[KEY] == namespace.there
+
+
+async def test_what_is_ours_though_our_labels_were_taken_off_gets_them_again() -> None:
+    body = copy.deepcopy(SERVICE)
+    body["metadata"] |= {"labels": {}, "ownerReferences": [{"uid": ASH.uid}]}
+    namespace = Namespace(body)
+    done = await namespace.bring()
+    assert namespace.calls == ["make", "get", "apply"]
+    assert done.live[KEY]["metadata"]["labels"] == SERVICE["metadata"]["labels"]
+    assert not done.problems
+
+
+async def test_what_is_somebody_elses_is_read_and_not_written_to() -> None:
+    foreign: Object = {"kind": "Service", "metadata": {"name": KEY[1]}, "spec": {}}
+    namespace = Namespace(foreign)
+    done = await namespace.bring()
+    assert namespace.calls == ["make", "get"]
+    assert (done.reason, done.changes) == ("NameTaken", ())
+    assert SAYS in done.problems[0]
+    assert namespace.there is foreign
+
+
+async def test_it_is_made_also_where_a_version_is_refused_of_what_is_not_there() -> None:
+    namespace = Namespace()
+    namespace.makes = False
+    done = await namespace.bring()
+    assert namespace.calls == ["make", "get", "apply"]
+    assert [str(change) for change in done.changes] == [f"applied {SAYS}"]

@@ -49,8 +49,10 @@ class Server:
             if of == kind and labels.items() <= body["metadata"].get("labels", {}).items()
         ]
 
-    async def apply(self, body: Object, manager: str) -> Object:
+    async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
         self._check(body["kind"], body["metadata"]["name"])
+        if new and (body["kind"], body["metadata"]["name"]) in self.objects:
+            raise RefusedByApiServer(409, "the object has been modified")
         self.written.append((body["kind"], body["metadata"]["name"]))
         entry = {"manager": manager, "operation": "Apply"}
         return {**body, "metadata": {**body["metadata"], "managedFields": [entry]}}

@@ -20,7 +20,7 @@ from ashchat_operator.leader import (
 )
 
 HELD = Record("a", 10, "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:09.000000Z", 3)
-QUICK = Timing(lease=1, renew=0.3, retry=0.02)
+QUICK = Timing(lease=1, renew=0.8, retry=0.02)
 
 
 def test_a_lease_is_free_when_it_is_nobodys_or_mine() -> None:
@@ -63,6 +63,7 @@ class Server:
         self.away: set[str] = set()
         self.silent = False
         self.writers: list[str] = []
+        self.refused = 0
 
     def api(self, who: str) -> "FakeApi":
         return FakeApi(self, who)
@@ -77,6 +78,7 @@ class FakeApi:
         if self._server.silent:
             await asyncio.Event().wait()
         if self._who in self._server.away:
+            self._server.refused += 1
             raise RefusedByApiServer(500, "away")
 
     async def get(self, *_: object) -> dict[str, Any] | None:
@@ -188,9 +190,10 @@ async def test_a_hiccup_of_the_api_server_costs_nothing() -> None:
     await first.win()
     holding = asyncio.create_task(first.hold())
     server.away.add("a")
-    await asyncio.sleep(QUICK.renew / 2)
+    await until(lambda: server.refused == 3, within=10, every=0.001)
     server.away.clear()
-    await asyncio.sleep(QUICK.renew)
+    renewals = len(server.writers)
+    await until(lambda: len(server.writers) > renewals, within=10, every=0.001)
     assert leads(first)
     holding.cancel()
     await asyncio.gather(holding, return_exceptions=True)

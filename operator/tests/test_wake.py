@@ -187,6 +187,39 @@ async def test_no_more_than_so_many_are_looked_at_at_a_time_and_all_get_their_tu
     assert looks.most == 2
 
 
+async def test_nobody_is_looked_at_twice_before_all_were_looked_at_once() -> None:
+    looks = Held()
+    async with keeping(looks, 2) as keepers:
+        for number in range(4):
+            keepers.keep("a", f"chat-{number}")
+        await looks.until(lambda: len(looks.now) == 2)
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == 3)
+        (again,) = {"a/chat-0", "a/chat-1"} - set(looks.now)
+        keepers.wake(*again.split("/"))
+        await settle()
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == 4)
+        assert set(looks.now) == {"a/chat-2", "a/chat-3"}
+        looks.let_go(2)
+        await looks.until(lambda: looks.begun == 5)
+        assert looks.now == [again]
+
+
+async def test_who_is_forgotten_before_its_first_look_holds_up_nobody() -> None:
+    looks = Held()
+    async with keeping(looks, 1) as keepers:
+        keepers.keep("a", "first")
+        await looks.until(lambda: looks.now == ["a/first"])
+        keepers.keep("a", "never")
+        keepers.wake("a", "first")
+        looks_again = looks.begun + 1
+        await settle()
+        keepers.forget("a", "never")
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == looks_again and looks.now == ["a/first"])
+
+
 async def test_of_what_is_forgotten_nothing_is_left_and_its_look_ends() -> None:
     looks = Held()
     async with keeping(looks, 2) as keepers:
@@ -199,6 +232,7 @@ async def test_of_what_is_forgotten_nothing_is_left_and_its_look_ends() -> None:
         assert not looks.now
         assert not keepers._wakes
         assert not keepers._tasks
+        assert not keepers._unseen
 
 
 def test_a_resync_is_spread() -> None:

@@ -45,14 +45,19 @@ def taken(kind: str, name: str) -> str:
     )
 
 
-def claims(stateful_set: Object) -> list[str]:
-    """Return the names of the claims that a StatefulSet takes, or makes where they are missing."""
-    spec, name = stateful_set["spec"], stateful_set["metadata"]["name"]
-    return [
-        f"{template['metadata']['name']}-{name}-{number}"
+def claims(body: Object) -> frozenset[tuple[str, str]]:
+    """Return by kind and name the claims that a StatefulSet takes, or makes where they are missing.
+
+    Anything else has none.
+    """
+    if body["kind"] != "StatefulSet":
+        return frozenset()
+    spec, name = body["spec"], body["metadata"]["name"]
+    return frozenset(
+        ("PersistentVolumeClaim", f"{template['metadata']['name']}-{name}-{number}")
         for template in spec.get("volumeClaimTemplates", [])
         for number in range(spec["replicas"])
-    ]
+    )
 
 
 def data_claim(ash: AshChat) -> tuple[str, str]:
@@ -75,16 +80,17 @@ def ring_annotation(fingerprints: Mapping[str, str]) -> str:
     return json.dumps(dict(sorted(fingerprints.items())), separators=(",", ":"))
 
 
-def missing_names(
+def missing_claims(
     desired: Sequence[Object], live: Mapping[tuple[str, str], Any]
 ) -> list[tuple[str, str]]:
-    """Return by kind and name what is about to be made: these names may be taken."""
-    names: list[tuple[str, str]] = []
-    for body in desired:
-        key = (body["kind"], body["metadata"]["name"])
-        if key in live:
-            continue
-        names.append(key)
-        if body["kind"] == "StatefulSet":
-            names += [("PersistentVolumeClaim", name) for name in claims(body)]
-    return [key for key in names if key not in live]
+    """Return by kind and name the claims of what is about to be made: these may be there.
+
+    The StatefulSet controller takes a claim of the right name, whosever it is.
+    """
+    return [
+        key
+        for body in desired
+        if (body["kind"], body["metadata"]["name"]) not in live
+        for key in sorted(claims(body))
+        if key not in live
+    ]

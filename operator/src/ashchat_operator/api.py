@@ -48,6 +48,10 @@ IN_FLIGHT: Final = 16
 """So many requests are under way at a time, watches aside: a hundred new AshChats must not
 crowd out everybody else at the API server."""
 
+NO_VERSION: Final = "1"
+"""The version of no object: etcd's first revision is that of an empty store, before any write
+(https://etcd.io/docs/latest/learning/data_model/). 0 would be any."""
+
 FORBIDDEN: Final = 403
 TRIES: Final = 5
 """So often a request is sent that the API server answers with "later" (429, 5xx with Retry-After).
@@ -174,13 +178,22 @@ class Api:
         """
         return await self._request("GET", path)
 
-    async def apply(self, body: Object, manager: str) -> Object:
+    async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
         """Apply an object server-side; what others set in its fields is overruled.
 
+        Args:
+            body: The object.
+            manager: In whose name.
+            new: It is not to be there yet. The API server compares the version of what is
+                there with the one given, and makes what is not there
+                (https://github.com/kubernetes/kubernetes/issues/106745).
+
         Raises:
-            RefusedByApiServer: The API server refused.
+            RefusedByApiServer: The API server refused; status 409 of a new one: it is there.
         """
         where = body["metadata"]
+        if new:
+            body = {**body, "metadata": {**where, "resourceVersion": NO_VERSION}}
         return await self._request(
             "PATCH",
             _path(body["kind"], where["namespace"], where["name"]),

@@ -110,17 +110,18 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
         RefusedByApiServer: What there is cannot be read.
     """
     wanted = {(body["kind"], body["metadata"]["name"]): body for body in desired}
-    named = await by_name(api, ash, adoption.missing_names(tuple(wanted.values()), found))
+    named = await by_name(api, ash, adoption.missing_claims(tuple(wanted.values()), found))
     live = {**found, **named.ours}
+    plan = _Plan(ash, wanted, named.taken, live)
     changes: list[Change] = []
     problems: list[str] = []
-    reason = "NameTaken" if named.taken else "Refused"
+    reason = "Refused"
     for keys in _steps(wanted):
-        bring = partial(_try, api, wanted, named, live)
-        outcomes = await abreast(bring, keys, AT_A_TIME)
+        outcomes = await abreast(partial(_try, api, plan), keys, AT_A_TIME)
         for key, outcome in zip(keys, outcomes, strict=True):
             changes += outcome.changes
             problems += outcome.problems
+            reason = "NameTaken" if outcome.taken else reason
             if outcome.live is not None:
                 live[key] = outcome.live
         if any(outcome.terminating for outcome in outcomes):
@@ -143,6 +144,17 @@ def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
             yield keys
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one run goes by."""
+
+    ash: AshChat
+    wanted: Mapping[Key, Object]
+    taken: frozenset[Key]
+    """The claims that somebody else has."""
+    live: Live
+
+
 @dataclass(slots=True)
 class _Outcome:
     """What became of one object."""
@@ -152,21 +164,31 @@ class _Outcome:
     problems: list[str] = field(default_factory=list)
     failed: bool = False
     """It is not as rendered."""
+    taken: bool = False
+    """Somebody else's object has its name."""
     terminating: bool = False
     """Nothing can be made in this namespace any more."""
 
 
-async def _try(
-    api: Api, wanted: Mapping[Key, Object], named: "Named", live: Live, key: Key
-) -> _Outcome:
+async def _try(api: Api, plan: _Plan, key: Key) -> _Outcome:
     """Bring one object to what is desired, unless somebody else's has its name."""
-    taken = named.hindering(wanted[key])
-    if taken:
-        return _Outcome(problems=[adoption.taken(*other) for other in taken], failed=True)
     outcome = _Outcome()
     try:
-        body = await _with_scaler(api, wanted, key, live.get(key))
-        outcome.live = await _bring(api, body, live.get(key), outcome.changes)
+        there = plan.live.get(key)
+        taken = adoption.claims(plan.wanted[key]) & plan.taken
+        if there is None and not taken:
+            outcome.live = await _make(api, plan, key)
+            if outcome.live is not None:
+                outcome.changes.append(Change(f"applied {key[0]} {key[1]}", *key))
+                return outcome
+            there = await api.get(key[0], plan.ash.namespace, key[1])
+            if there is not None and not adoption.is_ours(plan.ash, there):
+                taken = frozenset({key})
+        if taken:
+            problems = [adoption.taken(*other) for other in sorted(taken)]
+            return _Outcome(problems=problems, failed=True, taken=True)
+        body = await _with_scaler(api, plan, key, there)
+        outcome.live = await _bring(api, body, there, outcome.changes)
     except RefusedByApiServer as error:
         outcome.failed = True
         outcome.terminating = error.terminating
@@ -176,23 +198,30 @@ async def _try(
     return outcome
 
 
+async def _make(api: Api, plan: _Plan, key: Key) -> Object | None:
+    """Make an object that our labels did not find; None: one of its name is there.
+
+    It is not looked for first: of a new AshChat none is there.
+    """
+    body = await _with_scaler(api, plan, key, None)
+    try:
+        return await api.apply(body, MANAGER, new=True)
+    except RefusedByApiServer as error:
+        if error.status != CONFLICT:
+            raise
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """What was found by name, not by its labels."""
 
     ours: Live
-    taken: frozenset[tuple[str, str]]
+    taken: frozenset[Key]
     """Kinds and names that somebody else's objects have."""
 
-    def hindering(self, body: Object) -> list[tuple[str, str]]:
-        """Return what of somebody else stands where an object, or a claim of it, would."""
-        keys = [(body["kind"], body["metadata"]["name"])]
-        if body["kind"] == "StatefulSet":
-            keys += [("PersistentVolumeClaim", name) for name in adoption.claims(body)]
-        return [key for key in keys if key in self.taken]
 
-
-async def by_name(api: Api, ash: AshChat, names: Iterable[tuple[str, str]]) -> Named:
+async def by_name(api: Api, ash: AshChat, names: Iterable[Key]) -> Named:
     """Look for objects that our labels did not find: the labels were taken off, or never on.
 
     Raises:
@@ -205,11 +234,9 @@ async def by_name(api: Api, ash: AshChat, names: Iterable[tuple[str, str]]) -> N
     return Named(ours, frozenset(there.keys() - ours.keys()))
 
 
-async def _with_scaler(
-    api: Api, wanted: Mapping[tuple[str, str], Object], key: tuple[str, str], live: Object | None
-) -> Object:
+async def _with_scaler(api: Api, plan: _Plan, key: Key, live: Object | None) -> Object:
     """Return what is desired of an object; replicas that change hands do so first."""
-    body, scaler = wanted[key], wanted.get(("HorizontalPodAutoscaler", key[1]))
+    body, scaler = plan.wanted[key], plan.wanted.get(("HorizontalPodAutoscaler", key[1]))
     if scaler is None or not replicas.autoscaled(body):
         return body
     if live is None:

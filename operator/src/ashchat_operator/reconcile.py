@@ -232,8 +232,11 @@ class Reconciler:
             *await self._mark(ash, applied, fingerprints),
         ]
         components = await self._components(ash, applied.live)
-        # Nothing at the backends is to have what no Secret holds.
-        results = {} if applied.stopped else await self._declare(ash, credentials, components, wake)
+        # Nothing at the backends is to have what no Secret holds. And a new AshChat is not kept
+        # from being written by the backends of another: they are asked from its second look on.
+        new = "observedGeneration" not in body.get("status", {})
+        asks = not (applied.stopped or new)
+        results = await self._declare(ash, credentials, components, wake) if asks else {}
         proven = self._prove(ash, inputs.outside, results)
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
         problems += _problems(inputs, lost)

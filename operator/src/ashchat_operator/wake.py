@@ -44,19 +44,28 @@ _log = logging.getLogger(__name__)
 
 
 class Keepers:
-    """One task per AshChat that looks at it when it is woken or when it is time."""
+    """One task per AshChat that looks at it when it is woken or when it is time.
+
+    Nobody is looked at twice before everybody was looked at once: a hundred new AshChats are
+    first all written, and only then followed on their way.
+    """
 
     def __init__(self, look: Look, *, parallel: int) -> None:
         self._look = look
         self._slots = asyncio.Semaphore(parallel)
         self._wakes: dict[tuple[str, str], asyncio.Event] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._unseen: set[tuple[str, str]] = set()
+        self._all_seen = asyncio.Event()
+        self._all_seen.set()
 
     def keep(self, namespace: str, name: str) -> None:
         """Look at a resource from now on, and at once."""
         key = (namespace, name)
         if key not in self._tasks:
             self._wakes[key] = asyncio.Event()
+            self._unseen.add(key)
+            self._all_seen.clear()
             self._tasks[key] = asyncio.create_task(self._keep(key), name=f"keep {namespace}/{name}")
         self._wakes[key].set()
 
@@ -69,6 +78,7 @@ class Keepers:
     def forget(self, namespace: str, name: str) -> None:
         """Stop looking at a resource: it is gone."""
         self._wakes.pop((namespace, name), None)
+        self._seen((namespace, name))
         task = self._tasks.pop((namespace, name), None)
         if task is not None:
             task.cancel()
@@ -86,12 +96,20 @@ class Keepers:
         wake = self._wakes[key]
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
+            if key not in self._unseen:
+                await self._all_seen.wait()
             wake.clear()
             async with self._slots:
                 again = await self._once(key)
+            self._seen(key)
             with suppress(TimeoutError):
                 async with asyncio.timeout(jittered(again)):
                     await wake.wait()
+
+    def _seen(self, key: tuple[str, str]) -> None:
+        self._unseen.discard(key)
+        if not self._unseen:
+            self._all_seen.set()
 
     async def _once(self, key: tuple[str, str]) -> float:
         try:
