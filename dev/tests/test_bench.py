@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ashchat_auth import passwords
-from ashchat_dev.bench import auth, health, peer, report
+from ashchat_dev.bench import auth, floor, health, peer, report
 from ashchat_dev.bench.figures import Lag, Probe, lag_between, percentile, spread, within
 from ashchat_dev.bench.report import Round, Run, SignIn
 from ashchat_dev.suite.metrics import Metrics
@@ -275,3 +275,29 @@ def test_a_pod_that_does_not_answer_is_status_0_and_asked_again(private_port: st
     asking._connection.port = right
     assert asking.ask("/livez").status == 200
     asking.close()
+
+
+# The floor of 100 AshChats
+
+
+def test_an_object_to_be_made_again_has_nothing_that_the_api_server_gave_it() -> None:
+    live = {
+        "metadata": {
+            "name": "n-chat",
+            "uid": "1",
+            "resourceVersion": "7",
+            "ownerReferences": [{"uid": "2"}],
+            "labels": {floor.INSTANCE: "n", floor.MANAGED_BY: "ashchat-operator"},
+        },
+        "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 1}]},
+        "status": {"loadBalancer": {}},
+    }
+    assert floor.bare(live) == {
+        "metadata": {"name": "n-chat", "labels": {floor.INSTANCE: "n"}},
+        "spec": {"ports": [{"port": 1}]},
+    }
+
+
+def test_an_object_without_an_address_stays_without_one() -> None:
+    live = {"metadata": {"name": "n", "labels": {}}, "spec": {"clusterIP": "None"}}
+    assert floor.bare(live)["spec"] == {"clusterIP": "None"}

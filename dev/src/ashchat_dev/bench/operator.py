@@ -21,7 +21,7 @@ import httpx2
 from rich.console import Console
 
 from ashchat_dev import environment
-from ashchat_dev.bench import machine
+from ashchat_dev.bench import floor, machine
 from ashchat_dev.bench.operator_report import Figure, Report, markdown, table
 from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.images import ROOT
@@ -37,6 +37,7 @@ from ashchat_dev.suite.traffic import traffic
 RESULTS: Final = ROOT / "results" / "operator"
 EVERY_S: Final = 0.05
 
+FLOOR: Final = "ashchat-bench-floor"
 WHOLE, EMPTY, MANY = "ashchat-bench", "ashchat-bench-outside", 100
 DEPLOYMENTS: Final = f"/apis/apps/v1/namespaces/{EMPTY}/deployments"
 DEPLOYMENTS_EACH: Final = 6
@@ -189,6 +190,7 @@ async def many(bench: Bench) -> Samples:
     try:
         await outside.begin()
         await outside.up()
+        found[f"{MANY} AshChats' objects without an operator"] = [await _floor(bench)]
         before, busy = await _memory(bench.cluster), await _cpu(bench.cluster)
         bench.console.print(f"{MANY} AshChats …", style="dim")
         began = time.monotonic()
@@ -264,6 +266,35 @@ def _ready(body: Object) -> bool:
         item["type"] == "Ready" and item["status"] == "True"
         for item in body.get("status", {}).get("conditions", [])
     )
+
+
+async def _floor(bench: Bench) -> float:
+    """Return how long the API server takes for the objects of so many when no operator works."""
+    bench.console.print("their objects, without an operator …", style="dim")
+    await bench.cluster.create("ashchats", _outside("pattern"), namespace=EMPTY)
+
+    async def ready() -> bool:
+        return _ready(await bench.cluster.read("ashchats", "pattern", namespace=EMPTY))
+
+    await until(ready, within=120, every=0.2, what="one AshChat Ready")
+    objects = await floor.pattern(bench.cluster, "pattern", EMPTY)
+    await bench.cluster.delete("ashchats", "pattern", namespace=EMPTY)
+
+    async def gone() -> bool:
+        labels = {floor.INSTANCE: "pattern"}
+        return not await bench.cluster.list("deployments", labels, namespace=EMPTY)
+
+    await until(gone, within=60, every=0.2, what="the pattern gone")
+    await bench.cluster.create("namespaces", {"metadata": {"name": FLOOR}})
+    try:
+        return await floor.make(bench.cluster, objects, MANY, FLOOR)
+    finally:
+        await bench.cluster.delete("namespaces", FLOOR)
+
+        async def empty() -> bool:
+            return await bench.cluster.find("namespaces", FLOOR) is None
+
+        await until(empty, within=300, every=1, what=f"namespace {FLOOR} gone")
 
 
 async def _soak(bench: Bench) -> list[float]:
