@@ -1,7 +1,7 @@
 """How long the API server takes for the objects of many AshChats when no operator is at work.
 
-It is the floor of any operator on that machine: each object is made by one request, the
-cheapest there is (a create), and nothing is rendered, looked up, compared or told.
+What an operator is to be compared with on that machine, at that moment: each object is made by
+one create, and nothing is rendered, looked up, compared or told. The client's own time is in it.
 """
 
 import asyncio

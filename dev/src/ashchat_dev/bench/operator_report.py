@@ -157,8 +157,8 @@ Where there are several values they are p50 / p95 / max. Raw data: `operator.jso
 - **a no-op**: a reconcile of a Ready AshChat, counted by the operator's own metrics.
 - **100 AshChats**: external backends and no replicas; applied means that every Deployment
   is there, Ready that users, queues and rights were declared and read back at the servers.
-- **their objects without an operator**: the same objects, made by the bench with one request
-  each, 16 at a time, and nothing else done: the floor of any operator on this machine.
+- **their objects without an operator**: the same objects, made by the bench with one create
+  each, 16 at a time, and nothing else done; once, so it says how fast the machine was then.
 - **drift repaired**: an object deleted by hand, until it is there again.
 - **failover**: two pods; the leader's process is killed and its pod deleted, then an object:
   until the other pod has made it anew.
