@@ -179,7 +179,7 @@ async def _try(api: Api, plan: _Plan, key: Key) -> _Outcome:
         if there is None and not taken:
             outcome.live = await _make(api, plan, key)
             if outcome.live is not None:
-                outcome.changes.append(Change(f"applied {key[0]} {key[1]}", *key))
+                outcome.changes.append(_applied(key))
                 return outcome
             there = await api.get(key[0], plan.ash.namespace, key[1])
             if there is not None and not adoption.is_ours(plan.ash, there):
@@ -196,6 +196,10 @@ async def _try(api: Api, plan: _Plan, key: Key) -> _Outcome:
         if error.status != CONFLICT:
             outcome.problems.append(f"{key[0]} {key[1]}: {error}")
     return outcome
+
+
+def _applied(key: Key) -> Change:
+    return Change(f"applied {key[0]} {key[1]}", *key)
 
 
 async def _make(api: Api, plan: _Plan, key: Key) -> Object | None:
@@ -256,7 +260,7 @@ async def _bring(api: Api, desired: Object, live: Object | None, changes: list[C
     body = _with_fixed_fields(desired, live)
     if live is None or differs(body, live):
         live = await api.apply(body, MANAGER)
-        changes.append(Change(f"applied {says}", *key))
+        changes.append(_applied(key))
     corrected = without_additions(body, live)
     if corrected is not None:
         kind = {"apiVersion": body["apiVersion"], "kind": body["kind"]}

@@ -234,8 +234,7 @@ class Reconciler:
         components = await self._components(ash, applied.live)
         # Nothing at the backends is to have what no Secret holds. And a new AshChat is not kept
         # from being written by the backends of another: they are asked from its second look on.
-        new = "observedGeneration" not in body.get("status", {})
-        asks = not (applied.stopped or new)
+        asks = not (applied.stopped or _is_new(body))
         results = await self._declare(ash, credentials, components, wake) if asks else {}
         proven = self._prove(ash, inputs.outside, results)
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
@@ -310,9 +309,8 @@ class Reconciler:
         The status tells them; that of a new resource does not yet, so the data's claim does,
         also one whose labels were lost.
         """
-        status = body.get("status", {})
-        if "observedGeneration" in status:
-            return dict(status.get("keyRing", {}))
+        if not _is_new(body):
+            return dict(body["status"].get("keyRing", {}))
         kind, name = adoption.data_claim(ash)
         claim = found.get((kind, name)) or await self._api.get(kind, ash.namespace, name)
         return adoption.ring_of(claim)
@@ -509,6 +507,11 @@ class Reconciler:
             *(publish(self._api, body, event) for event in transitions(former, status))
         )
         return True
+
+
+def _is_new(body: Object) -> bool:
+    """Tell whether no look at a resource has told its status yet."""
+    return "observedGeneration" not in body.get("status", {})
 
 
 def _problems(inputs: _Inputs, lost: str) -> list[str]:

@@ -27,7 +27,7 @@ from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.images import ROOT
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.suite import ApiError, Cluster, PersonFactory, until
-from ashchat_dev.suite.beside import namespace
+from ashchat_dev.suite.beside import gone, namespace
 from ashchat_dev.suite.operators import all_ready, configured, kill_leader, looked, own_metrics
 from ashchat_dev.suite.outside import Outside
 from ashchat_dev.suite.rotating import KINDS, over, rotate, short_lives
@@ -280,21 +280,17 @@ async def _floor(bench: Bench) -> float:
     objects = await floor.pattern(bench.cluster, "pattern", EMPTY)
     await bench.cluster.delete("ashchats", "pattern", namespace=EMPTY)
 
-    async def gone() -> bool:
+    async def unmade() -> bool:
         labels = {floor.INSTANCE: "pattern"}
         return not await bench.cluster.list("deployments", labels, namespace=EMPTY)
 
-    await until(gone, within=60, every=0.2, what="the pattern gone")
+    await until(unmade, within=60, every=0.2, what="the pattern gone")
     await bench.cluster.create("namespaces", {"metadata": {"name": FLOOR}})
     try:
         return await floor.make(bench.cluster, objects, MANY, FLOOR)
     finally:
         await bench.cluster.delete("namespaces", FLOOR)
-
-        async def empty() -> bool:
-            return await bench.cluster.find("namespaces", FLOOR) is None
-
-        await until(empty, within=300, every=1, what=f"namespace {FLOOR} gone")
+        await gone(bench.cluster, "namespaces", FLOOR, within=300)
 
 
 async def _soak(bench: Bench) -> list[float]:
