@@ -13,7 +13,7 @@ from ashchat_operator.render.common import PRIVATE_PORT, labels
 from operator_rendering import CONTEXT, changed, resource
 from policy_evaluator import End, allowed
 
-DOCS = Path(__file__).parents[2] / "docs" / "network.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "network.md"
 METRICS = {"networkPolicy": {"metricsFrom": ["monitoring"]}}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "minimal": ("minimal", {}),

@@ -1,6 +1,6 @@
 """Chat pods die in the middle of conversations: nothing that was kept is lost.
 
-The clients here do what docs/protocol.md asks of one: keep the last `rev`, connect again,
+The clients here do what docs/reference/protocol.md asks of one: keep the last `rev`, connect again,
 resume with it, and send again, with the same id, what was not answered.
 """
 

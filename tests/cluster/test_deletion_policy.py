@@ -211,7 +211,7 @@ async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
                 await one.delete("namespaces", one.namespace)
             await gone(retain, "namespaces", retain.namespace)
             assert (await freed.read("ashchats", "demo"))["metadata"]["deletionTimestamp"]
-            # As docs/operations.md says.
+            # As docs/operations/deletion.md says.
             await freed.kubectl_run(
                 "patch", "ashchat", "demo", "--type=merge", '-p={"metadata":{"finalizers":null}}'
             )

@@ -1,7 +1,8 @@
 """Each service as a plain process with a filled `.env`, against the real backends.
 
 `ashchat-operator topology apply` declares what they need and writes their credentials, as
-docs/run-without-kubernetes.md says. With ASHCHAT_ADMIN_… set the tests use those servers.
+docs/operations/run-without-kubernetes.md says. With ASHCHAT_ADMIN_… set the tests use those
+servers.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A virtual host, users and databases of the tests' own beside the AshChat's, on the same
 RabbitMQ, Redis and MongoDB. With ASHCHAT_ADMIN_RABBITMQ_MANAGEMENT_URI and its like set
-(see docs/run-without-kubernetes.md) the tests use those servers.
+(see docs/operations/run-without-kubernetes.md) the tests use those servers.
 """
 
 import asyncio

@@ -61,8 +61,8 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert rule["annotations"]["summary"]
     assert rule["annotations"]["description"]
-    page = (ROOT / "docs" / "operations.md").read_text()
-    assert f"`{rule['alert']}`" in page, "docs/operations.md says what to do about each"
+    page = (ROOT / "docs" / "operations" / "monitoring.md").read_text()
+    assert f"`{rule['alert']}`" in page, "docs/operations/monitoring.md says what to do about each"
 
 
 def test_the_dashboards_panels_do_not_overlap() -> None:

@@ -1,4 +1,4 @@
-"""docs/pitfalls.md: each pitfall has a test, and what is named is there."""
+"""docs/assurance/pitfalls.md: each pitfall has a test, and what is named is there."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from ashchat_dev.pages import NAMED, missing_tests, tables
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "pitfalls.md").read_text()
+PAGE = (ROOT / "docs" / "assurance" / "pitfalls.md").read_text()
 
 
 def test_every_test_that_is_named_is_there() -> None:

@@ -154,7 +154,8 @@ def status(
         bool, typer.Option("-A", "--all-namespaces", help="Every AshChat of the cluster.")
     ] = False,
     queues: Annotated[
-        bool, typer.Option(help="Read the queues too (needs more rights, see docs/cli.md).")
+        bool,
+        typer.Option(help="Read the queues too (needs more rights, see docs/reference/cli.md)."),
     ] = True,
     output: Output = Format.TEXT,
     context: Context = "",

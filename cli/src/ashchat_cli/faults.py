@@ -1,6 +1,6 @@
 """How a command ends: exit codes, and faults that end it with one.
 
-The codes are part of the interface (docs/cli.md): scripts branch on them.
+The codes are part of the interface (docs/reference/cli.md): scripts branch on them.
 """
 
 from enum import IntEnum

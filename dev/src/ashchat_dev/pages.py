@@ -1,13 +1,20 @@
-"""What pages of the documentation name: tests, which have to be there."""
+"""Checks of the documentation: the tests and files that its pages refer to exist."""
 
 import ast
 import re
+import subprocess
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 NAMED: Final = re.compile(r"`(\w+)/(test_\w+\.py)::(test_\w+)`")
 """A test as pages name it: folder, file, function."""
+
+_LINK: Final = re.compile(r"\]\(<?([^)\s>]+)>?\)")
+_HEADING: Final = re.compile(r"^#{1,6} +(.*?)#* *$", re.MULTILINE)
+_BLOCK: Final = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
+_CODE: Final = re.compile(r"`[^`\n]+`")
 
 FOLDERS: Final = {
     "cluster": "tests/cluster",
@@ -54,3 +61,40 @@ def _functions_in(path: Path) -> frozenset[str]:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     tree = ast.parse(path.read_text())
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, functions))
+
+
+def markdown_files(root: Path) -> list[Path]:
+    """Return the Markdown files under version control, relative to the repository's root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "*.md"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout
+    return [Path(name) for name in listed.split("\0") if name and (root / name).is_file()]
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub makes from the headings of a Markdown page."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for heading in _HEADING.findall(_BLOCK.sub("", text)):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        anchor = re.sub(r"[^\w -]", "", words).replace(" ", "-")
+        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return found
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the relative links of a Markdown page whose file or anchor does not exist."""
+    text = page.read_text()
+    prose = _CODE.sub("", _BLOCK.sub("", text))
+    return [link for link in _LINK.findall(prose) if not _resolves(page, text, link)]
+
+
+def _resolves(page: Path, text: str, link: str) -> bool:
+    if re.match(r"[a-z][a-z+.-]*:", link):
+        return True  # an address on the web
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    if not target.exists():
+        return False
+    return not anchor or anchor in anchors(text if target == page else target.read_text())

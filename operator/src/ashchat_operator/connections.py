@@ -1,6 +1,6 @@
 """Who may connect to whom: the one table that NetworkPolicies are made from.
 
-Whatever is not in it is denied, in both directions. docs/network.md has the same table (a
+Whatever is not in it is denied, in both directions. docs/reference/network.md has the same table (a
 test compares), and the policies are checked by evaluating them against it.
 
 A port is a pod's, as policies see it: behind a Service's port (KEP-2079 and

@@ -1,4 +1,4 @@
-"""What the operator counts. docs/operations.md says what each is for."""
+"""What the operator counts. docs/operations/monitoring.md says what each is for."""
 
 import platform
 import time

@@ -1,6 +1,6 @@
 """The Phoenix socket: connecting, joining topics, and what clients send.
 
-Thin: frames in, calls of the rules, frames out. Topics and events are in docs/protocol.md.
+Thin: frames in, calls of the rules, frames out. docs/reference/protocol.md has topics and events.
 """
 
 import asyncio
