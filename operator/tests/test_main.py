@@ -7,7 +7,7 @@ import kopf
 import pytest
 
 from ashchat_operator import main
-from ashchat_operator.model import GROUP, PLURAL, VERSION
+from ashchat_operator.resource.model import GROUP, PLURAL, VERSION
 from ashchat_operator.settings import Settings
 
 
@@ -29,7 +29,7 @@ class Kopf:
 
 
 class Followers:
-    """Stands where the keepers and the reconciler are: notes what the events make of them."""
+    """Replaces the workers and the reconciler; records what the events make them do."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[str, str]] = []

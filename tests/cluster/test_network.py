@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from ashchat_dev.conversation import converse
 from ashchat_dev.suite import Cluster, PersonFactory
-from ashchat_operator.connections import Outside, connections
-from ashchat_operator.model import AshChat
 from ashchat_operator.render import platform
+from ashchat_operator.render.connections import Outside, connections
+from ashchat_operator.resource.model import AshChat
 
 CLIENTS: Final = ("auth", "email", "chat", "translate", "static")
 LISTEN, TIME_WAIT = 0x0A, 0x06

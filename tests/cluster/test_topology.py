@@ -44,8 +44,8 @@ from ashchat_core.topology import (
 )
 from ashchat_dev.suite import Cluster, until
 from ashchat_dev.suite.servers import admin_environment, take_away, username
-from ashchat_operator import broker
-from ashchat_operator.topology import (
+from ashchat_operator.backends import rabbitmq
+from ashchat_operator.backends.ensure import (
     Backend,
     BackendResult,
     Backends,
@@ -263,9 +263,9 @@ async def test_a_second_look_writes_nothing(site: Site) -> None:
     stats = [await one.info("commandstats") for one in (site.redis, site.cache)]
     site.commands.sent.clear()
 
-    wanted = broker.desired(site.vhost, site.backends.logins)
-    async with broker.ManagementClient(site.admin.rabbitmq, transport) as client:
-        result = await broker.reconcile(client, wanted)
+    wanted = rabbitmq.desired(site.vhost, site.backends.logins)
+    async with rabbitmq.ManagementClient(site.admin.rabbitmq, transport) as client:
+        result = await rabbitmq.reconcile(client, wanted)
     assert (result.ready, result.changes, transport.writes) == (True, (), [])
     for other in (await site.ensure()).values():
         assert (other.ready, other.changes) == (True, ())

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "ashchat-operator" / "files"
 MODULES = (
     "ashchat_operator.metrics",
-    "ashchat_operator.rotation.metrics",
+    "ashchat_operator.credentials.rotation.metrics",
     "ashchat_core.amqp",
     "ashchat_core.credentials",
     "ashchat_core.health",

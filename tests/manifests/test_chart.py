@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ashchat_operator.images import Images
+from ashchat_operator.resource.images import Images
 
 ROOT = Path(__file__).parents[2]
 Chart = Callable[..., list[dict[str, Any]]]

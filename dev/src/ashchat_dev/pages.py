@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-NAMED: Final = re.compile(r"`(\w+)/(test_\w+\.py)::(test_\w+)`")
+NAMED: Final = re.compile(r"`(\w+)/((?:\w+/)*test_\w+\.py)::(test_\w+)`")
 """A test as pages name it: folder, file, function."""
 
 _LINK: Final = re.compile(r"\]\(<?([^)\s>]+)>?\)")

@@ -29,27 +29,27 @@ def run() -> None:
 @app.command()
 def check(address: str) -> None:
     """Tell whether the operator whose /readyz is at ADDRESS is well; exit code 1: it is not."""
-    from ashchat_operator import release
+    from ashchat_operator.lifecycle import helm_hooks
     from ashchat_operator.settings import Settings
 
-    _told(release.check(Settings(), address))
+    _told(helm_hooks.check(Settings(), address))
 
 
 @app.command()
 def drain() -> None:
     """Wait until nothing needs the operator any more; exit code 1: something will."""
-    from ashchat_operator import release
+    from ashchat_operator.lifecycle import helm_hooks
     from ashchat_operator.settings import Settings
 
-    _told(release.drain(Settings()))
+    _told(helm_hooks.drain(Settings()))
 
 
 def _told(work: Coroutine[Any, Any, str | None]) -> None:
-    from ashchat_operator.release import NotWell
+    from ashchat_operator.lifecycle.helm_hooks import UnhealthyError
 
     try:
         says = asyncio.run(work)
-    except NotWell as error:
+    except UnhealthyError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     if says:

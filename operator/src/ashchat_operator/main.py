@@ -19,17 +19,18 @@ import kopf
 
 from ashchat_core.telemetry import configure_logging
 from ashchat_operator import metrics
-from ashchat_operator.api import Api
-from ashchat_operator.connection import login
 from ashchat_operator.health import private_server
-from ashchat_operator.images import Images
-from ashchat_operator.leader import Alone, Election
-from ashchat_operator.model import GROUP, PLURAL, VERSION
-from ashchat_operator.reconcile import Pace, Reconciler
-from ashchat_operator.render.common import Context
-from ashchat_operator.schema import Schema
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.leader import Alone, Election
+from ashchat_operator.kube.pool import login
+from ashchat_operator.kube.watcher import Watcher
+from ashchat_operator.kube.workers import Workers
+from ashchat_operator.lifecycle.schema import Schema
+from ashchat_operator.reconcile.reconciler import Pace, Reconciler
+from ashchat_operator.resource.images import Images
+from ashchat_operator.resource.model import GROUP, PLURAL, VERSION
+from ashchat_operator.resource.names import ClusterContext
 from ashchat_operator.settings import Settings
-from ashchat_operator.wake import Keepers, Watcher
 
 TLS_BUFFER: Final = 64 * 1024
 
@@ -46,7 +47,7 @@ async def run(settings: Settings) -> None:
     """Look after AshChats until a signal says stop; stand by as long as another does.
 
     Raises:
-        ImagesInvalid: The table of images is not usable.
+        InvalidImagesError: The table of images is not usable.
         OSError: It cannot be read, or the private port is taken.
         ExceptionGroup: A part of the operator failed, or the Lease was lost; the pod is to be
             started again.
@@ -54,14 +55,14 @@ async def run(settings: Settings) -> None:
     configure_logging("operator", settings.log_level)
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
     metrics.build(operator_version())
-    context = Context(
+    context = ClusterContext(
         Images.load(settings.images_file),
         pod_cidrs=settings.pod_cidrs,
         cluster_domain=settings.cluster_domain,
         operator_namespace=settings.namespace,
     )
     pace = Pace(settled=settings.resync_seconds, progressing=settings.progress_seconds)
-    lean()
+    limit_memory()
     stop, started = asyncio.Event(), asyncio.Event()
     _heed(stop)
     async with await Api.connect() as api, await Api.connect() as for_lease:
@@ -71,11 +72,11 @@ async def run(settings: Settings) -> None:
         async def look(namespace: str, name: str) -> float:
             with metrics.reconciling():
                 return await reconciler.look(
-                    namespace, name, partial(keepers.wake, namespace, name)
+                    namespace, name, partial(workers.wake, namespace, name)
                 )
 
-        keepers = Keepers(look, parallel=settings.parallel_reconciles)
-        watcher = Watcher(api, keepers, settings.namespaces, reconciler.references.referring)
+        workers = Workers(look, parallel=settings.parallel_reconciles)
+        watcher = Watcher(api, workers, settings.namespaces, reconciler.references.referring)
         election = _election(settings, for_lease)
         api.may_write = lambda: election.leading
         metrics.LEADER.set_function(lambda: election.leading)
@@ -93,16 +94,16 @@ async def run(settings: Settings) -> None:
                         beside.append(group.create_task(election.hold(), name="lease"))
                     if await _unless(stop, schema.served()):
                         beside.append(group.create_task(watcher.run(), name="children"))
-                        await _kopf(settings, keepers, reconciler, started, stop)
+                        await _kopf(settings, workers, reconciler, started, stop)
                     for task in beside:
                         task.cancel()
             finally:
-                await keepers.close()
+                await workers.close()
                 await reconciler.close()
                 await election.release()
 
 
-def lean() -> None:
+def limit_memory() -> None:
     """Let TLS connections, of which there are many short ones, take and keep little memory.
 
     asyncio gives each a buffer of 256 KiB, though a record of TLS has 16 at most (RFC 8446,
@@ -153,7 +154,7 @@ async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, None]) -> bo
 
 async def _kopf(
     settings: Settings,
-    keepers: Keepers,
+    workers: Workers,
     reconciler: Reconciler,
     started: asyncio.Event,
     stop: asyncio.Event,
@@ -170,10 +171,10 @@ async def _kopf(
         if namespace is None or namespace in settings.excluded:
             return
         if event["type"] == "DELETED":
-            keepers.forget(namespace, name)
+            workers.forget(namespace, name)
             await reconciler.forget(namespace, name)
         else:
-            keepers.keep(namespace, name)
+            workers.keep(namespace, name)
 
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(

@@ -30,8 +30,8 @@ from rich.table import Table
 
 from ashchat_core.at_rest import KEY_SUFFIX
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
-from ashchat_operator import at_rest, topology
-from ashchat_operator.topology import (
+from ashchat_operator.backends import ensure
+from ashchat_operator.backends.ensure import (
     Backend,
     BackendResult,
     Backends,
@@ -40,6 +40,7 @@ from ashchat_operator.topology import (
     RabbitMQTarget,
     RedisTarget,
 )
+from ashchat_operator.credentials import at_rest
 
 app = typer.Typer(no_args_is_help=True, help="Declare queues, users and rights on given backends.")
 
@@ -231,18 +232,18 @@ def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login
         if permissions(service) is not None:
             new = login(Backend.RABBITMQ)
             host, port = admin.amqp
-            uri = topology.rabbitmq_uri(host, new, port, admin.rabbitmq.vhost)
+            uri = ensure.rabbitmq_uri(host, new, port, admin.rabbitmq.vhost)
             uris["rabbitmq"] = (new, uri)
         if service in admin.mongodb.databases:
             new = login(Backend.MONGODB)
             database = admin.mongodb.databases[service]
-            uri = topology.mongodb_uri(admin.mongodb.host, new, database, admin.mongodb.port)
+            uri = ensure.mongodb_uri(admin.mongodb.host, new, database, admin.mongodb.port)
             uris["mongodb"] = (new, uri)
         if service in grants:
             cached = grants[service].cache
             new = login(Backend.CACHE if cached else Backend.REDIS)
             target = admin.cache if cached else admin.redis
-            uris["redis"] = (new, topology.redis_uri(target.host, new, target.port))
+            uris["redis"] = (new, ensure.redis_uri(target.host, new, target.port))
         for kind, (new, uri) in uris.items():
             parts = urlsplit(files.get(f"{service}/{kind}.uri", uri))
             files.get(f"{service}/{kind}.revision", secrets.token_hex(4))
@@ -290,7 +291,7 @@ def _run(folder: Path, name: str, *, write: bool) -> None:
         cache=admin.cache,
         mongodb=admin.mongodb,
     )
-    results = asyncio.run(topology.ensure(backends, write=write))
+    results = asyncio.run(ensure.ensure(backends, write=write))
     console.print(_table(results))
     for backend, result in results.items():
         for change in result.changes:

@@ -8,18 +8,18 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ashchat_operator import external
-from ashchat_operator.backend import Backend
-from ashchat_operator.certificate import Certificate, Choice
-from ashchat_operator.credentials import Credentials, Provided, complete
-from ashchat_operator.images import COMPONENTS, Images
-from ashchat_operator.model import AshChat
+from ashchat_operator.backends import external
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.credentials.bundle import Credentials, ProvidedSecret, complete
+from ashchat_operator.credentials.certificate import Certificate, Choice
 from ashchat_operator.render import platform
-from ashchat_operator.render.common import Context
-from ashchat_operator.render.exposure import NOTHING_FOUND, WayIn
+from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure
+from ashchat_operator.resource.images import COMPONENTS, Images
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CONTEXT = Context(
+CONTEXT = ClusterContext(
     Images({name: f"registry.test/{name}:1" for name in COMPONENTS}), pod_cidrs="10.244.0.0/16"
 )
 
@@ -76,10 +76,10 @@ def fixed_credentials(ash: AshChat) -> Credentials:
     return complete(
         ash,
         {},
-        smtp=Provided({"username": b"me", "password": b"mine"}, "11") if smtp else None,
-        smtp_ca=Provided({"ca.crt": b"PEM"}, "14") if ash.spec.email.smtp.ca_secret else None,
-        google=Provided({"google.json": b"{}"}, "12") if google else None,
-        google_ca=Provided({"ca.crt": b"PEM"}, "13") if google else None,
+        smtp=ProvidedSecret({"username": b"me", "password": b"mine"}, "11") if smtp else None,
+        smtp_ca=ProvidedSecret({"ca.crt": b"PEM"}, "14") if ash.spec.email.smtp.ca_secret else None,
+        google=ProvidedSecret({"google.json": b"{}"}, "12") if google else None,
+        google_ca=ProvidedSecret({"ca.crt": b"PEM"}, "13") if google else None,
         servers=fixed_servers(ash),
         generate=lambda: "generated-and-long-enough",
         generate_key=fixed_key,
@@ -90,13 +90,13 @@ def fixed_credentials(ash: AshChat) -> Credentials:
 def rendered(name: str) -> list[dict[str, Any]]:
     """Return all objects of a resource of the golden files."""
     ash = resource(name)
-    return platform.render(ash, CONTEXT, fixed_credentials(ash), fixed_way_in(ash))
+    return platform.render(ash, CONTEXT, fixed_credentials(ash), fixed_exposure(ash))
 
 
-def fixed_way_in(ash: AshChat) -> WayIn:
+def fixed_exposure(ash: AshChat) -> ObservedExposure:
     """Return always the same certificate, where the edge has TLS."""
     if ash.spec.exposure.edge.tls is None:
-        return NOTHING_FOUND
+        return NOTHING_OBSERVED
     end = datetime(2030, 1, 1, tzinfo=UTC)
     served = Certificate(b"PEM", b"KEY", "fingerprint", end, ("chat.example.org",))
-    return WayIn(Choice(served, good=True, works=True, reason="Served", message=""))
+    return ObservedExposure(Choice(served, good=True, works=True, reason="Served", message=""))

@@ -29,7 +29,7 @@ from aiohttp import ClientConnectionError, web
 from ashchat_dev.suite.beside import namespaces
 from ashchat_dev.suite.cluster import Cluster
 from ashchat_dev.suite.outages import OPERATOR, operator_away
-from ashchat_operator.images import COMPONENTS
+from ashchat_operator.resource.images import COMPONENTS
 
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 LATER_S: Final = 1

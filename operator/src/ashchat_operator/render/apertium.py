@@ -2,27 +2,26 @@
 
 from typing import Final
 
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
+from ashchat_operator.render.objects import deployment, service
+from ashchat_operator.render.pods import (
     SERVICE_UID,
-    Context,
-    Object,
     container_security,
-    deployment,
     empty_dir,
     env,
     mount,
     pod_template,
     port,
     resources,
-    service,
 )
 from ashchat_operator.render.scaling import around
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext
+from ashchat_operator.resource.types import Object
 
 PORT: Final = 2737
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     """Return the engine's Deployment and Service.
 
     It runs with either provider: with Google it is asked when Google cannot answer.

@@ -1,27 +1,26 @@
 """auth: accounts, sessions and tokens."""
 
-from ashchat_operator.credentials import key_ring_secret, signing_keys_secret
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
-    Context,
-    Object,
+from ashchat_operator.credentials.bundle import key_ring_secret, signing_keys_secret
+from ashchat_operator.render.objects import deployment, service
+from ashchat_operator.render.pods import (
     ServicePod,
-    deployment,
     mount,
     secret_volume,
-    service,
     service_ports,
     service_resources,
     service_template,
     trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext
+from ashchat_operator.resource.types import Object
 
 SIGNING_KEYS_DIR = "/etc/ashchat/signing-keys"
 KEY_RING_DIR = "/etc/ashchat/key-ring"
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     """Return auth's Deployment and Service."""
     spec = ash.spec.auth
     pod = ServicePod(

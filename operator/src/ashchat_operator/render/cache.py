@@ -4,18 +4,14 @@ An instance of its own: with one policy for both, either the cache would block s
 (noeviction) or it would drop them (allkeys-lru).
 """
 
-from ashchat_operator.backend import Backend
-from ashchat_operator.credentials import Credentials
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
-    Context,
-    Object,
-    config_map,
-    deployment,
-    quantity,
-    service,
-)
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.credentials.bundle import Credentials
+from ashchat_operator.render.objects import config_map, deployment, service
 from ashchat_operator.render.redis import COMMON, PORT, container, template
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext
+from ashchat_operator.resource.quantity import quantity
+from ashchat_operator.resource.types import Object
 
 
 def configuration(max_memory: str) -> str:
@@ -27,7 +23,7 @@ def configuration(max_memory: str) -> str:
     )
 
 
-def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext, credentials: Credentials) -> list[Object]:
     """Return the instance's configuration, Deployment and Service."""
     spec = ash.spec.translate.cache
     running = container(spec.image or context.images["redis"], spec, spec.max_memory)

@@ -1,30 +1,26 @@
 """chat: rooms, messages and sockets."""
 
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
-    PUBLIC_PORT,
-    Context,
-    Object,
+from ashchat_operator.render.objects import deployment, service
+from ashchat_operator.render.pods import (
     ServicePod,
-    child,
     config_volume,
-    deployment,
-    host,
     mount,
-    service,
     service_ports,
     service_resources,
     service_template,
     trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import PUBLIC_PORT, ClusterContext, child, host
+from ashchat_operator.resource.types import Object
 
 JWKS_DIR = "/etc/ashchat/jwks"
 PODS = "chat-pods"
 """The Service whose name resolves to the pods: the edge spreads sockets over them."""
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     """Return chat's Deployment and its two Services."""
     spec = ash.spec.chat
     pod = ServicePod(

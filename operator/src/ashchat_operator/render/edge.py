@@ -15,35 +15,35 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from ashchat_operator.certificate import CHAIN_KEY, PRIVATE_KEY_KEY, Certificate
-from ashchat_operator.model import AshChat, ExposureType, ServiceType
+from ashchat_operator.credentials.certificate import CHAIN_KEY, PRIVATE_KEY_KEY, Certificate
 from ashchat_operator.render.chat import PODS
-from ashchat_operator.render.common import (
-    PRIVATE_PORT,
-    PUBLIC_PORT,
+from ashchat_operator.render.objects import config_map, deployment, metadata
+from ashchat_operator.render.pods import (
     SERVICE_UID,
-    Context,
-    Object,
-    child,
-    config_map,
     config_volume,
     container_security,
-    deployment,
     empty_dir,
     env,
-    host,
     http_probes,
-    metadata,
     mount,
     pod_template,
     port,
     resources,
     secret_volume,
-    selector,
 )
 from ashchat_operator.render.scaling import around
 from ashchat_operator.render.secrets import secret
 from ashchat_operator.render.static import UPLOAD_MAX_BYTES
+from ashchat_operator.resource.model import AshChat, ExposureType, ServiceType
+from ashchat_operator.resource.names import (
+    PRIVATE_PORT,
+    PUBLIC_PORT,
+    ClusterContext,
+    child,
+    host,
+    selector,
+)
+from ashchat_operator.resource.types import Object
 
 TLS_PORT: Final = 8443
 HSTS_SECONDS: Final = 365 * 24 * 3600
@@ -191,7 +191,7 @@ WITH_TLS: Final = """\
 """
 
 
-def caddyfile(ash: AshChat, context: Context, certificate: Certificate | None = None) -> str:
+def caddyfile(ash: AshChat, context: ClusterContext, certificate: Certificate | None = None) -> str:
     """Return the edge's configuration; Caddy reads it again when the file changes."""
     common = CADDYFILE.format(
         log_format=LOG_FORMAT,
@@ -242,7 +242,7 @@ def _envelope(status: int, reason: str, message: str) -> str:
     )
 
 
-def configuration(ash: AshChat, context: Context, certificate: Certificate | None) -> Object:
+def configuration(ash: AshChat, context: ClusterContext, certificate: Certificate | None) -> Object:
     """Return what holds the edge's configuration.
 
     With TLS it is one Secret with the certificate in it: files of one volume change at once,
@@ -270,7 +270,9 @@ def served_certificate(data: Mapping[str, bytes]) -> dict[str, bytes]:
     return {suffixes[name[-4:]]: value for name, value in data.items() if name[-4:] in suffixes}
 
 
-def render(ash: AshChat, context: Context, certificate: Certificate | None = None) -> list[Object]:
+def render(
+    ash: AshChat, context: ClusterContext, certificate: Certificate | None = None
+) -> list[Object]:
     """Return the edge's configuration, Deployment and Service; nothing without an edge.
 
     Args:

@@ -1,21 +1,19 @@
 """email: codes and confirmations by mail. It has no public port."""
 
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
-    CREDENTIALS_DIR,
-    Context,
-    Object,
+from ashchat_operator.render.objects import deployment, service
+from ashchat_operator.render.pods import (
     ServicePod,
-    deployment,
-    service,
     service_ports,
     service_resources,
     service_template,
 )
 from ashchat_operator.render.scaling import around, replicas
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import CREDENTIALS_DIR, ClusterContext
+from ashchat_operator.resource.types import Object
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     """Return email's Deployment and Service."""
     spec = ash.spec.email
     pod = ServicePod(

@@ -1,4 +1,4 @@
-"""People's way in without the edge: an Ingress, or an HTTPRoute on a Gateway.
+"""Exposure without the edge: an Ingress, or an HTTPRoute on a Gateway.
 
 Neither rewrites a path: services answer with and without their prefix, since Ingress has no
 portable rewrite and the Gateway API's is not in every implementation ("Extended" support,
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ashchat_operator.certificate import Certificate, Choice
-from ashchat_operator.model import AshChat, ExposureType, Gateway, Ingress
-from ashchat_operator.render.common import PUBLIC_PORT, Object, child, metadata
+from ashchat_operator.credentials.certificate import Certificate, Choice
+from ashchat_operator.render.objects import metadata
+from ashchat_operator.resource.model import AshChat, ExposureType, Gateway, Ingress
+from ashchat_operator.resource.names import PUBLIC_PORT, child
+from ashchat_operator.resource.types import Object
 
 COMPONENT: Final = "exposure"
 
@@ -23,8 +25,8 @@ PATHS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class WayIn:
-    """What was found out about people's way in."""
+class ObservedExposure:
+    """What was observed in the cluster about an AshChat's exposure."""
 
     choice: Choice | None = None
     """The edge's certificate; None: no TLS is asked for."""
@@ -39,7 +41,7 @@ class WayIn:
         return self.choice.served if self.choice else None
 
 
-NOTHING_FOUND: Final = WayIn()
+NOTHING_OBSERVED: Final = ObservedExposure()
 
 
 def render(ash: AshChat, *, gateway_api: bool) -> list[Object]:

@@ -12,18 +12,13 @@ authorization for that moment, then for good with it.
 
 from typing import Final
 
-from ashchat_operator.backend import Backend
-from ashchat_operator.credentials import Credentials, admin_secret
-from ashchat_operator.model import AshChat, Engine, Resources
-from ashchat_operator.render.common import (
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.credentials.bundle import Credentials, admin_secret
+from ashchat_operator.render.objects import claim_template, config_map, service, stateful_set
+from ashchat_operator.render.pods import (
     ADMIN_REVISION_ANNOTATION,
     BACKEND_UID,
-    Context,
-    Object,
     alone,
-    child,
-    claim_template,
-    config_map,
     config_revision,
     config_volume,
     container_security,
@@ -34,9 +29,10 @@ from ashchat_operator.render.common import (
     port,
     resources,
     secret_volume,
-    service,
-    stateful_set,
 )
+from ashchat_operator.resource.model import AshChat, Engine, Resources
+from ashchat_operator.resource.names import ClusterContext, child
+from ashchat_operator.resource.types import Object
 
 PORT: Final = 27017
 DEBUG_PORT: Final = 8088
@@ -76,7 +72,7 @@ else admin.createUser({{ user, pwd, roles }});
 """
 
 
-def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext, credentials: Credentials) -> list[Object]:
     """Return the store's StatefulSet and Service, and what its start needs."""
     spec = ash.spec.mongodb.managed
     claim = claim_template(ash, "mongodb", spec.storage.size, spec.storage.storage_class_name)
@@ -95,7 +91,7 @@ def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Obj
     ]
 
 
-def _ferretdb(ash: AshChat, context: Context, annotations: dict[str, str]) -> Object:
+def _ferretdb(ash: AshChat, context: ClusterContext, annotations: dict[str, str]) -> Object:
     spec = ash.spec.mongodb.managed
     ready = {"exec": {"command": ["sh", "-c", POSTGRESQL_READY]}, "timeoutSeconds": 3}
     postgresql: Object = {
@@ -182,7 +178,7 @@ def _ferretdb(ash: AshChat, context: Context, annotations: dict[str, str]) -> Ob
     )
 
 
-def _mongodb(ash: AshChat, context: Context, annotations: dict[str, str]) -> Object:
+def _mongodb(ash: AshChat, context: ClusterContext, annotations: dict[str, str]) -> Object:
     spec = ash.spec.mongodb.managed
     probe = {"tcpSocket": {"port": PORT}, "timeoutSeconds": 3}
     container: Object = {

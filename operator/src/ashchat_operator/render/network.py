@@ -9,16 +9,11 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Final
 
-from ashchat_operator.connections import Connection, Outside, connections
-from ashchat_operator.model import AshChat, NetworkPolicyMode
-from ashchat_operator.render.common import (
-    COMPONENT_LABEL,
-    Context,
-    Object,
-    child,
-    metadata,
-    selector,
-)
+from ashchat_operator.render.connections import Connection, Outside, connections
+from ashchat_operator.render.objects import metadata
+from ashchat_operator.resource.model import AshChat, NetworkPolicyMode
+from ashchat_operator.resource.names import COMPONENT_LABEL, ClusterContext, child, selector
+from ashchat_operator.resource.types import Object
 
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
 """Every namespace has it, set by the API server."""
@@ -34,7 +29,7 @@ _UDP_TOO: Final = frozenset({Outside.DNS.value})
 
 def render(
     ash: AshChat,
-    context: Context,
+    context: ClusterContext,
     present: Iterable[str],
     external: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Object]:
@@ -58,7 +53,9 @@ def render(
     ]
 
 
-def _component(ash: AshChat, context: Context, name: str, allowed: Iterable[Connection]) -> Object:
+def _component(
+    ash: AshChat, context: ClusterContext, name: str, allowed: Iterable[Connection]
+) -> Object:
     rules: Object = {"ingress": [], "egress": []}
     for (source, target), group in groupby(allowed, key=lambda x: (x.source, x.target)):
         ports = [x.port for x in group]
@@ -93,7 +90,7 @@ def _rule(word: str, peers: list[Object], end: str, ports: list[int]) -> Object:
     return {word: peers, **rule} if peers else rule
 
 
-def _peers(ash: AshChat, context: Context, end: str) -> list[Object]:
+def _peers(ash: AshChat, context: ClusterContext, end: str) -> list[Object]:
     """Return who is at an end of a connection; empty: anybody."""
     match end:
         case Outside.PEOPLE | Outside.INTERNET | Outside.DNS:

@@ -5,10 +5,9 @@ services for their backends. The two waves only keep pods from being created a m
 what they mount, which would cost the kubelet's retry.
 """
 
-from ashchat_operator import external
-from ashchat_operator.backend import Backend
-from ashchat_operator.credentials import Credentials
-from ashchat_operator.model import AshChat, ExposureType
+from ashchat_operator.backends import external
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.credentials.bundle import Credentials
 from ashchat_operator.render import (
     apertium,
     auth,
@@ -26,8 +25,10 @@ from ashchat_operator.render import (
     static,
     translate,
 )
-from ashchat_operator.render.common import Context, Object
-from ashchat_operator.render.exposure import NOTHING_FOUND, WayIn
+from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure
+from ashchat_operator.resource.model import AshChat, ExposureType
+from ashchat_operator.resource.names import ClusterContext
+from ashchat_operator.resource.types import Object
 
 WORKLOADS = ("Deployment", "StatefulSet")
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
@@ -40,7 +41,10 @@ def components(ash: AshChat) -> tuple[str, ...]:
 
 
 def render(
-    ash: AshChat, context: Context, credentials: Credentials, way_in: WayIn = NOTHING_FOUND
+    ash: AshChat,
+    context: ClusterContext,
+    credentials: Credentials,
+    observed: ObservedExposure = NOTHING_OBSERVED,
 ) -> list[Object]:
     """Return all objects of one AshChat."""
     managed = {*Backend} - {*external.blocks(ash)}
@@ -68,8 +72,8 @@ def render(
         *chat.render(ash, context),
         *translate.render(ash, context),
         *static.render(ash, context),
-        *edge.render(ash, context, way_in.certificate),
-        *exposure.render(ash, gateway_api=way_in.gateway_api),
+        *edge.render(ash, context, observed.certificate),
+        *exposure.render(ash, gateway_api=observed.gateway_api),
     ]
     restarts.at_another_redis(objects)
     return objects

@@ -10,18 +10,13 @@
 
 from typing import Final
 
-from ashchat_operator.backend import Backend
-from ashchat_operator.credentials import Credentials, admin_secret
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import (
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.credentials.bundle import Credentials, admin_secret
+from ashchat_operator.render.objects import claim_template, config_map, service, stateful_set
+from ashchat_operator.render.pods import (
     ADMIN_REVISION_ANNOTATION,
     BACKEND_UID,
-    Context,
-    Object,
     alone,
-    child,
-    claim_template,
-    config_map,
     config_revision,
     config_volume,
     container_security,
@@ -32,10 +27,11 @@ from ashchat_operator.render.common import (
     port,
     resources,
     secret_volume,
-    service,
-    stateful_set,
 )
 from ashchat_operator.render.secrets import DEFINITIONS_KEY
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext, child
+from ashchat_operator.resource.types import Object
 
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
@@ -75,7 +71,7 @@ COPY_COOKIE: Final = (
 ERLANG_ARGUMENTS: Final = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 
-def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext, credentials: Credentials) -> list[Object]:
     """Return the broker's configuration, StatefulSet and Service."""
     spec = ash.spec.rabbitmq.managed
     image = spec.image or context.images["rabbitmq"]

@@ -9,18 +9,13 @@ loses nothing it answered for, a crashed machine at most that second
 from collections.abc import Mapping
 from typing import Final
 
-from ashchat_operator.backend import Backend
-from ashchat_operator.credentials import Credentials
-from ashchat_operator.model import AshChat, Workload
-from ashchat_operator.render.common import (
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.credentials.bundle import Credentials
+from ashchat_operator.render.objects import claim_template, config_map, service, stateful_set
+from ashchat_operator.render.pods import (
     ADMIN_REVISION_ANNOTATION,
     BACKEND_UID,
-    Context,
-    Object,
     alone,
-    child,
-    claim_template,
-    config_map,
     config_revision,
     config_volume,
     container_security,
@@ -28,13 +23,14 @@ from ashchat_operator.render.common import (
     mount,
     pod_template,
     port,
-    quantity,
     resources,
     secret_volume,
-    service,
-    stateful_set,
 )
 from ashchat_operator.render.secrets import ACLFILE_KEY
+from ashchat_operator.resource.model import AshChat, Workload
+from ashchat_operator.resource.names import ClusterContext, child
+from ashchat_operator.resource.quantity import quantity
+from ashchat_operator.resource.types import Object
 
 PORT: Final = 6379
 CONFIG_DIR: Final = "/etc/redis"
@@ -137,7 +133,7 @@ def template(
     )
 
 
-def render(ash: AshChat, context: Context, credentials: Credentials) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext, credentials: Credentials) -> list[Object]:
     """Return the instance's configuration, StatefulSet and Service."""
     spec = ash.spec.redis.managed
     running = container(spec.image or context.images["redis"], spec, spec.max_memory)

@@ -9,7 +9,7 @@ import hashlib
 from typing import Final
 from urllib.parse import urlsplit
 
-from ashchat_operator.render.common import Object
+from ashchat_operator.resource.types import Object
 
 REDIS_SERVER_ANNOTATION: Final = "ashchat.dev/redis-server"
 """On pods that use an external Redis: a digest of its address and of the prefix there."""

@@ -1,7 +1,9 @@
 """How many pods a component has, who decides it, and how many may be missing at a time."""
 
-from ashchat_operator.model import AshChat, Replicated, Scaled
-from ashchat_operator.render.common import Object, child, metadata, selector
+from ashchat_operator.render.objects import metadata
+from ashchat_operator.resource.model import AshChat, Replicated, Scaled
+from ashchat_operator.resource.names import child, selector
+from ashchat_operator.resource.types import Object
 
 
 def replicas(spec: Replicated) -> int | None:

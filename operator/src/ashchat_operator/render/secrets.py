@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
-from ashchat_operator import broker, external
-from ashchat_operator.backend import Backend
-from ashchat_operator.cache import render_aclfile
-from ashchat_operator.credentials import (
+from ashchat_operator.backends import external, rabbitmq
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.backends.ensure import mongodb_uri, rabbitmq_uri, redis_uri
+from ashchat_operator.backends.redis import render_aclfile
+from ashchat_operator.credentials.bundle import (
     Credentials,
     admin_secret,
     key_ring_copy_secret,
@@ -25,9 +26,10 @@ from ashchat_operator.credentials import (
     signing_keys_copy_secret,
     signing_keys_secret,
 )
-from ashchat_operator.model import AshChat
-from ashchat_operator.render.common import Context, Object, child, config_map, host, metadata
-from ashchat_operator.topology import mongodb_uri, rabbitmq_uri, redis_uri
+from ashchat_operator.render.objects import config_map, metadata
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext, child, host
+from ashchat_operator.resource.types import Object
 
 ACLFILE_KEY: Final = "users.acl"
 DEFINITIONS_KEY: Final = "definitions.json"
@@ -69,7 +71,7 @@ def admins(ash: AshChat, credentials: Credentials) -> list[Object]:
 
 
 def service_files(
-    ash: AshChat, service: Service, credentials: Credentials, context: Context
+    ash: AshChat, service: Service, credentials: Credentials, context: ClusterContext
 ) -> dict[str, bytes]:
     """Return the files that a service mounts: addresses with logins, each with a revision."""
     login = credentials.logins[service]
@@ -142,7 +144,7 @@ def _provided(service: Service, credentials: Credentials) -> dict[str, bytes]:
     return files
 
 
-def services(ash: AshChat, credentials: Credentials, context: Context) -> list[Object]:
+def services(ash: AshChat, credentials: Credentials, context: ClusterContext) -> list[Object]:
     """Return the Secrets that the services mount."""
     return [
         secret(
@@ -194,7 +196,7 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
     admin = credentials.admins[Backend.RABBITMQ]
     # A salt that follows from the password, so that rendering twice gives the same.
     salt = hashlib.sha256(f"salt:{admin.password}".encode()).digest()[:_SALT_BYTES]
-    account = broker.account(admin.password, tags=["administrator"], salt=salt)
+    account = rabbitmq.account(admin.password, tags=["administrator"], salt=salt)
     user = {"name": admin.username, **account}
     definitions = {"users": [user], **_topology(admin.username)}
     text = json.dumps(definitions, separators=(",", ":"), sort_keys=True) + "\n"
@@ -203,10 +205,10 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
 
 
 @lru_cache(maxsize=1)
-def _topology(admin: str) -> broker.Definitions:
+def _topology(admin: str) -> rabbitmq.Definitions:
     """Return what a new broker lacks but its users; the same at each look of each AshChat."""
-    whole = broker.plan(broker.desired(VHOST, ()), broker.State(vhost=None), admin)
-    return broker.definitions(whole.actions)
+    whole = rabbitmq.plan(rabbitmq.desired(VHOST, ()), rabbitmq.State(vhost=None), admin)
+    return rabbitmq.definitions(whole.actions)
 
 
 def redis_acl(ash: AshChat, credentials: Credentials, backend: Backend) -> Object:

@@ -1,31 +1,26 @@
 """static: the front page, and uploads and downloads on one volume."""
 
-from ashchat_operator.model import AccessMode, AshChat
 from ashchat_operator.render.chat import JWKS_DIR
-from ashchat_operator.render.common import (
-    Context,
-    Object,
+from ashchat_operator.render.objects import claim_spec, deployment, metadata, service
+from ashchat_operator.render.pods import (
     ServicePod,
-    child,
-    claim_spec,
     config_volume,
-    deployment,
-    metadata,
     mount,
-    selector,
-    service,
     service_ports,
     service_resources,
     service_template,
     trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
+from ashchat_operator.resource.model import AccessMode, AshChat
+from ashchat_operator.resource.names import ClusterContext, child, selector
+from ashchat_operator.resource.types import Object
 
 UPLOADS_ROOT = "/var/lib/ashchat"
 UPLOAD_MAX_BYTES = 10 * 1024 * 1024
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     """Return static's volume claim, Deployment and Service."""
     spec = ash.spec.static
     env = {

@@ -1,23 +1,20 @@
 """translate: jobs in, results out. It has no public port."""
 
-from ashchat_operator.model import AshChat, Provider
 from ashchat_operator.render import apertium
-from ashchat_operator.render.common import (
-    CREDENTIALS_DIR,
-    Context,
-    Object,
+from ashchat_operator.render.objects import deployment, service
+from ashchat_operator.render.pods import (
     ServicePod,
-    deployment,
-    host,
-    service,
     service_ports,
     service_resources,
     service_template,
 )
 from ashchat_operator.render.scaling import around, replicas
+from ashchat_operator.resource.model import AshChat, Provider
+from ashchat_operator.resource.names import CREDENTIALS_DIR, ClusterContext, host
+from ashchat_operator.resource.types import Object
 
 
-def render(ash: AshChat, context: Context) -> list[Object]:
+def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     """Return translate's Deployment and Service."""
     spec = ash.spec.translate
     pod = ServicePod(
@@ -34,7 +31,7 @@ def render(ash: AshChat, context: Context) -> list[Object]:
     ]
 
 
-def environment(ash: AshChat, context: Context) -> dict[str, str]:
+def environment(ash: AshChat, context: ClusterContext) -> dict[str, str]:
     """Return who translates, and who is asked when that one cannot."""
     spec = ash.spec.translate
     result = {

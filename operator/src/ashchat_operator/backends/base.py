@@ -1,0 +1,193 @@
+"""What the admin clients of RabbitMQ, MongoDB and Redis have in common.
+
+Each client works the same way: read everything, compare with what is wanted (pure
+functions), write only the difference, read back. So a run on a backend that is in order
+makes no write, and an interrupted run is finished by the next.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import ClassVar
+
+from ashchat_core.topology import Service
+
+
+class Backend(StrEnum):
+    """The backends of one AshChat; `CACHE` is the Redis instance that may evict."""
+
+    RABBITMQ = "rabbitmq"
+    REDIS = "redis"
+    CACHE = "cache"
+    MONGODB = "mongodb"
+
+
+class Reason(StrEnum):
+    """Why a backend is or is not ready: the `reason` of a condition."""
+
+    DECLARED = "Declared"
+    LEAST_PRIVILEGE_NOT_ENFORCED = "LeastPrivilegeNotEnforced"
+    DRIFTED = "Drifted"
+    UNREACHABLE = "Unreachable"
+    TLS_FAILED = "TlsFailed"
+    LOGIN_REFUSED = "LoginRefused"
+    RIGHT_MISSING = "RightMissing"
+    NOT_READY_YET = "NotReadyYet"
+    VERSION_TOO_OLD = "VersionTooOld"
+    FEATURE_MISSING = "FeatureMissing"
+    QUEUE_INEQUIVALENT = "QueueInequivalent"
+    EXCHANGE_INEQUIVALENT = "ExchangeInequivalent"
+    REFUSED = "Refused"
+    TIMED_OUT = "TimedOut"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One user of one service, made at every backend where the service has business.
+
+    A rotation has two logins of a service at once (`chat-a`, `chat-b`): both get the
+    same rights, until the old name is given as retired.
+    """
+
+    service: Service
+    username: str
+    password: str = field(repr=False)
+    backends: frozenset[Backend] = frozenset(Backend)
+
+
+def logins_at(backend: Backend, logins: Iterable[Login]) -> tuple[Login, ...]:
+    """Return the logins meant for one backend, by name."""
+    return tuple(
+        sorted((x for x in logins if backend in x.backends), key=lambda login: login.username)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BackendResult:
+    """What one look at one backend found and did; holds no secret."""
+
+    ready: bool
+    reason: Reason
+    message: str
+    """A sentence or two for a person, what to do included."""
+    changes: tuple[str, ...] = ()
+    """What this run wrote (with `write=False`: would have written); empty: no write."""
+    least_privilege: bool = True
+    """False where the server knows no rights per database (FerretDB)."""
+    version: str = ""
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    """Messages in each dead-letter queue (RabbitMQ)."""
+
+
+def with_provided_login(
+    says: str,
+    username: str,
+    version: str,
+    *,
+    changes: tuple[str, ...] = (),
+    dead_letters: Mapping[str, int] = MappingProxyType({}),
+) -> BackendResult:
+    """Return the result of a server in order whose users are somebody else's.
+
+    Args:
+        says: What it answers, or what is declared there.
+        username: The login that every service uses.
+        version: The server's.
+        changes: What was written.
+        dead_letters: Messages in each dead-letter queue (RabbitMQ).
+    """
+    return BackendResult(
+        ready=True,
+        reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
+        message=(
+            f"{says} Every service uses the given login {username}: what each may do is not "
+            "told apart."
+        ),
+        changes=changes,
+        least_privilege=False,
+        version=version,
+        dead_letters=dead_letters,
+    )
+
+
+class BackendError(Exception):
+    """A backend cannot be brought into order now; the text is for a person."""
+
+    reason: ClassVar[Reason] = Reason.REFUSED
+
+
+class UnreachableError(BackendError):
+    """Nothing answers at the address, or not in time."""
+
+    reason = Reason.UNREACHABLE
+
+
+class LoginRefusedError(BackendError):
+    """The admin user's name or password is not accepted."""
+
+    reason = Reason.LOGIN_REFUSED
+
+
+class TlsFailedError(BackendError):
+    """The server's certificate is not to be trusted, or it speaks no TLS."""
+
+    reason = Reason.TLS_FAILED
+
+
+class RightMissingError(BackendError):
+    """The login is right, but may not do what it has to."""
+
+    reason = Reason.RIGHT_MISSING
+
+
+class NotReadyYetError(BackendError):
+    """The server answers, but is still starting or loading."""
+
+    reason = Reason.NOT_READY_YET
+
+
+class VersionTooOldError(BackendError):
+    """The server lacks what the topology needs."""
+
+    reason = Reason.VERSION_TOO_OLD
+
+
+class FeatureMissingError(BackendError):
+    """The server has switched off, or never had, what the topology needs."""
+
+    reason = Reason.FEATURE_MISSING
+
+
+class RefusedError(BackendError):
+    """The server refused one of our requests."""
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version, for comparing: `4.0.5-rc.1` is (4, 0, 5)."""
+    numbers: list[int] = []
+    for part in text.split("."):
+        digits = ""
+        for character in part:
+            if not character.isdigit():
+                break
+            digits += character
+        if not digits:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    return tuple(numbers)
+
+
+def require_version(product: str, version: str, minimum: tuple[int, ...], why: str) -> None:
+    """Check a server's version.
+
+    Raises:
+        VersionTooOldError: It is older than `minimum`.
+    """
+    if version_tuple(version) < minimum:
+        wanted = ".".join(map(str, minimum))
+        raise VersionTooOldError(
+            f"{product} {version} is too old: {why}. Upgrade it to {wanted} or newer."
+        )

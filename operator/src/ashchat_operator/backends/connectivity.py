@@ -1,0 +1,150 @@
+"""Why a server cannot be reached, in words: name, port, packets, certificate told apart.
+
+The client libraries wrap such errors each in their own way and several deep. So when one of
+them failed, or says nothing of it (the AMQP port), the way there is walked once by hand.
+"""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Final
+
+from ashchat_operator.backends.base import BackendError, TlsFailedError, UnreachableError
+
+TIMEOUT_S: Final = 5.0
+"""For the name, the connection and the handshake, each."""
+
+# https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/#error-codes
+_NOT_YET_VALID: Final = frozenset({9})
+_EXPIRED: Final = frozenset({10})
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+_WRONG_NAME: Final = frozenset({62, 64})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and whether by TLS."""
+
+    host: str
+    port: int
+    ca: str | None = field(default=None, repr=False)
+    """The authority (PEM); empty: the public ones; None: no TLS."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def trust(ca: str) -> ssl.SSLContext:
+    """Return a context that verifies certificate and name.
+
+    Args:
+        ca: The authority (PEM); empty: the public ones.
+
+    Raises:
+        TlsFailedError: The authority cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cadata=ca or None)
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsFailedError(
+            "the authority in ca.crt is no certificate (PEM). Put the one there that signed the "
+            "server's."
+        ) from error
+
+
+def no_trust() -> ssl.SSLContext:
+    """Return a context that trusts no certificate, for clients that speak plain HTTP only.
+
+    A client without one reads all public authorities, which takes 30 ms of the event loop
+    and half a megabyte each time.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+async def check(product: str, address: Address) -> None:
+    """Connect once, and shake hands where there is TLS; nothing is sent.
+
+    Args:
+        product: What is expected there, for the words.
+        address: Where.
+
+    Raises:
+        UnreachableError: The name does not resolve, nothing listens, or no packet comes back.
+        TlsFailedError: The certificate is not to be trusted, or there is no TLS.
+    """
+    where = f"{product} at {address}"
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await asyncio.get_running_loop().getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM
+            )
+    except (socket.gaierror, UnicodeError) as error:
+        raise UnreachableError(
+            f"the name {address.host} of {product} does not resolve (DNS). Is it written right, "
+            "and known inside the cluster?"
+        ) from error
+    except TimeoutError as error:
+        raise UnreachableError(f"no DNS server answered for the name {address.host}.") from error
+    context = None if address.ca is None else trust(address.ca)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        raise TlsFailedError(f"{where}: {_certificate(error, address)}") from error
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"{where} did not answer within {TIMEOUT_S:g} s. A firewall or a NetworkPolicy may "
+            "drop the packets, or the server is down."
+        ) from error
+    except ConnectionRefusedError as error:
+        raise UnreachableError(
+            f"{where} refuses the connection: nothing listens on that port, or a firewall "
+            "rejects it."
+        ) from error
+    except (ssl.SSLError, ConnectionResetError, asyncio.IncompleteReadError) as error:
+        if context is None:
+            raise UnreachableError(f"{where} ends the connection at once.") from error
+        raise TlsFailedError(
+            f"{where} does not speak TLS on that port ({type(error).__name__}). Give the port "
+            "that does, or set tls.enabled to false."
+        ) from error
+    except OSError as error:
+        raise UnreachableError(f"{where} cannot be reached: {error.strerror or error}.") from error
+    writer.close()
+
+
+def _certificate(error: ssl.SSLCertVerificationError, address: Address) -> str:
+    code = error.verify_code
+    if code in _UNKNOWN_AUTHORITY:
+        given = "that of tls.caSecret" if address.ca else "a public one; name it in tls.caSecret"
+        return f"its certificate was signed by another authority than {given}."
+    if code in _WRONG_NAME:
+        return (
+            f"its certificate is not for the name {address.host}. Give the name that it is for, "
+            "or let one be made for this."
+        )
+    if code in _EXPIRED:
+        return "its certificate has expired. Renew it at the server."
+    if code in _NOT_YET_VALID:
+        return "its certificate is not valid yet. Compare the clocks."
+    return f"its certificate is not accepted: {error.verify_message}."
+
+
+async def explained(error: UnreachableError, product: str, address: Address) -> BackendError:
+    """Return the exact reason why a client could not reach its server; as a last resort, its own.
+
+    Args:
+        error: The client's.
+        product: What is expected there.
+        address: Where it is.
+    """
+    try:
+        await check(product, address)
+    except BackendError as exact:
+        return exact
+    if address.ca is None:
+        return UnreachableError(
+            f"{error} The port is open; perhaps it wants TLS: set tls.enabled to true."
+        )
+    return error

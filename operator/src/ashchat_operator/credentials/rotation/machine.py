@@ -1,0 +1,134 @@
+"""The phases of a rotation and when one follows the other; pure, the clock comes in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol, Self
+
+from ashchat_operator.kube.clock import rfc3339
+
+
+class Phase(StrEnum):
+    """How far a rotation is."""
+
+    IDLE = "Idle"
+    ADDING = "Adding"
+    DISTRIBUTING = "Distributing"
+    PROVING = "Proving"
+    RETIRING = "Retiring"
+    VERIFYING = "Verifying"
+
+
+ORDER: Final = tuple(Phase)
+NEW_IS_ACTIVE: Final = frozenset(ORDER[2:])
+"""The phases in which `State.active` is the new one and a former one may be there."""
+
+_MESSAGE_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where one kind's rotation is: an entry of `status.rotation`."""
+
+    name: str
+    phase: Phase = Phase.IDLE
+    since: str = ""
+    """When the phase began (RFC 3339)."""
+    started: str = ""
+    """When this rotation, or the last one, began."""
+    active: str = ""
+    """The credential that its users are to use: a generation, a kid, a version."""
+    last_rotated: str = ""
+    handled: tuple[str, ...] = ()
+    """The stamps that this rotation, or the last one, answers."""
+    message: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether a rotation is under way."""
+        return self.phase is not Phase.IDLE
+
+    @classmethod
+    def parse(cls, name: str, status: Mapping[str, Any]) -> Self:
+        """Return a kind's entry of a status; one at rest where there is none."""
+        for entry in status.get("rotation", ()):
+            if entry.get("name") == name and entry.get("phase") in set(Phase):
+                return cls(
+                    name,
+                    Phase(entry["phase"]),
+                    entry.get("since", ""),
+                    entry.get("started", ""),
+                    entry.get("active", ""),
+                    entry.get("lastRotated", ""),
+                    tuple(entry.get("handled", ())),
+                    entry.get("message", ""),
+                )
+        return cls(name)
+
+    def entry(self) -> dict[str, Any]:
+        """Return the entry of the status."""
+        found = {
+            "name": self.name,
+            "phase": self.phase.value,
+            "since": self.since,
+            "started": self.started,
+            "active": self.active,
+            "lastRotated": self.last_rotated,
+            "handled": list(self.handled),
+            "message": self.message[:_MESSAGE_MAX],
+        }
+        return {key: value for key, value in found.items() if value}
+
+
+class Kind(Protocol):
+    """One sort of credential that rotates."""
+
+    @property
+    def name(self) -> str:
+        """Its name in status and annotations, in lower case with hyphens."""
+
+    def active(self) -> str:
+        """Return which one the Secrets have as the active one now."""
+
+    def newcomer(self) -> str:
+        """Return the one that was added: what becomes active after `Adding`."""
+
+    def unfinished(self, state: State) -> bool:
+        """Tell whether the Secrets hold a rotation that the status does not know of."""
+
+    async def outstanding(self, state: State) -> str:
+        """Return what the phase waits for, for a person; empty: nothing, it is done.
+
+        It must be derived from what is now, never from what was done: every phase's work is
+        done before it is asked, and done again at every look.
+        """
+
+
+def begin(state: State, stamps: Sequence[str], now: datetime) -> State:
+    """Return the state with which a rotation begins, answering these stamps."""
+    at = rfc3339(now)
+    return replace(
+        state, phase=Phase.ADDING, since=at, started=at, handled=tuple(stamps), message=""
+    )
+
+
+def advance(state: State, outstanding: str, newcomer: str, now: datetime) -> State:
+    """Return the state after a look at a running rotation.
+
+    Args:
+        state: As it was.
+        outstanding: What the phase waits for; empty: it is done.
+        newcomer: What becomes active when `Adding` is done.
+        now: The time of a transition that happens now.
+    """
+    if outstanding:
+        return replace(state, message=outstanding)
+    at = rfc3339(now)
+    following = ORDER[(ORDER.index(state.phase) + 1) % len(ORDER)]
+    after = replace(state, phase=following, since=at, message="")
+    if following is Phase.DISTRIBUTING:
+        return replace(after, active=newcomer)
+    if following is Phase.IDLE:
+        return replace(after, last_rotated=at)
+    return after

@@ -1,0 +1,133 @@
+"""Users at RabbitMQ, Redis and MongoDB: the generations `a` and `b` in turn.
+
+Two users also at Redis, not two passwords of one: which login a connection used can then be
+told, and taking the former away ends its connections and no others.
+
+Each password is in two Secrets: its service's, and the one with all logins, which holds the
+coming and the former ones as well. What is in neither is made anew where nobody uses it
+(the coming), and else left at the backends as it is until it is retired (the former).
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ashchat_core.topology import Service
+from ashchat_operator.backends.base import Backend, BackendResult, Login
+from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, State
+
+NAME: Final = "users"
+GENERATIONS: Final = ("a", "b")
+
+Data = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The logins of all services in a phase of their rotation."""
+
+    logins: Mapping[Service, Login]
+    beside: tuple[Login, ...] = ()
+    former: tuple[Login, ...] = field(default=(), repr=False)
+    retired: tuple[str, ...] = ()
+
+
+def complete(
+    own: Mapping[Service, Data], kept: Data, state: State, generate: Callable[[], str]
+) -> Users:
+    """Return the logins that the Secrets hold; what no Secret holds is made where it may be.
+
+    Args:
+        own: Service → data of its own Secret.
+        kept: Data of the Secret with all logins.
+        state: How far the rotation is.
+        generate: Makes a password.
+    """
+    known = {name: _text(raw) for name, raw in kept.items()}
+    for data in own.values():
+        if name := _text(data.get("username", b"")):
+            known[name] = _text(data.get("password", b"")) or known.get(name, "")
+    active = _active(own, known, state)
+    other = next(each for each in GENERATIONS if each != active)
+
+    def login(service: Service, generation: str) -> Login:
+        name = f"{service}-{generation}"
+        return Login(service, name, known.get(name) or generate())
+
+    logins = {service: login(service, active) for service in Service}
+    if state.phase is Phase.ADDING:
+        return Users(logins, tuple(login(service, other) for service in Service))
+    held = tuple(login(service, other) for service in Service if known.get(f"{service}-{other}"))
+    retired = tuple(f"{service}-{other}" for service in Service)
+    match state.phase:
+        case Phase.RETIRING | Phase.VERIFYING:
+            return Users(logins, former=held, retired=retired)
+        case Phase.IDLE if state.since:
+            return Users(logins, retired=retired)
+        case _:
+            # Also at rest as far as we know, when the status was lost: nothing is taken away
+            # that somebody may still use.
+            return Users(logins, beside=held)
+
+
+def _active(own: Mapping[Service, Data], known: Mapping[str, str], state: State) -> str:
+    """Return the generation to use: the rotation's, else that which most services have."""
+    if state.phase in NEW_IS_ACTIVE and state.active in GENERATIONS:
+        return state.active
+    names = [_text(data.get("username", b"")) for data in own.values()]
+    found = Counter(name.rpartition("-")[2] for name in names if name)
+    if not found and state.active in GENERATIONS:
+        return state.active
+    found = found or Counter(name.rpartition("-")[2] for name in known)
+    likely = [each for each, _ in found.most_common() if each in GENERATIONS]
+    return likely[0] if likely else GENERATIONS[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RotatingUsers:
+    """The kind `users`; see `machine.Kind`."""
+
+    logins: Mapping[Service, Login] = field(repr=False)
+    beside: Sequence[Login] = field(repr=False)
+    results: Mapping[Backend, BackendResult]
+    """What the backends were when they were last read back, for exactly these users."""
+    expected: Mapping[str, Mapping[str, str]]
+    """Component → credential → revision, as the services' Secrets say."""
+    lacking: Callable[[Mapping[str, Mapping[str, str]]], Awaitable[str]]
+    """Asks the pods; says which of them lack what is expected."""
+    accepted: Callable[[], Awaitable[str]]
+    """Tries the former logins; says where one still works."""
+    name: str = NAME
+
+    def active(self) -> str:
+        """Return the generation in the services' Secrets."""
+        return next(iter(self.logins.values())).username.rpartition("-")[2]
+
+    def newcomer(self) -> str:
+        """Return the other generation."""
+        return next(each for each in GENERATIONS if each != self.active())
+
+    def unfinished(self, state: State) -> bool:
+        """Tell whether a rotation was under way when the status was lost."""
+        return not state.since and bool(self.beside)
+
+    async def outstanding(self, state: State) -> str:
+        """Return what the phase waits for."""
+        match state.phase:
+            case Phase.ADDING | Phase.RETIRING:
+                return self._backends()
+            case Phase.PROVING:
+                return await self.lacking(self.expected)
+            case Phase.VERIFYING:
+                return self._backends() or await self.accepted()
+            case _:
+                return ""  # the Secrets were applied before anybody asks
+
+    def _backends(self) -> str:
+        waiting = [x.value for x in Backend if x not in self.results or not self.results[x].ready]
+        return f"waits for the users at {', '.join(waiting)}" if waiting else ""
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("ascii", "ignore").strip()

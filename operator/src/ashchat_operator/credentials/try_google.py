@@ -1,0 +1,108 @@
+"""Whether Google's API takes a service account's key: one call of GetSupportedLanguages.
+
+It costs nothing and needs the right that translating needs
+(https://docs.cloud.google.com/translate/docs/access-control, roles/cloudtranslate.user).
+Spoken with grpc alone: Google's client would double the operator's memory for one call.
+"""
+
+import json
+import time
+from typing import Final
+from urllib.parse import quote
+
+import grpc
+import jwt
+
+from ashchat_operator.credentials.bundle import ProvidedSecret
+from ashchat_operator.credentials.candidates import GoogleApi, Reason, Verdict
+
+METHOD: Final = "/google.cloud.translation.v3.TranslationService/GetSupportedLanguages"
+AUDIENCE: Final = "https://translate.googleapis.com/"
+TOKEN_SECONDS: Final = 300
+TIMEOUT_SECONDS: Final = 15.0
+_PARENT_TAG: Final = b"\x1a"
+"""Field 3, a string: `parent` of GetSupportedLanguagesRequest."""
+
+_AUTH: Final = Verdict(
+    Reason.LOGIN_REFUSED,
+    "the key is not accepted: make a new one for the service account and put it into the Secret",
+)
+_VERDICTS: Final = {
+    grpc.StatusCode.UNAUTHENTICATED: _AUTH,
+    grpc.StatusCode.PERMISSION_DENIED: Verdict(
+        Reason.RIGHT_MISSING,
+        "the account may not translate in this project: give it roles/cloudtranslate.user, and "
+        "enable the API (translate.googleapis.com)",
+    ),
+    grpc.StatusCode.NOT_FOUND: Verdict(
+        Reason.RIGHT_MISSING,
+        "there is no such project or location: see spec.translate.google",
+    ),
+    grpc.StatusCode.INVALID_ARGUMENT: Verdict(
+        Reason.RIGHT_MISSING,
+        "the project or location is refused: see spec.translate.google",
+    ),
+}
+_KEY_TAKEN: Final = frozenset(
+    # The key was read before these were said.
+    {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
+)
+
+
+async def attempt(api: GoogleApi, key: ProvidedSecret | None, ca: ProvidedSecret | None) -> Verdict:
+    """Call the API once with a key."""
+    try:
+        token = _token(key.data["google.json"] if key else b"", time.time())
+    except (ValueError, TypeError, KeyError, AttributeError, jwt.PyJWTError):
+        # The library's words may quote the key.
+        return Verdict(Reason.MALFORMED, "google.json is not the key file of a service account")
+    roots = ca.data["ca.crt"] if ca is not None else None
+    credentials = grpc.ssl_channel_credentials(root_certificates=roots)  # type: ignore[no-untyped-call]
+    async with grpc.aio.secure_channel(api.endpoint, credentials) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        try:
+            await call(
+                _request(api.parent),
+                metadata=(
+                    ("authorization", f"Bearer {token}"),
+                    ("x-goog-request-params", f"parent={quote(api.parent, safe='')}"),
+                ),
+                timeout=TIMEOUT_SECONDS,
+            )
+        except grpc.aio.AioRpcError as error:
+            return verdict(error.code(), error.details() or "")
+    return Verdict(Reason.ACCEPTED, "the key is accepted")
+
+
+def verdict(code: grpc.StatusCode, details: str) -> Verdict:
+    """Return what an answer other than OK means."""
+    if code in _KEY_TAKEN:
+        return Verdict(Reason.ACCEPTED, "the key is accepted")
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return Verdict(
+            Reason.CERTIFICATE_REFUSED,
+            "the endpoint's certificate is not trusted: see spec.translate.google.caSecret",
+        )
+    away = Verdict(Reason.UNREACHABLE, "Google's API does not answer; it is tried again")
+    return _VERDICTS.get(code, away)
+
+
+def _token(file: bytes, now: float) -> str:
+    """Return a token that the key signs itself (https://google.aip.dev/auth/4111)."""
+    key = json.loads(file)
+    claims = {
+        "iss": key["client_email"],
+        "sub": key["client_email"],
+        "aud": AUDIENCE,
+        "iat": int(now),
+        "exp": int(now) + TOKEN_SECONDS,
+    }
+    headers = {"kid": str(key.get("private_key_id", ""))}
+    return jwt.encode(claims, key["private_key"], algorithm="RS256", headers=headers)
+
+
+def _request(parent: str) -> bytes:
+    """Return the message {parent}; lengths above 127 take a second byte (protobuf's varint)."""
+    text = parent.encode()
+    low, high = len(text) & 0x7F, len(text) >> 7
+    return _PARENT_TAG + (bytes([low | 0x80, high]) if high else bytes([low])) + text

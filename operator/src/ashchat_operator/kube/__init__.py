@@ -1,0 +1,1 @@
+"""The Kubernetes API: requests, server-side apply, watches, events, leader election."""

@@ -1,0 +1,405 @@
+"""The few calls of the Kubernetes API that the operator makes, on plain JSON.
+
+A client of generated models would only be in the way, since everything rendered is JSON
+already; `connection` brings the address, the certificates and renewed tokens.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Final, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+from ashchat_operator.kube.pool import Connection, login
+from ashchat_operator.metrics import API_CALLS
+from ashchat_operator.resource.model import GROUP, KIND, PLURAL, VERSION
+
+Object = dict[str, Any]
+
+PLACES: Final[Mapping[str, tuple[str, str]]] = {
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "Event": ("/api/v1", "events"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "Pod": ("/api/v1", "pods"),
+    "Secret": ("/api/v1", "secrets"),
+    "Service": ("/api/v1", "services"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
+    "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
+    KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
+}
+"""Where each kind is: the API's path and the kind's plural."""
+
+DISCOVERY_SECONDS: Final = 30.0
+"""So long it is believed which kinds there are."""
+
+REQUEST_TIMEOUT_S: Final = 20.0
+IN_FLIGHT: Final = 16
+"""So many requests are under way at a time, watches aside: a hundred new AshChats must not
+crowd out everybody else at the API server."""
+
+NO_VERSION: Final = "1"
+"""The version of no object: etcd's first revision is that of an empty store, before any write
+(https://etcd.io/docs/latest/learning/data_model/). 0 would be any."""
+
+FORBIDDEN: Final = 403
+TRIES: Final = 5
+"""So often a request is sent that the API server answers with "later" (429, 5xx with Retry-After).
+
+It has done nothing then, so also a write may be sent again. client-go does the same.
+"""
+
+LATER_MAX_S: Final = 10.0
+"""A longer Retry-After is not waited for: the next look comes anyway."""
+
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+TOO_MANY_REQUESTS: Final = 429
+SERVER_ERRORS_FROM: Final = 500
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
+_ERRORS_FROM: Final = 400
+_VERBS: Final = {"PUT": "update", "POST": "create"}
+_PLURAL: Final = re.compile(r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/[^/]+/)?([^/]+)")
+_KINDS: Final = {plural: kind for kind, (_, plural) in PLACES.items()}
+
+
+class ApiServerError(Exception):
+    """The API server answered with an error; the text is its own message."""
+
+    def __init__(self, status: int, message: str, causes: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.terminating = NAMESPACE_TERMINATING in causes
+        """The namespace is being deleted: nothing new is let in."""
+
+
+class NotLeadingError(Exception):
+    """Another operator leads, or may soon: nothing is written any more."""
+
+
+class Api:
+    """A connection to the API server. An asynchronous context manager."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before every writing request."""
+        self._served: dict[str, tuple[float, bool]] = {}
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Connect from inside a pod, or as the kubeconfig says.
+
+        Raises:
+            kopf.LoginError: There is neither.
+        """
+        return cls(Connection(login()))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.close()
+
+    async def serves(self, kind: str) -> bool:
+        """Tell whether the cluster knows a kind; asked again after DISCOVERY_SECONDS.
+
+        Raises:
+            ApiServerError: It cannot be found out.
+        """
+        group = PLACES[kind][0]
+        asked, served = self._served.get(kind, (-DISCOVERY_SECONDS, False))
+        if time.monotonic() - asked < DISCOVERY_SECONDS:
+            return served
+        try:
+            answer = await self._request("GET", group)
+        except ApiServerError as error:
+            if error.status != NOT_FOUND:
+                raise
+            answer = {"resources": []}
+        served = any(item["kind"] == kind for item in answer["resources"])
+        self._served[kind] = time.monotonic(), served
+        return served
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object, None where there is none.
+
+        Raises:
+            ApiServerError: Any other answer than 200 and 404.
+        """
+        try:
+            return await self._request("GET", _path(kind, namespace, name))
+        except ApiServerError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def get_each(
+        self, kind: str, namespace: str, names: Iterable[str]
+    ) -> dict[str, Object | None]:
+        """Return objects by name, None where there is none; each is asked for once.
+
+        Raises:
+            ApiServerError: Any other answer than 200 and 404.
+        """
+        once = sorted(set(names))
+        found = await asyncio.gather(*(self.get(kind, namespace, name) for name in once))
+        return dict(zip(once, found, strict=True))
+
+    async def list(
+        self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> list[Object]:
+        """Return the objects of a kind (without `kind` and `apiVersion`).
+
+        Raises:
+            ApiServerError: The API server refused.
+        """
+        query = {"labelSelector": ",".join(f"{k}={v}" for k, v in (labels or {}).items())}
+        answer = await self._request("GET", _path(kind, namespace), query=query)
+        items: list[Object] = answer["items"]
+        return items
+
+    async def document(self, path: str) -> Object:
+        """Return what is at a path that is no object's.
+
+        Raises:
+            ApiServerError: Any other answer than 200.
+        """
+        return await self._request("GET", path)
+
+    async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
+        """Apply an object server-side; what others set in its fields is overruled.
+
+        Args:
+            body: The object.
+            manager: In whose name.
+            new: It is not to be there yet. The API server compares the version of what is
+                there with the one given, and makes what is not there
+                (https://github.com/kubernetes/kubernetes/issues/106745).
+
+        Raises:
+            ApiServerError: The API server refused; status 409 of a new one: it is there.
+        """
+        where = body["metadata"]
+        if new:
+            body = {**body, "metadata": {**where, "resourceVersion": NO_VERSION}}
+        return await self._request(
+            "PATCH",
+            _path(body["kind"], where["namespace"], where["name"]),
+            query={"fieldManager": manager, "force": "true"},
+            body=body,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def create(self, body: Object, manager: str) -> Object:
+        """Create an object that must not be there yet.
+
+        Raises:
+            ApiServerError: The API server refused; status 409: it is there.
+        """
+        return await self._request(
+            "POST",
+            _path(body["kind"], body["metadata"]["namespace"]),
+            query={"fieldManager": manager},
+            body=body,
+        )
+
+    async def replace(self, body: Object, manager: str, *, status: bool = False) -> Object:
+        """Replace an object read before, or its status.
+
+        Raises:
+            ApiServerError: The API server refused; status 409: it changed in between.
+        """
+        where = body["metadata"]
+        path = _path(body["kind"], where["namespace"], where["name"])
+        return await self._request(
+            "PUT",
+            f"{path}/status" if status else path,
+            query={"fieldManager": manager},
+            body=body,
+        )
+
+    async def patch_metadata(self, body: Object, metadata: Object, manager: str) -> Object:
+        """Merge something into an object's metadata; with a resourceVersion in it, only into that.
+
+        Raises:
+            ApiServerError: The API server refused; status 409: it changed in between.
+        """
+        where = body["metadata"]
+        return await self._request(
+            "PATCH",
+            _path(body["kind"], where["namespace"], where["name"]),
+            query={"fieldManager": manager},
+            body={"metadata": metadata},
+            content_type="application/merge-patch+json",
+        )
+
+    async def delete(self, body: Object) -> None:
+        """Delete exactly this object (by its uid), its own children in the background.
+
+        Raises:
+            ApiServerError: The API server refused, other than that it is gone.
+        """
+        where = body["metadata"]
+        try:
+            await self._request(
+                "DELETE",
+                _path(body["kind"], where["namespace"], where["name"]),
+                body={
+                    "propagationPolicy": "Background",
+                    "preconditions": {"uid": where["uid"]},
+                },
+            )
+        except ApiServerError as error:
+            if error.status not in {NOT_FOUND, CONFLICT}:
+                raise
+
+    async def watch(
+        self,
+        kind: str,
+        namespace: str | None,
+        labels: Mapping[str, str],
+        *,
+        version: str,
+        seconds: int,
+        grace_seconds: float,
+    ) -> AsyncIterator[Object]:
+        """Yield the events of a kind's objects with these labels: their metadata only.
+
+        Args:
+            kind: Which objects.
+            namespace: Where; None: everywhere.
+            labels: Which of them.
+            version: The resourceVersion to go on from; empty: begin with all there are.
+            seconds: When the API server ends the watch.
+            grace_seconds: How much later a silent connection counts as dead.
+
+        Raises:
+            ApiServerError: The API server refused.
+            TimeoutError: The connection is dead.
+            OSError, aiohttp.ClientError: The connection broke.
+        """
+        query = {
+            "labelSelector": ",".join(f"{k}={v}" for k, v in labels.items()),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+            "resourceVersion": version,
+        }
+        response = await self._send(
+            "GET",
+            _path(kind, namespace),
+            query=query,
+            accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            timeout_s=seconds + grace_seconds,
+        )
+        if response.status >= _ERRORS_FROM:
+            raise _refusal(response.status, await response.read(), response.reason)
+        try:
+            async for line in response.content:
+                yield json.loads(line)
+        finally:
+            response.close()
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        async with self._room:
+            response = await self._send(
+                method, path, query=query, body=body, content_type=content_type
+            )
+            text = await response.read()
+        if response.status >= _ERRORS_FROM:
+            raise _refusal(response.status, text, response.reason)
+        answer: Object = json.loads(text or b"{}")
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> aiohttp.ClientResponse:
+        found = {key: value for key, value in (query or {}).items() if value}
+        address = path + (f"?{urlencode(found)}" if found else "")
+        headers = {"Accept": accept}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = content_type
+            content = json.dumps(body, separators=(",", ":")).encode()
+        for left in reversed(range(TRIES)):
+            if method != "GET" and not self.may_write():
+                raise NotLeadingError(f"{method} {path} was not sent")
+            code = 0
+            try:
+                response = await self._connection.request(
+                    method, address, headers=headers, body=content, timeout_s=timeout_s
+                )
+                code = response.status
+            finally:
+                verb = "watch" if "watch" in found else _VERBS.get(method, method.lower())
+                API_CALLS.labels(verb, _kind(path), code).inc()
+            later = _later(response.status, response.headers)
+            if later is None or not left:
+                break
+            response.close()
+            await asyncio.sleep(later)
+        return response
+
+
+def _later(status: int, headers: Mapping[str, str]) -> float | None:
+    """Return after how many seconds the API server wants to be asked again; None: not at all."""
+    if status != TOO_MANY_REQUESTS and status < SERVER_ERRORS_FROM:
+        return None
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None  # A date is allowed by RFC 9110; the API server writes seconds.
+    return seconds if 0 <= seconds <= LATER_MAX_S else None
+
+
+def _refusal(status: int, body: bytes, reason: str | None) -> ApiServerError:
+    """Return what the API server said, or what stands in front of it and speaks no JSON."""
+    says = reason or f"HTTP {status}"
+    try:
+        answer: Object = json.loads(body or b"{}")
+    except ValueError:
+        return ApiServerError(status, says)
+    causes = (answer.get("details") or {}).get("causes") or []
+    return ApiServerError(
+        status, answer.get("message") or says, frozenset(x.get("reason", "") for x in causes)
+    )
+
+
+def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
+    place, plural = PLACES[kind]
+    inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{place}{inside}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
+
+
+def _kind(path: str) -> str:
+    """Return the kind that a path is about, for counting; "other" for what is no object."""
+    found = _PLURAL.match(path)
+    return _KINDS.get(found[1], "other") if found else "other"

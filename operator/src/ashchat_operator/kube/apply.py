@@ -1,0 +1,284 @@
+"""Bring the cluster's objects to what was rendered: apply, correct, prune.
+
+Everything is read first, one list per kind, so an AshChat in order costs a few reads and
+no write.
+"""
+
+import asyncio
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from ashchat_operator.kube import adoption, replicas
+from ashchat_operator.kube.api import (
+    CONFLICT,
+    NAMESPACE_TERMINATING,
+    NOT_FOUND,
+    Api,
+    ApiServerError,
+)
+from ashchat_operator.kube.changes import Change
+from ashchat_operator.kube.compare import differs, without_additions
+from ashchat_operator.kube.concurrency import gather_limited
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
+
+Object = dict[str, Any]
+
+STEPS: Final = (
+    ("Secret",),
+    ("NetworkPolicy", "ConfigMap", "PersistentVolumeClaim", "Service"),
+    ("Deployment", "StatefulSet"),
+    ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress", "HTTPRoute"),
+)
+"""What is applied together, in order: what a pod mounts comes before the pod, and Secrets come
+first of all, since what is derived from a new one is only true once it is stored."""
+
+CHILD_KINDS: Final = tuple(kind for step in STEPS for kind in step)
+
+AT_A_TIME: Final = 8
+"""So many objects of one AshChat are written at a time."""
+
+OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
+"""Kinds that not every cluster knows."""
+
+Key = tuple[str, str]
+"""An object's kind and name."""
+
+Live = Mapping[Key, Object]
+"""The objects found, by kind and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one run found and wrote."""
+
+    live: Live
+    """All objects as they are now."""
+    changes: tuple[Change, ...]
+    """What was written; empty: no write."""
+    problems: tuple[str, ...] = ()
+    """What the API server refused, for a person."""
+    reason: str = "Refused"
+    """Why, for a machine."""
+    stopped: bool = False
+    """Nothing was done beyond what the problems are about: Secrets are not as rendered."""
+
+
+async def find(api: Api, ash: AshChat) -> Live:
+    """Return the objects that bear the labels of an AshChat.
+
+    Raises:
+        ApiServerError: They cannot be listed.
+    """
+    labels = {INSTANCE_LABEL: ash.name, MANAGED_BY_LABEL: MANAGER}
+    lists = await asyncio.gather(*(_listed(api, kind, ash, labels) for kind in CHILD_KINDS))
+    return {
+        (kind, item["metadata"]["name"]): item
+        for kind, items in zip(CHILD_KINDS, lists, strict=True)
+        for item in items
+    }
+
+
+async def _listed(api: Api, kind: str, ash: AshChat, labels: Mapping[str, str]) -> list[Object]:
+    if kind in OPTIONAL_KINDS and not await api.serves(kind):
+        return []
+    try:
+        return await api.list(kind, ash.namespace, labels)
+    except ApiServerError as error:
+        # Its definition went since it was last asked for.
+        if kind in OPTIONAL_KINDS and error.status == NOT_FOUND:
+            return []
+        raise
+
+
+async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) -> Applied:
+    """Bring the objects to what is desired, and delete those of ours that are not.
+
+    One object's refusal is reported and does not keep the others from being applied; but a
+    Secret's does. What is in it may be made anew at each look, and nothing else may have it
+    before it is stored. An object that is not ours is never written to.
+
+    Raises:
+        ApiServerError: What there is cannot be read.
+    """
+    wanted = {(body["kind"], body["metadata"]["name"]): body for body in desired}
+    named = await by_name(api, ash, adoption.missing_claims(tuple(wanted.values()), found))
+    live = {**found, **named.ours}
+    plan = _Plan(ash, wanted, named.taken, live)
+    changes: list[Change] = []
+    problems: list[str] = []
+    reason = "Refused"
+    for keys in _steps(wanted):
+        outcomes = await gather_limited(partial(_try, api, plan), keys, AT_A_TIME)
+        for key, outcome in zip(keys, outcomes, strict=True):
+            changes += outcome.changes
+            problems += outcome.problems
+            reason = "NameTaken" if outcome.taken else reason
+            if outcome.live is not None:
+                live[key] = outcome.live
+        if any(outcome.terminating for outcome in outcomes):
+            says = f"the namespace {ash.namespace} is being deleted"
+            return Applied(live, tuple(changes), (says,), NAMESPACE_TERMINATING, stopped=True)
+        if keys[0][0] == "Secret" and any(outcome.failed for outcome in outcomes):
+            return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
+    for key, body in found.items():
+        if key not in wanted and _owned(body, ash) and not _going(body):
+            await api.delete({**body, "kind": key[0]})
+            del live[key]
+            changes.append(Change(f"deleted {key[0]} {key[1]}", *key))
+    return Applied(live, tuple(changes), tuple(problems), reason)
+
+
+def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
+    """Yield what is applied together."""
+    for kinds in STEPS:
+        if keys := sorted(key for key in wanted if key[0] in kinds):
+            yield keys
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one run goes by."""
+
+    ash: AshChat
+    wanted: Mapping[Key, Object]
+    taken: frozenset[Key]
+    """The claims that somebody else has."""
+    live: Live
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of one object."""
+
+    live: Object | None = None
+    changes: list[Change] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    failed: bool = False
+    """It is not as rendered."""
+    taken: bool = False
+    """Somebody else's object has its name."""
+    terminating: bool = False
+    """Nothing can be made in this namespace any more."""
+
+
+async def _try(api: Api, plan: _Plan, key: Key) -> _Outcome:
+    """Bring one object to what is desired, unless somebody else's has its name."""
+    outcome = _Outcome()
+    try:
+        there = plan.live.get(key)
+        taken = adoption.claims(plan.wanted[key]) & plan.taken
+        if there is None and not taken:
+            outcome.live = await _make(api, plan, key)
+            if outcome.live is not None:
+                outcome.changes.append(_applied(key))
+                return outcome
+            there = await api.get(key[0], plan.ash.namespace, key[1])
+            if there is not None and not adoption.is_ours(plan.ash, there):
+                taken = frozenset({key})
+        if taken:
+            problems = [adoption.taken(*other) for other in sorted(taken)]
+            return _Outcome(problems=problems, failed=True, taken=True)
+        body = await _with_scaler(api, plan, key, there)
+        outcome.live = await _bring(api, body, there, outcome.changes)
+    except ApiServerError as error:
+        outcome.failed = True
+        outcome.terminating = error.terminating
+        # A conflict: somebody wrote in between; the next look sees what.
+        if error.status != CONFLICT:
+            outcome.problems.append(f"{key[0]} {key[1]}: {error}")
+    return outcome
+
+
+def _applied(key: Key) -> Change:
+    return Change(f"applied {key[0]} {key[1]}", *key)
+
+
+async def _make(api: Api, plan: _Plan, key: Key) -> Object | None:
+    """Make an object that our labels did not find; None: one of its name is there.
+
+    It is not looked for first: of a new AshChat none is there.
+    """
+    body = await _with_scaler(api, plan, key, None)
+    try:
+        return await api.apply(body, MANAGER, new=True)
+    except ApiServerError as error:
+        if error.status != CONFLICT:
+            raise
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What was found by name, not by its labels."""
+
+    ours: Live
+    taken: frozenset[Key]
+    """Kinds and names that somebody else's objects have."""
+
+
+async def by_name(api: Api, ash: AshChat, names: Iterable[Key]) -> Named:
+    """Look for objects that our labels did not find: the labels were taken off, or never on.
+
+    Raises:
+        ApiServerError: They cannot be read.
+    """
+    keys = list(names)
+    bodies = await asyncio.gather(*(api.get(kind, ash.namespace, name) for kind, name in keys))
+    there = {key: body for key, body in zip(keys, bodies, strict=True) if body is not None}
+    ours = {key: body for key, body in there.items() if adoption.is_ours(ash, body)}
+    return Named(ours, frozenset(there.keys() - ours.keys()))
+
+
+async def _with_scaler(api: Api, plan: _Plan, key: Key, live: Object | None) -> Object:
+    """Return what is desired of an object; replicas that change hands do so first."""
+    body, scaler = plan.wanted[key], plan.wanted.get(("HorizontalPodAutoscaler", key[1]))
+    if scaler is None or not replicas.autoscaled(body):
+        return body
+    if live is None:
+        return replicas.with_first(body, scaler)
+    held = replicas.hand_over(body, live, scaler)
+    if held is not None:
+        await api.apply(held, replicas.HOLDER)
+    return body
+
+
+async def _bring(api: Api, desired: Object, live: Object | None, changes: list[Change]) -> Object:
+    """Bring one object to what is desired and return it as it is then."""
+    key = (desired["kind"], desired["metadata"]["name"])
+    says = " ".join(key)
+    if live is not None and _going(live):
+        return live  # The next look, after it is gone, makes it anew.
+    body = _with_fixed_fields(desired, live)
+    if live is None or differs(body, live):
+        live = await api.apply(body, MANAGER)
+        changes.append(_applied(key))
+    corrected = without_additions(body, live)
+    if corrected is not None:
+        kind = {"apiVersion": body["apiVersion"], "kind": body["kind"]}
+        live = await api.replace({**corrected, **kind}, MANAGER)
+        changes.append(Change(f"took out of {says} what was added to it", *key))
+    return live
+
+
+def _with_fixed_fields(desired: Object, live: Object | None) -> Object:
+    """Return what is desired, with what may not change after creation as it is.
+
+    A StatefulSet's claim templates are fixed; larger volumes are asked for at the claims.
+    """
+    if live is None or desired["kind"] != "StatefulSet":
+        return desired
+    body = copy.deepcopy(desired)
+    body["spec"]["volumeClaimTemplates"] = live["spec"].get("volumeClaimTemplates", [])
+    return body
+
+
+def _owned(body: Object, ash: AshChat) -> bool:
+    return any(owner["uid"] == ash.uid for owner in body["metadata"].get("ownerReferences", []))
+
+
+def _going(body: Object) -> bool:
+    return "deletionTimestamp" in body["metadata"]

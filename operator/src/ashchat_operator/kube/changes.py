@@ -1,0 +1,15 @@
+"""Writes to the cluster, as they are counted and logged."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was written, for example "applied Deployment demo-chat"."""
+
+    says: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.says

@@ -1,0 +1,243 @@
+"""One operator works and the others stand by: a Lease (coordination.k8s.io/v1) says which.
+
+The rules are those of client-go's leaderelection
+(https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): times in the Lease are never
+compared with a clock of one's own; a candidate measures by its monotonic clock how long it
+has seen no renewal. The leader gives up earlier than the others may take over, whatever the
+network does. The generated client's own election compares wall clocks and never releases.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from aiohttp import ClientError
+
+from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.resource.names import MANAGER
+
+JITTER: Final = 0.2
+TROUBLE: Final = (ApiServerError, ClientError, OSError, TimeoutError, ValueError)
+"""What asking for a Lease may end with, on a bad day."""
+
+_log = logging.getLogger(__name__)
+
+
+class LeaseLostError(Exception):
+    """The Lease is another's, or could not be renewed in time: this process must end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds. A leader that vanishes is replaced after at most lease + 2 retries with jitter."""
+
+    lease: int = 10
+    """So long after the last renewal that it saw, another may take the Lease."""
+    renew: float = 6.0
+    """So long after its last renewal the leader writes nothing more, and ends."""
+    retry: float = 2.0
+    """Between two looks at the Lease, and the patience with one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a Lease says."""
+
+    holder: str = ""
+    duration_seconds: int = 0
+    acquired: str = ""
+    renewed: str = ""
+    transitions: int = 0
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Self:
+        """Return what a Lease says; what it does not say is empty."""
+        spec = body.get("spec") or {}
+        return cls(
+            spec.get("holderIdentity") or "",
+            spec.get("leaseDurationSeconds") or 0,
+            spec.get("acquireTime") or "",
+            spec.get("renewTime") or "",
+            spec.get("leaseTransitions") or 0,
+        )
+
+    def spec(self) -> dict[str, Any]:
+        """Return it as a Lease's spec."""
+        return {
+            "holderIdentity": self.holder,
+            "leaseDurationSeconds": self.duration_seconds,
+            "acquireTime": self.acquired,
+            "renewTime": self.renewed,
+            "leaseTransitions": self.transitions,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a Lease says, and since when (our monotonic clock) it has said just that."""
+
+    record: Record
+    since: float
+
+
+def sighted(former: Sighting | None, record: Record, now: float) -> Sighting:
+    """Return the sighting of a record: the former one, if nothing changed since."""
+    return former if former is not None and former.record == record else Sighting(record, now)
+
+
+def free(seen: Sighting, me: str, now: float) -> bool:
+    """Tell whether I may take a Lease: it is nobody's, mine, or was not renewed for too long."""
+    record = seen.record
+    return record.holder in {"", me} or now - seen.since > record.duration_seconds
+
+
+def claimed(record: Record, me: str, seconds: int, now: str) -> Record:
+    """Return a Lease's record with me as its holder."""
+    if record.holder == me:
+        return replace(record, renewed=now, duration_seconds=seconds)
+    return Record(me, seconds, now, now, record.transitions + (1 if record.acquired else 0))
+
+
+class Alone:
+    """Where there is no Lease: this process is the only one, and always leads."""
+
+    leading = seen = True
+
+    async def win(self) -> None:
+        """Lead at once."""
+
+    async def hold(self) -> None:
+        """Lead until cancelled."""
+        await asyncio.Event().wait()
+
+    async def release(self) -> None:
+        """Nobody waits for it."""
+
+
+class Election:
+    """A candidate for one Lease."""
+
+    def __init__(
+        self,
+        api: Api,
+        place: tuple[str, str],
+        me: str,
+        *,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a candidate.
+
+        Args:
+            api: A connection of its own: a renewal must not queue behind the work.
+            place: The Lease's namespace and name.
+            me: A name that no other process bears at the same time. A pod's name may stay
+                the same when its container starts again, which then goes on at once.
+            timing: When what happens.
+            clock: Monotonic seconds.
+        """
+        self._api = api
+        self._namespace, self._name = place
+        self._me = me
+        self._timing = timing or Timing()
+        self._clock = clock
+        self._seen: Sighting | None = None
+        self._body: dict[str, Any] | None = None
+        self._renewed: float | None = None
+
+    @property
+    def seen(self) -> bool:
+        """Whether the Lease was read or written once, so that we can take it if we must."""
+        return self._seen is not None
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is us who may write, right now."""
+        return self._left() > 0
+
+    async def win(self) -> None:
+        """Wait until the Lease is ours."""
+        while True:
+            try:
+                async with asyncio.timeout(self._timing.retry):
+                    if await self._try():
+                        _log.info("leads: %s has Lease %s", self._me, self._name)
+                        return
+            except TROUBLE as error:
+                self._body = None
+                _log.warning("Lease %s/%s: %s", self._namespace, self._name, error or "no answer")
+            await asyncio.sleep(self._timing.retry * random.uniform(1, 1 + JITTER))  # noqa: S311
+
+    async def hold(self) -> None:
+        """Renew the Lease, which is ours, until cancelled.
+
+        Raises:
+            LeaseLostError: It is not ours any more.
+        """
+        while self.leading:
+            await asyncio.sleep(min(self._timing.retry, self._left()))
+            try:
+                async with asyncio.timeout(min(self._timing.retry, self._left())):
+                    if not await self._try():
+                        break
+            except TROUBLE as error:
+                # Whatever it was, the Lease itself says at the next try whose it is.
+                self._body = None
+                _log.warning("Lease %s not renewed: %s", self._name, error or "no answer")
+        holder = self._seen.record.holder if self._seen else self._me
+        why = "not renewed in time" if holder == self._me else f"it is {holder}'s now"
+        self._renewed = None
+        raise LeaseLostError(f"Lease {self._namespace}/{self._name} is lost: {why}")
+
+    async def release(self) -> None:
+        """Let another take the Lease at once, if it is ours; call it when all work has ended."""
+        if not self.leading or self._body is None:
+            return
+        record = replace(Record.read(self._body), holder="", duration_seconds=1)
+        self._renewed = None
+        try:
+            async with asyncio.timeout(self._timing.retry):
+                await self._api.replace({**self._body, "spec": record.spec()}, MANAGER)
+        except TROUBLE as error:
+            _log.warning("Lease %s not released, it runs out: %s", self._name, error)
+
+    def _left(self) -> float:
+        """Return for how many seconds it is surely ours."""
+        if self._renewed is None:
+            return 0.0
+        return self._renewed + self._timing.renew - self._clock()
+
+    async def _try(self) -> bool:
+        """Take or renew the Lease; tell whether it is ours.
+
+        It counts from before the request: nobody can have seen the renewal earlier.
+        """
+        began = self._clock()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body = self._body or await self._api.get("Lease", self._namespace, self._name)
+        if body is None:
+            record = claimed(Record(), self._me, self._timing.lease, now)
+            metadata = {"namespace": self._namespace, "name": self._name}
+            lease = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": metadata,
+                "spec": record.spec(),
+            }
+            self._body = await self._api.create(lease, MANAGER)
+        else:
+            found = Record.read(body)
+            self._seen = sighted(self._seen, found, self._clock())
+            if not free(self._seen, self._me, self._clock()):
+                return False
+            record = claimed(found, self._me, self._timing.lease, now)
+            # Only what we read is replaced: of two that take it, one is refused (409).
+            self._body = await self._api.replace({**body, "spec": record.spec()}, MANAGER)
+        self._seen = sighted(self._seen, record, self._clock())
+        self._renewed = began
+        return True

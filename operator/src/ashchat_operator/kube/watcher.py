@@ -1,0 +1,127 @@
+"""Watches the objects that belong to AshChats and wakes the workers of their owners.
+
+kopf reports changes of the AshChats themselves. Their children are watched here, because kopf
+cannot restrict a watch to a label and would hold every object of the cluster in memory. The
+watches ask for metadata only (PartialObjectMetadata), so that no Secret's data is received.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from aiohttp import ClientError
+
+from ashchat_operator.kube.api import DISCOVERY_SECONDS, Api, ApiServerError
+from ashchat_operator.kube.apply import CHILD_KINDS, OPTIONAL_KINDS
+from ashchat_operator.kube.workers import Workers, jittered
+from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
+
+WATCH_LABEL: Final = "ashchat.dev/watch"
+"""A person's Secret with this label ("true") is seen at once when it is edited; others at the
+next resync."""
+
+WATCH_SECONDS: Final = 240
+"""The API server ends a watch after this long; a dead connection is noticed by then."""
+
+WATCH_GRACE_SECONDS: Final = 30.0
+
+RETRY_SECONDS: Final = 1.0
+
+GONE: Final = 410
+
+
+_log = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Watches the children of all AshChats and wakes their workers."""
+
+    def __init__(
+        self,
+        api: Api,
+        workers: Workers,
+        namespaces: Sequence[str],
+        referring: Callable[[str, str], Iterable[str]] = lambda _namespace, _secret: (),
+    ) -> None:
+        """Watch.
+
+        Args:
+            api: The API server.
+            workers: The workers to wake.
+            namespaces: Where; empty: everywhere.
+            referring: Namespace, name of a Secret → the AshChats that refer to it.
+        """
+        self._api = api
+        self._workers = workers
+        self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
+        self._referring = referring
+        self._alive: dict[tuple[str, str | None, str], float] = {}
+
+    @property
+    def dead(self) -> str:
+        """What is wrong when a watch was neither opened nor heard from lately; empty: nothing."""
+        if self.staleness < WATCH_SECONDS + 2 * WATCH_GRACE_SECONDS:
+            return ""
+        return f"a watch has said nothing for {self.staleness:.0f} s"
+
+    @property
+    def staleness(self) -> float:
+        """For how many seconds the quietest watch has said nothing, not even a bookmark."""
+        return time.monotonic() - min(self._alive.values(), default=time.monotonic())
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for namespace in self._namespaces:
+                watched = [(kind, MANAGED_BY_LABEL, MANAGER) for kind in CHILD_KINDS]
+                for kind, label, value in [*watched, ("Secret", WATCH_LABEL, "true")]:
+                    self._alive[kind, namespace, label] = time.monotonic()
+                    work = self._watch(kind, namespace, label, value)
+                    group.create_task(work, name=f"watch {kind} {label}")
+
+    async def _watch(self, kind: str, namespace: str | None, label: str, value: str) -> None:
+        version = ""
+        while True:
+            try:
+                if kind in OPTIONAL_KINDS and not await self._api.serves(kind):
+                    self._alive[kind, namespace, label] = time.monotonic()
+                    await asyncio.sleep(jittered(DISCOVERY_SECONDS))
+                    continue
+                async for event in self._api.watch(
+                    kind,
+                    namespace,
+                    {label: value},
+                    version=version,
+                    seconds=WATCH_SECONDS,
+                    grace_seconds=WATCH_GRACE_SECONDS,
+                ):
+                    self._alive[kind, namespace, label] = time.monotonic()
+                    version = self._heard(event)
+                self._alive[kind, namespace, label] = time.monotonic()
+            except (ApiServerError, ClientError, OSError, TimeoutError, ValueError) as error:
+                # From scratch: the first events then name every object there is.
+                version = ""
+                _log.warning("the watch of %s ended: %s", kind, error)
+                await asyncio.sleep(jittered(RETRY_SECONDS))
+
+    def _heard(self, event: dict[str, Any]) -> str:
+        """Wake whose child it was; return from where to go on."""
+        body = event["object"]
+        if event["type"] == "ERROR":
+            # 410: what happened since `version` is not known any more.
+            raise ApiServerError(body.get("code", GONE), body.get("message", "watch error"))
+        metadata = body["metadata"]
+        if event["type"] != "BOOKMARK":
+            labels = metadata.get("labels", {})
+            instance = labels.get(INSTANCE_LABEL)
+            if WATCH_LABEL in labels:
+                for name in self._referring(metadata["namespace"], metadata["name"]):
+                    self._workers.wake(metadata["namespace"], name)
+            if instance is not None:
+                self._workers.wake(metadata["namespace"], instance)
+            for owner in metadata.get("ownerReferences", []):
+                # The label may be what was taken off.
+                self._workers.wake(metadata["namespace"], owner["name"])
+        return str(metadata["resourceVersion"])

@@ -1,0 +1,103 @@
+"""One worker task per AshChat, which reconciles it when it is woken and at intervals."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+Look = Callable[[str, str], Awaitable[float]]
+"""Looks at a resource (namespace, name); returns the seconds until the next look."""
+
+SETTLE_SECONDS: Final = 0.1
+"""A change seldom comes alone: what follows within this time is seen in the same look."""
+
+JITTER: Final = 0.2
+"""A resync comes up to this part earlier or later, so that not all come at once."""
+
+FAILED_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Workers:
+    """One task per AshChat that looks at it when it is woken or when it is time.
+
+    Nobody is looked at twice before everybody was looked at once: a hundred new AshChats are
+    first all written, and only then followed on their way.
+    """
+
+    def __init__(self, look: Look, *, parallel: int) -> None:
+        self._look = look
+        self._slots = asyncio.Semaphore(parallel)
+        self._wakes: dict[tuple[str, str], asyncio.Event] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._unseen: set[tuple[str, str]] = set()
+        self._all_seen = asyncio.Event()
+        self._all_seen.set()
+
+    def keep(self, namespace: str, name: str) -> None:
+        """Look at a resource from now on, and at once."""
+        key = (namespace, name)
+        if key not in self._tasks:
+            self._wakes[key] = asyncio.Event()
+            self._unseen.add(key)
+            self._all_seen.clear()
+            self._tasks[key] = asyncio.create_task(self._keep(key), name=f"keep {namespace}/{name}")
+        self._wakes[key].set()
+
+    def wake(self, namespace: str, name: str) -> None:
+        """Look soon at a resource that is kept; nothing happens if it is not."""
+        wake = self._wakes.get((namespace, name))
+        if wake is not None:
+            wake.set()
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Stop looking at a resource: it is gone."""
+        self._wakes.pop((namespace, name), None)
+        self._seen((namespace, name))
+        task = self._tasks.pop((namespace, name), None)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop all looking."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        self._tasks.clear()
+        self._wakes.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, key: tuple[str, str]) -> None:
+        wake = self._wakes[key]
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            if key not in self._unseen:
+                await self._all_seen.wait()
+            wake.clear()
+            async with self._slots:
+                again = await self._once(key)
+            self._seen(key)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(jittered(again)):
+                    await wake.wait()
+
+    def _seen(self, key: tuple[str, str]) -> None:
+        self._unseen.discard(key)
+        if not self._unseen:
+            self._all_seen.set()
+
+    async def _once(self, key: tuple[str, str]) -> float:
+        try:
+            return await self._look(*key)
+        except Exception:  # noqa: BLE001 (logged with its trace; nothing may end the keeping)
+            # Whatever it was, the next look starts from what is then.
+            _log.exception("the look at %s/%s failed", *key)
+            return FAILED_SECONDS
+
+
+def jittered(seconds: float) -> float:
+    """Return a time up to JITTER earlier or later."""
+    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (not for secrets)

@@ -1,0 +1,1 @@
+"""What happens to an AshChat besides its rendering: deletion, annotations, switches."""

@@ -1,0 +1,154 @@
+"""Take away what an AshChat with `deletionPolicy: Delete` leaves, and let it go.
+
+Level-based as everything else: each look deletes what is still there. What is gone already
+(the namespace went first, somebody was quicker) is done.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ashchat_operator.kube.api import CONFLICT, NOT_FOUND, Api, ApiServerError
+from ashchat_operator.kube.clock import rfc3339
+from ashchat_operator.kube.events import Event, publish
+from ashchat_operator.lifecycle.deletion import (
+    OUTSIDE_PATIENCE,
+    PATIENCE,
+    belongs,
+    condition,
+    deleting,
+    finalizers,
+    holds,
+    others,
+    policy,
+    waited,
+)
+from ashchat_operator.resource.model import DeletionPolicy
+from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
+
+Object = dict[str, Any]
+
+Step = Callable[[Object], Awaitable[Sequence[str]]]
+"""Removes something outside the cluster that the operator made there for a resource.
+
+Given the resource as the API server has it; returns what is left, for a person; empty: done.
+A backend that is gone is done. Called again at each look until it is done, while the
+resource's Secrets are there.
+"""
+
+WORKLOADS: Final = ("Deployment", "StatefulSet")
+DATA: Final = ("PersistentVolumeClaim", "Secret")
+
+_log = logging.getLogger(__name__)
+
+
+class Cleanup:
+    """Holds and frees resources by their policy."""
+
+    def __init__(self, api: Api, outside: Sequence[Step] = ()) -> None:
+        self._api = api
+        self._outside = outside
+
+    async def held(self, body: Object) -> Object:
+        """Return a living resource with the finalizer that its policy asks for, and no other.
+
+        Raises:
+            ApiServerError: It cannot be written; status 409: it changed meanwhile.
+        """
+        wanted = finalizers(body)
+        return body if wanted is None else await self._hold(body, wanted)
+
+    async def done(self, body: Object, now: datetime) -> bool:
+        """Do what is left to do for a resource that is being deleted; tell whether it is done.
+
+        Raises:
+            ApiServerError: The resource cannot be let go; the next look tries again.
+        """
+        if not deleting(body) or not holds(body):
+            return True
+        left: Sequence[str] = ()
+        if policy(body) is DeletionPolicy.DELETE:
+            left = await self._left(body, now)
+        if left and waited(body, now) < PATIENCE:
+            await self._tell(body, left, now)
+            return False
+        try:
+            await self._hold(body, others(body))
+        except ApiServerError as error:
+            if error.status == NOT_FOUND:
+                return True
+            raise
+        where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+        if left:
+            says = f"let go after {PATIENCE.seconds // 60} minutes; left: {', '.join(left)}"
+            _log.warning("%s: %s", where, says)
+            await publish(
+                self._api, body, Event(normal=False, reason="CleanupGivenUp", message=says)
+            )
+        else:
+            _log.info("%s: nothing of it is left", where)
+        return True
+
+    async def _left(self, body: Object, now: datetime) -> Sequence[str]:
+        """Delete what is there; return what still is.
+
+        Claims follow when the workloads are gone: a StatefulSet would make them anew.
+        """
+        workloads = await self._delete(body, WORKLOADS)
+        if workloads:
+            return workloads
+        outside = [says for step in self._outside for says in await step(body)]
+        if outside and waited(body, now) < OUTSIDE_PATIENCE:
+            return outside
+        return [*outside, *await self._delete(body, DATA)]
+
+    async def _delete(self, body: Object, kinds: Iterable[str]) -> list[str]:
+        where = body["metadata"]
+        labels = {INSTANCE_LABEL: where["name"], MANAGED_BY_LABEL: MANAGER}
+        left = []
+        for kind in kinds:
+            try:
+                found = await self._api.list(kind, where["namespace"], labels)
+            except ApiServerError as error:
+                left.append(f"what there is of {kind} ({error})")
+                continue
+            for child in found:
+                # Secrets that it owns go with it.
+                if not belongs(body, child) or (
+                    kind in DATA and child["metadata"].get("ownerReferences")
+                ):
+                    continue
+                says = f"{kind} {child['metadata']['name']}"
+                if not deleting(child):
+                    try:
+                        await self._api.delete({**child, "kind": kind})
+                    except ApiServerError as error:
+                        says += f" ({error})"
+                left.append(says)
+        return left
+
+    async def _hold(self, body: Object, wanted: Sequence[str]) -> Object:
+        return await self._api.patch_metadata(
+            # The version, since a list is replaced as a whole: nobody else's entry is lost.
+            body,
+            {"finalizers": list(wanted), "resourceVersion": body["metadata"]["resourceVersion"]},
+            MANAGER,
+        )
+
+    async def _tell(self, body: Object, left: Sequence[str], now: datetime) -> None:
+        former = body.get("status", {})
+        conditions = condition(
+            former.get("conditions", []),
+            left,
+            body["metadata"]["generation"],
+            rfc3339(now),
+        )
+        if conditions == former.get("conditions"):
+            return
+        status = {**former, "conditions": conditions}
+        try:
+            await self._api.replace({**body, "status": status}, MANAGER, status=True)
+        except ApiServerError as error:
+            if error.status not in {CONFLICT, NOT_FOUND}:
+                raise

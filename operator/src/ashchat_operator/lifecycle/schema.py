@@ -1,0 +1,116 @@
+"""Does the API server serve the schema that this operator was written for?
+
+Helm never upgrades what it once installed from `crds/`, and a definition may be somebody
+else's to install. With an older one the API server silently drops the fields it does not
+know, so an operator that went on would undo what people asked for. The revision is read
+from the published OpenAPI document, which every service account may read
+(https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles): no right on
+CustomResourceDefinitions is needed.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import ClientError
+
+from ashchat_operator.kube.api import FORBIDDEN, NOT_FOUND, Api, ApiServerError
+from ashchat_operator.resource.model import GROUP, KIND, PLURAL, VERSION
+from ashchat_operator.status.conditions import Finding, with_one
+
+REVISION: Final = 2
+"""That of crds/ashchat.dev_ashchats.yaml; a test compares."""
+
+EVERY_SECONDS: Final = 15.0
+WAITING_SECONDS: Final = 2.0
+CONDITION: Final = "SchemaCurrent"
+RUN: Final = (
+    "run: kubectl apply --server-side --force-conflicts -f crds/ashchat.dev_ashchats.yaml"
+    " (of the operator's version)"
+)
+
+_PATH: Final = f"/openapi/v3/apis/{GROUP}/{VERSION}"
+_WRITTEN: Final = re.compile(r"Schema revision (\d+)\.")
+_log = logging.getLogger(__name__)
+
+
+def revision(document: Mapping[str, Any]) -> int:
+    """Return the schema's revision in an OpenAPI document; 0: it says none."""
+    kind = {"group": GROUP, "version": VERSION, "kind": KIND}
+    for schema in document.get("components", {}).get("schemas", {}).values():
+        if kind in schema.get("x-kubernetes-group-version-kind", []):
+            found = _WRITTEN.search(" ".join(schema.get("description", "").split()))
+            return int(found[1]) if found else 0
+    return 0
+
+
+def wrong_with(served: int | None) -> str:
+    """Return what is wrong with the served schema and what to do; empty: nothing.
+
+    Args:
+        served: Its revision; None: none is served.
+    """
+    definition = f"the CustomResourceDefinition {PLURAL}.{GROUP}"
+    if served is None:
+        return f"{definition} is not installed; {RUN}"
+    if served < REVISION:
+        return (
+            f"{definition} has schema revision {served}, this operator needs {REVISION};"
+            f" nothing is reconciled until then; {RUN}"
+        )
+    return ""
+
+
+def finding(says: str) -> Finding:
+    """Return the condition."""
+    return ("False", "OlderThanOperator", says) if says else ("True", "Current", "")
+
+
+def outdated_status(body: Mapping[str, Any], says: str, now: str) -> dict[str, Any]:
+    """Return the status as it was, with the condition: nothing else is known to be true."""
+    return with_one(body, CONDITION, finding(says), now)
+
+
+class Schema:
+    """What is known of the schema that the API server serves."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._served = asyncio.Event()
+        self.says = "the schema was not read yet"
+        """What is wrong, and what to do; empty: nothing."""
+
+    async def served(self) -> None:
+        """Wait until there is a schema, of whatever revision: before, there is nothing to watch."""
+        await self._served.wait()
+
+    async def look(self) -> None:
+        """Ask the API server once."""
+        try:
+            served: int | None = revision(await self._api.document(_PATH))
+        except ApiServerError as error:
+            if error.status == FORBIDDEN:
+                # Somebody took the discovery roles away. It may be right; nobody can tell.
+                served = REVISION
+            elif error.status == NOT_FOUND:
+                served = None
+            else:
+                raise
+        says = wrong_with(served)
+        if says != self.says:
+            _log.log(logging.ERROR if says else logging.INFO, says or "the schema is current")
+        self.says = says
+        if served is not None:
+            self._served.set()
+
+    async def watch(self) -> None:
+        """Ask now and then until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (ApiServerError, ClientError, OSError, TimeoutError, ValueError) as error:
+                _log.warning("the schema could not be read: %s", error or "no answer")
+            fine = self._served.is_set() and not self.says
+            await asyncio.sleep(EVERY_SECONDS if fine else WAITING_SECONDS)

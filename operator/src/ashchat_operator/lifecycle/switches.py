@@ -1,0 +1,95 @@
+"""Managed ↔ external: no change of servers before somebody confirmed it, since no data moves.
+
+What a backend *is* stands in the status. What the resource wants it to be counts when both
+agree, or when the annotation names this very change; until then the old one goes on. Going
+back takes another word in the annotation, so one left behind confirms nothing by accident.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.backends.external import blocks
+from ashchat_operator.resource.model import AshChat, External
+from ashchat_operator.resource.names import child
+
+ANNOTATION: Final = "ashchat.dev/allow-switch"
+"""Backends and what they may become, for example "mongodb:External,redis:External"."""
+
+NOT_CONFIRMED: Final = "SwitchNotConfirmed"
+MANAGED: Final = "Managed"
+EXTERNAL: Final = "External"
+
+_STAYS_BEHIND: Final = {
+    Backend.RABBITMQ: "what waits in its queues",
+    Backend.REDIS: "sign-ups and codes of the last ten minutes, and the counts of the limits",
+    Backend.MONGODB: "all accounts and conversations",
+}
+"""The cache is missing here: it may lose everything at any time."""
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How the backends are now, whatever is wanted."""
+
+    ash: AshChat
+    """The resource, with the backends that are in use in place of those not confirmed."""
+    backends: Mapping[str, Object]
+    """For the status: backend → what it is; of an external one, what the resource said."""
+    held: tuple[str, ...] = ()
+    """What is not confirmed, for a person."""
+
+
+def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -> Decision:
+    """Return what holds.
+
+    Args:
+        ash: The resource as it is wanted.
+        body: The same as the API server gave it, for its annotations and its status.
+        live: The objects found: of an AshChat whose status knows nothing, a StatefulSet tells.
+    """
+    text = (body["metadata"].get("annotations") or {}).get(ANNOTATION, "")
+    allowed = {word.strip().lower() for word in text.split(",")}
+    known = body.get("status", {}).get("backends", {})
+    wanted = blocks(ash)
+    spec = ash.spec
+    use: dict[Backend, External | None] = {}
+    held: list[str] = []
+    for backend in _STAYS_BEHIND:
+        block = wanted.get(backend)
+        now = known.get(backend.value, {})
+        kind = now.get("kind")
+        if kind is None and ("StatefulSet", child(ash, backend.value)) in live:
+            kind = MANAGED
+        becomes = MANAGED if block is None else EXTERNAL
+        if kind in {None, becomes} or f"{backend}:{becomes}".lower() in allowed:
+            use[backend] = block
+            continue
+        before = External.model_validate(now["external"]) if kind == EXTERNAL else None
+        use[backend] = before
+        held.append(
+            f"{backend} is to change from {kind} to {becomes}, and nothing moves its data: "
+            f"{_STAYS_BEHIND[backend]} would stay behind. So {backend} goes on as it was. Move the "
+            "data, or do without it; then confirm: kubectl annotate --overwrite ashchat "
+            f"{ash.name} -n {ash.namespace} {ANNOTATION}={backend}:{becomes}"
+        )
+    parts = {
+        "rabbitmq": spec.rabbitmq.model_copy(update={"external": use[Backend.RABBITMQ]}),
+        "redis": spec.redis.model_copy(update={"external": use[Backend.REDIS]}),
+        "mongodb": spec.mongodb.model_copy(update={"external": use[Backend.MONGODB]}),
+    }
+    return Decision(
+        ash.model_copy(update={"spec": spec.model_copy(update=parts)}),
+        {backend.value: _said(block) for backend, block in use.items()},
+        tuple(held),
+    )
+
+
+def _said(block: External | None) -> Object:
+    if block is None:
+        return {"kind": MANAGED}
+    said = block.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return {"kind": EXTERNAL, "external": said}

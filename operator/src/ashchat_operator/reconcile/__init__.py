@@ -1,0 +1,1 @@
+"""One reconcile pass of one AshChat: reads, decides, applies and reports."""

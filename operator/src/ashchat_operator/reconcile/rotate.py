@@ -1,0 +1,154 @@
+"""One look at all rotations of an AshChat: begin, wait, go on. The border to pods and backends."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ashchat_core.topology import Service
+from ashchat_operator.backends import ensure
+from ashchat_operator.backends.base import Backend, BackendResult
+from ashchat_operator.credentials.bundle import Credentials
+from ashchat_operator.credentials.rotation import key_ring, signing_keys, triggers, users
+from ashchat_operator.credentials.rotation.key_ring import RotatingKeyRing
+from ashchat_operator.credentials.rotation.machine import Kind, Phase, State, advance, begin
+from ashchat_operator.credentials.rotation.signing_keys import RotatingSigningKeys
+from ashchat_operator.credentials.rotation.users import RotatingUsers
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.clock import rfc3339
+from ashchat_operator.reconcile import pod_credentials
+from ashchat_operator.reconcile.declare import targets
+from ashchat_operator.reconcile.pod_credentials import Wanted, waits_for
+from ashchat_operator.render.secrets import service_files
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext
+from ashchat_operator.status.conditions import Finding
+
+Object = dict[str, Any]
+
+KINDS: Final = (users.NAME, signing_keys.NAME, key_ring.NAME)
+CONDITION: Final = "SecretsRotated"
+
+
+def states(status: Mapping[str, Any]) -> dict[str, State]:
+    """Return how far the rotation of each kind is, from a status."""
+    return {kind: State.parse(kind, status) for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a resource has found, for its rotations."""
+
+    ash: AshChat
+    body: Object
+    context: ClusterContext
+    credentials: Credentials
+    results: Mapping[Backend, BackendResult]
+    applied: bool
+    """Whether all Secrets and ConfigMaps are as wanted."""
+    ready: bool
+    """Whether the resource is Ready; no rotation begins before."""
+    now: datetime
+
+
+async def step(api: Api, look: Look, before: Mapping[str, State]) -> dict[str, State]:
+    """Return how far the rotations are after this look.
+
+    Raises:
+        ApiServerError: The pods cannot be listed.
+    """
+    return {kind.name: await turn(look, kind, before[kind.name]) for kind in _kinds(api, look)}
+
+
+async def turn(look: Look, kind: Kind, state: State) -> State:
+    """Return how far one rotation is after this look: it begins, waits, or goes one phase on."""
+    wanted = triggers.stamps(look.body["metadata"].get("annotations", {}), kind.name)
+    if not state.since:
+        # Seen for the first time: what was asked for before there was anything to rotate is
+        # answered, and a rotation whose status was lost goes on where nothing is in danger.
+        phase = Phase.PROVING if kind.unfinished(state) else Phase.IDLE
+        at = rfc3339(look.now)
+        started = at if phase is Phase.PROVING else ""
+        state = replace(state, phase=phase, since=at, started=started, handled=wanted)
+        return replace(state, active=kind.active())
+    if state.running:
+        says = "waits for its Secrets to be applied"
+        if look.applied:
+            says = await kind.outstanding(state)
+        after = advance(state, says, kind.newcomer(), look.now)
+        if after.phase is not Phase.DISTRIBUTING:
+            after = replace(after, active=kind.active())
+        if after.running and triggers.asked(after, wanted):
+            after = replace(after, message=f"{after.message}; asked for again: runs after this")
+        return after
+    state = replace(state, active=kind.active(), message="")
+    if kind.unfinished(state):
+        at = rfc3339(look.now)
+        return replace(state, phase=Phase.PROVING, since=at, started=at)
+    created = datetime.fromisoformat(look.body["metadata"]["creationTimestamp"])
+    asked = triggers.asked(state, wanted)
+    scheduled = triggers.due(
+        look.ash.spec.rotation, state, created=created, uid=look.ash.uid, now=look.now
+    )
+    if not asked and not scheduled:
+        return state
+    if not look.ready:
+        return replace(state, message="a rotation is wanted; it begins when everything is ready")
+    return begin(state, wanted, look.now)
+
+
+def _kinds(api: Api, look: Look) -> tuple[Kind, ...]:
+    async def lacking(wanted: Wanted) -> str:
+        return waits_for(await pod_credentials.lacking(api, look.ash, wanted, look.now))
+
+    async def accepted() -> str:
+        every = targets(look.ash, look.context, look.credentials, frozenset(Backend))
+        where = await ensure.accepted(every, look.credentials.former)
+        return f"{', '.join(where)} still accepts a former login" if where else ""
+
+    held = look.credentials
+    return (
+        RotatingUsers(
+            logins=held.logins,
+            beside=held.beside,
+            results=look.results,
+            expected=expected(look.ash, held, look.context),
+            lacking=lacking,
+            accepted=accepted,
+        ),
+        RotatingSigningKeys(
+            ring=held.signing_keys,
+            token_life=timedelta(minutes=look.ash.spec.auth.access_token_minutes),
+            now=look.now,
+            lacking=lacking,
+        ),
+        RotatingKeyRing(ring=held.key_ring, lacking=lacking),
+    )
+
+
+def expected(ash: AshChat, credentials: Credentials, context: ClusterContext) -> Wanted:
+    """Return component → credential → revision of all addresses with logins."""
+    result = {}
+    for service in Service:
+        files = service_files(ash, service, credentials, context)
+        names = [name.removesuffix(".uri") for name in files if name.endswith(".uri")]
+        result[service.value] = {name: files[f"{name}.revision"].decode() for name in names}
+    return result
+
+
+def finding(after: Iterable[State]) -> Finding:
+    """Return the condition `SecretsRotated`: status, reason and message."""
+    running = [state for state in after if state.running]
+    if not running:
+        return "True", "Settled", "one credential of each kind is in use, and no other works"
+    says = "; ".join(f"{x.name}: {x.phase}{_because(x.message)}" for x in running)
+    return "False", "Rotating", says
+
+
+def _because(message: str) -> str:
+    return f" ({message})" if message else ""
+
+
+def entries(after: Mapping[str, State]) -> Sequence[Object]:
+    """Return `status.rotation`."""
+    return [state.entry() for state in after.values()]

@@ -1,0 +1,160 @@
+"""Who may connect to whom: the one table that NetworkPolicies are made from.
+
+Whatever is not in it is denied, in both directions. docs/reference/network.md has the same table (a
+test compares), and the policies are checked by evaluating them against it.
+
+A port is a pod's, as policies see it: behind a Service's port (KEP-2079 and
+https://kubernetes.io/docs/concepts/services-networking/network-policies/).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from ashchat_operator.resource.model import AshChat, ExposureType, Provider
+
+
+class Outside(StrEnum):
+    """Ends of connections that are no component of the AshChat."""
+
+    PEOPLE = "people"
+    """Anybody, from anywhere."""
+    ROUTERS = "routers"
+    """What serves the Ingress or the Gateway, or whatever routes with exposure None."""
+    OPERATOR = "the operator"
+    METRICS = "metrics readers"
+    DNS = "DNS"
+    INTERNET = "outside"
+    """Any address, within the cluster or beyond it."""
+
+
+HTTP: Final = "8080"
+HTTPS: Final = "8443"
+PRIVATE: Final = "9000"
+SMTP: Final = "smtp.port"
+GOOGLE: Final = "google.endpoint"
+GOOGLE_API_PORT: Final = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One connection that there may be."""
+
+    source: str
+    target: str
+    port: str
+    """A number, or what in the resource says it."""
+    why: str
+
+
+TABLE: Final = (
+    Row(Outside.PEOPLE, "edge", HTTP, "everything people do; with TLS only the way to it"),
+    Row(Outside.PEOPLE, "edge", HTTPS, "everything people do, with TLS"),
+    Row("edge", "auth", HTTP, "/auth"),
+    Row("edge", "chat", HTTP, "/chat, sockets too"),
+    Row("edge", "static", HTTP, "the front page and files"),
+    Row(Outside.ROUTERS, "auth", HTTP, "/auth, without an edge"),
+    Row(Outside.ROUTERS, "chat", HTTP, "/chat, sockets too, without an edge"),
+    Row(Outside.ROUTERS, "static", HTTP, "the front page and files, without an edge"),
+    Row("chat", "static", HTTP, "keeps people's photos"),
+    Row("auth", "rabbitmq", "5672", "requests to email and chat, and what happened to accounts"),
+    Row("email", "rabbitmq", "5672", "takes mails to send, answers about codes"),
+    Row("chat", "rabbitmq", "5672", "takes new accounts and translations, asks for translations"),
+    Row("translate", "rabbitmq", "5672", "takes texts, gives translations"),
+    Row("static", "rabbitmq", "5672", "hears of deleted accounts"),
+    Row("auth", "redis", "6379", "limits and resets"),
+    Row("email", "redis", "6379", "pending sign-ups and codes"),
+    Row("chat", "redis", "6379", "the fan-out between its pods, ended sessions"),
+    Row("translate", "cache", "6379", "translations made before"),
+    Row("auth", "mongodb", "27017", "accounts and sessions"),
+    Row("chat", "mongodb", "27017", "rooms and messages"),
+    Row("translate", "apertium", "2737", "translation within the cluster"),
+    Row("translate", Outside.INTERNET, GOOGLE, "Google's translation, with provider Google"),
+    Row("email", Outside.INTERNET, SMTP, "hands mails to the mail server"),
+    Row(Outside.OPERATOR, "rabbitmq", "15672", "queues, users and rights"),
+    Row(Outside.OPERATOR, "redis", "6379", "users and rights"),
+    Row(Outside.OPERATOR, "cache", "6379", "users and rights"),
+    Row(Outside.OPERATOR, "mongodb", "27017", "users"),
+    *(
+        Row(Outside.OPERATOR, service, PRIVATE, "which credentials a pod uses")
+        for service in ("auth", "email", "chat", "translate", "static")
+    ),
+    *(
+        Row(Outside.METRICS, service, PRIVATE, "metrics")
+        for service in ("auth", "email", "chat", "translate", "static", "edge")
+    ),
+    Row(Outside.METRICS, "rabbitmq", "15692", "metrics"),
+    *(
+        Row(component, Outside.DNS, port, "names")
+        for component in ("edge", "auth", "email", "chat", "translate", "static")
+        # OpenShift's DNS pods listen on 5353.
+        for port in ("53", "5353")
+    ),
+)
+
+_NO_BACKEND: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection of one AshChat."""
+
+    source: str
+    target: str
+    port: int
+
+
+def connections(
+    ash: AshChat, present: Collection[str], external: Mapping[str, int] = _NO_BACKEND
+) -> Iterator[Connection]:
+    """Yield the connections that there may be in one AshChat.
+
+    Args:
+        ash: Whose they are.
+        present: Its components.
+        external: Backends that were brought along, and the port of each: what would go to
+            the component goes outside.
+    """
+    edge = ash.spec.exposure.type is ExposureType.EDGE
+    metrics = bool(ash.spec.network_policy.metrics_from)
+    for row in TABLE:
+        if row.source == Outside.ROUTERS and edge:
+            continue
+        if row.source == Outside.METRICS and not metrics:
+            continue
+        if row.source not in {*present, *Outside}:
+            continue
+        port = _port(ash, row.port)
+        target: str = row.target
+        if target in external and row.source in present:
+            target, port = Outside.INTERNET, external[target]
+        if port is not None and target in {*present, *Outside}:
+            yield Connection(row.source, target, port)
+
+
+def _port(ash: AshChat, port: str) -> int | None:
+    """Return a port's number; None: this AshChat has no such connection."""
+    chosen = _CHOSEN.get(port)
+    return chosen(ash) if chosen else int(port)
+
+
+def _google(ash: AshChat) -> int | None:
+    spec = ash.spec.translate
+    if spec.provider is not Provider.GOOGLE or spec.google is None:
+        return None
+    if spec.google.endpoint is None:
+        return GOOGLE_API_PORT
+    return int(spec.google.endpoint.rpartition(":")[2])
+
+
+def _https(ash: AshChat) -> int | None:
+    return int(HTTPS) if ash.spec.exposure.edge.tls is not None else None
+
+
+_CHOSEN: Final[Mapping[str, Callable[[AshChat], int | None]]] = {
+    SMTP: lambda ash: ash.spec.email.smtp.port,
+    GOOGLE: _google,
+    HTTPS: _https,
+}

@@ -1,0 +1,298 @@
+"""Pod templates: security contexts, probes, resources, volumes.
+
+Every pod satisfies the restricted Pod Security Standard
+(https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted) and has a
+read-only root and no service account token.
+
+Fields whose defaults are part of a list's merge key (a port's protocol) are always written
+out, because server-side apply identifies the item by them (KEP-555).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ashchat_operator.resource.model import AshChat, ExposureType, Resources
+from ashchat_operator.resource.names import (
+    CREDENTIALS_DIR,
+    PRIVATE_PORT,
+    PUBLIC_PORT,
+    ClusterContext,
+    child,
+    labels,
+)
+from ashchat_operator.resource.quantity import quantity
+from ashchat_operator.resource.types import Object
+
+ADMIN_REVISION_ANNOTATION: Final = "ashchat.dev/admin-revision"
+"""On pods of a backend: a digest of what it reads at its start only, its admin's password."""
+
+CONFIG_REVISION_ANNOTATION: Final = "ashchat.dev/config-revision"
+"""On pods of a backend: a digest of the files it reads at its start only."""
+
+SERVICE_UID: Final = 10001
+
+BACKEND_UID: Final = 999
+"""The user of rabbitmq, redis and postgres in their official images and in ours."""
+
+SCALED_CPU: Final = "200m"
+"""What a pod requests whose number an autoscaler chooses."""
+
+
+def trusted_proxies(ash: AshChat, context: ClusterContext) -> str:
+    """Return whose X-Forwarded-For the services believe (CIDRs, comma-separated).
+
+    The edge is a pod and tells exactly one address; without it, it is whoever the resource
+    names, and where it names nobody the pods.
+    """
+    named = ash.spec.exposure.trusted_proxies
+    if ash.spec.exposure.type is ExposureType.EDGE or not named:
+        return context.pod_cidrs
+    return ",".join(named)
+
+
+def resources(defaults: Object, wanted: Resources) -> Object:
+    """Return requests and limits: the resource's, and the operator's where it is silent.
+
+    A limit below the default request would be refused by the API server, so the request
+    follows it down.
+    """
+    limits = {**defaults.get("limits", {}), **wanted.limits}
+    requests = {**defaults.get("requests", {}), **wanted.requests}
+    for key, limit in limits.items():
+        if key in requests and key not in wanted.requests:
+            requests[key] = min(requests[key], limit, key=quantity)
+    return {"requests": requests, "limits": limits}
+
+
+def service_resources(wanted: Resources, *, cpu: str = "20m", scaled: bool = False) -> Object:
+    """Return what a Python service gets. No CPU limit: it would make starting slow.
+
+    An autoscaler measures by the request: with one for an idle pod, any load would be an
+    overload.
+    """
+    cpu = SCALED_CPU if scaled else cpu
+    return resources(
+        {"requests": {"cpu": cpu, "memory": "96Mi"}, "limits": {"memory": "384Mi"}}, wanted
+    )
+
+
+def container_security() -> Object:
+    """Return the security context of every container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def pod_security(uid: int) -> Object:
+    """Return the security context of a pod that runs as `uid`.
+
+    `OnRootMismatch`: otherwise the kubelet would make the Erlang cookie group-readable at
+    every start, which RabbitMQ refuses (and large volumes would start slowly).
+    """
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": uid,
+        "runAsGroup": uid,
+        "fsGroup": uid,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def port(name: str, number: int) -> Object:
+    """Return a container's TCP port."""
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
+
+
+def env(values: Mapping[str, str]) -> list[Object]:
+    """Return environment variables; nothing secret may be among them."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def pod_name_env() -> Object:
+    """Return the variable that tells a process its pod's name (downward API)."""
+    return {
+        "name": "ASHCHAT_POD_NAME",
+        "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
+    }
+
+
+def empty_dir(name: str, size: str = "64Mi") -> Object:
+    """Return a volume for what need not be kept."""
+    return {"name": name, "emptyDir": {"sizeLimit": size}}
+
+
+def secret_volume(
+    name: str, secret: str, keys: Sequence[str] = (), *, optional: bool = False
+) -> Object:
+    """Return a volume of a Secret's files, readable by the pod's group only.
+
+    Args:
+        name: The volume's.
+        secret: The Secret's.
+        keys: Which of its files; all where none is named.
+        optional: A pod starts without it too; the files come when it does.
+    """
+    source: Object = {"secretName": secret, "defaultMode": 0o440}
+    if optional:
+        source["optional"] = True
+    if keys:
+        source["items"] = [{"key": key, "path": key} for key in keys]
+    return {"name": name, "secret": source}
+
+
+def config_volume(name: str, config_map: str) -> Object:
+    """Return a volume of a ConfigMap's files."""
+    return {"name": name, "configMap": {"name": config_map, "defaultMode": 0o444}}
+
+
+def mount(name: str, path: str, *, read_only: bool = True, sub_path: str | None = None) -> Object:
+    """Return a mount of a volume."""
+    result: Object = {"name": name, "mountPath": path}
+    if read_only:
+        result["readOnly"] = True
+    if sub_path is not None:
+        result["subPath"] = sub_path
+    return result
+
+
+def http_probes(path_port: int = PRIVATE_PORT, *, readiness: str = "/readyz") -> Object:
+    """Return the probes of a process with /livez and /readyz.
+
+    The start-up probe asks every second, so that a pod is ready as soon as it can be, and
+    gives a slow node two minutes; the liveness probe is patient, since it asks only
+    whether the event loop turns.
+    """
+    return {
+        "startupProbe": {
+            "httpGet": {"path": "/livez", "port": path_port, "scheme": "HTTP"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 3,
+            "failureThreshold": 120,
+        },
+        "readinessProbe": {
+            "httpGet": {"path": readiness, "port": path_port, "scheme": "HTTP"},
+            "periodSeconds": 2,
+            "timeoutSeconds": 3,
+            "failureThreshold": 3,
+        },
+        "livenessProbe": {
+            "httpGet": {"path": "/livez", "port": path_port, "scheme": "HTTP"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+    }
+
+
+def pod_template(
+    ash: AshChat,
+    component: str,
+    *,
+    uid: int,
+    containers: Sequence[Object],
+    volumes: Sequence[Object],
+    grace_seconds: int,
+    init_containers: Sequence[Object] = (),
+    annotations: Mapping[str, str] | None = None,
+) -> Object:
+    """Return a pod template that satisfies the restricted profile."""
+    spec: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(uid),
+        "terminationGracePeriodSeconds": grace_seconds,
+        "containers": list(containers),
+        "volumes": list(volumes),
+    }
+    if init_containers:
+        spec["initContainers"] = list(init_containers)
+    described: Object = {"labels": labels(ash, component)}
+    if annotations:
+        described["annotations"] = dict(annotations)
+    return {"metadata": described, "spec": spec}
+
+
+def config_revision(files: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotation that starts pods anew when files change that they read once."""
+    text = json.dumps(files, sort_keys=True)
+    return {CONFIG_REVISION_ANNOTATION: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def alone(data_dir: str, *command: str) -> list[str]:
+    """Return a command that runs only while nobody else does on the same files.
+
+    A pod that was deleted by force is gone for the API server at once, and its successor
+    starts while the old process may still write. None of the backends notices on its own:
+    their lock files name process ids, which mean nothing in another container. So the
+    successor waits for a lock that ends with the process that holds it (flock(1); without a
+    fork, so that the backend itself is process 1 and gets the signals).
+    """
+    return ["flock", "--no-fork", f"{data_dir}/.ashchat.lock", *command]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePod:
+    """What differs between the pods of the five services."""
+
+    component: str
+    image: str
+    resources: Object
+    public: bool
+    env: Mapping[str, str] = field(default_factory=dict)
+    volumes: Sequence[Object] = ()
+    mounts: Sequence[Object] = ()
+
+
+def service_template(ash: AshChat, pod: ServicePod) -> Object:
+    """Return the pod template of one of the five services.
+
+    The pause before SIGTERM lets the endpoints' removal reach every node first
+    (KEP-3960). From SIGTERM to their end the services need at most 24 s, and chat, which
+    closes its sockets before, 6 s more, or 11 s where Redis is away.
+    """
+    ports = [port("private", PRIVATE_PORT)]
+    if pod.public:
+        ports.insert(0, port("http", PUBLIC_PORT))
+    common = {
+        "ASHCHAT_LOG_LEVEL": ash.spec.log_level.value.upper(),
+        "ASHCHAT_CREDENTIALS_DIR": CREDENTIALS_DIR,
+    }
+    container: Object = {
+        "name": pod.component,
+        "image": pod.image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": ports,
+        "env": [pod_name_env(), *env({**common, **pod.env})],
+        "resources": pod.resources,
+        "securityContext": container_security(),
+        "volumeMounts": [
+            mount("tmp", "/tmp", read_only=False),  # noqa: S108 (the pod's own emptyDir)
+            mount("credentials", CREDENTIALS_DIR),
+            *pod.mounts,
+        ],
+        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        **http_probes(),
+    }
+    return pod_template(
+        ash,
+        pod.component,
+        uid=SERVICE_UID,
+        containers=[container],
+        volumes=[
+            empty_dir("tmp"),
+            secret_volume("credentials", child(ash, f"{pod.component}-credentials")),
+            *pod.volumes,
+        ],
+        grace_seconds=40,
+    )
+
+
+def service_ports(*, public: bool) -> dict[str, int]:
+    """Return the ports of a service's Service."""
+    return {"http": PUBLIC_PORT, "private": PRIVATE_PORT} if public else {"private": PRIVATE_PORT}

@@ -1,0 +1,1 @@
+"""The AshChat resource: its model, and the names of the objects that belong to it."""

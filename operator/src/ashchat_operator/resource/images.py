@@ -1,0 +1,71 @@
+"""Which image each component runs, unless the resource says otherwise.
+
+The chart writes the table into a ConfigMap that the operator mounts; it is read at the
+start, and a change of it restarts the operator (the chart puts its hash into the pod).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import yaml
+
+COMPONENTS: Final = (
+    "auth",
+    "email",
+    "chat",
+    "translate",
+    "static",
+    "apertium",
+    "edge",
+    "rabbitmq",
+    "redis",
+    "mongodb",
+    "ferretdb",
+    "documentdb",
+)
+"""The keys of the table. Engine FerretDB runs `ferretdb` and `documentdb`, not `mongodb`."""
+
+
+class InvalidImagesError(ValueError):
+    """The table of images lacks something or has something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The table of images."""
+
+    references: Mapping[str, str]
+
+    def __getitem__(self, component: str) -> str:
+        return self.references[component]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the table written as YAML.
+
+        Raises:
+            InvalidImagesError: A key is missing or unknown, or a value is not a reference.
+        """
+        table = yaml.safe_load(text)
+        if not isinstance(table, dict):
+            raise InvalidImagesError("the images file is not a mapping of component to image")
+        missing = sorted(set(COMPONENTS) - set(table))
+        unknown = sorted(set(table) - set(COMPONENTS))
+        empty = sorted(
+            key for key, value in table.items() if not isinstance(value, str) or not value
+        )
+        if missing or unknown or empty:
+            raise InvalidImagesError(f"images: missing {missing}, unknown {unknown}, empty {empty}")
+        return cls(dict(table))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Return the table in a file.
+
+        Raises:
+            InvalidImagesError: See `parse`.
+            OSError: The file cannot be read.
+        """
+        return cls.parse(path.read_text(encoding="utf-8"))

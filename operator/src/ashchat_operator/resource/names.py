@@ -1,0 +1,64 @@
+"""Names, labels and addresses of the objects of one AshChat."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ashchat_operator.resource.images import Images
+from ashchat_operator.resource.model import AshChat
+
+MANAGER: Final = "ashchat-operator"
+"""The field manager of everything the operator applies."""
+
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+
+PUBLIC_PORT: Final = 8080
+
+PRIVATE_PORT: Final = 9000
+
+CREDENTIALS_DIR: Final = "/etc/ashchat/credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterContext:
+    """What rendering needs beside the resource: images, and facts of the cluster."""
+
+    images: Images
+    pod_cidrs: str = ""
+    cluster_domain: str = "cluster.local"
+    operator_namespace: str = "ashchat-system"
+
+
+def child(ash: AshChat, component: str) -> str:
+    """Return the name of a component's objects."""
+    return f"{ash.name}-{component}"
+
+
+def host(ash: AshChat, component: str, context: ClusterContext) -> str:
+    """Return the DNS name of a component's Service.
+
+    The name is complete, with a dot at neither end: one query instead of one per search
+    domain would need the dot, but TLS and URL libraries stumble over it.
+    """
+    return f"{child(ash, component)}.{ash.namespace}.svc.{context.cluster_domain}"
+
+
+def selector(ash: AshChat, component: str) -> dict[str, str]:
+    """Return the labels that select a component's pods; they may never change."""
+    return {
+        "app.kubernetes.io/name": "ashchat",
+        INSTANCE_LABEL: ash.name,
+        COMPONENT_LABEL: component,
+    }
+
+
+def labels(ash: AshChat, component: str) -> dict[str, str]:
+    """Return the labels of a component's objects."""
+    return {
+        **selector(ash, component),
+        "app.kubernetes.io/part-of": "ashchat",
+        MANAGED_BY_LABEL: MANAGER,
+    }

@@ -1,0 +1,1 @@
+"""The status of an AshChat: its components and conditions."""

@@ -1,0 +1,109 @@
+"""What the status reports about the exposure. Pure.
+
+An Ingress says little about itself: a controller writes the address where it answers, if it
+writes anything. An HTTPRoute says which Gateway accepted it, and why not
+(https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from ashchat_operator.render.exposure import COMPONENT, ObservedExposure
+from ashchat_operator.resource.model import AshChat, ExposureType
+from ashchat_operator.resource.names import child
+from ashchat_operator.resource.types import Live, Object
+from ashchat_operator.status.conditions import Component
+
+CERTIFICATE_READY: Final = "CertificateReady"
+_NEEDED: Final = ("Accepted", "ResolvedRefs")
+
+
+def components(
+    ash: AshChat, found: Sequence[Component], live: Live, observed: ObservedExposure
+) -> list[Component]:
+    """Return the components, with what was observed of the exposure."""
+    result = [_with_certificate(item, observed) for item in found]
+    if ash.spec.exposure.type is ExposureType.INGRESS:
+        result.append(_ingress(live.get(("Ingress", child(ash, COMPONENT)))))
+    elif ash.spec.exposure.type is ExposureType.GATEWAY:
+        route = live.get(("HTTPRoute", child(ash, COMPONENT)))
+        result.append(_route(ash, route, gateway_api=observed.gateway_api))
+    return result
+
+
+def _with_certificate(component: Component, observed: ObservedExposure) -> Component:
+    choice = observed.choice
+    if component.name != "edge" or choice is None or choice.works:
+        return component
+    return replace(component, ready=False, reason=choice.reason, message=choice.message)
+
+
+def _ingress(body: Object | None) -> Component:
+    if body is None:
+        return Component(COMPONENT, ready=False, reason="Missing", message="it is being made")
+    for place in body.get("status", {}).get("loadBalancer", {}).get("ingress", []):
+        where = place.get("hostname") or place.get("ip")
+        return Component(COMPONENT, ready=True, reason="Admitted", message=f"served at {where}")
+    # Not every controller tells, so it cannot be waited for.
+    says = "the Ingress is there; no controller has said where it serves it"
+    return Component(COMPONENT, ready=True, reason="NotReported", message=says)
+
+
+def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component:
+    def no(reason: str, message: str) -> Component:
+        return Component(COMPONENT, ready=False, reason=reason, message=message)
+
+    if not gateway_api:
+        return no(
+            "GatewayApiMissing",
+            "the cluster does not know HTTPRoute (gateway.networking.k8s.io/v1): install the "
+            "Gateway API 1.2 or newer, or choose another exposure.type",
+        )
+    if body is None:
+        return no("Missing", "it is being made")
+    parents = body.get("status", {}).get("parents", [])
+    gateways = {
+        (parent.namespace or ash.namespace, parent.name)
+        for parent in (ash.spec.exposure.gateway.parent_refs if ash.spec.exposure.gateway else ())
+    }
+    told = set()
+    for parent in parents:
+        reference = parent["parentRef"]
+        name = (reference.get("namespace", ash.namespace), reference["name"])
+        if name not in gateways:
+            continue  # of an older route
+        conditions = {item["type"]: item for item in parent.get("conditions", [])}
+        for kind in _NEEDED:
+            item = conditions.get(kind)
+            if item is None or item.get("observedGeneration", 0) < body["metadata"]["generation"]:
+                break
+            if item["status"] != "True":
+                return no(item["reason"], f"Gateway {'/'.join(name)}: {item['message'] or kind}")
+        else:
+            told.add(name)
+    silent = sorted(gateways - told)
+    if silent:
+        names = ", ".join("/".join(name) for name in silent)
+        return no("NotAccepted", f"no controller has accepted the route at Gateway {names} yet")
+    return Component(COMPONENT, ready=True, reason="Accepted", message="")
+
+
+def url(ash: AshChat, observed: ObservedExposure) -> str:
+    """Return where people come in without an edge; empty: not known, or there is an edge."""
+    spec = ash.spec.exposure
+    if ash.spec.public_url is not None:
+        return ""
+    if spec.type is ExposureType.INGRESS and spec.ingress is not None:
+        host = next((name for name in spec.ingress.hosts if not name.startswith("*")), "")
+        scheme = "https" if spec.ingress.tls is not None else "http"
+        return f"{scheme}://{host}" if host else ""
+    return observed.listener
+
+
+def conditions(observed: ObservedExposure) -> dict[str, tuple[str, str, str]]:
+    """Return the condition that tells of the certificate; none without TLS at the edge."""
+    choice = observed.choice
+    if choice is None:
+        return {}
+    return {CERTIFICATE_READY: ("True" if choice.good else "False", choice.reason, choice.message)}

@@ -1,0 +1,101 @@
+"""Why a server cannot be reached: each cause on a real socket, each in its own words."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ashchat_dev.authority import Authority, Pair
+from ashchat_operator.backends import connectivity
+from ashchat_operator.backends.base import Reason, TlsFailedError, UnreachableError
+from ashchat_operator.backends.connectivity import Address
+
+OURS = Authority()
+HERE = "127.0.0.1"
+
+
+@asynccontextmanager
+async def listening(folder: Path, pair: Pair | None = None) -> AsyncIterator[int]:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    context = pair.context(folder) if pair else None
+    async with await asyncio.start_server(hang_up, HERE, 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_certificate_of_the_given_authority_for_this_name_is_fine(tmp_path: Path) -> None:
+    async with listening(tmp_path, OURS.server(HERE)) as port:
+        await connectivity.check("Redis", Address(HERE, port, OURS.certificate))
+
+
+@pytest.mark.parametrize(
+    ("pair", "ca", "says"),
+    [
+        (OURS.server(HERE), Authority().certificate, "by another authority than that of"),
+        (OURS.server(HERE), "", "by another authority than a public one"),
+        (OURS.server("redis.example.org"), OURS.certificate, f"not for the name {HERE}"),
+        (OURS.server(HERE, expired=True), OURS.certificate, "has expired"),
+        (OURS.server(HERE), "nonsense", "is no certificate"),
+        (None, OURS.certificate, "does not speak TLS"),
+    ],
+    ids=["authority", "public", "name", "expired", "no authority", "no TLS"],
+)
+async def test_what_is_wrong_with_tls_is_told_apart(
+    pair: Pair | None, ca: str, says: str, tmp_path: Path
+) -> None:
+    async with listening(tmp_path, pair) as port:
+        with pytest.raises(TlsFailedError, match=says) as caught:
+            await connectivity.check("Redis", Address(HERE, port, ca))
+    assert caught.value.reason is Reason.TLS_FAILED
+
+
+async def test_a_name_that_does_not_resolve_is_dns() -> None:
+    with pytest.raises(UnreachableError, match="does not resolve"):
+        await connectivity.check("Redis", Address("redis.invalid", 6379))
+
+
+async def test_a_port_where_nobody_listens_refuses(tmp_path: Path) -> None:
+    async with listening(tmp_path) as port:
+        pass
+    with pytest.raises(UnreachableError, match="refuses the connection"):
+        await connectivity.check("Redis", Address(HERE, port))
+
+
+async def test_packets_that_vanish_are_a_firewall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connectivity, "TIMEOUT_S", 0.2)
+    with socket.socket() as full:
+        full.bind((HERE, 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        # The queue of a listener that accepts nobody fills up; further packets are dropped.
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.settimeout(0)
+            one.connect_ex((HERE, port))
+        with pytest.raises(UnreachableError, match=r"did not answer within 0.2 s\. A firewall"):
+            await connectivity.check("Redis", Address(HERE, port))
+        for one in waiting:
+            one.close()
+
+
+async def test_a_client_that_failed_is_explained(tmp_path: Path) -> None:
+    general = UnreachableError("Redis does not answer.")
+    async with listening(tmp_path, OURS.server(HERE)) as port:
+        found = await connectivity.explained(general, "Redis", Address(HERE, port, ""))
+        assert found.reason is Reason.TLS_FAILED
+        fine = await connectivity.explained(general, "Redis", Address(HERE, port, OURS.certificate))
+        assert fine is general
+        plain = await connectivity.explained(general, "Redis", Address(HERE, port))
+        assert "perhaps it wants TLS" in str(plain)
+
+
+def test_clients_of_plain_http_trust_no_certificate_at_all() -> None:
+    context = connectivity.no_trust()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.cert_store_stats()["x509"] == 0

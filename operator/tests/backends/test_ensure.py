@@ -1,0 +1,113 @@
+"""The one call over all backends: a backend's trouble is in its result, nothing is raised."""
+
+import asyncio
+import socket
+import time
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from ashchat_core.topology import Service
+from ashchat_operator.backends import ensure
+from ashchat_operator.backends.base import version_tuple
+from ashchat_operator.backends.connectivity import Address
+from ashchat_operator.backends.ensure import (
+    Backend,
+    Backends,
+    Login,
+    MongoDBTarget,
+    RabbitMQTarget,
+    Reason,
+    RedisTarget,
+)
+
+NOWHERE = "127.0.0.1"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((NOWHERE, 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ashchat_operator.backends.mongodb.TIMEOUT_MS", 200)
+    monkeypatch.setattr(ensure, "SERVICE_LAG_S", 0.2)
+    results = await ensure.ensure(
+        Backends(
+            logins=(),
+            rabbitmq=RabbitMQTarget(f"http://{NOWHERE}:{closed_port}", "admin", "secret"),
+            redis=RedisTarget(NOWHERE, closed_port, "admin", "secret"),
+            cache=RedisTarget(NOWHERE, closed_port, "admin", "secret"),
+            mongodb=MongoDBTarget(NOWHERE, closed_port, "admin", "secret"),
+        )
+    )
+    assert set(results) == set(Backend)
+    for result in results.values():
+        assert (result.ready, result.reason, result.changes) == (False, Reason.UNREACHABLE, ())
+        assert str(closed_port) in result.message
+        assert "secret" not in result.message
+
+
+async def test_a_service_that_lags_behind_its_pod_is_not_told_as_unreachable(
+    closed_port: int,
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        writer.write(head)
+        writer.close()
+
+    target = RabbitMQTarget(f"http://{NOWHERE}:{closed_port}", "admin", "secret")
+    asking = asyncio.create_task(ensure.ensure(Backends(logins=(), rabbitmq=target)))
+    done, _ = await asyncio.wait({asking}, timeout=0.3)
+    assert not done
+    async with await asyncio.start_server(refuse, NOWHERE, closed_port):
+        results = await asking
+    assert results[Backend.RABBITMQ].reason is Reason.LOGIN_REFUSED
+
+
+async def test_somebody_elses_server_that_does_not_answer_is_told_at_once(
+    closed_port: int,
+) -> None:
+    address = Address(NOWHERE, closed_port, None)
+    target = RedisTarget(NOWHERE, closed_port, "admin", "secret", owned=False, address=address)
+    began = time.monotonic()
+    results = await ensure.ensure(Backends(logins=(), redis=target))
+    assert results[Backend.REDIS].reason is Reason.UNREACHABLE
+    assert time.monotonic() - began < ensure.SERVICE_LAG_S
+
+
+async def test_who_accepts_and_is_silent_is_given_up() -> None:
+    with socket.socket() as silent:
+        silent.bind((NOWHERE, 0))
+        silent.listen()
+        target = RabbitMQTarget(f"http://{NOWHERE}:{silent.getsockname()[1]}", "admin", "secret")
+        results = await ensure.ensure(Backends(logins=(), rabbitmq=target), timeout_s=0.1)
+    assert results[Backend.RABBITMQ].reason is Reason.TIMED_OUT
+
+
+async def test_what_is_not_given_is_not_asked() -> None:
+    assert await ensure.ensure(Backends(logins=())) == {}
+
+
+def test_addresses_quote_what_a_password_may_hold() -> None:
+    login = Login(Service.CHAT, "chat-a", "p@ss/w:rd?#%")
+    for uri in (
+        ensure.rabbitmq_uri("broker", login),
+        ensure.mongodb_uri("database", login, "chat"),
+        ensure.redis_uri("cache", login),
+    ):
+        parts = urlsplit(uri)
+        assert unquote(parts.password or "") == login.password
+        assert parts.hostname in {"broker", "database", "cache"}
+    assert ensure.rabbitmq_uri("h", login, vhost="/").endswith("/%2F")
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("4.0.5", (4, 0, 5)), ("3.13.0-rc.1", (3, 13, 0)), ("8.0.2+x", (8, 0, 2)), ("", ())],
+)
+def test_versions_compare_by_numbers(text: str, numbers: tuple[int, ...]) -> None:
+    assert version_tuple(text) == numbers

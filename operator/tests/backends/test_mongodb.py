@@ -1,0 +1,156 @@
+"""MongoDB's users: what is compared, what is written."""
+
+from collections.abc import Iterable
+
+import pytest
+from pymongo.errors import OperationFailure
+
+from ashchat_core.topology import MONGODB_DATABASES, Service
+from ashchat_operator.backends import mongodb
+from ashchat_operator.backends.base import (
+    Login,
+    LoginRefusedError,
+    NotReadyYetError,
+    Reason,
+    RefusedError,
+    RightMissingError,
+    VersionTooOldError,
+)
+from ashchat_operator.backends.mongodb import MongoDBTarget, MongoDBUser, Server
+
+LOGINS = tuple(Login(service, f"{service}-a", f"secret-of-{service}") for service in Service)
+WANTED = mongodb.desired_users(LOGINS, MONGODB_DATABASES)
+MONGODB = Server("8.0.29", ferretdb=False)
+FERRETDB = Server("2.7.0", ferretdb=True)
+
+
+class FakeDatabase:
+    """Keeps users; FerretDB's answers about roles are its own."""
+
+    def __init__(self, server: Server, users: Iterable[MongoDBUser] = ()) -> None:
+        self.answers_server = server
+        self.there = {
+            user.username: (user.password, user.roles if not server.ferretdb else frozenset())
+            for user in users
+        }
+        self.done: list[str] = []
+        self.forgets = False
+
+    async def server(self) -> Server:
+        return self.answers_server
+
+    async def users(self) -> dict[str, frozenset[tuple[str, str]]]:
+        return {name: roles for name, (_, roles) in self.there.items()}
+
+    async def accepts(self, username: str, password: str) -> bool:
+        return self.there[username][0] == password
+
+    async def create(self, user: MongoDBUser) -> None:
+        self.done.append(f"create {user.username}")
+        if not self.forgets:
+            self.there[user.username] = (user.password, user.roles)
+
+    async def set_password(self, user: MongoDBUser) -> None:
+        self.done.append(f"password {user.username}")
+        self.there[user.username] = (user.password, self.there[user.username][1])
+
+    async def set_roles(self, user: MongoDBUser) -> None:
+        self.done.append(f"roles {user.username}")
+        self.there[user.username] = (self.there[user.username][0], user.roles)
+
+    async def drop(self, username: str) -> None:
+        self.done.append(f"drop {username}")
+        del self.there[username]
+
+    async def may_use(self, database: str) -> None:
+        self.done.append(f"use {database}")
+
+
+def test_only_services_with_a_database_get_a_user() -> None:
+    assert [(user.username, user.database) for user in WANTED] == [
+        ("auth-a", "auth"),
+        ("chat-a", "chat"),
+    ]
+    assert "secret-of" not in repr(WANTED)
+
+
+@pytest.mark.parametrize(
+    ("server", "reason", "least"),
+    [
+        (MONGODB, Reason.DECLARED, True),
+        (FERRETDB, Reason.LEAST_PRIVILEGE_NOT_ENFORCED, False),
+    ],
+)
+async def test_from_nothing_and_then_no_write(server: Server, reason: Reason, least: bool) -> None:  # noqa: FBT001
+    fake = FakeDatabase(server)
+    result = await mongodb.reconcile(fake, WANTED)
+    assert (result.ready, result.reason, result.least_privilege) == (True, reason, least)
+    assert fake.done == ["create auth-a", "create chat-a"]
+    fake.done.clear()
+    assert (await mongodb.reconcile(fake, WANTED)).changes == ()
+    assert fake.done == []
+
+
+async def test_a_password_is_set_only_where_the_login_fails() -> None:
+    fake = FakeDatabase(FERRETDB, WANTED)
+    fake.there["chat-a"] = ("guessed", frozenset())
+    result = await mongodb.reconcile(fake, WANTED)
+    assert result.changes == ("set the password of user chat-a",)
+    assert fake.done == ["password chat-a"]
+
+
+async def test_widened_roles_are_set_back_where_they_mean_something() -> None:
+    everything = frozenset({("root", "admin")})
+    for server, expected in ((MONGODB, ["roles chat-a"]), (FERRETDB, [])):
+        fake = FakeDatabase(server, WANTED)
+        fake.there["chat-a"] = (fake.there["chat-a"][0], everything)
+        await mongodb.reconcile(fake, WANTED)
+        assert fake.done == expected
+
+
+async def test_a_retired_user_is_dropped_and_a_wanted_one_never() -> None:
+    old = MongoDBUser("chat-0", "chat", "x")
+    fake = FakeDatabase(MONGODB, (*WANTED, old))
+    result = await mongodb.reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
+    assert result.changes == ("deleted retired user chat-0",)
+    assert fake.done == ["drop chat-0"]
+
+
+async def test_a_look_without_writing() -> None:
+    fake = FakeDatabase(MONGODB)
+    result = await mongodb.reconcile(fake, WANTED, write=False)
+    assert (result.ready, result.reason) == (False, Reason.DRIFTED)
+    assert fake.done == []
+
+
+async def test_what_does_not_hold_is_not_called_ready() -> None:
+    fake = FakeDatabase(MONGODB)
+    fake.forgets = True
+    with pytest.raises(NotReadyYetError, match="still differs"):
+        await mongodb.reconcile(fake, WANTED)
+
+
+async def test_an_old_server_is_refused() -> None:
+    with pytest.raises(VersionTooOldError, match="too old"):
+        await mongodb.reconcile(FakeDatabase(Server("4.4.1", ferretdb=False)), WANTED)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "kind", "word"),
+    [
+        (13, "Unauthorized", RightMissingError, "lacks the right"),
+        (8000, "AtlasError", RightMissingError, "set users: Given"),
+        # FerretDB's own, under the code of AtlasError.
+        (8000, "UserCountLimitExceeded", RefusedError, "as many users as it can hold"),
+        (18, "AuthenticationFailed", LoginRefusedError, "refuses the login"),
+    ],
+)
+async def test_a_refusal_is_told_by_what_a_person_can_do(
+    code: int, name: str, kind: type[Exception], word: str
+) -> None:
+    client = mongodb.MongoClient(MongoDBTarget("db.example.org", 27017, "boss", "secret-word"))
+    refused = OperationFailure("no", code, {"codeName": name})
+    found = client._refusal(refused, "create user a")
+    assert type(found) is kind
+    assert word in str(found)
+    assert "secret-word" not in str(found)

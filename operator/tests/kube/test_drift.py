@@ -1,0 +1,97 @@
+"""Only what was undone counts as drift; and what of a resource is shown goes with it."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from ashchat_operator import metrics
+from ashchat_operator.kube.api import _kind
+from ashchat_operator.kube.changes import Change
+from ashchat_operator.kube.drift import Drift
+
+OWNER = ("ns", "demo")
+
+
+def body(name: str, value: str = "1") -> dict[str, Any]:
+    return {"kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": value}}
+
+
+def change(name: str) -> Change:
+    return Change(f"applied ConfigMap {name}", "ConfigMap", name)
+
+
+def test_the_first_look_and_a_new_wish_are_no_drift() -> None:
+    drift = Drift()
+    assert not list(drift.corrected(OWNER, [body("a")], [change("a")]))
+    assert not list(drift.corrected(OWNER, [body("a", "2")], [change("a")]))
+    assert not list(drift.corrected(OWNER, [body("a", "2"), body("b")], [change("b")]))
+
+
+def test_what_is_written_though_nothing_else_is_wanted_is_drift() -> None:
+    drift = Drift()
+    assert not list(drift.corrected(OWNER, [body("a")], []))
+    assert list(drift.corrected(OWNER, [body("a")], [change("a")])) == ["ConfigMap"]
+    assert list(drift.corrected(OWNER, [body("a")], [change("stranger")])) == ["ConfigMap"]
+    drift.forget(OWNER)
+    assert not list(drift.corrected(OWNER, [body("a")], [change("a")]))
+
+
+def test_pruning_what_is_not_wanted_any_more_is_no_drift() -> None:
+    drift = Drift()
+    list(drift.corrected(OWNER, [body("a"), body("b")], []))
+    assert not list(drift.corrected(OWNER, [body("a")], [change("b")]))
+
+
+def shown(namespace: str) -> set[str]:
+    return {
+        sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.labels.get("namespace") == namespace
+    }
+
+
+def test_series_of_a_resource_go_with_it() -> None:
+    status = {
+        "conditions": [{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "False"}]
+    }
+    metrics.told("gone", "demo", status)
+    metrics.told("stays", "demo", status)
+    metrics.dead_letters("gone", "demo", {"A.dead": 2})
+    assert REGISTRY.get_sample_value(
+        "ashchat_operator_condition",
+        {"namespace": "gone", "name": "demo", "type": "Ready", "status": "True"},
+    )
+    assert {"ashchat_operator_dead_letters", "ashchat_operator_paused"} <= shown("gone")
+    metrics.forget("gone", "demo")
+    assert not shown("gone")
+    assert shown("stays")
+    metrics.forget("stays", "demo")
+
+
+def test_a_failed_look_counts_and_is_timed() -> None:
+    def value(name: str) -> float:
+        return REGISTRY.get_sample_value(name) or 0.0
+
+    errors = value("ashchat_operator_reconcile_errors_total")
+    looks = value("ashchat_operator_reconcile_duration_seconds_count")
+    with metrics.reconciling():
+        pass
+    with pytest.raises(ValueError, match="x"), metrics.reconciling():
+        raise ValueError("x")
+    assert value("ashchat_operator_reconcile_errors_total") == errors + 1
+    assert value("ashchat_operator_reconcile_duration_seconds_count") == looks + 2
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api/v1/namespaces/secrets/pods/services", "Pod"),
+        ("/apis/apps/v1/deployments", "Deployment"),
+        ("/apis/ashchat.dev/v1alpha1/namespaces/a/ashchats/b/status", "AshChat"),
+        ("/openapi/v3/apis/ashchat.dev/v1alpha1", "other"),
+    ],
+)
+def test_a_call_is_counted_by_the_kind_it_is_about(path: str, kind: str) -> None:
+    assert _kind(path) == kind

@@ -1,0 +1,206 @@
+"""Workers: reconcile at once when woken, never twice at a time, and go on after a failure."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ashchat_operator.kube import workers as workers_module
+from ashchat_operator.kube.workers import Workers, jittered
+from recorded_passes import RecordedPasses
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "SETTLE_SECONDS", 0.001)
+    monkeypatch.setattr(workers_module, "FAILED_SECONDS", 0.001)
+
+
+async def test_a_kept_resource_is_looked_at_at_once_and_when_woken() -> None:
+    looks = RecordedPasses()
+    workers = Workers(looks, parallel=1)
+    workers.keep("a", "b")
+    await looks.number(1)
+    await asyncio.sleep(0.01)
+    workers.wake("a", "b")
+    await looks.number(2)
+    await workers.close()
+    assert looks.seen == ["a/b", "a/b"]
+
+
+async def test_wakes_that_come_together_are_one_look() -> None:
+    looks = RecordedPasses()
+    workers = Workers(looks, parallel=1)
+    workers.keep("a", "b")
+    for _ in range(20):
+        workers.wake("a", "b")
+    await looks.number(1)
+    await asyncio.sleep(0.02)
+    await workers.close()
+    assert len(looks.seen) == 1
+
+
+async def test_nothing_happens_to_what_is_not_kept() -> None:
+    looks = RecordedPasses()
+    workers = Workers(looks, parallel=1)
+    workers.wake("a", "b")
+    workers.keep("a", "c")
+    await looks.number(1)
+    workers.forget("a", "c")
+    workers.wake("a", "c")
+    await asyncio.sleep(0.01)
+    await workers.close()
+    assert looks.seen == ["a/c"]
+
+
+async def test_it_looks_again_by_itself() -> None:
+    looks = RecordedPasses(again=0.001)
+    workers = Workers(looks, parallel=1)
+    workers.keep("a", "b")
+    await looks.number(3)
+    await workers.close()
+
+
+async def test_a_failed_look_is_followed_by_another(caplog: pytest.LogCaptureFixture) -> None:
+    looks = RecordedPasses()
+    looks.failures = 2
+    workers = Workers(looks, parallel=1)
+    workers.keep("a", "b")
+    await looks.number(3)
+    await workers.close()
+    assert "the look at a/b failed" in caplog.text
+
+
+class Held:
+    """RecordedPasses that last until they are let go, one after the other."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.now: list[str] = []
+        self.most = 0
+        self._may = asyncio.Semaphore(0)
+        self._changed = asyncio.Condition()
+
+    async def __call__(self, namespace: str, name: str) -> float:
+        self.begun += 1
+        self.now.append(f"{namespace}/{name}")
+        self.most = max(self.most, len(self.now))
+        await self._tell()
+        try:
+            await self._may.acquire()
+        finally:
+            self.now.remove(f"{namespace}/{name}")
+        await self._tell()
+        return 60.0
+
+    def let_go(self, number: int) -> None:
+        for _ in range(number):
+            self._may.release()
+
+    async def until(self, there: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(there)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+@asynccontextmanager
+async def keeping(look: Callable[[str, str], Awaitable[float]], n: int) -> AsyncIterator[Workers]:
+    workers = Workers(look, parallel=n)
+    try:
+        yield workers
+    finally:
+        await workers.close()
+
+
+async def settle() -> None:
+    """Give a look that should not come the time in which it would."""
+    await asyncio.sleep(20 * workers_module.SETTLE_SECONDS)
+
+
+async def test_a_resource_is_not_looked_at_twice_at_a_time_and_once_more_when_woken() -> None:
+    looks = Held()
+    async with keeping(looks, 5) as workers:
+        workers.keep("a", "b")
+        await looks.until(lambda: looks.begun == 1)
+        for _ in range(10):
+            workers.wake("a", "b")
+            workers.keep("a", "b")
+        await settle()
+        assert looks.now == ["a/b"]
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == 2)
+        looks.let_go(1)
+        await looks.until(lambda: not looks.now)
+        await settle()
+    assert looks.begun == 2
+    assert looks.most == 1
+
+
+async def test_no_more_than_so_many_are_looked_at_at_a_time_and_all_get_their_turn() -> None:
+    looks = Held()
+    async with keeping(looks, 2) as workers:
+        for number in range(10):
+            workers.keep("a", f"chat-{number}")
+        await looks.until(lambda: len(looks.now) == 2)
+        await settle()
+        looks.let_go(10)
+        await looks.until(lambda: looks.begun == 10 and not looks.now)
+    assert looks.most == 2
+
+
+async def test_nobody_is_looked_at_twice_before_all_were_looked_at_once() -> None:
+    looks = Held()
+    async with keeping(looks, 2) as workers:
+        for number in range(4):
+            workers.keep("a", f"chat-{number}")
+        await looks.until(lambda: len(looks.now) == 2)
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == 3)
+        (again,) = {"a/chat-0", "a/chat-1"} - set(looks.now)
+        workers.wake(*again.split("/"))
+        await settle()
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == 4)
+        assert set(looks.now) == {"a/chat-2", "a/chat-3"}
+        looks.let_go(2)
+        await looks.until(lambda: looks.begun == 5)
+        assert looks.now == [again]
+
+
+async def test_who_is_forgotten_before_its_first_look_holds_up_nobody() -> None:
+    looks = Held()
+    async with keeping(looks, 1) as workers:
+        workers.keep("a", "first")
+        await looks.until(lambda: looks.now == ["a/first"])
+        workers.keep("a", "never")
+        workers.wake("a", "first")
+        looks_again = looks.begun + 1
+        await settle()
+        workers.forget("a", "never")
+        looks.let_go(1)
+        await looks.until(lambda: looks.begun == looks_again and looks.now == ["a/first"])
+
+
+async def test_of_what_is_forgotten_nothing_is_left_and_its_look_ends() -> None:
+    looks = Held()
+    async with keeping(looks, 2) as workers:
+        workers.keep("a", "b")
+        await looks.until(lambda: looks.begun == 1)
+        (task,) = workers._tasks.values()
+        workers.forget("a", "b")
+        await asyncio.wait((task,), timeout=5)
+        assert task.cancelled()
+        assert not looks.now
+        assert not workers._wakes
+        assert not workers._tasks
+        assert not workers._unseen
+
+
+def test_a_resync_is_spread() -> None:
+    times = [jittered(10) for _ in range(100)]
+    assert all(8 <= time <= 12 for time in times)
+    assert len(set(times)) > 90

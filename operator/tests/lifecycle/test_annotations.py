@@ -1,0 +1,174 @@
+"""What annotations ask for, what is rendered for it, and what the status says."""
+
+from typing import Any
+
+from ashchat_operator.kube.events import transitions
+from ashchat_operator.lifecycle.annotations import (
+    PAUSE,
+    STAMP,
+    Commands,
+    paused_status,
+    read,
+    stamped,
+)
+from ashchat_operator.status.conditions import Component
+from operator_rendering import rendered
+
+COMPONENTS = ("rabbitmq", "chat", "auth")
+LATER = "2026-01-02T00:00:00Z"
+
+
+def resource(handled: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "generation": 3,
+            "annotations": {
+                f"ashchat.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
+            },
+        },
+        "status": {"levers": {"restarts": handled}} if handled else {},
+    }
+
+
+def test_without_annotations_nothing_is_asked() -> None:
+    bodies: list[dict[str, Any]] = [resource(), {"metadata": {}}, resource(restart_chat="")]
+    for body in bodies:
+        found = read(body, COMPONENTS)
+        assert (found.paused, dict(found.restarts), found.unknown) == (False, {}, [])
+        assert found.status() == {}
+        assert found.findings["LeversHandled"][:2] == ("True", "NothingAsked")
+        assert found.findings["Paused"][:2] == ("False", "NotPaused")
+
+
+def test_pause_is_true_in_any_case_of_letters_and_nothing_else() -> None:
+    assert read(resource(pause="true"), COMPONENTS).paused
+    assert read(resource(pause="True"), COMPONENTS).paused
+    assert not read(resource(pause="false"), COMPONENTS).paused
+    assert PAUSE == "ashchat.dev/pause"
+
+
+def templates(objects: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    return {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]: item["spec"]["template"][
+            "metadata"
+        ].get("annotations", {})
+        for item in objects
+        if item["kind"] in {"Deployment", "StatefulSet"}
+    }
+
+
+def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
+    plain = rendered("everything")
+    objects = stamped(plain, read(resource(restart_rabbitmq="now"), COMPONENTS))
+    before, after = templates(plain), templates(objects)
+    assert after["rabbitmq"] == {**before["rabbitmq"], STAMP: "now"}
+    assert {key for key in before if before[key] != after[key]} == {"rabbitmq"}
+
+
+def test_nothing_asked_renders_as_ever() -> None:
+    assert stamped(rendered("everything"), Commands()) == rendered("everything")
+
+
+def test_what_was_handled_stays_when_its_annotation_goes() -> None:
+    found = read(resource({"chat": "one"}), COMPONENTS)
+    assert found.restarts == {"chat": "one"}
+    assert found.status() == {"levers": {"restarts": {"chat": "one"}}}
+    assert read(resource({"chat": "one"}, restart_chat="two"), COMPONENTS).restarts == {
+        "chat": "two"
+    }
+
+
+def test_a_component_that_is_no_more_is_forgotten() -> None:
+    assert read(resource({"edge": "one"}), COMPONENTS).status() == {}
+
+
+def test_a_long_stamp_is_told_by_its_digest() -> None:
+    (stamp,) = read(resource(restart_chat="x" * 1000), COMPONENTS).restarts.values()
+    assert stamp.startswith("sha256:")
+    assert len(stamp) <= 64
+
+
+def test_an_unknown_component_is_named_with_those_that_there_are() -> None:
+    found = read(resource(restart_chta="now"), COMPONENTS)
+    status, reason, message = found.findings["LeversHandled"]
+    assert (status, reason) == ("False", "UnknownComponent")
+    assert "ashchat.dev/restart-chta" in message
+    assert "rabbitmq, chat, auth" in message
+    assert not found.restarts
+
+
+def test_a_restart_waits_while_paused() -> None:
+    found = read(resource({"auth": "one"}, restart_chat="now", pause="true"), COMPONENTS)
+    status, reason, message = found.findings["LeversHandled"]
+    assert (status, reason) == ("False", "Paused")
+    assert message.startswith("chat:")
+
+
+FINE = [Component(name, ready=True, reason="Available") for name in COMPONENTS]
+FORMER: dict[str, Any] = {
+    "observedGeneration": 2,
+    "levers": {"restarts": {"chat": "one"}},
+    "conditions": [
+        {
+            "type": kind,
+            "status": status,
+            "reason": "x",
+            "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "observedGeneration": 2,
+        }
+        for kind, status in {
+            "Ready": "True",
+            "TopologyReady": "True",
+            "Degraded": "False",
+            "Paused": "False",
+        }.items()
+    ],
+}
+
+
+def paused(components: list[Component], former: dict[str, Any] | None = None) -> dict[str, Any]:
+    commands = Commands(paused=True, components=COMPONENTS)
+    return paused_status(FORMER if former is None else former, components, commands, LATER)
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    (found,) = [item for item in status["conditions"] if item["type"] == kind]
+    return dict(found)
+
+
+def test_while_paused_the_status_tells_how_the_components_are_and_keeps_the_rest() -> None:
+    said = paused(FINE)
+    assert said["observedGeneration"] == 2, "a newer spec was not applied"
+    assert said["levers"] == FORMER["levers"]
+    assert condition(said, "Paused")["status"] == "True"
+    assert condition(said, "Paused")["lastTransitionTime"] == LATER
+    assert condition(said, "Ready")["status"] == "True"
+    assert condition(said, "Ready")["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+    gone = [Component("rabbitmq", ready=False, reason="Missing"), *FINE[1:]]
+    said = paused(gone)
+    assert condition(said, "Ready")["reason"] == "ComponentsNotReady"
+    assert said["componentsReady"] == "2/3"
+    assert paused(FINE, said)["conditions"] == paused(FINE)["conditions"] or (
+        condition(paused(FINE, said), "Ready")["status"] == "True"
+    )
+
+
+def test_told_twice_it_is_the_same() -> None:
+    said = paused(FINE)
+    assert paused_status(said, FINE, Commands(paused=True, components=COMPONENTS), "x") == said
+
+
+def test_a_resource_that_was_never_handled_can_be_paused() -> None:
+    said = paused([Component("chat", ready=False, reason="Missing")], {})
+    assert condition(said, "Ready")["status"] == "False"
+
+
+def test_events_tell_of_pause_resume_and_restart() -> None:
+    def events(former: dict[str, Any], status: dict[str, Any]) -> list[tuple[str, bool]]:
+        return [(event.reason, event.normal) for event in transitions(former, status)]
+
+    assert events(FORMER, paused(FINE)) == [("Paused", True)]
+    assert events(paused(FINE), FORMER) == [("Resumed", True)]
+    restarted = {**FORMER, "levers": {"restarts": {"chat": "two"}}}
+    assert events(FORMER, restarted) == [("Restarted", True)]

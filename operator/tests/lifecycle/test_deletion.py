@@ -1,0 +1,119 @@
+"""Who is held by the finalizer, what goes with whom, and what a person is told meanwhile."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ashchat_operator.lifecycle.deletion import (
+    FINALIZER,
+    belongs,
+    condition,
+    finalizers,
+    others,
+    policy,
+    waited,
+)
+from ashchat_operator.render import platform
+from ashchat_operator.resource.model import DeletionPolicy
+from operator_rendering import CONTEXT, fixed_credentials, resource
+
+Object = dict[str, Any]
+
+
+def ashchat(written: str | None = None, *held: str, name: str = "demo") -> Object:
+    return {
+        "metadata": {"name": name, "uid": "u1", "finalizers": list(held)},
+        "spec": {} if written is None else {"deletionPolicy": written},
+    }
+
+
+def child(name: str, component: str, instance: str = "demo", **metadata: Any) -> Object:
+    labels = {
+        "app.kubernetes.io/instance": instance,
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "ashchat-operator",
+    }
+    return {"metadata": {"name": name, "labels": labels, **metadata}}
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (ashchat(), None),
+        (ashchat("Retain"), None),
+        (ashchat("Retain", "other/one"), None),
+        (ashchat("Delete"), [FINALIZER]),
+        (ashchat("Delete", "other/one"), ["other/one", FINALIZER]),
+        (ashchat("Delete", FINALIZER), None),
+        (ashchat("Retain", FINALIZER), []),
+        (ashchat("Retain", FINALIZER, "other/one"), ["other/one"]),
+    ],
+)
+def test_only_the_policy_delete_has_a_finalizer(body: Object, wanted: list[str] | None) -> None:
+    assert finalizers(body) == wanted
+
+
+def test_the_finalizers_of_others_stay() -> None:
+    assert others(ashchat("Delete", "a/b", FINALIZER, "c/d")) == ["a/b", "c/d"]
+
+
+@pytest.mark.parametrize("spec", [{}, {"deletionPolicy": "Later"}, {"deletionPolicy": None}])
+def test_what_cannot_be_read_is_retained(spec: Object) -> None:
+    assert policy({"spec": spec}) is DeletionPolicy.RETAIN
+
+
+def test_a_deletion_waits_from_its_own_time_on() -> None:
+    body = {"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}
+    now = datetime(2026, 1, 2, 3, 14, 5, tzinfo=UTC)
+    assert waited(body, now) == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "component"),
+    [
+        ("data-demo-mongodb-0", "mongodb"),
+        ("demo-static", "static"),
+        ("demo-auth-key-ring-copy", "auth"),
+        ("demo-rabbitmq-admin", "rabbitmq"),
+    ],
+)
+def test_data_of_its_own_name_and_label_goes(name: str, component: str) -> None:
+    assert belongs(ashchat(), child(name, component))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        child("demo-b-auth-credentials", "auth", "demo-b"),
+        child("demo-b-auth-credentials", "auth"),  # its label was changed by hand
+        child("data-demo-b-mongodb-0", "mongodb"),
+        child("demonstration-static", "static"),
+        child("my-own", "auth"),
+        child("demo-auth-credentials", "auth", ownerReferences=[{"uid": "u2"}]),
+        {"metadata": {"name": "demo-auth-credentials"}},
+    ],
+)
+def test_what_is_anothers_or_nobodys_stays(other: Object) -> None:
+    assert not belongs(ashchat(), other)
+
+
+@pytest.mark.parametrize("name", ["minimal", "everything"])
+def test_everything_that_outlives_a_resource_is_found_to_be_its(name: str) -> None:
+    ash = resource(name)
+    body = {"metadata": {"name": ash.name, "uid": ash.uid}}
+    objects = platform.render(ash, CONTEXT, fixed_credentials(ash))
+    retained = [item for item in objects if "ownerReferences" not in item["metadata"]]
+    assert retained
+    assert all(belongs(body, item) for item in retained)
+
+
+def test_a_deletion_that_waits_says_what_for() -> None:
+    ready = {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "then"}
+    kept = {"type": "Degraded", "status": "False"}
+    told = condition([ready, kept], ["Secret demo-x"], 3, "now")
+    assert [item["type"] for item in told] == ["Ready", "Degraded"]
+    assert told[0]["reason"] == "Deleting"
+    assert "Secret demo-x" in told[0]["message"]
+    assert told[0]["lastTransitionTime"] == "now"
+    assert condition(told, ["Secret demo-x"], 3, "later") == told

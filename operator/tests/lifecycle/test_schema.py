@@ -1,0 +1,94 @@
+"""An older definition is noticed by its revision, wherever that can be read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ashchat_operator.kube.api import ApiServerError
+from ashchat_operator.lifecycle.schema import (
+    REVISION,
+    Schema,
+    finding,
+    outdated_status,
+    revision,
+    wrong_with,
+)
+
+CRD = Path(__file__).parents[3] / "crds" / "ashchat.dev_ashchats.yaml"
+
+
+def document(description: str) -> dict[str, Any]:
+    kind = {"group": "ashchat.dev", "version": "v1alpha1", "kind": "AshChat"}
+    schema = {"description": description, "x-kubernetes-group-version-kind": [kind]}
+    return {"components": {"schemas": {"dev.ashchat.v1alpha1.AshChat": schema, "other": {}}}}
+
+
+def test_the_operators_revision_is_the_definitions_in_both_places() -> None:
+    crd = yaml.safe_load(CRD.read_text())
+    assert crd["metadata"]["annotations"]["ashchat.dev/schema-revision"] == str(REVISION)
+    (version,) = crd["spec"]["versions"]
+    description = version["schema"]["openAPIV3Schema"]["description"]
+    assert revision(document(description)) == REVISION
+
+
+def test_a_document_without_revision_is_older_than_any() -> None:
+    assert revision({}) == 0
+    assert revision(document("A chat platform.")) == 0
+    assert revision(document("It has Schema\nrevision 7.")) == 7
+
+
+def test_older_and_missing_say_what_to_run_and_newer_is_fine() -> None:
+    for served in (0, REVISION - 1, None):
+        assert "kubectl apply --server-side" in wrong_with(served)
+    assert wrong_with(REVISION) == wrong_with(REVISION + 1) == ""
+    assert finding("old")[:2] == ("False", "OlderThanOperator")
+    assert finding("")[:2] == ("True", "Current")
+
+
+def test_the_status_keeps_what_it_said() -> None:
+    ready = {"type": "Ready", "status": "True"}
+    body = {"metadata": {"generation": 2}, "status": {"url": "u", "conditions": [ready]}}
+    said = outdated_status(body, "old", "now")
+    assert said["url"] == "u"
+    assert said["conditions"][0] == ready
+    assert said["conditions"][1]["lastTransitionTime"] == "now"
+    again = outdated_status({**body, "status": said}, "old", "later")
+    assert again == said
+
+
+class FakeApi:
+    def __init__(self) -> None:
+        self.answer: int | dict[str, Any] = 404
+
+    async def document(self, _: str) -> dict[str, Any]:
+        if isinstance(self.answer, int):
+            raise ApiServerError(self.answer, "no")
+        return self.answer
+
+
+async def test_it_waits_until_there_is_one_and_notices_each_change() -> None:
+    api = FakeApi()
+    schema = Schema(api)  # type: ignore[arg-type]
+    assert schema.says, "nothing is known yet"
+    await schema.look()
+    assert "not installed" in schema.says
+    api.answer = document(f"Schema revision {REVISION - 1}.")
+    await schema.look()
+    await schema.served()
+    assert f"needs {REVISION}" in schema.says
+    api.answer = document(f"Schema revision {REVISION}.")
+    await schema.look()
+    assert not schema.says
+
+
+async def test_where_it_may_not_be_read_nothing_is_held_up() -> None:
+    api = FakeApi()
+    schema = Schema(api)  # type: ignore[arg-type]
+    api.answer = 403
+    await schema.look()
+    assert not schema.says
+    api.answer = 500
+    with pytest.raises(ApiServerError):
+        await schema.look()

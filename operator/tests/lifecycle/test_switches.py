@@ -1,0 +1,93 @@
+"""A backend changes hands only when somebody said so; until then the old one goes on."""
+
+from typing import Any
+
+import pytest
+
+from ashchat_operator.backends.base import Backend
+from ashchat_operator.backends.external import blocks
+from ashchat_operator.lifecycle import switches
+from ashchat_operator.resource.model import AshChat
+
+OUTSIDE: dict[str, Any] = {"external": {"secret": {"name": "mine"}, "prefix": "x-"}}
+SET = {("StatefulSet", "demo-mongodb"): {"kind": "StatefulSet"}}
+
+
+def body(annotation: str = "", status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": "demo", "namespace": "ashchat", "uid": "u", "generation": 1}
+    if annotation:
+        metadata["annotations"] = {switches.ANNOTATION: annotation}
+    smtp = {"host": "h", "from": "a@b"}
+    return {
+        "metadata": metadata,
+        "spec": {"email": {"smtp": smtp}, **spec},
+        "status": status or {},
+    }
+
+
+def decide(asked: dict[str, Any], live: dict[Any, Any] | None = None) -> switches.Decision:
+    return switches.decide(AshChat.parse(asked), asked, live or {})
+
+
+def after(first: dict[str, Any]) -> dict[str, Any]:
+    """Return the status that a look leaves behind."""
+    return {"backends": decide(first).backends}
+
+
+def test_a_new_resource_is_taken_at_its_word() -> None:
+    made = decide(body(mongodb=OUTSIDE))
+    assert not made.held
+    assert set(blocks(made.ash)) == {Backend.MONGODB}
+    assert made.backends["rabbitmq"] == {"kind": "Managed"}
+    assert made.backends["mongodb"]["kind"] == "External"
+
+
+def test_a_switch_to_outside_waits_and_the_managed_one_goes_on() -> None:
+    found = decide(body(status=after(body()), mongodb=OUTSIDE))
+    assert not blocks(found.ash)
+    assert found.backends["mongodb"] == {"kind": "Managed"}
+    (says,) = found.held
+    assert "all accounts and conversations" in says
+    assert "ashchat.dev/allow-switch=mongodb:External" in says
+
+
+def test_a_switch_back_waits_and_the_external_one_goes_on_as_it_was_described() -> None:
+    found = decide(body(status=after(body(mongodb=OUTSIDE))))
+    block = blocks(found.ash)[Backend.MONGODB]
+    assert (block.secret.name, block.prefix) == ("mine", "x-")
+    assert "mongodb is to change from External to Managed" in found.held[0]
+
+
+@pytest.mark.parametrize("word", ["mongodb:External", "redis:External, mongodb:external"])
+def test_a_switch_that_is_confirmed_is_done(word: str) -> None:
+    found = decide(body(word, after(body()), mongodb=OUTSIDE))
+    assert not found.held
+    assert set(blocks(found.ash)) == {Backend.MONGODB}
+
+
+@pytest.mark.parametrize("word", ["yes", "redis:External", "mongodb:Managed", "mongodb"])
+def test_another_word_confirms_nothing(word: str) -> None:
+    assert decide(body(word, after(body()), mongodb=OUTSIDE)).held
+
+
+def test_the_word_of_the_way_there_does_not_confirm_the_way_back() -> None:
+    there = body("mongodb:External", after(body()), mongodb=OUTSIDE)
+    assert decide(body("mongodb:External", after(there))).held
+
+
+def test_without_a_status_what_runs_tells() -> None:
+    asked = body(mongodb=OUTSIDE)
+    assert not decide(asked).held
+    assert decide(asked, SET).held
+
+
+def test_another_secret_or_server_outside_is_no_switch() -> None:
+    other = {"external": {"secret": {"name": "other"}, "prefix": "x-"}}
+    found = decide(body(status=after(body(redis=OUTSIDE)), redis=other))
+    assert not found.held
+    assert blocks(found.ash)[Backend.REDIS].secret.name == "other"
+
+
+def test_the_cache_changes_at_once_since_it_may_lose_everything() -> None:
+    cache = {"cache": OUTSIDE}
+    assert not decide(body(status=after(body()), translate=cache)).held

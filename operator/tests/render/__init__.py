@@ -1,0 +1,1 @@
+"""Tests of `ashchat_operator.render`."""

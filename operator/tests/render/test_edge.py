@@ -1,0 +1,98 @@
+"""The edge: its configuration, with and without TLS, and what new pods wait for."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ashchat_dev.certificates import certificate
+from ashchat_operator.credentials.certificate import load
+from ashchat_operator.render import edge
+from ashchat_operator.render.pods import trusted_proxies
+from ashchat_operator.resource.model import AshChat
+from operator_rendering import CONTEXT, changed
+
+HTTPS: dict[str, Any] = {
+    "publicUrl": "https://chat.example.org",
+    "exposure": {"edge": {"nodePortHttps": 30443, "tls": {"secretName": "x"}}},
+}
+CERTIFICATE = load(certificate("chat.example.org", begin=datetime(2030, 1, 1, tzinfo=UTC)))
+
+
+def with_tls(**more: Any) -> AshChat:
+    return changed("minimal", {**HTTPS, **more})
+
+
+def by_kind(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return {item["kind"]: item for item in objects}
+
+
+def test_certificate_and_configuration_change_in_one_volume() -> None:
+    objects = by_kind(edge.render(with_tls(), CONTEXT, CERTIFICATE))
+    assert set(objects) == {"Secret", "Deployment", "Service"}
+    name = CERTIFICATE.fingerprint
+    assert set(objects["Secret"]["data"]) == {"Caddyfile", f"{name}.crt", f"{name}.key"}
+    volume = objects["Deployment"]["spec"]["template"]["spec"]["volumes"][0]
+    assert volume["secret"]["secretName"] == objects["Secret"]["metadata"]["name"]
+
+
+def test_a_renewed_certificate_restarts_nothing_and_is_another_configuration() -> None:
+    renewed = load(certificate("chat.example.org"))
+    before = by_kind(edge.render(with_tls(), CONTEXT, CERTIFICATE))
+    after = by_kind(edge.render(with_tls(), CONTEXT, renewed))
+    assert before["Deployment"] == after["Deployment"]
+    texts = [edge.caddyfile(with_tls(), CONTEXT, each) for each in (CERTIFICATE, renewed)]
+    assert texts[0] != texts[1]
+
+
+def test_what_is_served_is_read_back_from_the_secret() -> None:
+    secret = by_kind(edge.render(with_tls(), CONTEXT, CERTIFICATE))["Secret"]
+    from ashchat_operator.kube.secret_data import decoded
+
+    assert load(edge.served_certificate(decoded(secret))) == CERTIFICATE
+
+
+def test_without_a_certificate_new_pods_wait_and_the_old_ones_keep_their_configuration() -> None:
+    plain = by_kind(edge.render(changed("minimal", {}), CONTEXT))
+    waiting = by_kind(edge.render(with_tls(), CONTEXT, None))
+    assert waiting["ConfigMap"]["metadata"] == plain["ConfigMap"]["metadata"]
+    assert "Secret" not in waiting
+    volume = waiting["Deployment"]["spec"]["template"]["spec"]["volumes"][0]
+    assert volume["secret"]["secretName"] == "small-edge-tls"
+
+
+def test_http_only_leads_to_https() -> None:
+    text = edge.caddyfile(with_tls(), CONTEXT, CERTIFICATE)
+    plain = text[text.index("\n:8080 {") :]
+    assert plain.split() == [":8080", "{", "redir", "https://chat.example.org{uri}", "308", "}"]
+    assert "Strict-Transport-Security max-age=31536000" in text
+    unnamed = edge.caddyfile(with_tls(publicUrl=None), CONTEXT, CERTIFICATE)
+    assert "redir https://{host}:30443{uri} 308" in unnamed
+
+
+def test_the_service_has_both_ports_with_tls_and_one_without() -> None:
+    service = by_kind(edge.render(with_tls(), CONTEXT, CERTIFICATE))["Service"]
+    assert [(x["port"], x["targetPort"], x.get("nodePort")) for x in service["spec"]["ports"]] == [
+        (80, 8080, None),
+        (443, 8443, 30443),
+    ]
+    plain = by_kind(edge.render(changed("minimal", {}), CONTEXT))["Service"]
+    assert [x["port"] for x in plain["spec"]["ports"]] == [80]
+
+
+def test_no_socket_is_cut_before_its_token_ends() -> None:
+    # auth gives tokens of an hour at most.
+    assert "stream_close_delay 61m" in edge.caddyfile(changed("minimal", {}), CONTEXT)
+
+
+def test_whose_word_about_a_client_is_believed() -> None:
+    no_trust = changed("minimal", {})
+    assert "trusted_proxies" not in edge.caddyfile(no_trust, CONTEXT)
+    named = changed("minimal", {"exposure": {"trustedProxies": ["192.0.2.0/24", "2001:db8::/32"]}})
+    text = edge.caddyfile(named, CONTEXT)
+    assert "trusted_proxies static 192.0.2.0/24 2001:db8::/32" in text
+    assert "trusted_proxies_strict" in text
+    # Services believe the edge, which is a pod; without it those who were named.
+    assert trusted_proxies(named, CONTEXT) == CONTEXT.pod_cidrs
+    without = changed("minimal", {"exposure": {"type": "None", "trustedProxies": ["192.0.2.0/24"]}})
+    assert trusted_proxies(without, CONTEXT) == "192.0.2.0/24"
+    silent = changed("minimal", {"exposure": {"type": "None"}})
+    assert trusted_proxies(silent, CONTEXT) == CONTEXT.pod_cidrs
