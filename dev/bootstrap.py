@@ -22,7 +22,14 @@ STAMP = VENV / "ashchat-bootstrap"
 LOCK = ROOT / ".ashchat" / "bootstrap.lock"
 LOCKS = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
 SERVICES = ("core", "auth", "email", "chat", "translate", "static")
-MEMBERS = [*(f"services/{name}" for name in SERVICES), "operator", "cli", "node", "dev"]
+MEMBERS = [
+    *(f"services/{name}" for name in SERVICES),
+    "operator",
+    "cli",
+    "node",
+    "dev",
+    "tests/support",
+]
 OLDEST = (3, 11)
 
 

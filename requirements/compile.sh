@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ours=()
-for name in core auth email chat translate static operator cli node dev; do
+for name in core auth email chat translate static operator cli node dev e2e; do
   ours+=(--no-emit-package "ashchat-$name")
 done
 lock() { # OUT ARGUMENT...

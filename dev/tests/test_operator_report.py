@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ashchat_dev.bench.operator_report import Figure, Report, markdown, rows
+from ashchat_e2e.bench.operator_report import Figure, Report, markdown, rows
 
 MEMORY = "operator's memory with them, MiB"
 

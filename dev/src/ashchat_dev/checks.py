@@ -42,7 +42,7 @@ UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--q
 CLUSTER: Final = (
     Check(
         "manifests with the chart, and the suite in the cluster",
-        ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/manifests", "tests/cluster"),
+        ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/manifests", "tests/e2e"),
         told=True,
     ),
 )

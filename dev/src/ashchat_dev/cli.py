@@ -80,13 +80,13 @@ def demo() -> None:
 @app.command("bench-operator")
 def bench_operator() -> None:
     """Measure the operator, and write it to results/operator/. SOAK_MINUTES=30, ONLY=<parts>."""
-    raise typer.Exit(_module("ashchat_dev.bench.operator"))
+    raise typer.Exit(_module("ashchat_e2e.bench.operator"))
 
 
 @app.command("bench-auth")
 def bench_auth() -> None:
     """Sign in 200 times at once, and write what was measured to results/auth/."""
-    raise typer.Exit(_module("ashchat_dev.bench.auth"))
+    raise typer.Exit(_module("ashchat_e2e.bench.auth"))
 
 
 @app.command()

@@ -19,10 +19,10 @@ from ashchat_dev import environment
 from ashchat_dev.client import Person, Refused
 from ashchat_dev.conversation import Heard, NotSent, Participant, on_different_pods
 from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.mailbox import Mailbox, NoMail
 from ashchat_dev.phoenix import JoinRefused, SocketLost, SocketRefused
-from ashchat_dev.suite.cluster import ApiError, Cluster
-from ashchat_dev.suite.metrics import Metrics
 
 WIDTH = 80
 LANGUAGES = {"es": "Spanish", "en": "English"}

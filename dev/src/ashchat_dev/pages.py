@@ -17,7 +17,7 @@ _BLOCK: Final = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTAL
 _CODE: Final = re.compile(r"`[^`\n]+`")
 
 FOLDERS: Final = {
-    "cluster": "tests/cluster",
+    "e2e": "tests/e2e",
     "manifests": "tests/manifests",
     "operator": "operator/tests",
     **{

@@ -30,7 +30,7 @@ from ashchat_core.amqp import (
 )
 from ashchat_core.credentials import Credential, Credentials
 from ashchat_core.messages import AccountConfirmed
-from ashchat_dev.suite.waiting import beside, until
+from ashchat_dev.waiting import beside, until
 
 BODY = AccountConfirmed(user_id="u", tag_user_id="t").model_dump_json().encode()
 

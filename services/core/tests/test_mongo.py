@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 from ashchat_core import credentials, mongo
 from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo, unavailable
-from ashchat_dev.suite.waiting import beside, until
+from ashchat_dev.waiting import beside, until
 
 DEADLOCK = 16_908_292  # as FerretDB 2.7 answered when two bulk writes met
 

@@ -10,7 +10,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from ashchat_core import credentials, redis
 from ashchat_core.credentials import Credentials
-from ashchat_dev.suite.waiting import beside, until
+from ashchat_dev.waiting import beside, until
 
 
 class Server:

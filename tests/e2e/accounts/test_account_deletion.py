@@ -1,0 +1,316 @@
+"""A deleted account leaves nothing in chat and static; the other one keeps a room that holds."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from ashchat_core.messages import AccountDeletion, ConfirmNewAccount
+from ashchat_core.topology import Queue, Service
+from ashchat_dev.client import Person
+from ashchat_dev.environment import Environment
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.phoenix import Channel, SocketRefused
+from ashchat_dev.waiting import until
+from ashchat_e2e.backends import Database, MongoAs, RabbitManagement
+from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.queues import Publish, publisher
+
+UPLOADS = "/var/lib/ashchat/uploads"
+PYTHON = "/opt/ashchat/bin/python"
+LIST = f"import os; print(*(os.path.join(d, n) for d, _, f in os.walk('{UPLOADS}') for n in f))"
+
+PRESENCE_S = 75
+"""What a pod may have said of somebody's presence just before expires in 60 s."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """Two people who talked; Ana is about to delete her account."""
+
+    ana: Person
+    ben: Person
+    chat_id: str
+    here: Channel
+    """Ben's chat, open, in protocol 2."""
+    old: Channel
+    """The same in protocol 1."""
+    words: str
+    """What only Ana wrote."""
+    files: tuple[str, ...]
+    """The addresses of her uploads."""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def as_auth(cluster: Cluster) -> AsyncIterator[Publish]:
+    """Publish with auth's credentials."""
+    async with publisher(cluster, Service.AUTH) as publish:
+        yield publish
+
+
+def picture() -> bytes:
+    """Return what static takes for a picture, and nobody uploaded before."""
+    return b"\x89PNG\r\n\x1a\n" + secrets.token_bytes(64)
+
+
+async def send(channel: Channel, text: str) -> None:
+    reply = await channel.push(
+        "send_message", {"content": text, "mobile_ref_id": str(uuid.uuid4())}
+    )
+    assert reply.status == "ok", reply
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def story(person: PersonFactory, where: Environment) -> Story:
+    """Have two people talk, with everything that leaves something behind."""
+    ana, ben = await person("Ana", "es"), await person("Ben", "en")
+    chat_id = await ana.open_chat(await ben.tag())
+    socket = await ana.socket()
+    await socket.join(f"notifications:{ana.user_id}")
+    await socket.join("presence:lobby")
+    hers = await ana.join_chat(chat_id, socket=socket)
+    here, old = await ben.join_chat(chat_id), await ben.join_chat(chat_id, protocol=1)
+    # No word of any language, so that it is the same in the translation.
+    words = "".join(secrets.choice("bcdfgklmpqrtvxz") for _ in range(12))
+    for number in range(5):
+        await send(hers, f"Hola {words}, {number}")
+        await send(here, f"kept {number}")
+    await hers.push("ack", {"rev": 3})
+    # Translated, so that there are translations to erase.
+    await here.wait("event", lambda event: event.get("kind") == "translation", within=60)
+    shared = picture()
+    photo = await ana.chat.patch("/user/photo", files={"photo": ("me.png", shared, "image/png")})
+    assert photo.status == 200, photo.body
+    files = [str(photo.body["url"])]
+    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+        # Ben has the same picture: his stays.
+        for who, content in ((ana, picture()), (ben, shared)):
+            answer = await client.post("/files", content=content, headers=who.headers)
+            assert answer.status_code == 201, answer.text
+            files.append(str(answer.json()["url"]))
+    return Story(ana, ben, chat_id, here, old, words, tuple(files))
+
+
+async def in_mongodb(database: Database, *words: str) -> list[str]:
+    """Return where one of these words is kept, in any collection."""
+    found = []
+    for name in await database.list_collection_names():
+        async for document in database[name].find():
+            text = str(document)
+            found += [f"{name}: {text[:200]}" for word in words if word in text]
+    return found
+
+
+async def in_redis(redis: Redis, *words: str) -> list[str]:
+    """Return which of chat's keys have one of these words, in their name or their value."""
+    found = []
+    async for key in redis.scan_iter("chat:*"):
+        value: Any
+        match kind := str(await redis.type(key)):
+            case "zset":
+                value = await redis.zrange(key, 0, -1)
+            case "stream":
+                value = await redis.xrange(key)
+            case "none":
+                continue
+            case _:
+                assert kind == "string", f"{key} is a {kind}, which this test cannot read"
+                value = await redis.get(key)
+        found += [f"{key}: {value}" for word in words if word in f"{key} {value}"]
+    return found
+
+
+async def on_the_volume(cluster: Cluster) -> list[str]:
+    """Return all files that static keeps."""
+    (pod,) = await cluster.pods("static")
+    return (await cluster.exec(pod, PYTHON, "-c", LIST, container="static")).split()
+
+
+async def nothing_left(
+    story: Story, cluster: Cluster, redis: Redis, chat: Database, where: Environment
+) -> None:
+    """Wait until nothing of Ana is left, and assert that Ben keeps what is his."""
+    ana = story.ana.user_id
+
+    async def gone_from_mongodb() -> bool:
+        return not await in_mongodb(chat, ana, story.words)
+
+    async def gone_from_redis() -> bool:
+        return not await in_redis(redis, ana, story.words)
+
+    owner = hashlib.sha256(ana.encode()).hexdigest()
+
+    async def gone_from_the_volume() -> bool:
+        files = await on_the_volume(cluster)
+        hers = [name for name in files if owner in name or ana in name]
+        return hers == [f"{UPLOADS}/.owners/{owner}/.gone"]
+
+    await until(gone_from_mongodb, within=60, what="nothing of her in MongoDB")
+    await until(gone_from_the_volume, within=60, what="nothing of her on the volume")
+    await until(gone_from_redis, within=PRESENCE_S, what="nothing of her in Redis")
+    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+        statuses = [(await client.get(url)).status_code for url in story.files]
+    assert statuses == [404, 404, 200]
+
+
+async def delete(as_auth: Publish, person: Person) -> None:
+    """Say what auth says when an account is deleted."""
+    about = AccountDeletion(user_id=person.user_id, at=datetime.now(UTC))
+    for queue in (Queue.ACCOUNT_DELETION_CHAT, Queue.ACCOUNT_DELETION_STATIC):
+        await as_auth(queue, about)
+
+
+async def ben_keeps_a_room(story: Story) -> None:
+    """Assert what Ben sees: live, by resuming, and over HTTP."""
+    gone = (
+        await story.here.wait(
+            "event",
+            lambda event: event["kind"] == "members" and event["rev"] > 1,
+            within=30,
+        )
+    ).payload
+    (placeholder,) = set(gone["members"]) - {story.ben.user_id}
+    assert placeholder.startswith("deleted:")
+    for channel in (story.here, story.old):
+        info = await channel.wait(
+            "receiver_info", lambda info: info["nickname"] == "deleted user", within=10
+        )
+        assert info.payload["tag_user_id"] == ""
+    reply = await story.here.push("send_message", {"content": "?", "mobile_ref_id": "late"})
+    assert (reply.status, reply.response["reason"]) == ("error", "receiver_deleted")
+
+    again = await story.ben.join_chat(story.chat_id, since=0)
+    assert again.response["reset"] is False
+    await again.wait("event", lambda event: event["rev"] >= gone["rev"], within=15)
+    words = [event for event in again.named("event") if event["kind"] == "message"]
+    hers = [event for event in words if event["sender_id"] == placeholder]
+    assert [(event["content"], event.get("erased")) for event in hers] == [("", True)] * 5
+    kept = [f"kept {number}" for number in range(5)]
+    assert [event["content"] for event in words if event not in hers] == kept
+
+    page = (await story.ben.chat.get(f"/chats/{story.chat_id}/messages")).body
+    assert story.words not in json.dumps(page)
+    assert [one["content"] for one in page["messages"] if not one["erased"]] == kept
+    (chat,) = (await story.ben.chat.get("/chats")).body["chats"]
+    assert chat["receiver"]["id"] == placeholder
+    assert chat["receiver"]["nickname"] == "deleted user"
+    assert chat["unread_count"] == 0
+
+
+async def test_nothing_is_left_and_the_other_keeps_a_room(
+    *,
+    story: Story,
+    cluster: Cluster,
+    redis_admin: Redis,
+    mongo_as: MongoAs,
+    where: Environment,
+    as_auth: Publish,
+) -> None:
+    ana, chat = story.ana, await mongo_as("chat")
+    tag = await ana.tag()
+    hers = await ana.socket()
+    assert await in_mongodb(chat, ana.user_id)
+    await until(lambda: in_redis(redis_admin, ana.user_id), what="her presence in Redis")
+    await delete(as_auth, ana)
+    async with asyncio.timeout(5):
+        end = await hers.closed
+    assert (end.code, end.reason) == (4403, "session revoked")
+    await nothing_left(story, cluster, redis_admin, chat, where)
+    await ben_keeps_a_room(story)
+
+    # Her token still lives, and is good for nothing: not here, and not at static.
+    with pytest.raises(SocketRefused):
+        await ana.socket()
+    assert (await ana.chat.get("/user")).reason == "session_revoked"
+    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+        late = await client.post("/files", content=picture(), headers=ana.headers)
+        assert (late.status_code, late.json()["reason"]) == (401, "session_revoked")
+    # Nobody finds her any more, nor makes a chat with her.
+    assert (await story.ben.chat.get(f"/user/{ana.user_id}")).status == 404
+    assert (await story.ben.chat.post("/chat", json={"receiver_tag": tag})).status == 404
+
+
+async def test_a_sign_up_that_is_delivered_again_brings_nobody_back(
+    *,
+    person: PersonFactory,
+    rabbit: RabbitManagement,
+    redis_admin: Redis,
+    mongo_as: MongoAs,
+    as_auth: Publish,
+) -> None:
+    ana, chat = await person("Ana", "es"), await mongo_as("chat")
+
+    async def gone() -> bool:
+        return not await in_mongodb(chat, ana.user_id)
+
+    async def acknowledged() -> int:
+        stats = (await rabbit.queue(Queue.CONFIRM_NEW_ACCOUNT)).get("message_stats", {})
+        return int(stats.get("ack", 0))
+
+    await delete(as_auth, ana)
+    await until(gone, within=60, what="her profile gone")
+    before = await acknowledged()
+    again = ConfirmNewAccount(
+        user_id=ana.user_id, nickname="Ana", preferred_language="es", device_token_hash="0" * 64
+    )
+    await as_auth(Queue.CONFIRM_NEW_ACCOUNT, again)
+
+    async def taken() -> bool:
+        return await acknowledged() > before
+
+    # The management API's counters are some seconds old.
+    await until(taken, within=30, every=1, what="the message acknowledged")
+    assert await gone()
+    await delete(as_auth, ana)  # delivered again as well
+    await until(gone, within=60, what="her profile gone")
+    assert not [key async for key in redis_admin.scan_iter(f"*{ana.user_id}*")]
+
+
+async def test_pods_killed_in_the_middle_finish_it(
+    *,
+    story: Story,
+    cluster: Cluster,
+    redis_admin: Redis,
+    mongo_as: MongoAs,
+    where: Environment,
+    as_auth: Publish,
+) -> None:
+    await delete(as_auth, story.ana)
+    await cluster.kill("chat")
+    await cluster.kill("static")
+    await cluster.wait_ready(within=120)
+    await nothing_left(story, cluster, redis_admin, await mongo_as("chat"), where)
+
+
+async def test_who_deletes_their_account_at_auth_is_gone_from_all(
+    *,
+    story: Story,
+    cluster: Cluster,
+    redis_admin: Redis,
+    mongo_as: MongoAs,
+    where: Environment,
+) -> None:
+    ana = story.ana
+    reply = await ana.auth.request(
+        "DELETE", "", json={"password": ana.password}, headers=ana.headers
+    )
+    assert reply.status == 204, reply
+    await nothing_left(story, cluster, redis_admin, await mongo_as("chat"), where)
+    await ben_keeps_a_room(story)
+    users = await mongo_as("auth")
+
+    async def gone_from_auth() -> bool:
+        return not await in_mongodb(users, ana.user_id, ana.email)
+
+    await until(gone_from_auth, within=60, what="nothing of her in auth")
+    assert (await ana.signin()).status == 401

@@ -1,0 +1,85 @@
+"""The key ring for secrets at rest: restored from its copy, never made anew."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.waiting import until
+from ashchat_e2e.people import PersonFactory
+
+
+async def ring(cluster: Cluster, suffix: str = "") -> dict[str, bytes] | None:
+    """Return the ring's Secret, or its copy's; None where it is gone."""
+    try:
+        return await cluster.secret(f"{cluster.name}-auth-key-ring{suffix}")
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+@asynccontextmanager
+async def no_operator(cluster: Cluster) -> AsyncIterator[None]:
+    """Keep the operator away, so that it does not mend the first loss before the second."""
+    namespace = cluster.operator_namespace
+    (deployment,) = await cluster.list("deployments", namespace=namespace)
+    name, replicas = deployment["metadata"]["name"], deployment["spec"]["replicas"]
+    await cluster.patch("deployments", name, {"spec": {"replicas": 0}}, namespace=namespace)
+
+    async def gone() -> bool:
+        return not await cluster.list("pods", namespace=namespace)
+
+    try:
+        await until(gone, within=60, every=0.5, what="the operator being away")
+        yield
+    finally:
+        back = {"spec": {"replicas": replicas}}
+        await cluster.patch("deployments", name, back, namespace=namespace)
+
+
+async def test_a_lost_ring_comes_back_as_it_was(cluster: Cluster) -> None:
+    before = await ring(cluster)
+    assert before is not None
+    assert before == await ring(cluster, "-copy")
+    for suffix in ("", "-copy"):
+        await cluster.delete("secrets", f"{cluster.name}-auth-key-ring{suffix}")
+
+        async def restored(suffix: str = suffix) -> bool:
+            return await ring(cluster, suffix) == before
+
+        await until(restored, within=30, what=f"the ring{suffix} as it was")
+
+
+async def test_a_ring_lost_twice_is_reported_and_only_two_factor_waits(
+    cluster: Cluster, person: PersonFactory
+) -> None:
+    before = await ring(cluster)
+    assert before is not None
+    ana = await person()
+    assert "keyRing" in (await cluster.resource())["status"]
+    names = [f"{cluster.name}-auth-key-ring{suffix}" for suffix in ("", "-copy")]
+    body = await cluster.read("secrets", names[0])
+
+    async def lost() -> bool:
+        status = (await cluster.resource()).get("status", {})
+        return any(item["reason"] == "KeyRingLost" for item in status.get("components", []))
+
+    try:
+        async with no_operator(cluster):
+            for name in names:
+                await cluster.delete("secrets", name)
+        await until(lost, within=60, what="KeyRingLost at auth")
+        assert await ring(cluster) is None, "another ring was made in its place"
+        assert (await ana.signin()).status == 200
+    finally:
+        await cluster.create(
+            "secrets",
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": names[0], "labels": body["metadata"]["labels"]},
+                "data": body["data"],
+            },
+        )
+    await cluster.wait_ready(within=60)
+    assert await ring(cluster) == await ring(cluster, "-copy") == before

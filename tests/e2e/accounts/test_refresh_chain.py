@@ -1,0 +1,118 @@
+"""A session's chain of refresh tokens, by auth's own store on the cluster's database.
+
+The time is an argument of the store, so nobody has to wait for the ten seconds of grace.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from bson.codec_options import CodecOptions
+
+from ashchat_auth.models import Reused, Session
+from ashchat_auth.store.sessions import GRACE_SECONDS, SIBLINGS, MongoSessions
+from ashchat_core.mongo import Mongo
+from ashchat_e2e.backends import MongoAs
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+IN_TIME = NOW + timedelta(seconds=GRACE_SECONDS)
+TOO_LATE = NOW + timedelta(seconds=GRACE_SECONDS + 1)
+THERE = "203.0.113.9"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A session that was just begun."""
+
+    store: MongoSessions
+    session: Session
+    first: str
+
+    async def use(self, token: str | None, at: datetime = NOW) -> str | None:
+        assert token is not None
+        return await self.store.rotate(
+            token, now=at, expires_at=at + timedelta(minutes=10), address=THERE
+        )
+
+    async def lives(self) -> bool:
+        return await self.store.session(self.session.id, NOW) is not None
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def chain(mongo_as: MongoAs) -> Chain:
+    """Begin a session of nobody; the database ends it by itself in ten minutes."""
+    # Times with their zone, as auth reads them.
+    aware: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
+    database = (await mongo_as("auth")).with_options(aware)
+    store = MongoSessions(cast("Mongo", SimpleNamespace(database=database)))
+    session = Session(
+        id=uuid4().hex, user_id=uuid4().hex, device_hash="d", created_at=NOW, used_at=NOW
+    )
+    first = await store.add_session(session, expires_at=NOW + timedelta(minutes=10))
+    return Chain(store, session, first)
+
+
+async def test_each_token_is_good_once(chain: Chain) -> None:
+    second = await chain.use(chain.first)
+    third = await chain.use(second)
+    assert len({chain.first, second, third}) == 3
+    assert await chain.lives()
+
+
+async def test_a_session_that_is_not_used_ends(chain: Chain) -> None:
+    before, after = NOW + timedelta(minutes=9), NOW + timedelta(minutes=11)
+    assert await chain.store.session(chain.session.id, before) is not None
+    assert await chain.store.session(chain.session.id, after) is None
+    await chain.use(chain.first, before)
+    assert await chain.store.session(chain.session.id, after) is not None, "it was used"
+
+
+async def test_what_was_never_given_out_is_refused_and_ends_nothing(chain: Chain) -> None:
+    assert await chain.use(f"{chain.session.id}.guessed") is None
+    assert await chain.use("nobody.guessed") is None
+    assert await chain.use(chain.first) is not None
+
+
+async def test_a_lost_answer_may_be_asked_for_again_within_ten_seconds(chain: Chain) -> None:
+    assert await chain.use(chain.first) is not None
+    again = await chain.use(chain.first, IN_TIME)
+    assert await chain.use(again, IN_TIME) is not None
+    assert await chain.lives()
+
+
+async def test_a_token_used_again_after_that_ends_the_whole_family(chain: Chain) -> None:
+    second = await chain.use(chain.first)
+    with pytest.raises(Reused):
+        await chain.use(chain.first, TOO_LATE)
+    assert await chain.use(second) is None
+    assert not await chain.lives()
+    (revoked,) = await chain.store.revoked_of(chain.session.user_id)
+    assert revoked.reused_from == THERE
+
+
+@pytest.mark.parametrize("thief_is_first", [True, False])
+async def test_a_thief_who_asked_within_the_grace_does_not_go_on_beside_the_owner(
+    chain: Chain, *, thief_is_first: bool
+) -> None:
+    owners, thiefs = await chain.use(chain.first), await chain.use(chain.first, IN_TIME)
+    first, second = (thiefs, owners) if thief_is_first else (owners, thiefs)
+    assert await chain.use(first, IN_TIME) is not None
+    with pytest.raises(Reused):
+        await chain.use(second, IN_TIME + timedelta(minutes=15))
+    assert not await chain.lives()
+
+
+async def test_many_at_once_with_one_token_all_go_on(chain: Chain) -> None:
+    given = await asyncio.gather(*(chain.use(chain.first) for _ in range(SIBLINGS)))
+    assert len(set(given)) == SIBLINGS
+    assert None not in given
+    assert await chain.use(chain.first, IN_TIME) is None, "one sibling too many"
+    assert await chain.lives()
+    used = await asyncio.gather(*(chain.use(token, IN_TIME) for token in given))
+    assert None not in used
+    assert await chain.lives()

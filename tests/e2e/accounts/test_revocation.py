@@ -1,0 +1,175 @@
+"""A session that ends: its sockets close on every pod within 5 s, and its tokens are worthless."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import pytest
+import pytest_asyncio
+
+from ashchat_core.messages import SessionRevoked
+from ashchat_core.topology import Queue, Service
+from ashchat_dev.client import Person
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.phoenix import PhoenixSocket, SocketRefused
+from ashchat_dev.waiting import until
+from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.queues import Publish, publisher
+
+CLOSE_S = 5.0
+REVOKED = (4403, "session revoked")
+Measure = Callable[[str, float], None]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def as_auth(cluster: Cluster) -> AsyncIterator[Publish]:
+    """Publish with auth's credentials."""
+    async with publisher(cluster, Service.AUTH) as publish:
+        yield publish
+
+
+def session_of(token: str) -> str:
+    """Return the session that an access token is of."""
+    return str(jwt.decode(token, options={"verify_signature": False})["sid"])
+
+
+async def sockets_on_all_pods(
+    cluster: Cluster, person: Person, chat_id: str, token: str
+) -> dict[str, PhoenixSocket]:
+    """Return a socket of that token on each chat pod."""
+    pods = set(await cluster.pods("chat"))
+    assert len(pods) >= 2, "one pod proves nothing about the others"
+    found: dict[str, PhoenixSocket] = {}
+    for _ in range(60):
+        socket = await person.socket(token=token)
+        channel = await socket.join(f"chat:{chat_id}", {"protocol": 2})
+        found.setdefault(channel.response["pod"], socket)
+        if set(found) == pods:
+            return found
+        if found[channel.response["pod"]] is not socket:
+            await socket.close()
+    raise AssertionError(f"sockets only on {sorted(found)} of {sorted(pods)}")
+
+
+async def closed(sockets: dict[str, PhoenixSocket], *, within: float) -> None:
+    """Assert that all close with the code of a revoked session."""
+    async with asyncio.timeout(within):
+        ends = await asyncio.gather(*(asyncio.shield(one.closed) for one in sockets.values()))
+    assert [(end.code, end.reason) for end in ends] == [REVOKED] * len(sockets)
+
+
+async def refused(person: Person, token: str) -> None:
+    """Assert that a token opens no socket and reads nothing, whichever pod is asked."""
+    for _ in range(6):
+        with pytest.raises(SocketRefused) as error:
+            await person.socket(token=token)
+        assert error.value.status == 401
+        reply = await person.chat.get("/user", headers={"Authorization": f"Bearer {token}"})
+        assert (reply.status, reply.reason) == (401, "session_revoked")
+
+
+async def two_sessions(person: PersonFactory) -> tuple[Person, str, str]:
+    """Return somebody with a chat and two sessions: the token of the old, and the chat."""
+    ana, ben = await person("Ana", "es"), await person("Ben", "en")
+    chat_id = await ana.open_chat(await ben.tag())
+    old = ana.token
+    assert (await ana.signin()).status == 200
+    assert session_of(old) != session_of(ana.token)
+    return ana, old, chat_id
+
+
+def over(person: Person, token: str) -> SessionRevoked:
+    return SessionRevoked(
+        user_id=person.user_id, session_ids=(session_of(token),), at=datetime.now(UTC)
+    )
+
+
+async def test_sockets_on_every_pod_close_and_the_other_session_stays(
+    *, cluster: Cluster, person: PersonFactory, as_auth: Publish, measure: Measure
+) -> None:
+    ana, old, chat_id = await two_sessions(person)
+    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    started = time.monotonic()
+    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await closed(ending, within=CLOSE_S)
+    measure("the sockets of a revoked session closed", time.monotonic() - started)
+    await refused(ana, old)
+    for socket in staying.values():
+        assert (await socket.heartbeat()).status == "ok"
+    await ana.socket()
+    assert (await ana.chat.get("/user")).status == 200
+    # The same message again changes nothing.
+    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await refused(ana, old)
+    assert (await next(iter(staying.values())).heartbeat()).status == "ok"
+
+
+async def test_pods_that_start_later_refuse_it_as_well(
+    cluster: Cluster, person: PersonFactory, as_auth: Publish
+) -> None:
+    ana, old, chat_id = await two_sessions(person)
+    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await closed(ending, within=CLOSE_S)
+    await cluster.kill("chat")
+    await cluster.wait_ready(within=120)
+    await refused(ana, old)
+    assert (await ana.chat.get("/user")).status == 200
+
+
+async def test_a_revocation_while_redis_is_away_is_carried_out_when_it_is_back(
+    cluster: Cluster, person: PersonFactory, as_auth: Publish
+) -> None:
+    ana, old, chat_id = await two_sessions(person)
+    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    await cluster.kill("redis")
+    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await cluster.wait_ready(within=120)
+    await closed(ending, within=20)
+    await refused(ana, old)
+    for socket in staying.values():
+        assert (await socket.heartbeat()).status == "ok"
+
+
+async def test_signing_out_closes_the_sockets(
+    *, cluster: Cluster, person: PersonFactory, measure: Measure
+) -> None:
+    ana, old, chat_id = await two_sessions(person)
+    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    started = time.monotonic()
+    headers = {"Authorization": f"Bearer {old}", "device_token": ana.device_token}
+    assert (await ana.auth.request("POST", "/signout", headers=headers)).status == 204
+    await closed(ending, within=CLOSE_S)
+    measure("sign-out to the last socket's close", time.monotonic() - started)
+    await refused(ana, old)
+    for socket in staying.values():
+        assert (await socket.heartbeat()).status == "ok"
+
+
+async def test_ending_another_session_from_the_list_closes_its_sockets(
+    cluster: Cluster, person: PersonFactory
+) -> None:
+    ana, old, chat_id = await two_sessions(person)
+    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+
+    async def listed() -> list[dict[str, Any]]:
+        reply = await ana.auth.request("GET", "/sessions", headers=ana.headers)
+        assert reply.status == 200
+        return list(reply.data["sessions"])
+
+    assert session_of(old) in {one["id"] for one in await listed()}
+    reply = await ana.auth.request("DELETE", f"/sessions/{session_of(old)}", headers=ana.headers)
+    assert reply.status == 204
+    await closed(ending, within=CLOSE_S)
+
+    async def gone() -> bool:
+        return session_of(old) not in {one["id"] for one in await listed()}
+
+    await until(gone, what="the session off the list")
+    assert (await ana.chat.get("/user")).status == 200

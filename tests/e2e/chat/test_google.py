@@ -1,0 +1,204 @@
+"""A conversation translated by Google's API, spoken by Google's own client.
+
+The server is tests/google: it checks every request as Google does and translates through
+Apertium. It runs as a pod of its own; only the AshChat resource is changed.
+"""
+
+import asyncio
+import base64
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest_asyncio
+
+from ashchat_dev import environment
+from ashchat_dev.conversation import Participant
+from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.waiting import until
+from ashchat_e2e.people import PersonFactory
+
+NAME = "test-google"
+KEYS = Path(__file__).parents[2] / "google/src/ashchat_test_google/keys.py"
+IMAGE = "ASHCHAT_TEST_GOOGLE_IMAGE"
+
+
+def image() -> str:
+    """Return the reference of the image that tests/google/Containerfile makes."""
+    file = environment.find_env_file(Path.cwd())
+    found = os.environ.get(IMAGE) or (environment.read_env_file(file) if file else {}).get(IMAGE)
+    assert found, f"{IMAGE} is not set: `make up` builds the image and writes it to .ashchat/env"
+    return found
+
+
+def pod(cluster: Cluster) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": NAME, "labels": {"app": NAME}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "google",
+                    "image": image(),
+                    "imagePullPolicy": "IfNotPresent",
+                    "args": ["/keys", f"http://{cluster.name}-apertium:2737"],
+                    "ports": [{"containerPort": 8443}, {"containerPort": 9000}],
+                    "readinessProbe": {
+                        "httpGet": {"path": "/metrics", "port": 9000},
+                        "periodSeconds": 1,
+                    },
+                    "resources": {
+                        "requests": {"cpu": "20m", "memory": "64Mi"},
+                        "limits": {"memory": "256Mi"},
+                    },
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "keys", "mountPath": "/keys", "readOnly": True}],
+                }
+            ],
+            "volumes": [{"name": "keys", "secret": {"secretName": f"{NAME}-server"}}],
+        },
+    }
+
+
+def secret(folder: Path, name: str) -> dict[str, object]:
+    data = {file.name: base64.b64encode(file.read_bytes()).decode() for file in folder.iterdir()}
+    return {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data,
+    }  # fmt: skip
+
+
+def way_in(cluster: Cluster) -> dict[str, object]:
+    """Return what lets the test's Google ask Apertium, beside what AshChat itself needs."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": NAME},
+        "spec": {
+            "podSelector": {"matchLabels": cluster.labels("apertium")},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": NAME}}}]}],
+        },
+    }
+
+
+async def remove(cluster: Cluster) -> None:
+    for kind, name in (
+        ("pods", NAME), ("services", NAME), ("networkpolicies", NAME),
+        ("secrets", f"{NAME}-server"), ("secrets", f"{NAME}-client"),
+    ):  # fmt: skip
+        with suppress(ApiError):
+            await cluster.delete(kind, name, now=kind == "pods")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def google(cluster: Cluster, tmp_path: Path) -> AsyncIterator[str]:
+    """Run the server and give its host and port."""
+    host = f"{NAME}.{cluster.namespace}.svc"
+    made = await asyncio.create_subprocess_exec(sys.executable, str(KEYS), str(tmp_path), host)
+    assert await made.wait() == 0
+    await remove(cluster)
+    for part in ("server", "client"):
+        await cluster.create("secrets", secret(tmp_path / part, f"{NAME}-{part}"))
+    await cluster.create(
+        "services",
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": NAME},
+            "spec": {"selector": {"app": NAME}, "ports": [{"name": "grpc", "port": 8443}]},
+        },
+    )
+    await cluster.create("networkpolicies", way_in(cluster))
+    await cluster.create("pods", pod(cluster))
+    try:
+        await until(
+            lambda: ready(cluster), within=60, what="the test's Google", ignoring=(ApiError,)
+        )
+        yield f"{host}:8443"
+    finally:
+        await remove(cluster)
+
+
+async def ready(cluster: Cluster) -> bool:
+    status = (await cluster.read("pods", NAME)).get("status", {})
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in status.get("conditions", [])
+    )
+
+
+async def gone(cluster: Cluster) -> bool:
+    return await cluster.find("pods", NAME) is None
+
+
+async def answered(cluster: Cluster, code: str = "OK") -> float:
+    return (await cluster.metrics(NAME)).value("google_calls_total", code=code)
+
+
+async def provider_of(listener: Participant, speaker: Participant, text: str) -> tuple[str, str]:
+    """Let one say something; return what the other one reads and who translated it."""
+    said = await speaker.say(text)
+    heard = await listener.hear(said)
+    events = [event for event in listener.channel.named("event") if event["kind"] == "translation"]
+    return heard.text, str(events[-1]["provider"])
+
+
+async def test_a_conversation_through_google_and_back(
+    cluster: Cluster, person: PersonFactory, google: str
+) -> None:
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await ana.open_chat(await ben.tag())
+    one, other = await asyncio.gather(
+        Participant.join(ana, chat_id), Participant.join(ben, chat_id)
+    )
+    before = await answered(cluster)
+    # A word that nobody used before: the cache would answer for Google.
+    rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
+    google_spec = {
+        "project": "ashchat-test",
+        "location": "global",
+        "endpoint": google,
+        "caSecret": {"name": f"{NAME}-client"},
+        "credentialsSecret": {"name": f"{NAME}-client"},
+    }
+    async with cluster.spec({"translate": {"provider": "Google", "google": google_spec}}):
+        await cluster.wait_former_gone("translate")
+        text, provider = await provider_of(
+            other, one, f"Hola @ben, la casa {rare} es grande a las 10:30"
+        )
+        assert provider == "google"
+        assert "house" in text
+        assert "@ben" in text
+        assert "10:30" in text
+        text, provider = await provider_of(one, other, f"The dog {rare} is black.")
+        assert (provider, "perro" in text) == ("google", True)
+        # One call a message: the cache and one flight for all who ask.
+        assert await answered(cluster) == before + 2
+        for code in ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED"):
+            assert await answered(cluster, code) == 0
+
+        # Google away: Apertium is the next of the chain, and the reader is told who it was.
+        await cluster.delete("pods", NAME)
+        await until(lambda: gone(cluster), within=60, what="the test's Google gone")
+        text, provider = await provider_of(other, one, f"El gato {rare} es blanco.")
+        assert (provider, "cat" in text.lower()) == ("apertium", True)
+
+    await cluster.wait_former_gone("translate")
+    text, provider = await provider_of(other, one, f"La mesa {rare} es verde.")
+    assert (provider, "table" in text.lower()) == ("apertium", True)

@@ -1,0 +1,231 @@
+"""The official Phoenix client talks as one of the original's clients does."""
+
+import asyncio
+import json
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.client import Person
+from ashchat_e2e.people import PersonFactory
+
+FOLDER = Path(__file__).parent / "phoenix"
+
+
+class OfficialClient:
+    """One Node process with the `phoenix` package; see phoenix/client.mjs for its lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._arrived = asyncio.Condition()
+        self.events: list[dict[str, Any]] = []
+
+    async def run(self, *, within: float = 20.0, **command: Any) -> dict[str, Any]:
+        """Give a command and return its answer."""
+        number = len(self._answers) + 1
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{json.dumps({'id': number, **command})}\n".encode())
+        await self._process.stdin.drain()
+        async with asyncio.timeout(within):
+            return await answer
+
+    async def event(
+        self, topic: str, name: str, match: Callable[[dict[str, Any]], bool], *, within: float = 15
+    ) -> dict[str, Any]:
+        """Return the payload of the first such event: one that was, or one to come."""
+
+        def found() -> dict[str, Any] | None:
+            return next(
+                (
+                    event["payload"]
+                    for event in self.events
+                    if (event["topic"], event["event"]) == (topic, name) and match(event["payload"])
+                ),
+                None,
+            )
+
+        try:
+            async with asyncio.timeout(within), self._arrived:
+                await self._arrived.wait_for(lambda: found() is not None)
+        except TimeoutError:
+            pytest.fail(f"no such {name} on {topic} within {within} s; came: {self.events[-8:]}")
+        return found() or {}
+
+    def named(self, topic: str, name: str) -> list[dict[str, Any]]:
+        """Return the payloads of all such events so far."""
+        return [
+            event["payload"]
+            for event in self.events
+            if (event["topic"], event["event"]) == (topic, name)
+        ]
+
+    async def listen(self) -> None:
+        """Read the process's lines until it ends."""
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            said = json.loads(line)
+            if "id" in said:
+                if not self._answers[said["id"]].done():
+                    self._answers[said["id"]].set_result(said)
+            else:
+                async with self._arrived:
+                    self.events.append(said)
+                    self._arrived.notify_all()
+
+
+@asynccontextmanager
+async def official_client() -> AsyncIterator[OfficialClient]:
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(FOLDER / "client.mjs"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    client = OfficialClient(process)
+    listening = asyncio.create_task(client.listen())
+    try:
+        yield client
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        await listening
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def packages() -> None:
+    """Install what package-lock.json says, unless it is there."""
+    if shutil.which("npm") is None:
+        pytest.fail("npm is not installed, and the official client needs Node 20 or newer")
+    installed = FOLDER / "node_modules" / ".package-lock.json"
+    lock = FOLDER / "package-lock.json"
+    if installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    process = await asyncio.create_subprocess_exec(
+        "npm",
+        "ci",
+        "--prefer-offline",
+        cwd=FOLDER,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def clients(packages: None) -> AsyncIterator[list[OfficialClient]]:  # noqa: ARG001
+    """Two processes of the official client."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(official_client()) for _ in range(2)]
+
+
+def has(field: str, value: str) -> Callable[[dict[str, Any]], bool]:
+    """Return what accepts a payload with that value in that field."""
+    return lambda payload: payload.get(field) == value
+
+
+async def enter(client: OfficialClient, who: Person, chat_id: str) -> None:
+    """Connect and join the way the original's clients do: no protocol named."""
+    opened = await client.run(
+        do="connect",
+        # The client itself adds /websocket to the endpoint.
+        url=who.environment.socket_url.removesuffix("/websocket"),
+        params={
+            "token": who.token,
+            "device_unique_id": who.device_token,
+            "preferred_language": who.language,
+        },
+    )
+    assert opened["status"] == "ok", opened
+    joined = await client.run(do="join", topic=f"chat:{chat_id}", payload={})
+    assert joined["status"] == "ok", joined
+
+
+async def test_the_official_client_holds_the_originals_conversation(
+    clients: list[OfficialClient], person: PersonFactory
+) -> None:
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await ana.open_chat(await ben.tag())
+    topic = f"chat:{chat_id}"
+    ana_client, ben_client = clients
+    await enter(ana_client, ana, chat_id)
+    await enter(ben_client, ben, chat_id)
+    receiver = await ana_client.event(topic, "receiver_info", lambda _: True)
+    assert receiver["nickname"] == "Ben"
+    assert receiver["preferred_language"] == "en"
+    await ana_client.event(topic, "receiver_online", lambda told: told["status"] == "online")
+
+    lines = (
+        (ana_client, ben_client, ana, "La casa es grande.", "house"),
+        (ben_client, ana_client, ben, "The dog is black.", "perro"),
+    )
+    for writer, reader, author, text, word in lines:
+        ref = str(uuid.uuid4())
+        pushed = await writer.run(
+            do="push",
+            topic=topic,
+            event="send_message",
+            payload={"content": text, "mobile_ref_id": ref},
+        )
+        assert pushed["status"] == "ok", pushed
+        sent = await writer.event(topic, "message_sent", has("mobile_ref_id", ref))
+        assert sent["chat_id"] == chat_id
+        assert sent["status"] in {"SENT", "READED"}
+        received = await reader.event(topic, "receive_message", has("sender_id", author.user_id))
+        assert received["chat_id"] == chat_id
+        assert word in received["content"].lower()
+    # Once per message, and never one's own.
+    for client, author in ((ana_client, ben), (ben_client, ana)):
+        told = client.named(topic, "receive_message")
+        assert [one["sender_id"] for one in told] == [author.user_id]
+
+
+async def test_the_official_client_sees_typing_and_leaving(
+    clients: list[OfficialClient], person: PersonFactory
+) -> None:
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await ana.open_chat(await ben.tag())
+    topic = f"chat:{chat_id}"
+    ana_client, ben_client = clients
+    await enter(ana_client, ana, chat_id)
+    await enter(ben_client, ben, chat_id)
+    # The original's server never answers to `typing`, and its clients do not wait for it.
+    pushing = asyncio.create_task(
+        ana_client.run(do="push", topic=topic, event="typing", payload={"is_typing": True})
+    )
+    typing = await ben_client.event(topic, "typing", lambda _: True)
+    assert typing["is_typing"] is True
+    pushing.cancel()
+    assert (await ana_client.run(do="leave", topic=topic))["status"] == "ok"
+
+
+async def test_the_official_client_is_told_why_a_join_is_refused(
+    clients: list[OfficialClient], person: PersonFactory
+) -> None:
+    ana, ben, eve = await asyncio.gather(
+        person("Ana", "es"), person("Ben", "en"), person("Eve", "en")
+    )
+    chat_id = await ana.open_chat(await ben.tag())
+    opened = await clients[0].run(
+        do="connect",
+        url=eve.environment.socket_url.removesuffix("/websocket"),
+        params={
+            "token": eve.token,
+            "device_unique_id": eve.device_token,
+            "preferred_language": "en",
+        },
+    )
+    assert opened["status"] == "ok", opened
+    joined = await clients[0].run(do="join", topic=f"chat:{chat_id}", payload={})
+    assert joined["status"] == "error"
+    assert joined["response"]["reason"] == "chat_not_found"

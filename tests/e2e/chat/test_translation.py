@@ -1,0 +1,77 @@
+"""Translation: what it keeps, what it costs, and what happens when a part of it is gone."""
+
+import asyncio
+import secrets
+
+import pytest
+
+from ashchat_dev.conversation import Participant
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_e2e.people import PersonFactory
+
+KEPT = ("@ben", "`rm -rf x`", "https://a.example/casa?perro=1", "10:30", "👋🏽")
+
+
+async def talking(person: PersonFactory) -> tuple[Participant, Participant]:
+    """Return a Spanish and an English reader in a chat of theirs."""
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await ana.open_chat(await ben.tag())
+    one, other = await asyncio.gather(
+        Participant.join(ana, chat_id), Participant.join(ben, chat_id)
+    )
+    return one, other
+
+
+async def calls(cluster: Cluster) -> float:
+    """Return how often the provider was called, by all pods."""
+    metrics = [await cluster.metrics(pod) for pod in await cluster.pods("translate")]
+    return sum(one.total("ashchat_translate_provider_calls_total") for one in metrics)
+
+
+async def test_what_is_no_language_comes_through_as_it_was(person: PersonFactory) -> None:
+    one, other = await talking(person)
+    said = await one.say(f"La casa es grande {' y '.join(KEPT)} y el perro es negro.")
+    heard = await other.hear(said)
+    assert "house" in heard.text
+    for kept in KEPT:
+        assert kept in heard.text
+
+
+async def test_the_same_words_are_paid_for_once(cluster: Cluster, person: PersonFactory) -> None:
+    one, other = await talking(person)
+    rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
+    before = await calls(cluster)
+    for name in ("ben", "eva", "luz"):
+        heard = await other.hear(await one.say(f"Hola @{name}, la casa {rare} es grande."))
+        assert "house" in heard.text
+        assert f"@{name}" in heard.text
+    assert await calls(cluster) == before + 1
+
+
+async def test_a_language_that_nobody_translates_shows_the_original(
+    person: PersonFactory,
+) -> None:
+    ana, eva = await asyncio.gather(person("Ana", "es"), person("Eva", "vi"))
+    chat_id = await ana.open_chat(await eva.tag())
+    one, other = await asyncio.gather(
+        Participant.join(ana, chat_id), Participant.join(eva, chat_id)
+    )
+    heard = await other.hear(await one.say("La casa es grande."))
+    assert (heard.text, heard.reason) == ("La casa es grande.", "pair_unsupported")
+
+
+@pytest.mark.parametrize("component", ["apertium", "cache", "translate"])
+async def test_killed_in_the_middle(
+    cluster: Cluster, person: PersonFactory, component: str
+) -> None:
+    """The originals go out at once; every translation follows."""
+    one, other = await talking(person)
+    await other.hear(await one.say("El gato es blanco."))
+    await cluster.kill(component)
+    texts = [f"La casa {secrets.token_hex(3)} es grande." for _ in range(5)]
+    said = [await one.say(text) for text in texts]
+    heard = [await other.hear(one_said, within=60) for one_said in said]
+    for text, one_heard in zip(texts, heard, strict=True):
+        assert one_heard.original == text
+        assert "house" in one_heard.text, one_heard
+        assert one_heard.original_seconds < 5

@@ -1,0 +1,47 @@
+"""Every metric that the chart's alerts and dashboard name is exported by a running pod."""
+
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ashchat_dev import promql
+from ashchat_dev.kube.cluster import PRIVATE_PORT, Cluster, path_of
+from ashchat_e2e.operator_pods import leader, own_metrics
+
+SERVICES = ("auth", "email", "chat", "translate", "static")
+FILES = Path(__file__).parents[3] / "charts" / "ashchat-operator" / "files"
+
+
+async def exported(cluster: Cluster, pod: str, namespace: str) -> set[str]:
+    place = path_of("pods", f"{pod}:{PRIVATE_PORT}", namespace)
+    families = text_string_to_metric_families(await cluster.get(f"{place}/proxy/metrics"))
+    return {name for family in families for name in promql.series(family.name, family.type)}
+
+
+async def test_what_alerts_and_dashboard_name_is_there(cluster: Cluster) -> None:
+    pods = [((await leader(cluster))["metadata"]["name"], cluster.operator_namespace)]
+    pods += [((await cluster.pods(service))[0], cluster.namespace) for service in SERVICES]
+    there: set[str] = set()
+    for pod, namespace in pods:
+        there |= await exported(cluster, pod, namespace)
+    named = {
+        metric
+        for expression in promql.expressions(FILES)
+        for metric in promql.metrics_in(expression)
+    }
+    assert named, "nothing was compared"
+    assert not named - there
+
+
+async def test_the_operator_tells_of_this_resource(cluster: Cluster) -> None:
+    metrics = await own_metrics(cluster)
+    labels = {"namespace": cluster.namespace, "name": cluster.name}
+    assert metrics.value("ashchat_operator_resource_ready", **labels) == 1
+    conditions = (await cluster.resource())["status"]["conditions"]
+    for item in conditions:
+        told = {**labels, "type": item["type"], "status": item["status"]}
+        assert metrics.value("ashchat_operator_condition", **told) == 1, told
+    assert metrics.total("ashchat_operator_api_calls_total", verb="get", kind="AshChat") > 0
+    assert metrics.total("ashchat_operator_build_info") == 1
+    queues = {item["queue"] for item in metrics.labels("ashchat_operator_dead_letters")}
+    assert any(queue.endswith(".dead") for queue in queues)

@@ -1,0 +1,171 @@
+"""Every credential changes while everybody is at work; nothing fails, and the old is refused."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.mailbox import Mailbox
+from ashchat_dev.waiting import until
+from ashchat_e2e.backends import accepts
+from ashchat_e2e.container_runtime import Runtime
+from ashchat_e2e.operator_pods import kill_leader
+from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.rotation import KINDS, entries, over, rotate, short_lives
+from ashchat_e2e.token_forger import Forger, status_with
+from ashchat_e2e.traffic import traffic
+
+SERVICES = ("auth", "email", "chat", "translate", "static")
+BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
+WITHIN_S = 300.0
+"""Loose; a token's life, its leeway and the kubelet's pace are in it. Measured, not guessed."""
+
+Measure = Callable[[str, float], None]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def short(cluster: Cluster) -> AsyncIterator[None]:
+    """Let access tokens live shortly, so that the former signing key goes soon."""
+    async with short_lives(cluster):
+        yield
+
+
+async def logins(cluster: Cluster) -> dict[str, str]:
+    """Return the users that the services have now, and their passwords."""
+    found = {}
+    for service in SERVICES:
+        data = await cluster.secret(f"{cluster.name}-{service}-credentials")
+        found[data["username"].decode()] = data["password"].decode()
+    return found
+
+
+async def lives(cluster: Cluster) -> dict[str, list[int]]:
+    """Return every pod of the platform, and how often its containers started again."""
+    pods = await cluster.list("pods", cluster.labels())
+    return {
+        pod["metadata"]["name"]: [x["restartCount"] for x in pod["status"]["containerStatuses"]]
+        for pod in pods
+    }
+
+
+async def test_all_credentials_rotate_under_load_and_nothing_fails(
+    cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
+) -> None:
+    doubly, forger = await person("Dora", "es"), await Forger.of(cluster)
+    authenticator = await doubly.enrol_authenticator()
+    former, before, pods = await logins(cluster), await entries(cluster), await lives(cluster)
+    began = time.monotonic()
+    async with traffic(person, mailbox) as seen:
+        await until(lambda: seen.done["message"] >= 8, within=60, what="a conversation")
+        began = time.monotonic()
+        stamp = await rotate(cluster)
+        for kind in KINDS:
+            await over(cluster, stamp, (kind,), within=WITHIN_S)
+            measure(f"rotation of {kind}", time.monotonic() - began)
+        more = seen.done["message"] + 20
+        await until(lambda: seen.done["message"] >= more, within=60, what="people going on")
+    after, present = await entries(cluster), await logins(cluster)
+
+    assert seen.failed == []
+    assert seen.reconnects == 0, "a socket was lost"
+    assert min(seen.done[x] for x in ("message", "sign-in", "refresh", "sign-up", "profile")) >= 5
+    for name, seconds in seen.slowest.items():
+        measure(f"slowest {name} meanwhile", seconds)
+    assert await lives(cluster) == pods, "a pod was restarted"
+    for kind in KINDS:
+        assert after[kind]["active"] != before[kind]["active"], kind
+    assert set(former).isdisjoint(present)
+    for backend, at_home in (await homes(cluster)).items():
+        assert at_home, backend
+        for username, password in present.items():
+            if username.rpartition("-")[0] in at_home:
+                assert await accepts(cluster, backend, username, password), (backend, username)
+        for username, password in former.items():
+            assert not await accepts(cluster, backend, username, password), (backend, username)
+    keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
+    assert {x for x in keys if x.endswith(".pem")} == {f"{after['signing-keys']['active']}.pem"}
+    # A token that is right but for its key: the former one's is refused.
+    now = int(time.time())
+    fresh: dict[str, Any] = {"iat": now, "nbf": now, "exp": now + 60}
+    assert await status_with(doubly, (await Forger.of(cluster)).token(doubly, **fresh)) == 200
+    assert await status_with(doubly, forger.token(doubly, **fresh)) == 401
+    ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
+    assert {x for x in ring if x.endswith(".key")} == {f"{after['key-ring']['active']}.key"}
+    assert ring == await cluster.secret(f"{cluster.name}-auth-key-ring-copy")
+    # What the former key had sealed was sealed anew.
+    async with doubly.on_another_device() as elsewhere:
+        await elsewhere.sign_in_with(authenticator)
+
+
+async def homes(cluster: Cluster) -> dict[str, set[str]]:
+    """Return which services have an address at each backend, by the hosts in their Secrets."""
+    found: dict[str, set[str]] = {backend: set() for backend in BACKENDS}
+    for service in SERVICES:
+        data = await cluster.secret(f"{cluster.name}-{service}-credentials")
+        for key, raw in data.items():
+            if key.endswith(".uri"):
+                host = (urlsplit(raw.decode().strip()).hostname or "").partition(".")[0]
+                found[host.removeprefix(f"{cluster.name}-")].add(service)
+    return found
+
+
+async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
+    *,
+    cluster: Cluster,
+    person: PersonFactory,
+    mailbox: Mailbox,
+    measure: Measure,
+    runtime: Runtime,
+) -> None:
+    former, before = await logins(cluster), await entries(cluster)
+    killed: list[list[str]] = []
+    ended = asyncio.Event()
+
+    async def kill() -> None:
+        """Kill the operator whenever a rotation has gone a step on."""
+        known = dict.fromkeys(KINDS, "Idle")
+        while not ended.is_set():
+            now = {kind: entry["phase"] for kind, entry in (await entries(cluster)).items()}
+            # What went on in one look of the operator is one step of it.
+            if step := [f"{kind} {phase}" for kind, phase in now.items() if known[kind] != phase]:
+                known |= now
+                await kill_leader(cluster, runtime)
+                killed.append(step)
+            await asyncio.sleep(0.05)
+
+    async with traffic(person, mailbox) as seen:
+        killer = asyncio.create_task(kill())
+        try:
+            began = time.monotonic()
+            await over(cluster, await rotate(cluster), within=WITHIN_S)
+            measure(f"all rotated, operator killed {len(killed)} times", time.monotonic() - began)
+        finally:
+            ended.set()
+            await killer
+    assert seen.failed == []
+    assert seen.reconnects == 0
+    assert sum(map(len, killed)) >= len(KINDS) * 3, killed
+    after = await entries(cluster)
+    for kind in KINDS:
+        assert after[kind]["active"] != before[kind]["active"], kind
+    assert set(former).isdisjoint(await logins(cluster))
+    for username, password in former.items():
+        assert not await accepts(cluster, "rabbitmq", username, password)
+    keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
+    assert len([x for x in keys if x.endswith(".pem")]) == 1
+    ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
+    assert len([x for x in ring if x.endswith(".key")]) == 1
+    await cluster.wait_ready(within=60)
+
+
+@pytest.mark.parametrize("kind", ["key-ring"])
+async def test_one_kind_alone_rotates_and_the_others_stay(cluster: Cluster, kind: str) -> None:
+    before = await entries(cluster)
+    await over(cluster, await rotate(cluster, kind), (kind,), within=WITHIN_S)
+    after = await entries(cluster)
+    assert {x for x in KINDS if after[x]["active"] != before[x]["active"]} == {kind}

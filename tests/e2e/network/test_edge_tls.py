@@ -1,0 +1,235 @@
+"""HTTPS at the edge: a renewed certificate takes over while sockets stay open."""
+
+import asyncio
+import base64
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography import x509
+
+from ashchat_dev.certificates import certificate
+from ashchat_dev.client import Person
+from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.phoenix import Channel, PhoenixSocket, SocketRefused
+from ashchat_dev.waiting import until
+from ashchat_e2e.people import PersonFactory
+
+Object = dict[str, Any]
+Measure = Callable[[str, float], None]
+
+HOST, PORT = "127.0.0.1", 30443
+SECRET = "test-edge-tls"
+LIE = "198.51.100.66"
+RELOADED_S = 100.0
+"""The kubelet looks at a Secret once a minute; a change of the pod makes it look at once."""
+
+
+def body(data: Mapping[str, bytes]) -> Object:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET},
+        "type": "kubernetes.io/tls", "data": encoded,
+    }  # fmt: skip
+
+
+def served() -> bytes:
+    """Return the certificate of a new handshake (PEM)."""
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((HOST, PORT), timeout=5) as connection,
+        anyone.wrap_socket(connection) as encrypted,
+    ):
+        found = encrypted.getpeercert(binary_form=True)
+    assert found is not None
+    return ssl.DER_cert_to_PEM_cert(found).encode()
+
+
+def trusting(pem: bytes) -> ssl.SSLContext:
+    trust = ssl.create_default_context(cadata=pem.decode())
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # it is its own authority
+    return trust
+
+
+def ends(data: Mapping[str, bytes]) -> float:
+    return x509.load_pem_x509_certificate(data["tls.crt"]).not_valid_after_utc.timestamp()
+
+
+async def serves(wanted: bytes) -> bool:
+    found = await asyncio.to_thread(served)
+    return x509.load_pem_x509_certificate(found) == x509.load_pem_x509_certificate(wanted)
+
+
+async def nudge(cluster: Cluster) -> None:
+    """Make the kubelet look at what the edge mounts."""
+    note = {"metadata": {"annotations": {"ashchat.example/nudge": secrets.token_hex(4)}}}
+    for pod in await cluster.pods("edge"):
+        await cluster.patch("pods", pod, note)
+
+
+async def reloaded(cluster: Cluster, probe: Callable[[], Any], what: str) -> float:
+    """Wait until the edge does as it is told; return how long it took."""
+    began = time.monotonic()
+
+    async def nudged() -> bool:
+        await nudge(cluster)
+        return bool(await probe())
+
+    await until(nudged, within=RELOADED_S, every=1, what=what, ignoring=(OSError, ApiError))
+    return time.monotonic() - began
+
+
+async def certificate_condition(cluster: Cluster) -> tuple[str, str]:
+    found = {
+        item["type"]: item for item in (await cluster.resource())["status"].get("conditions", [])
+    }
+    about = found.get("CertificateReady", {})
+    return about.get("status", ""), about.get("reason", "")
+
+
+@asynccontextmanager
+async def https(cluster: Cluster, data: Mapping[str, bytes]) -> AsyncIterator[None]:
+    """Serve HTTPS with a certificate."""
+    await cluster.delete("secrets", SECRET)
+    await cluster.create("secrets", body(data))
+    wanted = {
+        "publicUrl": f"https://{HOST}:{PORT}",
+        "exposure": {"edge": {"nodePortHttps": PORT, "tls": {"secretName": SECRET}}},
+    }
+    try:
+        async with cluster.spec(wanted):
+            await until(
+                lambda: serves(data["tls.crt"]), within=30, what="HTTPS", ignoring=(OSError,)
+            )
+            yield
+    finally:
+        await cluster.delete("secrets", SECRET)
+
+
+async def open_chat(who: Person, trust: ssl.SSLContext, chat_id: str, **more: Any) -> Channel:
+    connection = PhoenixSocket(
+        f"wss://{HOST}:{PORT}/chat/socket/websocket",
+        {"token": who.token, "device_unique_id": who.device_token, "preferred_language": "es"},
+        trust=trust,
+        **more,
+    )
+    await connection.connect()
+    return await connection.join(f"chat:{chat_id}", {"protocol": 2})
+
+
+async def still_talks(channel: Channel) -> None:
+    ref = secrets.token_hex(8)
+    assert not channel.socket.closed.done(), channel.socket.closed
+    reply = await channel.push("send_message", {"content": "hola", "mobile_ref_id": ref})
+    assert reply.status == "ok", reply
+
+
+async def expiry(cluster: Cluster) -> float:
+    (pod,) = await cluster.list("pods", namespace=cluster.operator_namespace)
+    metrics = await cluster.metrics(pod["metadata"]["name"], namespace=cluster.operator_namespace)
+    return metrics.value(
+        "ashchat_operator_certificate_expiry_timestamp_seconds",
+        namespace=cluster.namespace,
+        name=cluster.name,
+    )
+
+
+async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
+    cluster: Cluster, person: PersonFactory, measure: Measure
+) -> None:
+    ana, ben = await person(), await person("Ben", "en")
+    machine = await address(ben)
+    chat_id = await ana.open_chat(await ben.tag())
+    first, second = certificate(HOST, days=30), certificate(HOST, days=10)
+    async with https(cluster, first):
+        await comes_by_https(first["tls.crt"])
+        assert (await cluster.resource())["status"]["url"] == f"https://{HOST}:{PORT}"
+        assert await certificate_condition(cluster) == ("True", "Served")
+        assert await expiry(cluster) == ends(first)
+
+        with pytest.raises(SocketRefused) as refused:
+            await open_chat(ana, trusting(first["tls.crt"]), chat_id, origin="https://evil.example")
+        assert refused.value.status == httpx2.codes.FORBIDDEN
+        channel = await open_chat(
+            ana, trusting(first["tls.crt"]), chat_id, origin=f"https://{HOST}:{PORT}"
+        )
+        await still_talks(channel)
+
+        # Another's key: the one before stays, and it says so.
+        await give(cluster, {**second, "tls.key": first["tls.key"]})
+        await says(cluster, ("False", "CertificateKeyMismatch"))
+        assert not await cluster.unready()
+        assert await serves(first["tls.crt"])
+
+        await give(cluster, second)
+        await says(cluster, ("True", "ExpiresSoon"))
+        took = await reloaded(cluster, lambda: serves(second["tls.crt"]), "the renewed certificate")
+        measure("a renewed certificate served", took)
+        assert await expiry(cluster) == ends(second)
+        await still_talks(channel)
+
+        # Another configuration: this machine is a proxy whose word is believed.
+        ours = {"exposure": {"trustedProxies": [f"{machine}/32"]}}
+        async with cluster.spec(ours):
+            trust = trusting(second["tls.crt"])
+            took = await reloaded(cluster, lambda: believed(ben, trust), "the proxy believed")
+            measure("another configuration in use", took)
+            await still_talks(channel)
+        await channel.socket.close()
+
+
+async def comes_by_https(pem: bytes) -> None:
+    async with httpx2.AsyncClient(
+        base_url=f"https://{HOST}:{PORT}", verify=trusting(pem), trust_env=False
+    ) as client:
+        page = await client.get("/")
+        assert page.status_code == httpx2.codes.OK
+        assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
+        plain = await client.get("http://127.0.0.1:30080/files/x?y=z")
+        assert plain.status_code == httpx2.codes.PERMANENT_REDIRECT
+        assert plain.headers["Location"] == f"https://{HOST}:{PORT}/files/x?y=z"
+
+
+async def give(cluster: Cluster, data: Mapping[str, bytes]) -> None:
+    await cluster.patch("secrets", SECRET, {"data": body(data)["data"]})
+
+
+async def says(cluster: Cluster, wanted: tuple[str, str]) -> None:
+    """Wait until the condition says so: the operator looks at it with every resync."""
+
+    async def said() -> bool:
+        return await certificate_condition(cluster) == wanted
+
+    await until(said, within=40, what=f"CertificateReady {wanted}")
+
+
+async def address(who: Person) -> str:
+    """Return where this machine's requests come from, as the edge sees it."""
+    reply = await who.auth.request("GET", "/security-events", headers=who.headers)
+    found: str = reply.data["events"][0]["address"]
+    return found
+
+
+async def believed(who: Person, trust: ssl.SSLContext) -> bool:
+    """Tell whether what a proxy says about a client's address is believed."""
+    async with httpx2.AsyncClient(
+        base_url=f"https://{HOST}:{PORT}/auth/api/user", verify=trust, trust_env=False
+    ) as client:
+        signed_in = await client.post(
+            "/signin",
+            json={
+                "email": who.email, "password": who.password, "deviceTokenId": who.device_token,
+            },
+            headers={"X-Forwarded-For": f"203.0.113.1, {LIE}"},
+        )  # fmt: skip
+        assert signed_in.status_code == httpx2.codes.OK, signed_in.text
+        headers = {**who.headers, "Authorization": f"Bearer {signed_in.json()['data']['token']}"}
+        events = (await client.get("/security-events", headers=headers)).json()["data"]["events"]
+    return any(event["address"] == LIE for event in events)

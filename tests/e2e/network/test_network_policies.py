@@ -1,0 +1,118 @@
+"""The connections that an AshChat really has are all in the table that policies are made from.
+
+They are read from the pods' own tables of connections (proc(5), /proc/net/tcp) while people sign
+up, talk and send files; so this holds in clusters that do not enforce policies, too.
+"""
+
+import asyncio
+import ipaddress
+import json
+from typing import Any, Final, NamedTuple
+
+from ashchat_dev.conversation import converse
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_e2e.people import PersonFactory
+from ashchat_operator.render import platform
+from ashchat_operator.render.connections import Outside, connections
+from ashchat_operator.resource.model import AshChat
+
+CLIENTS: Final = ("auth", "email", "chat", "translate", "static")
+LISTEN, TIME_WAIT = 0x0A, 0x06
+READ = "import json,pathlib;print(json.dumps(pathlib.Path('/proc/net/tcp').read_text()))"
+
+
+class Seen(NamedTuple):
+    """A connection that a pod began."""
+
+    source: str
+    target: str
+    port: int
+
+
+def rows(text: str) -> list[tuple[str, int, str, int, int]]:
+    """Return local address and port, the other's, and the state of each TCP connection."""
+    found = []
+    for line in text.splitlines()[1:]:
+        _, local, remote, state, *_ = line.split()
+        ends: list[Any] = []
+        for end in (local, remote):
+            address, port = end.split(":")
+            # Written as the machine's word, which is the wrong way round on most.
+            ends += [str(ipaddress.ip_address(bytes.fromhex(address)[::-1])), int(port, 16)]
+        found.append((ends[0], ends[1], ends[2], ends[3], int(state, 16)))
+    return found
+
+
+async def begun(cluster: Cluster, component: str) -> set[tuple[str, int]]:
+    """Return whom a component's pods have connected to: address and port."""
+    result = set()
+    for pod in await cluster.pods(component):
+        text = await cluster.exec(pod, "/opt/ashchat/bin/python", "-c", READ, container=component)
+        table = rows(json.loads(text))
+        listening = {port for _, port, _, _, state in table if state == LISTEN}
+        result |= {
+            (address, port)
+            for _, own, address, port, state in table
+            if state not in {LISTEN, TIME_WAIT} and own not in listening and port
+        }
+    return {end for end in result if not ipaddress.ip_address(end[0]).is_loopback}
+
+
+async def components_by_address(cluster: Cluster) -> dict[tuple[str, int], tuple[str, int]]:
+    """Return who is at an address and port: component and the pod's port."""
+    labels = cluster.labels()
+    found: dict[tuple[str, int], tuple[str, int]] = {}
+    for service in await cluster.list("services", labels):
+        component = service["spec"]["selector"]["app.kubernetes.io/component"]
+        for port in service["spec"]["ports"]:
+            found[service["spec"]["clusterIP"], port["port"]] = (component, port["targetPort"])
+    for pod in await cluster.list("pods", labels):
+        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        for container in pod["spec"]["containers"]:
+            for port in container.get("ports", []):
+                number = port["containerPort"]
+                found[pod["status"].get("podIP", ""), number] = (component, number)
+    return found
+
+
+async def test_every_connection_that_there_is_is_in_the_table(
+    cluster: Cluster, person: PersonFactory
+) -> None:
+    ana, ben = await person(), await person("Ben", "en")
+    watching = asyncio.create_task(watch(cluster))
+    await converse(ana, ben)
+    seen = await watching
+    ash = AshChat.parse(await cluster.resource())
+    tabled = {
+        Seen(row.source, row.target, row.port) for row in connections(ash, platform.components(ash))
+    }
+    unknown = {
+        one
+        for one in seen
+        if one not in tabled and Seen(one.source, Outside.INTERNET, one.port) not in tabled
+    }
+    assert not unknown, unknown
+    # It was looked at: what every conversation needs was there.
+    assert {
+        Seen("auth", "mongodb", 27017),
+        Seen("auth", "redis", 6379),
+        Seen("email", "rabbitmq", 5672),
+        Seen("chat", "mongodb", 27017),
+        Seen("chat", "rabbitmq", 5672),
+        Seen("translate", "cache", 6379),
+        Seen("static", "rabbitmq", 5672),
+    } <= seen
+
+
+async def watch(cluster: Cluster) -> set[Seen]:
+    """Return the connections seen in a few looks at all pods."""
+    who = await components_by_address(cluster)
+    seen: set[Seen] = set()
+    for _ in range(3):
+        for component, ends in zip(
+            CLIENTS,
+            await asyncio.gather(*(begun(cluster, name) for name in CLIENTS)),
+            strict=True,
+        ):
+            seen |= {Seen(component, *who.get(end, (Outside.INTERNET, end[1]))) for end in ends}
+    return seen

@@ -1,0 +1,294 @@
+"""Every single call of the operator to the API server may fail, in every way: it converges.
+
+The operator of this working tree runs behind a proxy (`ashchat_e2e.fault_proxy`) that fails
+one call of an AshChat's life: of its making, of the repair of drift, or of its deletion. The
+cluster's own operator is off meanwhile. A few of all pairs of call and fault are tried;
+ASHCHAT_API_FAULTS=each fails every call once (27 min on 2 cores), =all in all six ways.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.waiting import until
+from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
+from ashchat_e2e.temporary_namespace import KINDS, belongings, gone, idle, of
+
+Object = dict[str, Any]
+
+PARALLEL: Final = 6
+"""So many AshChats live at a time, each in a namespace of its own."""
+
+SAMPLE: Final = 4
+"""So many calls of each part of a life are failed with every fault, where few are tried."""
+
+WITHIN_S: Final = 60.0
+"""For one part of a life: a call without an answer costs 20 s, the look after it 5 s more."""
+
+EVENTS: Final = 6
+"""More than these in one life would be a storm: NotReady, Degraded and back."""
+
+SILENT_S: Final = 120.0
+"""kopf opens a watch anew that said nothing, not even a bookmark, for 70 s."""
+
+NAME: Final = "demo"
+OTHER: Final = "other"
+KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}")
+"""A signing key's file is named by a digest of it."""
+
+PARTS: Final = ("making", "repair", "deletion")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which call fails, and how."""
+
+    part: str
+    number: int
+    fault: Fault
+
+
+@dataclass
+class Field:
+    """Where the AshChats of this file live."""
+
+    proxy: Proxy
+    places: list[Cluster]
+    calls: dict[str, list[str]] = field(default_factory=dict)
+    reference: dict[str, Object] = field(default_factory=dict)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def ground(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Field]:
+    """An operator behind the proxy, and namespaces without pods for it to look after."""
+    names = [f"ashchat-faults-{number}" for number in range(PARALLEL)]
+    folder = tmp_path_factory.mktemp("operator")
+    async with proxied(cluster, names, folder) as (proxy, places):
+        found = Field(proxy, places)
+        await whole_life(found, places[0], None, remember=True)
+        yield found
+
+
+def masked(body: Object, place: str) -> Object:
+    """Return what an object says, without what differs from one life to the next."""
+    metadata = body["metadata"]
+    annotations = {
+        key: value
+        for key, value in metadata.get("annotations", {}).items()
+        if key != "ashchat.dev/key-ring"
+    }
+    spec = {
+        key: value
+        for key, value in body.get("spec", {}).items()
+        if key not in {"clusterIP", "clusterIPs", "volumeName"}
+    }
+    says = {
+        "labels": metadata["labels"],
+        "annotations": annotations,
+        "owners": [owner["name"] for owner in metadata.get("ownerReferences", [])],
+        "keys": sorted(KEY_ID.sub("KEY", key) for key in body.get("data", {})),
+        "spec": spec,
+    }
+    text = json.dumps(says).replace(place, "NAMESPACE")
+    again: Object = json.loads(text)
+    template = again["spec"].get("template", {}).get("metadata", {})
+    template.get("annotations", {}).pop("ashchat.dev/admin-revision", None)
+    template.pop("creationTimestamp", None)
+    return again
+
+
+async def snapshot(own: Cluster) -> Object:
+    """Return what there is of the AshChat."""
+    return {
+        f"{kind}/{item['metadata']['name']}": masked(item, own.namespace)
+        for kind in KINDS
+        for item in await own.list(kind, of(NAME))
+    }
+
+
+async def converged(found: Field, own: Cluster, part: str, *, remember: bool) -> None:
+    """Wait until nothing more is written and everything is as without the fault."""
+    traffic = found.proxy.traffic[own.namespace]
+    await until(
+        traffic.settled, within=WITHIN_S, every=0.1, what=f"two looks without a write ({part})"
+    )
+    if remember:
+        found.calls[part] = traffic.distinct()
+        found.reference[part] = await snapshot(own)
+        return
+
+    async def as_without() -> bool:
+        return await snapshot(own) == found.reference[part]
+
+    try:
+        await until(as_without, within=10, every=0.5, what="the same objects as without a fault")
+    except AssertionError as error:
+        now, then = await snapshot(own), found.reference[part]
+        other = [key for key in {*now, *then} if now.get(key) != then.get(key)]
+        raise AssertionError(f"other than without a fault: {sorted(other)}") from error
+
+
+async def drift(own: Cluster) -> None:
+    """Change and delete what the operator has to repair."""
+    await own.patch("deployments", f"{NAME}-chat", {"spec": {"replicas": 2}})
+    await own.delete("services", f"{NAME}-auth")
+    await own.delete("configmaps", f"{NAME}-jwks")
+    await own.delete("secrets", f"{NAME}-email-credentials")
+
+
+async def whole_life(
+    found: Field, own: Cluster, case: Case | None, *, remember: bool = False
+) -> bool:
+    """Let an AshChat be made, repaired and deleted, with one fault; check it after each part.
+
+    Returns:
+        Whether the call came; a part looks as it waits, so it has now more calls, now fewer.
+    """
+    came = case is None
+    traffic = found.proxy.traffic[own.namespace]
+
+    def begin(part: str) -> None:
+        if case is not None and case.part == part:
+            traffic.begin(case.number, case.fault)
+        else:
+            traffic.begin()
+
+    def happened(part: str) -> None:
+        nonlocal came
+        if case is not None and case.part == part:
+            came = bool(traffic.failed)
+
+    begin("making")
+    made = await own.create("ashchats", idle(NAME, deletionPolicy="Delete"))
+    await converged(found, own, "making", remember=remember)
+    happened("making")
+    if case is None or case.part == "repair":
+        begin("repair")
+        await drift(own)
+        await converged(found, own, "repair", remember=remember)
+        happened("repair")
+    begin("deletion")
+    await own.delete("ashchats", NAME)
+    await gone(own, "ashchats", NAME, within=WITHIN_S)
+    happened("deletion")
+    if remember:
+        found.calls["deletion"] = list(traffic.calls)
+
+    async def nothing() -> bool:
+        return not await belongings(own, NAME)
+
+    await until(nothing, within=30, what="nothing left of it")
+    events = [
+        event
+        for event in await own.list("events")
+        if event["involvedObject"].get("uid") == made["metadata"]["uid"]
+    ]
+    assert len(events) <= EVENTS, [event["message"] for event in events]
+    return came
+
+
+def cases(found: Field) -> list[Case]:
+    """Return what is tried."""
+    return [
+        Case(part, number, fault)
+        for part in PARTS
+        for number, fault in Tried.wanted().pairs(len(found.calls[part]), SAMPLE)
+    ]
+
+
+async def on_all(
+    found: Field, todo: list[Case], life: Callable[[Cluster, Case], Awaitable[bool]]
+) -> list[str]:
+    """Run lives side by side; return which failed, and how."""
+    queue, failures = list(reversed(todo)), []
+
+    async def worker(own: Cluster) -> None:
+        while queue:
+            case = queue.pop()
+            try:
+                if not await life(own, case):
+                    queue.append(replace(case, number=case.number * 2 // 3))
+            except AssertionError as error:
+                call = found.proxy.traffic[own.namespace].failed
+                failures.append(f"{case.part} #{case.number} ({call}) {case.fault}: {error}")
+                return  # What it left would be the next one's trouble.
+
+    await asyncio.gather(*(worker(own) for own in found.places))
+    return failures + [f"not tried: {len(queue)}"] * bool(queue)
+
+
+async def test_whichever_call_fails_it_converges(
+    ground: Field, measure: Callable[[str, float], None]
+) -> None:
+    todo = cases(ground)
+    began = time.monotonic()
+    failures = await on_all(ground, todo, lambda own, case: whole_life(ground, own, case))
+    measure(f"{len(todo)} lives with one failed call each", time.monotonic() - began)
+    assert not failures, "\n".join(failures)
+
+
+async def noticed(own: Cluster, *, within: float) -> None:
+    """Make an AshChat of another name, and wait until it is looked at: only a watch tells of it.
+
+    Those that are known are looked at now and then, whatever the watches say.
+    """
+    await own.create("ashchats", idle(OTHER, deletionPolicy="Retain"))
+
+    async def looked_at() -> bool:
+        return bool((await own.read("ashchats", OTHER)).get("status"))
+
+    await until(looked_at, within=within, what="a new AshChat is looked at")
+    await own.delete("ashchats", OTHER)
+    await gone(own, "ashchats", OTHER, within=30)
+
+
+async def test_drift_is_repaired_though_every_watch_is_silent(ground: Field) -> None:
+    own = ground.places[0]
+    ground.proxy.traffic[own.namespace].begin()
+    await own.create("ashchats", idle(NAME, deletionPolicy="Delete"))
+    await converged(ground, own, "making", remember=False)
+    assert ground.proxy.silence(own.namespace) >= len(KINDS)
+    ground.proxy.traffic[own.namespace].begin()
+    await drift(own)
+    await converged(ground, own, "repair", remember=False)
+
+
+async def test_a_new_one_is_seen_though_every_watch_fell_silent(ground: Field) -> None:
+    own = ground.places[0]
+    assert ground.proxy.silence(own.namespace) >= len(KINDS)
+    await noticed(own, within=SILENT_S)
+
+
+async def test_watches_that_are_refused_for_a_while_go_on(ground: Field) -> None:
+    own = ground.places[0]
+    ground.proxy.refusing[own.namespace] = 2 * ground.proxy.expire(own.namespace)
+    await noticed(own, within=60)
+    assert not ground.proxy.refusing[own.namespace]
+
+
+async def test_watches_that_are_too_old_begin_anew(ground: Field) -> None:
+    own, traffic = ground.places[0], ground.proxy.traffic[ground.places[0].namespace]
+    open_ones = ground.proxy.expire(own.namespace)
+    assert open_ones > len(KINDS)
+
+    def watched_anew() -> bool:
+        return ground.proxy.listening(own.namespace) >= open_ones
+
+    await until(watched_anew, within=30, what="every watch opened anew")
+    await noticed(own, within=30)
+    traffic.begin()
+    await drift(own)
+    await converged(ground, own, "repair", remember=False)
+    traffic.begin()
+    await own.delete("ashchats", NAME)
+    await gone(own, "ashchats", NAME, within=30)

@@ -1,0 +1,290 @@
+"""An AshChat on somebody else's RabbitMQ, Redis and MongoDB, reached by TLS.
+
+One AshChat that people talk on, and one without pods on the same servers: whatever can be
+wrong with a server is shown at the latter, since it is the operator that tells.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest_asyncio
+
+from ashchat_dev.client import Person
+from ashchat_dev.conversation import Participant
+from ashchat_dev.environment import Environment
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.mailbox import Mailbox
+from ashchat_dev.waiting import until
+from ashchat_e2e.external_servers import HELPER, Outside
+
+Object = dict[str, Any]
+
+NAMESPACE = "ashchat-external"
+TALK, IDLE, GIVEN = "talk", "idle", "given"
+CONFIRM = "ashchat.dev/allow-switch"
+READY_S = 120.0
+
+
+def external(secret: str, **more: Any) -> Object:
+    return {
+        "external": {"secret": {"name": secret}, "tls": {"caSecret": {"name": "authority"}}} | more
+    }
+
+
+def ashchat(name: str, replicas: int, suffix: str = "", **more: Any) -> Object:
+    """Return an AshChat with nothing of its own but the services."""
+    pods = {"replicas": replicas}
+    smtp = {
+        "host": "mailpit.mailpit.svc", "port": 1025, "security": "None",
+        "from": "AshChat <no-reply@ashchat.example>",
+    }  # fmt: skip
+    redis = external(f"redis{suffix}", **more)
+    return {
+        "apiVersion": "ashchat.dev/v1alpha1",
+        "kind": "AshChat",
+        "metadata": {"name": name},
+        "spec": {
+            "exposure": {"type": "Edge", "edge": {"serviceType": "ClusterIP"} | pods},
+            "auth": pods,
+            "email": {"smtp": smtp} | pods,
+            "chat": pods,
+            "static": pods,
+            "translate": {"apertium": {"replicas": 0}, "cache": redis} | pods,
+            "rabbitmq": external(f"rabbitmq{suffix}", **more),
+            "redis": redis,
+            # What it would be if the operator ran it: there are images for this engine.
+            "mongodb": external("mongodb", **more) | {"managed": {"engine": "FerretDB"}},
+        },
+    }
+
+
+async def resource(outside: Outside, name: str) -> Object:
+    return await outside.cluster.read("ashchats", name, namespace=NAMESPACE)
+
+
+def condition(found: Object, kind: str) -> Object:
+    every = found.get("status", {}).get("conditions", [])
+    return next((dict(one) for one in every if one["type"] == kind), {})
+
+
+async def wait_ready(outside: Outside, name: str) -> Object:
+    last: Object = {}
+
+    async def ready() -> bool:
+        nonlocal last
+        found = await resource(outside, name)
+        last = condition(found, "Ready")
+        current = last.get("observedGeneration") == found["metadata"]["generation"]
+        return bool(current and last["status"] == "True")
+
+    try:
+        await until(ready, within=READY_S, what=f"{name} Ready")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {last.get('message')}") from error
+    return await resource(outside, name)
+
+
+async def patch(outside: Outside, name: str, body: Object) -> None:
+    await outside.cluster.patch("ashchats", name, body, namespace=NAMESPACE)
+
+
+async def told(outside: Outside, reasons: dict[str, str]) -> dict[str, str]:
+    """Wait until the components of IDLE give these reasons; return their messages."""
+    # Another look at once, not at the next resync: any change of the resource asks for one.
+    stamp = {"metadata": {"annotations": {"test/look": secrets.token_hex(4)}}}
+    await patch(outside, IDLE, stamp)
+    components: dict[str, Object] = {}
+
+    async def all_told() -> bool:
+        nonlocal components
+        found = await resource(outside, IDLE)
+        components = {one["name"]: one for one in found["status"]["components"]}
+        return all(components[name]["reason"] == reason for name, reason in reasons.items())
+
+    try:
+        await until(all_told, within=40, what=f"the reasons {reasons}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {[components[name] for name in reasons]}") from error
+    return {name: components[name].get("message", "") for name in reasons}
+
+
+async def credentials(outside: Outside, name: str) -> list[dict[str, bytes]]:
+    return [
+        await outside.cluster.secret(f"{name}-{service}-credentials", namespace=NAMESPACE)
+        for service in ("auth", "chat", "email", "translate")
+    ]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def outside(cluster: Cluster) -> AsyncIterator[Outside]:
+    """Run the servers, and the AshChats on them."""
+    made = Outside(cluster, NAMESPACE)
+    await made.begin()
+    try:
+        for server in ("rabbitmq", "redis"):
+            await made.put(f"{server}-given", made.secret(server, HELPER))
+        for body in (
+            ashchat(TALK, 1),
+            ashchat(IDLE, 0),
+            ashchat(GIVEN, 0, "-given", users="Given", prefix="given_"),
+        ):
+            await cluster.create("ashchats", body, namespace=NAMESPACE)
+        await made.up()
+        yield made
+    finally:
+        await cluster.delete("namespaces", NAMESPACE)
+
+        async def gone() -> bool:
+            return await cluster.find("namespaces", NAMESPACE) is None
+
+        await until(gone, within=120, what=f"namespace {NAMESPACE} gone")
+
+
+async def test_two_people_talk_on_other_peoples_servers(
+    outside: Outside,
+    where: Environment,
+    mailbox: Mailbox,
+    measure: Callable[[str, float], None],
+) -> None:
+    begun = asyncio.get_running_loop().time()
+    found = await wait_ready(outside, TALK)
+    measure("external: Ready after the servers", asyncio.get_running_loop().time() - begun)
+    assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
+    assert {
+        x["reason"]
+        for x in found["status"]["components"]
+        if x["name"] in {"rabbitmq", "redis", "cache", "mongodb"}
+    } == {"External"}
+    async with outside.cluster.forward(f"service/{TALK}-edge", 80, namespace=NAMESPACE) as port:
+        here = replace(where, url=f"http://127.0.0.1:{port}")
+        ana, ben = Person(here, "Ana", "es"), Person(here, "Ben", "es")
+        try:
+            await asyncio.gather(ana.register(mailbox), ben.register(mailbox))
+            chat = await ana.open_chat(await ben.tag())
+            speaker, listener = await asyncio.gather(
+                Participant.join(ana, chat), Participant.join(ben, chat)
+            )
+            said = await speaker.say("Hola, ¿qué tal?")
+            heard = await listener.hear(said)
+            assert heard.original == "Hola, ¿qué tal?"
+        finally:
+            await asyncio.gather(ana.close(), ben.close())
+
+
+async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outside) -> None:
+    await asyncio.gather(wait_ready(outside, TALK), wait_ready(outside, IDLE))
+    pods = await outside.cluster.list(
+        "pods", {"app.kubernetes.io/instance": IDLE}, namespace=NAMESPACE
+    )
+    assert not pods
+    sets = await outside.cluster.list(
+        "replicasets", {"app.kubernetes.io/instance": IDLE}, namespace=NAMESPACE
+    )
+    owners = [item["metadata"]["ownerReferences"][0]["name"] for item in sets]
+    assert owners, "no Deployment"
+    assert len(owners) == len(set(owners)), "rolled out twice while it was made"
+    talk, idle = [await credentials(outside, name) for name in (TALK, IDLE)]
+    for key in ("rabbitmq.uri", "mongodb.uri", "redis.uri"):
+        names = [files[0][key].decode().partition("@")[2] for files in (talk, idle)]
+        assert names[0] != names[1], "the two share a server and meet nowhere"
+        assert f"{NAMESPACE}_{IDLE}_" in names[1]
+
+
+async def test_a_given_login_is_used_by_all_and_that_is_said(outside: Outside) -> None:
+    found = await wait_ready(outside, GIVEN)
+    topology = condition(found, "TopologyReady")
+    assert (topology["status"], topology["reason"]) == ("True", "LeastPrivilegeNotEnforced")
+    assert "given login helper" in topology["message"]
+    auth, chat, *_ = await credentials(outside, GIVEN)
+    for files in (auth, chat):
+        assert files["rabbitmq.uri"].startswith(b"amqps://helper:")
+        assert files["mongodb.uri"].startswith(b"mongodb://boss:")
+
+
+async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outside) -> None:
+    await wait_ready(outside, IDLE)
+    before = await credentials(outside, IDLE)
+    another = {
+        "spec": {"mongodb": {"external": {"tls": {"caSecret": {"name": "another-authority"}}}}}
+    }
+    await outside.put("wrong-redis", outside.secret("redis", password="wrong"))
+    await outside.put("wrong-rabbitmq", outside.secret("rabbitmq", HELPER))
+    named = {
+        "rabbitmq": {"external": {"secret": {"name": "wrong-rabbitmq"}}},
+        "redis": {"external": {"secret": {"name": "wrong-redis"}}},
+    }
+    await patch(outside, IDLE, {"spec": named | another["spec"]})
+    says = await told(
+        outside, {"redis": "LoginRefused", "rabbitmq": "RightMissing", "mongodb": "TlsFailed"}
+    )
+    assert "refuses the login of boss" in says["redis"]
+    assert "rabbitmqctl set_user_tags helper administrator" in says["rabbitmq"]
+    assert "another authority than that of tls.caSecret" in says["mongodb"]
+    found = await resource(outside, IDLE)
+    assert condition(found, "BackendsReady")["status"] == "False"
+    assert condition(found, "TopologyReady")["status"] == "False"
+
+    # The other ways in which a server is not there, or not the right one.
+    await outside.put("wrong-rabbitmq", outside.secret("rabbitmq", uri="amqps://a:b@mq.invalid"))
+    await outside.put("wrong-redis", outside.secret("redis", HELPER))
+    right: dict[str, Any] = {"tls": {"caSecret": {"name": "authority"}}}
+    # At the pod: what a Service has no port for may go wherever the node's routes lead.
+    pod = await outside.cluster.read("pods", "redis", namespace=NAMESPACE)
+    closed = f"{pod['status']['podIP']}:27017"
+    await outside.put("wrong-mongodb", {"uri": f"mongodb://a:b@{closed}/"})
+    named = {"mongodb": {"external": right | {"secret": {"name": "wrong-mongodb"}}}}
+    await patch(outside, IDLE, {"spec": named})
+    says = await told(
+        outside, {"redis": "RightMissing", "rabbitmq": "Unreachable", "mongodb": "Unreachable"}
+    )
+    assert "ACL SETUSER helper +acl" in says["redis"]
+    assert "mq.invalid of RabbitMQ (AMQP) does not resolve" in says["rabbitmq"]
+    await outside.put("wrong-redis", {"password": "x"})
+    await outside.cluster.delete("secrets", "wrong-mongodb", namespace=NAMESPACE)
+    says = await told(outside, {"redis": "SecretInvalid", "mongodb": "SecretMissing"})
+    assert "neither uri nor host" in says["redis"]
+
+    assert await credentials(outside, IDLE) == before, "nothing that fails was handed out"
+    back = {
+        name: {"external": {"secret": {"name": name}}} for name in ("rabbitmq", "redis", "mongodb")
+    }
+    await patch(outside, IDLE, {"spec": back})
+    await wait_ready(outside, IDLE)
+    assert await credentials(outside, IDLE) == before
+
+
+async def test_a_switch_waits_until_it_is_confirmed_and_keeps_the_volume(outside: Outside) -> None:
+    found = await wait_ready(outside, IDLE)
+    block = found["spec"]["redis"]["external"]
+    before = await credentials(outside, IDLE)
+    await patch(outside, IDLE, {"spec": {"redis": {"external": None}}})
+
+    async def held() -> bool:
+        now = condition(await resource(outside, IDLE), "Degraded")
+        return bool(now["reason"] == "SwitchNotConfirmed")
+
+    await until(held, within=30, what="SwitchNotConfirmed")
+    says = condition(await resource(outside, IDLE), "Degraded")["message"]
+    assert f"{CONFIRM}=redis:Managed" in says
+    assert await credentials(outside, IDLE) == before, "the external one goes on"
+    assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
+
+    async def confirm(word: str) -> Object:
+        await patch(outside, IDLE, {"metadata": {"annotations": {CONFIRM: word}}})
+        return await wait_ready(outside, IDLE)
+
+    found = await confirm("redis:Managed")
+    assert found["status"]["backends"]["redis"] == {"kind": "Managed"}
+    claim = f"data-{IDLE}-redis-0"
+    await outside.cluster.read("persistentvolumeclaims", claim, namespace=NAMESPACE)
+
+    await patch(outside, IDLE, {"spec": {"redis": {"external": block}}})
+    await until(held, within=30, what="SwitchNotConfirmed, the other way")
+    await outside.cluster.read("statefulsets", f"{IDLE}-redis", namespace=NAMESPACE)
+    found = await confirm("redis:External")
+    assert found["status"]["backends"]["redis"]["kind"] == "External"
+    assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
+    await outside.cluster.read("persistentvolumeclaims", claim, namespace=NAMESPACE)

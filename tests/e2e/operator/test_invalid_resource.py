@@ -1,0 +1,258 @@
+"""A wrong resource is refused by the API server itself, in words that a person understands."""
+
+import copy
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.kube.cluster import ApiError, Cluster
+
+Object = dict[str, Any]
+
+LEAST: Object = {"email": {"smtp": {"host": "mail.example.org", "from": "a@example.org"}}}
+GOOGLE: Object = {"project": "p", "credentialsSecret": {"name": "key"}}
+THEIRS: Object = {"secret": {"name": "x"}}
+INVALID = 422
+
+
+def smtp(**changes: Any) -> Object:
+    """Return a spec with another mail server."""
+    return {"email": {"smtp": {**LEAST["email"]["smtp"], **changes}}}
+
+
+REFUSED: dict[str, tuple[Object, str]] = {
+    "no mail server": ({"email": {}}, "spec.email.smtp: Required"),
+    "no e-mail address": (smtp(**{"from": "me"}), "from is an e-mail address"),
+    "credentials in the clear": (
+        smtp(security="None", credentialsSecret={"name": "x"}),
+        "credentials are not sent over an unencrypted connection",
+    ),
+    "an authority for nothing": (
+        smtp(security="None", caSecret={"name": "x"}),
+        "an authority is only for an encrypted connection",
+    ),
+    "an unknown encryption": (smtp(security="SSL"), 'supported values: "None", "StartTLS", "TLS"'),
+    "a port beyond ports": (smtp(port=70000), "less than or equal to 65535"),
+    "google without its block": (
+        {"translate": {"provider": "Google"}},
+        "provider Google needs the block translate.google",
+    ),
+    "an endpoint without a port": (
+        {"translate": {"provider": "Google", "google": {**GOOGLE, "endpoint": "host"}}},
+        "endpoint is host:port",
+    ),
+    "a node port on a service that has none": (
+        {"exposure": {"edge": {"serviceType": "ClusterIP", "nodePort": 30099}}},
+        "nodePort is only for serviceType NodePort",
+    ),
+    "a node port for HTTPS without TLS": (
+        {"exposure": {"edge": {"nodePortHttps": 30099}}},
+        "nodePortHttps is only for serviceType NodePort with tls",
+    ),
+    "an Ingress that is not described": (
+        {"exposure": {"type": "Ingress"}},
+        "exposure.ingress belongs to type Ingress",
+    ),
+    "an Ingress beside the edge": (
+        {"exposure": {"ingress": {"hosts": ["chat.example.org"]}}},
+        "exposure.ingress belongs to type Ingress",
+    ),
+    "an Ingress for no host": (
+        {"exposure": {"type": "Ingress", "ingress": {"hosts": []}}},
+        "should have at least 1 items",
+    ),
+    "a host that is a URL": (
+        {"exposure": {"type": "Ingress", "ingress": {"hosts": ["https://chat.example.org"]}}},
+        "should match",
+    ),
+    "a route to no Gateway": (
+        {"exposure": {"type": "Gateway"}},
+        "exposure.gateway belongs to type Gateway",
+    ),
+    "the edge's TLS without the edge": (
+        {"exposure": {"type": "None", "edge": {"tls": {"secretName": "x"}}}},
+        "exposure.edge.tls belongs to type Edge",
+    ),
+    "HTTP for people where there is HTTPS": (
+        {
+            "publicUrl": "http://chat.example.org",
+            "exposure": {"edge": {"tls": {"secretName": "x"}}},
+        },
+        "let publicUrl begin with https://",
+    ),
+    "a trusted proxy that is no network": (
+        {"exposure": {"trustedProxies": ["192.0.2.1"]}},
+        "a trusted proxy is a network in CIDR notation",
+    ),
+    "an origin with a path": (
+        {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
+        "should match",
+    ),
+    "a prefix that is no name": (
+        {"rabbitmq": {"external": {**THEIRS, "prefix": "1st"}}},
+        "prefix consists of lower case letters",
+    ),
+    "an authority for no TLS": (
+        {"redis": {"external": {**THEIRS, "tls": {"enabled": False, "caSecret": {"name": "x"}}}}},
+        "an authority is only for an encrypted connection",
+    ),
+    "rotations all the time": (
+        {"rotation": {"every": "30m"}},
+        "every is a duration of at least 1h",
+    ),
+    "a window at a time that is none": (
+        {"rotation": {"every": "720h", "windows": [{"start": "24:00", "duration": "2h"}]}},
+        "start is a time of day",
+    ),
+    "a window that nothing fits into": (
+        {"rotation": {"every": "720h", "windows": [{"start": "03:00", "duration": "5m"}]}},
+        "duration is from 10m to 24h",
+    ),
+    "windows without a schedule": (
+        {"rotation": {"windows": [{"start": "03:00", "duration": "2h"}]}},
+        "windows are for scheduled rotations",
+    ),
+    "an unknown way with NetworkPolicies": (
+        {"networkPolicy": {"mode": "Maybe"}},
+        'supported values: "Enabled", "Disabled"',
+    ),
+    "two pods on one volume": (
+        {"static": {"replicas": 2}},
+        "replicas above 1 needs storage.accessMode ReadWriteMany",
+    ),
+    "an autoscaler on one volume": (
+        {"static": {"autoscaling": {"maxReplicas": 2}}},
+        "autoscaling needs storage.accessMode ReadWriteMany",
+    ),
+    "an autoscaler that is upside down": (
+        {"chat": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
+        "minReplicas is not above maxReplicas",
+    ),
+    "fewer than no pods": ({"chat": {"replicas": -1}}, "greater than or equal to 0"),
+    "a size that is none": (
+        {"static": {"storage": {"size": "large"}}},
+        "this is a quantity above zero",
+    ),
+    "a cache of nothing": ({"translate": {"cache": {"maxMemory": "0"}}}, "above zero"),
+    "a fate of data that is none": (
+        {"deletionPolicy": "Orphan"},
+        'supported values: "Retain", "Delete"',
+    ),
+    "a URL without a scheme": ({"publicUrl": "chat.example.org"}, "publicUrl is a URL"),
+    "a URL of another scheme": ({"publicUrl": "ftp://chat.example.org"}, "http or https"),
+    "a URL with a path": (
+        {"publicUrl": "https://chat.example.org/x"},
+        "publicUrl ends after the host and port",
+    ),
+    "a request that is no quantity": (
+        {"chat": {"resources": {"limits": {"memory": "much"}}}},
+        "should match",
+    ),
+}
+
+
+def named(cluster: Cluster, spec: Object, name: str | None = None) -> Object:
+    """Return a resource; it is only ever tried, so nothing has to run for it."""
+    return {
+        "apiVersion": "ashchat.dev/v1alpha1",
+        "kind": "AshChat",
+        "metadata": {
+            "name": name or f"try-{secrets.token_hex(4)}",
+            "namespace": cluster.namespace,
+        },
+        "spec": {**LEAST, **spec},
+    }
+
+
+async def attempt(cluster: Cluster, body: Object) -> Object:
+    """Create a resource without keeping it (dry run): every check is made."""
+    path = f"/apis/ashchat.dev/v1alpha1/namespaces/{cluster.namespace}/ashchats"
+    became: Object = await cluster.request(
+        "POST", path, json=body, dryRun="All", fieldValidation="Strict"
+    )
+    return became
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_a_wrong_resource_is_refused_with_a_reason(cluster: Cluster, what: str) -> None:
+    spec, says = REFUSED[what]
+    with pytest.raises(ApiError) as refused:
+        await attempt(cluster, named(cluster, spec))
+    assert refused.value.status == INVALID
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["a" * 41, "with.dot", "1st"])
+async def test_a_name_that_children_cannot_bear_is_refused(cluster: Cluster, name: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        await attempt(cluster, named(cluster, {}, name))
+    assert refused.value.status == INVALID
+    assert "the name of an AshChat" in refused.value.message
+
+
+async def test_a_misspelled_field_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(ApiError) as refused:
+        await attempt(cluster, named(cluster, {"chat": {"replicsa": 2}}))
+    assert 'unknown field "spec.chat.replicsa"' in refused.value.message
+
+
+async def test_the_least_resource_is_accepted_and_gets_its_defaults(cluster: Cluster) -> None:
+    spec = (await attempt(cluster, named(cluster, {})))["spec"]
+    assert spec["exposure"] == {
+        "type": "Edge",
+        "edge": {"serviceType": "NodePort", "replicas": 1},
+        "trustedProxies": [],
+        "allowedOrigins": [],
+    }
+    assert spec["mongodb"]["managed"] == {"engine": "MongoDB", "storage": {"size": "4Gi"}}
+    assert spec["email"]["smtp"]["security"] == "StartTLS"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def demo(cluster: Cluster) -> AsyncIterator[Object]:
+    """The resource that runs, to be changed in trial only."""
+    before = await cluster.resource()
+    yield before
+    assert (await cluster.resource())["spec"] == before["spec"]
+
+
+CHANGES: dict[str, tuple[Object, str]] = {
+    "another engine": (
+        {"mongodb": {"managed": {"engine": "other"}}},
+        "the engine cannot be changed",
+    ),
+    "a smaller volume": (
+        {"rabbitmq": {"managed": {"storage": {"size": "1Mi"}}}},
+        "a volume cannot shrink",
+    ),
+    "another access mode": (
+        {"static": {"storage": {"accessMode": "ReadWriteMany"}}},
+        "the access mode of an existing volume cannot be changed",
+    ),
+    "another storage class": (
+        {"redis": {"managed": {"storage": {"storageClassName": "other"}}}},
+        "the storage class of an existing volume cannot be changed",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_what_cannot_be_changed_is_refused(cluster: Cluster, demo: Object, what: str) -> None:
+    spec, says = copy.deepcopy(CHANGES[what])
+    if what == "another engine":
+        engine = demo["spec"]["mongodb"]["managed"]["engine"]
+        spec["mongodb"]["managed"]["engine"] = "MongoDB" if engine == "FerretDB" else "FerretDB"
+    path = f"/apis/ashchat.dev/v1alpha1/namespaces/{cluster.namespace}/ashchats/{cluster.name}"
+    with pytest.raises(ApiError) as refused:
+        await cluster.request(
+            "PATCH",
+            path,
+            dryRun="All",
+            json={"spec": spec},
+            content_type="application/merge-patch+json",
+        )
+    assert refused.value.status == INVALID
+    assert says in refused.value.message

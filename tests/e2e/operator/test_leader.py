@@ -1,0 +1,167 @@
+"""Two pods of the operator: one works, and the other takes over when it cannot any more."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.waiting import until
+from ashchat_e2e.audit_log import AuditLog, brief
+from ashchat_e2e.container_runtime import Runtime
+from ashchat_e2e.operator_pods import (
+    all_ready,
+    configured,
+    generations,
+    holder,
+    kill_leader,
+    leader,
+    looked,
+    operator_pods,
+)
+
+FAILOVER_S = 20.0
+HANDOVER_S = 5.0
+POD = "authentication.kubernetes.io/pod-name"
+"""In the audit log: which pod a token was made for (KEP-1205)."""
+
+Measure = Callable[[str, float], None]
+Object = dict[str, Any]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def pair(cluster: Cluster) -> AsyncIterator[None]:
+    """Two pods of the operator; one again at the end."""
+    await configured(cluster, {"replicas": 2})
+    yield
+    await configured(cluster, {"replicas": 1})
+
+
+async def victim(cluster: Cluster) -> Object:
+    """Return an object that the operator makes anew."""
+    found = await cluster.list("configmaps", cluster.labels("rabbitmq"))
+    return found[0]
+
+
+async def deleted(cluster: Cluster) -> Callable[[], Any]:
+    """Delete an object; return what tells whether it was made anew."""
+    body = await victim(cluster)
+    name, uid = body["metadata"]["name"], body["metadata"]["uid"]
+
+    async def anew() -> bool:
+        now = await cluster.find("configmaps", name)
+        return now is not None and now["metadata"]["uid"] != uid
+
+    await cluster.delete("configmaps", name)
+    return anew
+
+
+async def repaired(anew: Callable[[], Any], began: float, what: str, measure: Measure) -> None:
+    await until(anew, within=FAILOVER_S, every=0.1, what=what)
+    measure(what, time.monotonic() - began)
+
+
+@pytest.mark.usefixtures("pair")
+async def test_a_pod_that_stands_by_is_ready_and_writes_nothing(
+    cluster: Cluster, audit: AuditLog
+) -> None:
+    await all_ready(cluster, 2)
+    leads = (await leader(cluster))["metadata"]["name"]
+    (other,) = [
+        pod["metadata"]["name"]
+        for pod in await operator_pods(cluster)
+        if pod["metadata"]["name"] != leads
+    ]
+    for name, value in ((leads, 1), (other, 0)):
+        metrics = await cluster.metrics(name, namespace=cluster.operator_namespace)
+        assert metrics.total("ashchat_operator_leader") == value
+    mark = audit.mark()
+    anew = await deleted(cluster)
+    await until(anew, within=FAILOVER_S, what="repaired by the leader")
+    assert not [entry for entry in audit.since(mark) if by(entry) == other]
+
+
+@pytest.mark.usefixtures("pair")
+async def test_killed_it_is_replaced_by_the_other(
+    cluster: Cluster, runtime: Runtime, measure: Measure
+) -> None:
+    await all_ready(cluster, 2)
+    before = await generations(cluster)
+    began = time.monotonic()
+    name = await kill_leader(cluster, runtime)
+    anew = await deleted(cluster)
+    await repaired(anew, began, "leader killed with its pod: repaired by the other", measure)
+    assert await holder(cluster) != name
+    await looked(cluster, 2)
+    assert await generations(cluster) == before, "another operator restarts pods"
+
+
+@pytest.mark.usefixtures("pair")
+async def test_killed_it_or_the_other_goes_on(
+    cluster: Cluster, runtime: Runtime, measure: Measure
+) -> None:
+    await all_ready(cluster, 2)
+    killed = await leader(cluster)
+    began = time.monotonic()
+    anew, _ = await asyncio.gather(deleted(cluster), runtime.kill(killed))
+    await repaired(anew, began, "leader killed (kill -9): repaired", measure)
+
+
+@pytest.mark.usefixtures("pair")
+async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
+    cluster: Cluster, runtime: Runtime, audit: AuditLog, measure: Measure
+) -> None:
+    await all_ready(cluster, 2)
+    frozen = await leader(cluster)
+    name = frozen["metadata"]["name"]
+    await runtime.freeze(frozen)
+    try:
+        began = time.monotonic()
+        anew = await deleted(cluster)
+        await repaired(anew, began, "leader frozen: repaired by the other", measure)
+        assert await holder(cluster) != name
+        mark = audit.mark()
+    finally:
+        await runtime.thaw(frozen)
+
+    async def ended() -> Object | None:
+        pod = await cluster.find("pods", name, namespace=cluster.operator_namespace)
+        if pod is None:
+            return None
+        (status,) = pod["status"]["containerStatuses"]
+        (before,) = frozen["status"]["containerStatuses"]
+        again = status["restartCount"] > before["restartCount"]
+        return status["lastState"]["terminated"] if again else None
+
+    last = await until(ended, within=30, what="the pod that was frozen ended by itself")
+    assert last["exitCode"] not in {0, 137}, last
+    # What it tried with the Lease was refused, for it had changed; nothing else was sent.
+    written = [entry for entry in audit.since(mark) if by(entry) == name]
+    assert not [
+        brief(entry)
+        for entry in written
+        if entry["objectRef"]["resource"] != "leases" or entry["responseStatus"]["code"] < 300
+    ]
+
+
+@pytest.mark.usefixtures("pair")
+async def test_stopped_it_hands_over_at_once(cluster: Cluster, measure: Measure) -> None:
+    await all_ready(cluster, 2)
+    stopped = (await leader(cluster))["metadata"]["name"]
+    began = time.monotonic()
+    await cluster.delete("pods", stopped, namespace=cluster.operator_namespace)
+
+    async def another() -> bool:
+        return await holder(cluster) not in {"", stopped}
+
+    await until(another, within=HANDOVER_S, every=0.1, what="another leader")
+    measure("leader stopped: another leads", time.monotonic() - began)
+
+
+def by(entry: Object) -> str:
+    """Return the pod that sent a request, as its token says."""
+    names = entry["user"].get("extra", {}).get(POD, [])
+    return str(names[0]) if names else ""

@@ -1,0 +1,296 @@
+"""What belongs to AshChat comes back when it is deleted, and as it was when it is edited."""
+
+import asyncio
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ashchat_dev.client import Refused
+from ashchat_dev.conversation import converse
+from ashchat_dev.kube.cluster import ApiError, Cluster, PatchKind
+from ashchat_dev.phoenix import JoinRefused, SocketRefused
+from ashchat_dev.waiting import until
+from ashchat_e2e.people import PersonFactory
+
+WITHIN_S = 30.0
+"""Loose: the promise is 10 s; what each took is printed in the summary."""
+
+Measure = Callable[[str, float], None]
+Object = dict[str, Any]
+
+NOT_CHILDREN = {
+    # Made by Kubernetes from our children, with their labels.
+    "pods",
+    "endpoints",
+    "endpointslices",
+    "controllerrevisions",
+    "replicasets",
+    "events",
+    # Data: the operator neither remakes nor prunes it.
+    "persistentvolumeclaims",
+}
+
+
+async def child_kinds(cluster: Cluster) -> list[tuple[str, str]]:
+    """Return (group path, plural) of every namespaced kind the API server can list and patch."""
+    places = ["api/v1"]
+    places += [
+        f"apis/{group['preferredVersion']['groupVersion']}"
+        for group in (await cluster.get("/apis"))["groups"]
+        # Aggregated APIs (metrics) hold no objects of ours and may be away.
+        if group["name"] != "metrics.k8s.io"
+    ]
+    found: list[tuple[str, str]] = []
+    for place in places:
+        found += [
+            (place, kind["name"])
+            for kind in (await cluster.get(f"/{place}"))["resources"]
+            if kind["namespaced"] and {"list", "patch", "delete"} <= set(kind["verbs"])
+        ]
+    return [(place, plural) for place, plural in found if plural not in NOT_CHILDREN]
+
+
+class Child:
+    """One child: where it is, and what it was when it was found."""
+
+    def __init__(self, cluster: Cluster, place: str, plural: str, body: Object) -> None:
+        self._cluster = cluster
+        self.plural = plural
+        self.name: str = body["metadata"]["name"]
+        self.body = body
+        self.path = f"/{place}/namespaces/{cluster.namespace}/{plural}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.plural}/{self.name}"
+
+    async def read(self) -> Object | None:
+        """Return it as it is now, None when it is gone."""
+        try:
+            found: Object = await self._cluster.get(self.path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    async def delete(self) -> None:
+        """Delete it as kubectl does, its own children in the background."""
+        await self._cluster.request("DELETE", self.path, json={"propagationPolicy": "Background"})
+
+    async def patch(self, patch: Any, kind: PatchKind) -> Object:
+        """Edit it and return what it became."""
+        types: Mapping[str, str] = {
+            "merge": "application/merge-patch+json",
+            "json": "application/json-patch+json",
+            "strategic": "application/strategic-merge-patch+json",
+        }
+        became: Object = await self._cluster.request(
+            "PATCH", self.path, json=patch, content_type=types[kind]
+        )
+        return became
+
+    async def made_anew(self) -> bool:
+        """Tell whether another one has its name."""
+        now = await self.read()
+        return now is not None and now["metadata"]["uid"] != self.body["metadata"]["uid"]
+
+    async def as_it_was(self) -> bool:
+        """Tell whether it says what it said when it was found."""
+        now = await self.read()
+        return now is not None and meaning(now) == meaning(self.body)
+
+
+def meaning(body: Object) -> Object:
+    """Return what an object says, without what the API server and controllers keep about it."""
+    # The items of a list do not say their kind, an object read alone does.
+    left_out = {"status", "kind", "apiVersion"}
+    own = copy.deepcopy({key: value for key, value in body.items() if key not in left_out})
+    metadata = own["metadata"]
+    for key in ("resourceVersion", "generation", "managedFields", "uid", "creationTimestamp"):
+        metadata.pop(key, None)
+    annotations = metadata.get("annotations", {})
+    annotations.pop("deployment.kubernetes.io/revision", None)
+    if not annotations:
+        metadata.pop("annotations", None)
+    return own
+
+
+async def children(cluster: Cluster) -> list[Child]:
+    """Return all of AshChat's children by their labels."""
+    labels = {"app.kubernetes.io/managed-by": "ashchat-operator", **cluster.labels()}
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    found: list[Child] = []
+    for place, plural in await child_kinds(cluster):
+        listed = await cluster.get(
+            f"/{place}/namespaces/{cluster.namespace}/{plural}", labelSelector=selector
+        )
+        found += [Child(cluster, place, plural, body) for body in listed["items"]]
+    kinds = {child.plural for child in found}
+    assert {"deployments", "statefulsets", "services", "configmaps", "secrets"} <= kinds, kinds
+    return found
+
+
+async def repaired(probe: Callable[[], Any], what: str, measure: Measure) -> None:
+    """Wait until the probe says so, and keep how long it took."""
+    started = time.monotonic()
+    await until(probe, within=WITHIN_S, every=0.1, what=what)
+    measure(what, time.monotonic() - started)
+
+
+async def test_every_deleted_child_comes_back(
+    cluster: Cluster, person: PersonFactory, measure: Measure
+) -> None:
+    ana = await person()
+    for child in await children(cluster):
+        if child.plural == "secrets":
+            continue  # the next test's
+        await child.delete()
+        await repaired(child.made_anew, f"deleted {child} made anew", measure)
+    await cluster.wait_ready(within=180)
+    # Nothing that people had is gone with it.
+    assert (await ana.signin()).status == 200
+    await converse(ana, await person("Ben", "en"))
+
+
+async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
+    cluster: Cluster, person: PersonFactory, measure: Measure
+) -> None:
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await converse(ana, ben)
+    for child in await children(cluster):
+        if child.plural == "secrets":
+            await child.delete()
+            await repaired(child.made_anew, f"deleted {child} made anew", measure)
+    await cluster.wait_ready(within=180)
+
+    async def signed_in() -> bool:
+        replies = await asyncio.gather(ana.signin(), ben.signin())
+        return all(reply.status == 200 for reply in replies)
+
+    # A mounted Secret reaches its pods within a minute or so; meanwhile the old one works.
+    await until(signed_in, within=120, every=1, what="people signing in with the new secrets")
+
+    # So does the new public key, by which each chat pod knows the new tokens.
+    async def talking() -> bool:
+        await converse(ana, ben, chat_id)
+        return True
+
+    # The translation follows when translate has its new credentials: a mount's lag as well.
+    refusals = (Refused, SocketRefused, JoinRefused, TimeoutError)
+    await until(talking, within=120, every=1, what="both pods let people in", ignoring=refusals)
+
+    async def all_chats() -> list[Object] | None:
+        reply = await ana.chat.get("/chats")
+        return reply.body["chats"] if reply.status == 200 else None
+
+    chats = await until(all_chats, within=120, every=1, what="the chats")
+    assert [chat["id"] for chat in chats] == [chat_id]
+    assert len(chats[0]["messages"]) >= 4, "messages are gone"
+    await person("Carla", "es")
+
+
+def edits(child: Child) -> Iterator[tuple[str, Any, PatchKind]]:
+    """Yield what somebody might do to a child: (what, patch, its kind)."""
+    match child.plural:
+        case "deployments" | "statefulsets":
+            container = child.body["spec"]["template"]["spec"]["containers"][0]
+            name = container["name"]
+            replicas = child.body["spec"].get("replicas", 1)
+            yield "more replicas", {"spec": {"replicas": replicas + 1}}, "merge"
+            yield (
+                "an added container, env and port",
+                in_template(
+                    {
+                        "name": "intruder",
+                        "image": container["image"],
+                        "command": ["true"],
+                    },
+                    {
+                        "name": name,
+                        "env": [{"name": "INTRUDER", "value": "1"}],
+                        "ports": [{"name": "intruder", "containerPort": 6666}],
+                    },
+                ),
+                "strategic",
+            )
+        case "services":
+            port = {"name": "intruder", "port": 6666, "targetPort": 6666, "protocol": "TCP"}
+            path = "/spec/ports/-"
+            yield "an added port", [{"op": "add", "path": path, "value": port}], "json"
+            yield "another selector", {"spec": {"selector": {"intruder": "yes"}}}, "merge"
+        case "configmaps":
+            key = next(iter(child.body.get("data") or child.body.get("binaryData") or {"x": ""}))
+            yield "another value", {"data": {key: "changed"}}, "merge"
+            yield "an added key", {"data": {"intruder": "yes"}}, "merge"
+        case "serviceaccounts":
+            yield "a mounted token", {"automountServiceAccountToken": True}, "merge"
+        case "poddisruptionbudgets":
+            yield "another limit", {"spec": {"maxUnavailable": 7, "minAvailable": None}}, "merge"
+        case "networkpolicies":
+            yield "an added opening", {"spec": {"ingress": [{}]}}, "merge"
+        case _:
+            pass
+    label = "app.kubernetes.io/component"
+    if label in child.body["metadata"]["labels"]:
+        yield "a label taken off", {"metadata": {"labels": {label: None}}}, "merge"
+
+
+def in_template(*containers: Object) -> Object:
+    """Return a strategic patch of a pod template's containers."""
+    return {"spec": {"template": {"spec": {"containers": list(containers)}}}}
+
+
+def weakenings(child: Child) -> Iterator[tuple[str, Any, PatchKind]]:
+    """Yield more edits, one at a time, for one Deployment: they take a rollout each."""
+    name = child.body["spec"]["template"]["spec"]["containers"][0]["name"]
+    image = {"name": name, "image": "localhost/none:none"}
+    yield "another image", in_template(image), "strategic"
+    env = {"name": name, "env": [{"name": "INTRUDER", "value": "1"}]}
+    yield "an added env", in_template(env), "strategic"
+    port = {"name": name, "ports": [{"name": "intruder", "containerPort": 6666}]}
+    yield "an added port", in_template(port), "strategic"
+    command = {"name": name, "args": ["--intruder"]}
+    yield "added arguments", in_template(command), "strategic"
+    root = {"name": name, "securityContext": {"readOnlyRootFilesystem": False}}
+    yield "a writable root", in_template(root), "strategic"
+    yield "a host network", {"spec": {"template": {"spec": {"hostNetwork": True}}}}, "merge"
+    volume = {"name": "intruder", "emptyDir": {}}
+    yield (
+        "an added volume",
+        {"spec": {"template": {"spec": {"volumes": [volume]}}}},
+        "strategic",
+    )
+    yield "no replicas", {"spec": {"replicas": 0}}, "merge"
+
+
+async def edit_and_see(child: Child, edit: tuple[str, Any, PatchKind], measure: Measure) -> None:
+    """Make an edit, see that it took, and see it repaired."""
+    what, patch, kind = edit
+    became = await child.patch(patch, kind)
+    assert meaning(became) != meaning(child.body), f"{child}: {what} changed nothing"
+    await repaired(child.as_it_was, f"{child}: {what}, put right", measure)
+
+
+async def test_every_edited_child_is_put_right(cluster: Cluster, measure: Measure) -> None:
+    for child in await children(cluster):
+        for edit in edits(child):
+            await edit_and_see(child, edit, measure)
+    await cluster.wait_ready(within=180)
+
+
+async def test_every_kind_of_edit_to_a_deployment_is_put_right(
+    cluster: Cluster, measure: Measure
+) -> None:
+    component = "apertium"
+    name = f"{cluster.name}-{component}"
+    (child,) = [
+        child
+        for child in await children(cluster)
+        if child.plural == "deployments" and child.name == name
+    ]
+    for edit in weakenings(child):
+        await edit_and_see(child, edit, measure)
+    await cluster.wait_ready(within=120)
+    # A pod that was given a writable root must not be what the next test finds.
+    await cluster.wait_former_gone(component)

@@ -1,0 +1,76 @@
+"""How long the API server takes for the objects of many AshChats when no operator is at work.
+
+What an operator is to be compared with on that machine, at that moment: each object is made by
+one create, and nothing is rendered, looked up, compared or told. The client's own time is in it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ashchat_dev.kube.cluster import Cluster
+
+KINDS: Final = (
+    "secrets",
+    "configmaps",
+    "networkpolicies",
+    "persistentvolumeclaims",
+    "services",
+    "deployments",
+)
+"""What an AshChat with external backends and without replicas consists of."""
+
+AT_A_TIME: Final = 16
+"""So many requests are under way, as at the operator."""
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+INSTANCE: Final = "app.kubernetes.io/instance"
+
+Object = dict[str, Any]
+Pattern = Sequence[tuple[str, Object]]
+"""Plurals and objects."""
+
+
+async def pattern(cluster: Cluster, name: str, namespace: str) -> Pattern:
+    """Return the objects of an AshChat, as somebody would write them down.
+
+    Raises:
+        ApiError: They cannot be listed.
+    """
+    return [
+        (kind, bare(item))
+        for kind in KINDS
+        for item in await cluster.list(kind, {INSTANCE: name}, namespace=namespace)
+    ]
+
+
+def bare(live: Object) -> Object:
+    """Return an object without what the API server gave it, and without the operator's label."""
+    labels = {k: v for k, v in live["metadata"]["labels"].items() if k != MANAGED_BY}
+    body = {key: value for key, value in live.items() if key not in {"metadata", "status"}}
+    if body.get("spec", {}).get("clusterIP", "None") != "None":
+        given = {"clusterIP", "clusterIPs"}
+        body["spec"] = {key: value for key, value in body["spec"].items() if key not in given}
+    return {**body, "metadata": {"name": live["metadata"]["name"], "labels": labels}}
+
+
+async def make(cluster: Cluster, objects: Pattern, number: int, namespace: str) -> float:
+    """Make so many copies of objects; return the seconds until the last was made.
+
+    Raises:
+        ApiError: The API server refused one.
+    """
+    room = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(kind: str, body: Object, copy: int) -> None:
+        metadata = {**body["metadata"], "name": f"{body['metadata']['name']}-{copy}"}
+        async with room:
+            await cluster.create(kind, {**body, "metadata": metadata}, namespace=namespace)
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for copy in range(number):
+            for kind, body in objects:
+                group.create_task(one(kind, body, copy))
+    return time.monotonic() - began

@@ -1,0 +1,76 @@
+"""The container runtime of a one-node cluster: what a signal from inside a container cannot do.
+
+Process 1 ignores even SIGKILL from its own container, and no API of Kubernetes freezes a pod.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from ashchat_dev.kube.cluster import CommandFailed
+from ashchat_node.paths import Paths
+
+
+class Unsupported(RuntimeError):
+    """This kind of cluster gives no way to its container runtime."""
+
+
+class Runtime:
+    """ctr on the cluster's only node: on this machine, or in kind's container."""
+
+    def __init__(self, kind: str) -> None:
+        """Take a cluster of a kind: "node" or "kind".
+
+        Raises:
+            Unsupported: It is another.
+        """
+        socket = Paths().containerd_socket
+        ctr = Paths().cache / "bin" / "ctr"
+        commands = {
+            "node": (str(ctr), f"--address={socket}", "--namespace=k8s.io"),
+            "kind": ("docker", "exec", "ashchat-control-plane", "ctr", "--namespace=k8s.io"),
+        }
+        if kind not in commands:
+            raise Unsupported(f"no way to the container runtime of a cluster of kind {kind}")
+        self._ctr = commands[kind]
+
+    async def kill(self, pod: Mapping[str, Any]) -> None:
+        """SIGKILL the processes of a pod's only container.
+
+        Raises:
+            CommandFailed: It does not run.
+        """
+        await self._task("kill", "--all", "--signal=SIGKILL", _container(pod))
+
+    async def freeze(self, pod: Mapping[str, Any]) -> None:
+        """Stop a pod's only container where it is, as a machine that is suspended.
+
+        Raises:
+            CommandFailed: It does not run.
+        """
+        await self._task("pause", _container(pod))
+
+    async def thaw(self, pod: Mapping[str, Any]) -> None:
+        """Let a frozen container go on.
+
+        Raises:
+            CommandFailed: It is not frozen.
+        """
+        await self._task("resume", _container(pod))
+
+    async def _task(self, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self._ctr,
+            "tasks",
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await process.communicate())[0].decode(errors="replace").strip()
+        if process.returncode:
+            raise CommandFailed(f"ctr tasks {' '.join(arguments)}: {said}")
+
+
+def _container(pod: Mapping[str, Any]) -> str:
+    (status,) = pod["status"]["containerStatuses"]
+    return str(status["containerID"]).removeprefix("containerd://")

@@ -1,0 +1,117 @@
+"""The operator's own pods, and what it tells of itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ashchat_dev.kube.cluster import Cluster, pod_ready, rolled_out
+from ashchat_dev.kube.metrics import Metrics
+from ashchat_dev.waiting import until
+from ashchat_e2e.container_runtime import Runtime
+
+OPERATOR = "ashchat-operator"
+"""Its release, Deployment and Lease."""
+
+POD = {"app.kubernetes.io/name": OPERATOR, "app.kubernetes.io/component": "operator"}
+
+Object = dict[str, Any]
+
+
+async def operator_pods(cluster: Cluster) -> list[Object]:
+    """Return its pods that are not on their way out."""
+    pods = await cluster.list("pods", POD, namespace=cluster.operator_namespace)
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+async def holder(cluster: Cluster) -> str:
+    """Return the name of the pod that holds the Lease; empty: none does."""
+    lease = await cluster.read("leases", OPERATOR, namespace=cluster.operator_namespace)
+    return str(lease["spec"].get("holderIdentity") or "")
+
+
+async def leader(cluster: Cluster) -> Object:
+    """Return the pod that leads, when there is one.
+
+    Raises:
+        AssertionError: None does.
+    """
+
+    async def found() -> Object | None:
+        name = await holder(cluster)
+        pods = {pod["metadata"]["name"]: pod for pod in await operator_pods(cluster)}
+        return pods.get(name)
+
+    return await until(found, within=30, what="a pod that leads")
+
+
+async def all_ready(cluster: Cluster, count: int) -> None:
+    """Wait until there are so many pods of the operator, all Ready.
+
+    Raises:
+        AssertionError: They are not within a minute.
+    """
+
+    async def ready() -> bool:
+        pods = await operator_pods(cluster)
+        return len(pods) == count and all(pod_ready(pod) for pod in pods)
+
+    await until(ready, within=60, what=f"{count} pods of the operator Ready")
+
+
+async def kill_leader(cluster: Cluster, runtime: Runtime) -> str:
+    """Kill the leader (kill -9), its pod too, as with its machine; return the pod's name.
+
+    Its own next start would be quicker, and a container that dies again and again waits ever
+    longer.
+    """
+    killed = await leader(cluster)
+    name: str = killed["metadata"]["name"]
+    await runtime.kill(killed)
+    await cluster.delete("pods", name, now=True, namespace=cluster.operator_namespace)
+    return name
+
+
+async def own_metrics(cluster: Cluster) -> Metrics:
+    """Return what the pod that leads tells of itself."""
+    pod = await leader(cluster)
+    return await cluster.metrics(pod["metadata"]["name"], namespace=cluster.operator_namespace)
+
+
+async def generations(cluster: Cluster) -> dict[str, int]:
+    """Return how often each workload's spec was changed, by component."""
+    return {
+        work["metadata"]["labels"]["app.kubernetes.io/component"]: work["metadata"]["generation"]
+        for kind in ("deployments", "statefulsets")
+        for work in await cluster.list(kind, cluster.labels())
+    }
+
+
+async def looked(cluster: Cluster, times: int = 1) -> None:
+    """Wait until so many looks at a resource were begun and ended from now on."""
+    name = "ashchat_operator_reconcile_duration_seconds_count"
+    # One may have begun already.
+    wanted = (await own_metrics(cluster)).total(name) + times + 1
+
+    async def enough() -> bool:
+        return (await own_metrics(cluster)).total(name) >= wanted
+
+    await until(enough, within=90, what=f"{times} looks of the operator")
+
+
+async def configured(cluster: Cluster, spec: Mapping[str, Any]) -> None:
+    """Patch the operator's Deployment as Helm would, and wait until only such pods are left."""
+    where = f"/apis/apps/v1/namespaces/{cluster.operator_namespace}/deployments/{OPERATOR}"
+    await cluster.request(
+        "PATCH",
+        where,
+        json={"spec": spec},
+        content_type="application/strategic-merge-patch+json",
+        # Helm applies server-side: a field of another manager would be a conflict.
+        fieldManager="helm",
+    )
+
+    async def settled() -> bool:
+        deployment = await cluster.get(where)
+        pods = await cluster.list("pods", POD, namespace=cluster.operator_namespace)
+        return rolled_out(deployment, pods) and len(pods) == deployment["spec"]["replicas"]
+
+    await until(settled, within=90, what="the operator as it was configured")

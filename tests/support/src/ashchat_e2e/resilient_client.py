@@ -1,0 +1,141 @@
+"""A person who does not give up: reconnects, resumes, and sends again until it is kept.
+
+What a good client does, so that a fault's outcome is the platform's and not the client's.
+"""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import Any, Self
+
+from ashchat_dev.client import Person
+from ashchat_dev.conversation import EVENT
+from ashchat_dev.phoenix import Channel, JoinRefused, SocketLost, SocketRefused
+from ashchat_e2e.history import History
+
+PATIENCE_S = 120.0
+"""Seconds after which a message that is not acknowledged is the platform's failure."""
+
+PAUSE_S = 0.25
+
+TRANSIENT = frozenset({"unavailable", "rate_limited", "not_joined"})
+"""Reasons of a refusal after which the same send is right in a moment."""
+
+OK = 200
+TOKEN_EXPIRED = 4401
+"""The code with which a socket ends with its token."""
+
+
+class Steadfast:
+    """One person in one chat, in protocol 2, recorded in a history."""
+
+    def __init__(self, person: Person, chat_id: str, history: History) -> None:
+        self.person = person
+        self.chat_id = chat_id
+        self._history = history
+        self._rev = 0
+        self._channel: Channel | None = None
+        self._lock = asyncio.Lock()
+        self.heard: list[str] = []
+        """References of the messages that came over the socket, in the order they came."""
+        self.translated: dict[str, str] = {}
+        """Reference → the translation that came over the socket."""
+        self._ids: dict[str, str] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self.reconnects = -1
+        """How often a socket was lost, but for those whose token had expired."""
+
+    async def __aenter__(self) -> Self:
+        self._listening = asyncio.create_task(self._listen())
+        await self._joined()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listening
+
+    async def send(self, text: str) -> str:
+        """Send a message until it is acknowledged; return its reference.
+
+        Raises:
+            AssertionError: The platform refused it for good, or did not take it in time.
+        """
+        ref = str(uuid.uuid4())
+        self._history.send(self.chat_id, self.person.user_id, ref)
+        last: object = None
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    try:
+                        channel = await self._joined()
+                        reply = await channel.push(
+                            "send_message", {"content": text, "mobile_ref_id": ref}, within=10
+                        )
+                    except (SocketLost, TimeoutError) as error:
+                        last = error
+                    else:
+                        if reply.status == "ok":
+                            self._history.acknowledged(ref)
+                            return ref
+                        last = reply.response
+                        if reply.response.get("reason") not in TRANSIENT:
+                            break
+                    await asyncio.sleep(PAUSE_S)
+        except TimeoutError:
+            raise AssertionError(f"not kept within {PATIENCE_S} s: {last}") from None
+        raise AssertionError(f"refused for good: {last}")
+
+    async def _joined(self) -> Channel:
+        """Return the channel of a live connection; resume after the last revision seen."""
+        while True:
+            async with self._lock:
+                channel = self._channel
+                if channel is not None and not channel.socket.closed.done():
+                    return channel
+                expired = channel is not None and _expired(channel)
+                if expired and (await self.person.refresh()).status != OK:
+                    await asyncio.sleep(PAUSE_S)
+                    continue
+                with suppress(SocketRefused, SocketLost, JoinRefused, TimeoutError):
+                    socket = await self.person.socket()
+                    self._channel = await socket.join(
+                        f"chat:{self.chat_id}", {"protocol": 2, "since": self._rev}
+                    )
+                    self.reconnects += not expired
+                    return self._channel
+            await asyncio.sleep(PAUSE_S)
+
+    async def _listen(self) -> None:
+        while True:
+            channel = await self._joined()
+            seen = 0
+            while not channel.socket.closed.done():
+                seen = self._take(channel, seen)
+                with suppress(SocketLost, TimeoutError):
+                    await channel.wait(EVENT, after=seen, within=1)
+            self._take(channel, seen)
+
+    def _take(self, channel: Channel, seen: int) -> int:
+        for event in channel.events[seen:]:
+            if event.name == EVENT and event.payload["rev"] > self._rev:
+                self._rev = event.payload["rev"]
+                self._event(event.payload)
+        return len(channel.events)
+
+    def _event(self, payload: dict[str, Any]) -> None:
+        match payload["kind"]:
+            case "message":
+                self._ids[payload["message_id"]] = payload["mobile_ref_id"]
+                self.heard.append(payload["mobile_ref_id"])
+            case "translation" if payload["outcome"] == "translated":
+                self.translated[self._ids[payload["message_id"]]] = payload["content"]
+            case _:
+                pass
+
+
+def _expired(channel: Channel) -> bool:
+    """Tell whether a socket ended because its token did."""
+    closed = channel.socket.closed
+    return closed.done() and not closed.cancelled() and closed.result().code == TOKEN_EXPIRED

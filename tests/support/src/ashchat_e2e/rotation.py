@@ -1,0 +1,104 @@
+"""Rotations, asked for and awaited."""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
+from ashchat_dev.waiting import until
+
+KINDS: Final = ("users", "key-ring", "signing-keys")
+LIFE_MINUTES: Final = 1
+
+LONG_AGO: Final = timedelta(days=1)
+"""Longer than any token lives."""
+
+Object = dict[str, Any]
+
+
+@asynccontextmanager
+async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
+    """Let access tokens live for a minute: the former signing key stays for as long.
+
+    Annotations that asked for rotations are taken off at the end.
+    """
+
+    async def settled() -> None:
+        for component in ("auth", "chat"):
+            await cluster.wait_former_gone(component)
+
+    try:
+        async with cluster.spec({"auth": {"accessTokenMinutes": LIFE_MINUTES}}):
+            await settled()
+            yield
+        await settled()
+    finally:
+        annotations = (await cluster.resource())["metadata"].get("annotations", {})
+        off = {key: None for key in annotations if key.startswith("ashchat.dev/rotate")}
+        await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": off}})
+
+
+async def entries(cluster: Cluster) -> dict[str, Object]:
+    """Return the entries of `status.rotation` by kind."""
+    found = (await cluster.resource())["status"].get("rotation", [])
+    return {entry["name"]: entry for entry in found}
+
+
+async def rotate(cluster: Cluster, *kinds: str) -> str:
+    """Ask these kinds to rotate, or all; return the stamp."""
+    stamp = secrets.token_hex(4)
+    annotations = {f"ashchat.dev/rotate{kind and f'-{kind}'}": stamp for kind in kinds or ("",)}
+    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": annotations}})
+    return stamp
+
+
+async def over(
+    cluster: Cluster, stamp: str, kinds: Sequence[str] = KINDS, *, within: float, every: float = 0.2
+) -> None:
+    """Wait until the rotations that answer a stamp are over.
+
+    Raises:
+        AssertionError: They are not within these seconds.
+    """
+
+    async def ended() -> bool:
+        now = await entries(cluster)
+        return all(
+            stamp in now[kind].get("handled", []) and now[kind]["phase"] == "Idle" for kind in kinds
+        )
+
+    await until(ended, within=within, every=every, what=f"{', '.join(kinds)} rotated")
+
+
+async def let_tokens_expire(cluster: Cluster, *, within: float) -> None:
+    """Wait until the former signing key waits for its last token's end, and date that back.
+
+    For AshChats where nobody signs in: what is left is as if a day had passed. The operator
+    reads in the status since when it waits, as it does after a restart.
+
+    Raises:
+        AssertionError: The rotation does not come that far within these seconds.
+    """
+
+    async def retiring() -> bool:
+        return bool((await entries(cluster))["signing-keys"]["phase"] == "Retiring")
+
+    async def dated_back() -> bool:
+        body = await cluster.resource()
+        for entry in body["status"]["rotation"]:
+            if entry["name"] == "signing-keys":
+                entry["since"] = (datetime.now(UTC) - LONG_AGO).strftime("%Y-%m-%dT%H:%M:%SZ")
+        path = path_of("ashchats", cluster.name, cluster.namespace)
+        try:
+            await cluster.request("PUT", f"{path}/status", json=body)
+        except ApiError as error:
+            if error.status == HTTPStatus.CONFLICT:
+                return False
+            raise
+        return True
+
+    await until(retiring, within=within, what="the signing keys' rotation waits for tokens")
+    await until(dated_back, within=within, what="dated back")
