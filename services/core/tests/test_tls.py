@@ -17,6 +17,7 @@ from ashchat_dev.authority import Authority, Pair
 OURS = Authority()
 HERE = "127.0.0.1"
 ENOUGH_S = 0.4
+ENDS_WITHIN_SECONDS = 5
 ADDRESS = {
     "rabbitmq": "amqps://me:hush@127.0.0.1:{port}/ashchat",
     "redis": "rediss://me:hush@127.0.0.1:{port}/0",
@@ -103,6 +104,25 @@ async def test_only_a_server_with_the_right_certificate_is_spoken_to(
             task.cancel()
         await asyncio.gather(trying, heard, return_exceptions=True)
     assert bool(server.took) is spoken
+
+
+async def test_a_broker_session_ends_whenever_it_is_cancelled(tmp_path: Path) -> None:
+    server = Server()
+    async with server.running(OURS.server(HERE), tmp_path):
+        (tmp_path / "rabbitmq.uri").write_text(ADDRESS["rabbitmq"].format(port=server.port))
+        (tmp_path / "rabbitmq-ca.pem").write_text(Authority().certificate)
+
+        async def cancelled_after(seconds: float) -> None:
+            running = asyncio.ensure_future(amqp(Credentials(tmp_path)))
+            await asyncio.sleep(seconds)
+            running.cancel()
+            ended, _ = await asyncio.wait({running}, timeout=ENDS_WITHIN_SECONDS)
+            assert ended, f"still running when cancelled after {seconds:.4f} s"
+
+        # About one delay in fifty meets the end of a handshake.
+        for first in range(0, 400, 20):
+            delays = [step * 0.00015 for step in range(first, first + 20)]
+            await asyncio.gather(*map(cancelled_after, delays))
 
 
 async def test_a_new_authority_is_trusted_without_a_restart(tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ class Broker:
                 try:
                     session = await self._open()
                 except (*_BROKEN, MissingCredential) as error:
+                    _raise_if_cancelled()
                     self._log.warning("no session with the broker", error=_words(error))
                 else:
                     self._use(session)
@@ -367,6 +368,7 @@ class Broker:
                     return
                 session = await self._open()
             except (*_BROKEN, MissingCredential) as error:
+                _raise_if_cancelled()
                 self._log.warning("new credentials do not work yet", error=_words(error))
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
@@ -602,6 +604,18 @@ class Broker:
 def _attempts(message: AbstractIncomingMessage) -> int:
     value = message.headers.get(ATTEMPTS_HEADER, 0)
     return value if isinstance(value, int) else 0
+
+
+def _raise_if_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled while aiormq was connecting.
+
+    `asyncio.wait_for`, which aiormq connects with, discards a cancellation that arrives together
+    with the connection's own error (https://github.com/python/cpython/issues/86296). Without this
+    check the task would retry forever, and a shutdown would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _words(error: BaseException) -> str:
