@@ -36,7 +36,7 @@ class Followers:
         self.looks_ended: list[tuple[str, str]] = []
         self.forgotten: list[tuple[str, str]] = []
 
-    def keep(self, namespace: str, name: str) -> None:
+    def track(self, namespace: str, name: str) -> None:
         self.kept.append((namespace, name))
 
     def forget(self, namespace: str, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ashchat_core.topology import Service
-from ashchat_operator.backends.ensure import Backend
+from ashchat_operator.backends.base import Backend
 from ashchat_operator.cli import app
 from ashchat_operator.topology_cli import CredentialFiles, UsageError, collect, read_admin
 

@@ -21,7 +21,7 @@ from ashchat_core.telemetry import configure_logging
 from ashchat_operator import metrics
 from ashchat_operator.health import private_server
 from ashchat_operator.kube.api import Api
-from ashchat_operator.kube.leader import Alone, Election
+from ashchat_operator.kube.leader import Election, SingleProcess
 from ashchat_operator.kube.pool import login
 from ashchat_operator.kube.watcher import Watcher
 from ashchat_operator.kube.workers import Workers
@@ -116,14 +116,14 @@ def limit_memory() -> None:
     gc.freeze()
 
 
-def _election(settings: Settings, api: Api) -> Election | Alone:
+def _election(settings: Settings, api: Api) -> Election | SingleProcess:
     if not settings.lease:
-        return Alone()
+        return SingleProcess()
     namespace, _, name = settings.lease.partition("/")
     return Election(api, (namespace, name), settings.pod_name or f"{gethostname()}-{getpid()}")
 
 
-def _unready(schema: Schema, election: Election | Alone, started: asyncio.Event) -> str:
+def _unready(schema: Schema, election: Election | SingleProcess, started: asyncio.Event) -> str:
     """Return what this pod waits for; a pod that stands by is ready."""
     if schema.says:
         return schema.says
@@ -174,7 +174,7 @@ async def _kopf(
             workers.forget(namespace, name)
             await reconciler.forget(namespace, name)
         else:
-            workers.keep(namespace, name)
+            workers.track(namespace, name)
 
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(

@@ -31,15 +31,12 @@ from rich.table import Table
 from ashchat_core.at_rest import KEY_SUFFIX
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
 from ashchat_operator.backends import ensure
-from ashchat_operator.backends.ensure import (
-    Backend,
-    BackendResult,
-    Backends,
-    Login,
-    MongoDBTarget,
-    RabbitMQTarget,
-    RedisTarget,
-)
+from ashchat_operator.backends.addresses import mongodb_uri, rabbitmq_uri, redis_uri
+from ashchat_operator.backends.base import Backend, BackendResult, Login
+from ashchat_operator.backends.ensure import Backends
+from ashchat_operator.backends.mongodb.desired import MongoDBTarget
+from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget
+from ashchat_operator.backends.redis.desired import RedisTarget
 from ashchat_operator.credentials import at_rest
 
 app = typer.Typer(no_args_is_help=True, help="Declare queues, users and rights on given backends.")
@@ -232,25 +229,25 @@ def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login
         if permissions(service) is not None:
             new = login(Backend.RABBITMQ)
             host, port = admin.amqp
-            uri = ensure.rabbitmq_uri(host, new, port, admin.rabbitmq.vhost)
+            uri = rabbitmq_uri(host, new, port, admin.rabbitmq.vhost)
             uris["rabbitmq"] = (new, uri)
         if service in admin.mongodb.databases:
             new = login(Backend.MONGODB)
             database = admin.mongodb.databases[service]
-            uri = ensure.mongodb_uri(admin.mongodb.host, new, database, admin.mongodb.port)
+            uri = mongodb_uri(admin.mongodb.host, new, database, admin.mongodb.port)
             uris["mongodb"] = (new, uri)
         if service in grants:
             cached = grants[service].cache
             new = login(Backend.CACHE if cached else Backend.REDIS)
             target = admin.cache if cached else admin.redis
-            uris["redis"] = (new, ensure.redis_uri(target.host, new, target.port))
+            uris["redis"] = (new, redis_uri(target.host, new, target.port))
         for kind, (new, uri) in uris.items():
             parts = urlsplit(files.get(f"{service}/{kind}.uri", uri))
             files.get(f"{service}/{kind}.revision", secrets.token_hex(4))
             logins.append(Login(service, *_who(parts), new.backends))
     files.get(f"{Service.EMAIL}/code.key", secrets.token_hex(_CODE_KEY_BYTES))
     files.get(f"{Service.EMAIL}/code.revision", secrets.token_hex(4))
-    version = files.get("key-ring/active", at_rest.FIRST)
+    version = files.get("key-ring/active", at_rest.FIRST_VERSION)
     files.get(f"key-ring/{version}{KEY_SUFFIX}", at_rest.new_key())
     _signing_keys(files)
     return tuple(logins)

@@ -11,8 +11,13 @@ import pytest
 
 from ashchat_dev.authority import Authority, Pair
 from ashchat_operator.backends import connectivity
-from ashchat_operator.backends.base import Reason, TlsFailedError, UnreachableError
-from ashchat_operator.backends.connectivity import Address
+from ashchat_operator.backends.base import (
+    Address,
+    BackendError,
+    Reason,
+    TlsFailedError,
+    UnreachableError,
+)
 
 OURS = Authority()
 HERE = "127.0.0.1"
@@ -85,13 +90,21 @@ async def test_packets_that_vanish_are_a_firewall(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_client_that_failed_is_explained(tmp_path: Path) -> None:
     general = UnreachableError("Redis does not answer.")
+
+    async def raised(address: Address | None) -> BackendError:
+        with pytest.raises(BackendError) as caught:
+            async with connectivity.explained("Redis", address):
+                raise general
+        return caught.value
+
     async with listening(tmp_path, OURS.server(HERE)) as port:
-        found = await connectivity.explained(general, "Redis", Address(HERE, port, ""))
+        found = await raised(Address(HERE, port, ""))
         assert found.reason is Reason.TLS_FAILED
-        fine = await connectivity.explained(general, "Redis", Address(HERE, port, OURS.certificate))
+        fine = await raised(Address(HERE, port, OURS.certificate))
         assert fine is general
-        plain = await connectivity.explained(general, "Redis", Address(HERE, port))
+        plain = await raised(Address(HERE, port))
         assert "perhaps it wants TLS" in str(plain)
+    assert await raised(None) is general
 
 
 def test_clients_of_plain_http_trust_no_certificate_at_all() -> None:

@@ -8,18 +8,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from ashchat_core.topology import Service
-from ashchat_operator.backends import ensure
-from ashchat_operator.backends.base import version_tuple
-from ashchat_operator.backends.connectivity import Address
-from ashchat_operator.backends.ensure import (
-    Backend,
-    Backends,
-    Login,
-    MongoDBTarget,
-    RabbitMQTarget,
-    Reason,
-    RedisTarget,
-)
+from ashchat_operator.backends import connectivity, ensure
+from ashchat_operator.backends.addresses import mongodb_uri, rabbitmq_uri, redis_uri
+from ashchat_operator.backends.base import Address, Backend, Login, Reason, version_tuple
+from ashchat_operator.backends.ensure import Backends
+from ashchat_operator.backends.mongodb.desired import MongoDBTarget
+from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget
+from ashchat_operator.backends.redis.desired import RedisTarget
 
 NOWHERE = "127.0.0.1"
 
@@ -32,8 +27,8 @@ def closed_port() -> int:
 
 
 async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ashchat_operator.backends.mongodb.TIMEOUT_MS", 200)
-    monkeypatch.setattr(ensure, "SERVICE_LAG_S", 0.2)
+    monkeypatch.setattr("ashchat_operator.backends.mongodb.client.TIMEOUT_MS", 200)
+    monkeypatch.setattr(connectivity, "SERVICE_LAG_S", 0.2)
     results = await ensure.ensure(
         Backends(
             logins=(),
@@ -76,7 +71,7 @@ async def test_somebody_elses_server_that_does_not_answer_is_told_at_once(
     began = time.monotonic()
     results = await ensure.ensure(Backends(logins=(), redis=target))
     assert results[Backend.REDIS].reason is Reason.UNREACHABLE
-    assert time.monotonic() - began < ensure.SERVICE_LAG_S
+    assert time.monotonic() - began < connectivity.SERVICE_LAG_S
 
 
 async def test_who_accepts_and_is_silent_is_given_up() -> None:
@@ -95,14 +90,14 @@ async def test_what_is_not_given_is_not_asked() -> None:
 def test_addresses_quote_what_a_password_may_hold() -> None:
     login = Login(Service.CHAT, "chat-a", "p@ss/w:rd?#%")
     for uri in (
-        ensure.rabbitmq_uri("broker", login),
-        ensure.mongodb_uri("database", login, "chat"),
-        ensure.redis_uri("cache", login),
+        rabbitmq_uri("broker", login),
+        mongodb_uri("database", login, "chat"),
+        redis_uri("cache", login),
     ):
         parts = urlsplit(uri)
         assert unquote(parts.password or "") == login.password
         assert parts.hostname in {"broker", "database", "cache"}
-    assert ensure.rabbitmq_uri("h", login, vhost="/").endswith("/%2F")
+    assert rabbitmq_uri("h", login, vhost="/").endswith("/%2F")
 
 
 @pytest.mark.parametrize(

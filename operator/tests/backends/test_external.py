@@ -9,7 +9,7 @@ from pymongo import uri_parser
 from ashchat_core.topology import Service
 from ashchat_operator.backends import external
 from ashchat_operator.backends.base import Backend, Login
-from ashchat_operator.backends.external import InvalidSecretError, Server
+from ashchat_operator.backends.external import ExternalServer, InvalidSecretError
 from ashchat_operator.resource.model import External
 from operator_rendering import resource
 
@@ -17,7 +17,7 @@ LOGIN = Login(Service.AUTH, "auth-a", "drawn")
 REDIS_HERE = {"uri": "redis://a:b@here"}
 
 
-def server(backend: Backend, secret: dict[str, str], **block: Any) -> Server:
+def server(backend: Backend, secret: dict[str, str], **block: Any) -> ExternalServer:
     body = {"secret": {"name": "mine"}, **block}
     return external.server(
         backend,
@@ -29,7 +29,7 @@ def server(backend: Backend, secret: dict[str, str], **block: Any) -> Server:
     )
 
 
-def uri(found: Server, service: Service = Service.AUTH) -> str:
+def uri(found: ExternalServer, service: Service = Service.AUTH) -> str:
     files = external.files(found, service, LOGIN)
     return next(value.decode() for name, value in files.items() if name.endswith(".uri"))
 

@@ -6,7 +6,6 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from ashchat_core.topology import MONGODB_DATABASES, Service
-from ashchat_operator.backends import mongodb
 from ashchat_operator.backends.base import (
     Login,
     LoginRefusedError,
@@ -16,18 +15,25 @@ from ashchat_operator.backends.base import (
     RightMissingError,
     VersionTooOldError,
 )
-from ashchat_operator.backends.mongodb import MongoDBTarget, MongoDBUser, Server
+from ashchat_operator.backends.mongodb.client import MongoDBClient
+from ashchat_operator.backends.mongodb.desired import (
+    MongoDBTarget,
+    MongoDBUser,
+    ServerInfo,
+    desired_users,
+)
+from ashchat_operator.backends.mongodb.reconcile import reconcile
 
 LOGINS = tuple(Login(service, f"{service}-a", f"secret-of-{service}") for service in Service)
-WANTED = mongodb.desired_users(LOGINS, MONGODB_DATABASES)
-MONGODB = Server("8.0.29", ferretdb=False)
-FERRETDB = Server("2.7.0", ferretdb=True)
+WANTED = desired_users(LOGINS, MONGODB_DATABASES)
+MONGODB = ServerInfo("8.0.29", ferretdb=False)
+FERRETDB = ServerInfo("2.7.0", ferretdb=True)
 
 
 class FakeDatabase:
     """Keeps users; FerretDB's answers about roles are its own."""
 
-    def __init__(self, server: Server, users: Iterable[MongoDBUser] = ()) -> None:
+    def __init__(self, server: ServerInfo, users: Iterable[MongoDBUser] = ()) -> None:
         self.answers_server = server
         self.there = {
             user.username: (user.password, user.roles if not server.ferretdb else frozenset())
@@ -36,7 +42,7 @@ class FakeDatabase:
         self.done: list[str] = []
         self.forgets = False
 
-    async def server(self) -> Server:
+    async def server(self) -> ServerInfo:
         return self.answers_server
 
     async def users(self) -> dict[str, frozenset[tuple[str, str]]]:
@@ -81,20 +87,24 @@ def test_only_services_with_a_database_get_a_user() -> None:
         (FERRETDB, Reason.LEAST_PRIVILEGE_NOT_ENFORCED, False),
     ],
 )
-async def test_from_nothing_and_then_no_write(server: Server, reason: Reason, least: bool) -> None:  # noqa: FBT001
+async def test_from_nothing_and_then_no_write(
+    server: ServerInfo,
+    reason: Reason,
+    least: bool,  # noqa: FBT001 (a parameter of the test)
+) -> None:
     fake = FakeDatabase(server)
-    result = await mongodb.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert (result.ready, result.reason, result.least_privilege) == (True, reason, least)
     assert fake.done == ["create auth-a", "create chat-a"]
     fake.done.clear()
-    assert (await mongodb.reconcile(fake, WANTED)).changes == ()
+    assert (await reconcile(fake, WANTED)).changes == ()
     assert fake.done == []
 
 
 async def test_a_password_is_set_only_where_the_login_fails() -> None:
     fake = FakeDatabase(FERRETDB, WANTED)
     fake.there["chat-a"] = ("guessed", frozenset())
-    result = await mongodb.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert result.changes == ("set the password of user chat-a",)
     assert fake.done == ["password chat-a"]
 
@@ -104,21 +114,21 @@ async def test_widened_roles_are_set_back_where_they_mean_something() -> None:
     for server, expected in ((MONGODB, ["roles chat-a"]), (FERRETDB, [])):
         fake = FakeDatabase(server, WANTED)
         fake.there["chat-a"] = (fake.there["chat-a"][0], everything)
-        await mongodb.reconcile(fake, WANTED)
+        await reconcile(fake, WANTED)
         assert fake.done == expected
 
 
 async def test_a_retired_user_is_dropped_and_a_wanted_one_never() -> None:
     old = MongoDBUser("chat-0", "chat", "x")
     fake = FakeDatabase(MONGODB, (*WANTED, old))
-    result = await mongodb.reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
+    result = await reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
     assert result.changes == ("deleted retired user chat-0",)
     assert fake.done == ["drop chat-0"]
 
 
 async def test_a_look_without_writing() -> None:
     fake = FakeDatabase(MONGODB)
-    result = await mongodb.reconcile(fake, WANTED, write=False)
+    result = await reconcile(fake, WANTED, write=False)
     assert (result.ready, result.reason) == (False, Reason.DRIFTED)
     assert fake.done == []
 
@@ -127,12 +137,12 @@ async def test_what_does_not_hold_is_not_called_ready() -> None:
     fake = FakeDatabase(MONGODB)
     fake.forgets = True
     with pytest.raises(NotReadyYetError, match="still differs"):
-        await mongodb.reconcile(fake, WANTED)
+        await reconcile(fake, WANTED)
 
 
 async def test_an_old_server_is_refused() -> None:
     with pytest.raises(VersionTooOldError, match="too old"):
-        await mongodb.reconcile(FakeDatabase(Server("4.4.1", ferretdb=False)), WANTED)
+        await reconcile(FakeDatabase(ServerInfo("4.4.1", ferretdb=False)), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +158,7 @@ async def test_an_old_server_is_refused() -> None:
 async def test_a_refusal_is_told_by_what_a_person_can_do(
     code: int, name: str, kind: type[Exception], word: str
 ) -> None:
-    client = mongodb.MongoClient(MongoDBTarget("db.example.org", 27017, "boss", "secret-word"))
+    client = MongoDBClient(MongoDBTarget("db.example.org", 27017, "boss", "secret-word"))
     refused = OperationFailure("no", code, {"codeName": name})
     found = client._refusal(refused, "create user a")
     assert type(found) is kind

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from ashchat_core import topology
 from ashchat_core.topology import Queue, Service
-from ashchat_operator.backends import rabbitmq
 from ashchat_operator.backends.base import (
     Login,
     LoginRefusedError,
@@ -24,12 +23,21 @@ from ashchat_operator.backends.base import (
     UnreachableError,
     VersionTooOldError,
 )
-from ashchat_operator.backends.rabbitmq import Action, RabbitMQTarget, State
+from ashchat_operator.backends.rabbitmq.client import ManagementClient
+from ashchat_operator.backends.rabbitmq.desired import (
+    RabbitMQTarget,
+    VirtualHostState,
+    desired,
+    hash_password,
+    password_matches,
+)
+from ashchat_operator.backends.rabbitmq.plan import Action, Definitions, plan
+from ashchat_operator.backends.rabbitmq.reconcile import reconcile
 
 ADMIN = "admin"
 LOGINS = tuple(Login(service, f"{service}-a", f"secret-of-{service}") for service in Service)
-WANTED = rabbitmq.desired("ashchat", LOGINS)
-EMPTY = State(vhost=None)
+WANTED = desired("ashchat", LOGINS)
+EMPTY = VirtualHostState(vhost=None)
 
 
 class FakeBroker:
@@ -37,10 +45,10 @@ class FakeBroker:
 
     username = ADMIN
 
-    def __init__(self, state: State = EMPTY, version: str = "4.0.5") -> None:
+    def __init__(self, state: VirtualHostState = EMPTY, version: str = "4.0.5") -> None:
         self.state = replace(state, version=version)
         self.performed: list[Action] = []
-        self.imported: list[rabbitmq.Definitions] = []
+        self.imported: list[Definitions] = []
         self.forgets = False
         self.knows_quorum = True
         self.imports = True
@@ -48,11 +56,11 @@ class FakeBroker:
     async def quorum_queues(self) -> bool:
         return self.knows_quorum
 
-    async def read(self, vhost: str) -> State:
+    async def read(self, vhost: str) -> VirtualHostState:
         assert vhost == "ashchat"
         return self.state
 
-    async def define(self, definitions: rabbitmq.Definitions) -> bool:
+    async def define(self, definitions: Definitions) -> bool:
         self.imported.append(definitions)
         if self.imports and not self.forgets:
             for kind, entries in definitions.items():
@@ -66,7 +74,7 @@ class FakeBroker:
             self.state = _after(self.state, action)
 
 
-def _after(state: State, action: Action) -> State:
+def _after(state: VirtualHostState, action: Action) -> VirtualHostState:
     kind, *rest = [unquote(part) for part in action.path.removeprefix("/api/").split("/")]
     body = dict(action.body or {})
     name = rest[-1]
@@ -104,7 +112,7 @@ def _after(state: State, action: Action) -> State:
     return replace(state, **changed)
 
 
-def _imported(state: State, kind: str, entry: Mapping[str, Any]) -> State:
+def _imported(state: VirtualHostState, kind: str, entry: Mapping[str, Any]) -> VirtualHostState:
     if kind == "vhosts":
         return replace(state, vhost=entry)
     if kind == "bindings":
@@ -120,14 +128,14 @@ def _imported(state: State, kind: str, entry: Mapping[str, Any]) -> State:
 @pytest.fixture
 async def declared() -> FakeBroker:
     fake = FakeBroker()
-    await rabbitmq.reconcile(fake, WANTED)
+    await reconcile(fake, WANTED)
     fake.imported.clear()
     return fake
 
 
 async def test_from_nothing_everything_is_declared_and_then_nothing_is_written() -> None:
     fake = FakeBroker()
-    result = await rabbitmq.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert result.ready
     assert result.reason is Reason.DECLARED
     assert set(fake.state.queues) == set(topology.queues())
@@ -139,7 +147,7 @@ async def test_from_nothing_everything_is_declared_and_then_nothing_is_written()
     assert fake.performed == []
 
     fake.imported.clear()
-    again = await rabbitmq.reconcile(fake, WANTED)
+    again = await reconcile(fake, WANTED)
     assert again.ready
     assert (again.changes, fake.imported, fake.performed) == ((), [], [])
 
@@ -147,12 +155,12 @@ async def test_from_nothing_everything_is_declared_and_then_nothing_is_written()
 async def test_a_broker_that_takes_no_import_is_told_one_by_one() -> None:
     fake, whole = FakeBroker(), FakeBroker()
     fake.imports = False
-    result = await rabbitmq.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert result.ready
     assert len(result.changes) == len(fake.performed)
     # Either way the same, but for the salt of the passwords.
-    await rabbitmq.reconcile(whole, WANTED)
-    assert rabbitmq.plan(WANTED, fake.state, ADMIN) == rabbitmq.plan(WANTED, whole.state, ADMIN)
+    await reconcile(whole, WANTED)
+    assert plan(WANTED, fake.state, ADMIN) == plan(WANTED, whole.state, ADMIN)
     assert fake.state.queues.keys() == whole.state.queues.keys()
 
 
@@ -162,7 +170,7 @@ async def test_what_an_import_leaves_out_is_declared_after_it(declared: FakeBrok
     declared.state = replace(
         declared.state, queues={}, bindings=(), policies={**declared.state.policies, "x": stray}
     )
-    result = await rabbitmq.reconcile(declared, WANTED)
+    result = await reconcile(declared, WANTED)
     assert result.ready
     (document,) = declared.imported
     assert document.keys() == {"queues", "bindings"}
@@ -173,13 +181,13 @@ async def test_what_an_import_leaves_out_is_declared_after_it(declared: FakeBrok
 
 async def test_a_little_drift_is_repaired_by_itself(declared: FakeBroker) -> None:
     declared.state = replace(declared.state, bindings=declared.state.bindings[1:])
-    assert (await rabbitmq.reconcile(declared, WANTED)).ready
+    assert (await reconcile(declared, WANTED)).ready
     assert (len(declared.performed), declared.imported) == (1, [])
 
 
 async def test_a_look_without_writing_tells_what_it_would_do() -> None:
     fake = FakeBroker()
-    result = await rabbitmq.reconcile(fake, WANTED, write=False)
+    result = await reconcile(fake, WANTED, write=False)
     assert (result.ready, result.reason) == (False, Reason.DRIFTED)
     assert "declared queue TRANSLATE_QUEUE" in result.changes
     assert fake.performed == []
@@ -190,9 +198,9 @@ def without(objects: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 async def repaired(fake: FakeBroker) -> list[str]:
-    result = await rabbitmq.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert result.ready, result.message
-    assert rabbitmq.plan(WANTED, fake.state, ADMIN).actions == ()
+    assert plan(WANTED, fake.state, ADMIN).actions == ()
     return list(result.changes)
 
 
@@ -230,7 +238,7 @@ async def test_a_binding_too_many_between_ours_is_removed(declared: FakeBroker) 
     }
     joined = stray | {"source": "chat", "destination_type": "exchange", "destination": "auth"}
     declared.state = replace(declared.state, bindings=(*declared.state.bindings, stray, joined))
-    todo = rabbitmq.plan(WANTED, declared.state, ADMIN)
+    todo = plan(WANTED, declared.state, ADMIN)
     assert [(x.method, x.path) for x in todo.actions] == [
         ("DELETE", "/api/bindings/ashchat/e/chat/q/ACCOUNT_CREATION_QUEUE/x"),
         ("DELETE", "/api/bindings/ashchat/e/chat/e/auth/x"),
@@ -274,7 +282,7 @@ async def test_an_inequivalent_queue_is_told_and_not_touched(
         declared.state,
         queues={**without(declared.state.queues, Queue.TRANSLATED.value), name: queue},
     )
-    result = await rabbitmq.reconcile(declared, WANTED)
+    result = await reconcile(declared, WANTED)
     assert (result.ready, result.reason) == (False, Reason.QUEUE_INEQUIVALENT)
     assert says in result.message
     assert "3 messages" in result.message
@@ -290,7 +298,7 @@ async def test_an_inequivalent_exchange_is_told(declared: FakeBroker) -> None:
     declared.state = replace(
         declared.state, exchanges={**declared.state.exchanges, "auth": exchange}
     )
-    result = await rabbitmq.reconcile(declared, WANTED)
+    result = await reconcile(declared, WANTED)
     assert (result.ready, result.reason) == (False, Reason.EXCHANGE_INEQUIVALENT)
     assert "fanout" in result.message
     assert """rabbitmqctl eval 'rabbit_exchange:delete(""" in result.message
@@ -301,7 +309,7 @@ async def test_a_queue_without_a_majority_is_not_ready(declared: FakeBroker) -> 
     name = Queue.CHANGE_PASSWORD.value
     queue = {**declared.state.queues[name], "state": "minority"}
     declared.state = replace(declared.state, queues={**declared.state.queues, name: queue})
-    result = await rabbitmq.reconcile(declared, WANTED)
+    result = await reconcile(declared, WANTED)
     assert (result.ready, result.reason) == (False, Reason.NOT_READY_YET)
 
 
@@ -333,7 +341,7 @@ async def test_a_policy_that_shadows_ours_is_removed_and_another_is_not(
 
 async def test_permissions_password_and_tags_are_set_back(declared: FakeBroker) -> None:
     users = dict(declared.state.users)
-    users["auth-a"] = {**users["auth-a"], "password_hash": rabbitmq.hash_password("guessed")}
+    users["auth-a"] = {**users["auth-a"], "password_hash": hash_password("guessed")}
     users["chat-a"] = {**users["chat-a"], "tags": ["administrator"]}
     permissions = dict(declared.state.permissions)
     permissions["email-a"] = {**permissions["email-a"], "read": ".*"}
@@ -358,73 +366,73 @@ async def test_two_generations_live_side_by_side_until_one_is_retired(
     declared: FakeBroker,
 ) -> None:
     both = (*LOGINS, Login(Service.CHAT, "chat-b", "another"))
-    await rabbitmq.reconcile(declared, rabbitmq.desired("ashchat", both))
+    await reconcile(declared, desired("ashchat", both))
     assert (
         declared.state.permissions["chat-b"]["read"]
         == (declared.state.permissions["chat-a"]["read"])
     )
     only_b = tuple(login for login in both if login.username != "chat-a")
-    result = await rabbitmq.reconcile(declared, rabbitmq.desired("ashchat", only_b, ("chat-a",)))
+    result = await reconcile(declared, desired("ashchat", only_b, ("chat-a",)))
     assert result.changes == ("deleted retired user chat-a",)
 
 
 def test_a_name_that_is_wanted_is_never_retired() -> None:
-    state = State(vhost={}, users={"chat-a": {}})
-    wanted = rabbitmq.desired("ashchat", LOGINS, ("chat-a",))
-    assert not [x for x in rabbitmq.plan(wanted, state, ADMIN).actions if x.method == "DELETE"]
+    state = VirtualHostState(vhost={}, users={"chat-a": {}})
+    wanted = desired("ashchat", LOGINS, ("chat-a",))
+    assert not [x for x in plan(wanted, state, ADMIN).actions if x.method == "DELETE"]
 
 
 async def test_what_does_not_hold_is_not_called_ready() -> None:
     fake = FakeBroker()
     fake.forgets = True
     with pytest.raises(NotReadyYetError, match="still differs"):
-        await rabbitmq.reconcile(fake, WANTED)
+        await reconcile(fake, WANTED)
 
 
 async def test_an_old_broker_is_refused_before_anything_is_written() -> None:
     fake = FakeBroker(version="3.9.29")
     with pytest.raises(VersionTooOldError, match=r"3\.10 or newer"):
-        await rabbitmq.reconcile(fake, WANTED)
+        await reconcile(fake, WANTED)
     assert fake.performed == []
 
 
 def test_no_secret_in_what_is_shown() -> None:
-    shown = repr(rabbitmq.plan(WANTED, EMPTY, ADMIN)) + repr(WANTED) + repr(LOGINS)
+    shown = repr(plan(WANTED, EMPTY, ADMIN)) + repr(WANTED) + repr(LOGINS)
     assert "secret-of" not in shown
     assert "password_hash" not in shown
 
 
 def test_the_hash_is_the_documented_one() -> None:
     # The example of https://www.rabbitmq.com/docs/passwords#computing-password-hash
-    assert rabbitmq.hash_password("test12", bytes.fromhex("908DC60A")) == (
+    assert hash_password("test12", bytes.fromhex("908DC60A")) == (
         "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
     )
 
 
 @given(st.text(), st.text(), st.binary(min_size=4, max_size=4))
 def test_a_hash_read_back_tells_the_password(password: str, other: str, salt: bytes) -> None:
-    read_back = rabbitmq.hash_password(password, salt)
+    read_back = hash_password(password, salt)
     algorithm = "rabbit_password_hashing_sha256"
-    assert rabbitmq.password_matches(password, read_back, algorithm)
-    assert rabbitmq.password_matches(other, read_back, algorithm) is (other == password)
+    assert password_matches(password, read_back, algorithm)
+    assert password_matches(other, read_back, algorithm) is (other == password)
 
 
 @given(st.text())
 def test_any_stored_hash_can_be_compared(stored: str) -> None:
-    assert not rabbitmq.password_matches("x", stored, "rabbit_password_hashing_sha256")
+    assert not password_matches("x", stored, "rabbit_password_hashing_sha256")
 
 
 def test_another_algorithms_hash_is_set_anew() -> None:
     digest = base64.b64encode(b"salt" + hashlib.sha512(b"saltx").digest()).decode()
-    assert not rabbitmq.password_matches("x", digest, "rabbit_password_hashing_sha512")
+    assert not password_matches("x", digest, "rabbit_password_hashing_sha512")
 
 
 TARGET = RabbitMQTarget("http://127.0.0.1:15672/", ADMIN, "admin-secret")
 
 
-def answering(status: int, body: Any = None) -> rabbitmq.ManagementClient:
+def answering(status: int, body: Any = None) -> ManagementClient:
     transport = httpx2.MockTransport(lambda _: httpx2.Response(status, json=body))
-    return rabbitmq.ManagementClient(TARGET, transport)
+    return ManagementClient(TARGET, transport)
 
 
 @pytest.mark.parametrize(
@@ -453,9 +461,9 @@ async def test_a_virtual_host_that_is_not_there_is_read_as_that() -> None:
             return httpx2.Response(200, json=[{"name": ADMIN}])
         return httpx2.Response(404, json={"error": "Object Not Found"})
 
-    async with rabbitmq.ManagementClient(TARGET, httpx2.MockTransport(answer)) as client:
+    async with ManagementClient(TARGET, httpx2.MockTransport(answer)) as client:
         state = await client.read("ashchat")
-    assert state == State(vhost=None, version="4.1.2", users={ADMIN: {"name": ADMIN}})
+    assert state == VirtualHostState(vhost=None, version="4.1.2", users={ADMIN: {"name": ADMIN}})
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
@@ -473,17 +481,17 @@ async def test_nobody_there_is_unreachable() -> None:
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused", request=request)
 
-    async with rabbitmq.ManagementClient(TARGET, httpx2.MockTransport(refuse)) as client:
+    async with ManagementClient(TARGET, httpx2.MockTransport(refuse)) as client:
         with pytest.raises(UnreachableError, match="does not answer"):
             await client.read("ashchat")
 
 
 async def test_with_a_given_login_dead_letters_are_told_as_elsewhere() -> None:
-    given = rabbitmq.desired("ashchat", (), declare_users=False)
+    given = desired("ashchat", (), declare_users=False)
     fake = FakeBroker()
     fake.username = "somebody"
-    await rabbitmq.reconcile(fake, given)
-    found = await rabbitmq.reconcile(fake, given)
+    await reconcile(fake, given)
+    found = await reconcile(fake, given)
     assert found.reason is Reason.LEAST_PRIVILEGE_NOT_ENFORCED
     assert found.ready
     assert not found.least_privilege

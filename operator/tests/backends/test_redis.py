@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ashchat_core.topology import Service
-from ashchat_operator.backends import redis
 from ashchat_operator.backends.base import (
     Backend,
     Login,
@@ -15,11 +14,20 @@ from ashchat_operator.backends.base import (
     Reason,
     VersionTooOldError,
 )
-from ashchat_operator.backends.redis import AclUser, RedisTarget
+from ashchat_operator.backends.redis.desired import (
+    AclUser,
+    RedisTarget,
+    digest,
+    parse_line,
+    render_aclfile,
+    service_users,
+    wanted_users,
+)
+from ashchat_operator.backends.redis.reconcile import reconcile
 
 LOGINS = tuple(Login(service, f"{service}-a", f"secret-of-{service}") for service in Service)
 TARGET = RedisTarget("127.0.0.1", 6379, "admin", "admin-secret")
-WANTED = redis.wanted_users(TARGET, LOGINS, cache=False)
+WANTED = wanted_users(TARGET, LOGINS, cache=False)
 
 
 class FakeRedis:
@@ -58,19 +66,19 @@ def user(name: str) -> AclUser:
 
 
 def test_the_file_holds_hashes_and_is_the_same_each_time() -> None:
-    text = redis.render_aclfile(admin=("admin", "admin-secret"), logins=LOGINS, cache=False)
+    text = render_aclfile(admin=("admin", "admin-secret"), logins=LOGINS, cache=False)
     assert "secret" not in text
-    again = redis.render_aclfile(admin=("admin", "admin-secret"), logins=LOGINS[::-1], cache=False)
+    again = render_aclfile(admin=("admin", "admin-secret"), logins=LOGINS[::-1], cache=False)
     assert text == again
     lines = text.splitlines()
     assert lines[0] == "user default off ~* resetchannels &* +@all"
-    assert lines[1].startswith(f"user admin on #{redis.digest('admin-secret')} ~* ")
+    assert lines[1].startswith(f"user admin on #{digest('admin-secret')} ~* ")
     names = [line.split()[1] for line in lines]
     assert names == ["default", "admin", "probe", "auth-a", "chat-a", "email-a"]
 
 
 def test_the_cache_instance_knows_only_who_caches() -> None:
-    text = redis.render_aclfile(admin=("admin", "x"), logins=LOGINS, cache=True)
+    text = render_aclfile(admin=("admin", "x"), logins=LOGINS, cache=True)
     assert [line.split()[1] for line in text.splitlines()] == [
         "default",
         "admin",
@@ -81,22 +89,22 @@ def test_the_cache_instance_knows_only_who_caches() -> None:
 
 def test_the_administrator_may_not_be_the_user_that_is_off() -> None:
     with pytest.raises(ValueError, match="default"):
-        redis.render_aclfile(admin=("default", "x"), logins=LOGINS, cache=False)
+        render_aclfile(admin=("default", "x"), logins=LOGINS, cache=False)
 
 
 def test_a_file_reads_back_as_what_it_was_made_from() -> None:
-    text = redis.render_aclfile(admin=("admin", "x"), logins=LOGINS, cache=False)
-    parsed = {x.name: x for x in map(redis.parse_line, text.splitlines())}
+    text = render_aclfile(admin=("admin", "x"), logins=LOGINS, cache=False)
+    parsed = {x.name: x for x in map(parse_line, text.splitlines())}
     assert {name: parsed[name] for name in parsed if name != "admin"} == {x.name: x for x in WANTED}
 
 
 def test_a_line_of_the_servers_own_is_the_same_user() -> None:
     # As Redis 8.0.2 lists it.
     line = (
-        "user chat-a on sanitize-payload #" + redis.digest("secret-of-chat") + " ~chat:* "
+        "user chat-a on sanitize-payload #" + digest("secret-of-chat") + " ~chat:* "
         "resetchannels &chat:* " + " ".join(user("chat-a").commands)
     )
-    assert redis.parse_line(line) == user("chat-a")
+    assert parse_line(line) == user("chat-a")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_a_line_of_the_servers_own_is_the_same_user() -> None:
     ],
 )
 def test_selectors_are_a_difference(line: str) -> None:
-    parsed = redis.parse_line(line)
+    parsed = parse_line(line)
     assert parsed.unknown == ("(~x:*", "+get)")
     assert parsed.keys == parsed.channels == frozenset("*")
     assert parsed.commands == ("+@all",)
@@ -115,7 +123,7 @@ def test_selectors_are_a_difference(line: str) -> None:
 
 def test_something_else_is_not_a_line() -> None:
     with pytest.raises(ValueError, match="not a user"):
-        redis.parse_line("requirepass x")
+        parse_line("requirepass x")
 
 
 @given(
@@ -131,12 +139,12 @@ def test_something_else_is_not_a_line() -> None:
     )
 )
 def test_any_user_reads_back_from_its_line(somebody: AclUser) -> None:
-    assert redis.parse_line(somebody.line()) == somebody
+    assert parse_line(somebody.line()) == somebody
 
 
 async def test_a_server_in_order_is_not_written_to() -> None:
     fake = FakeRedis(*WANTED, replace(user("auth-a"), name="somebody-else"))
-    result = await redis.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert (result.ready, result.reason, result.changes) == (True, Reason.DECLARED, ())
     assert fake.done == []
 
@@ -152,7 +160,7 @@ async def test_from_an_open_server_to_a_closed_one() -> None:
             channels=frozenset("*"),
         )
     )
-    result = await redis.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert result.ready
     # Whoever came in without a password is thrown out.
     assert fake.done[:2] == ["set default", "disconnect default"]
@@ -162,7 +170,7 @@ async def test_from_an_open_server_to_a_closed_one() -> None:
 async def test_widened_rights_are_set_back_and_nobody_is_disconnected() -> None:
     fake = FakeRedis(*(x for x in WANTED if x.name != "chat-a"))
     fake.there["chat-a"] = replace(user("chat-a"), keys=frozenset("*"))
-    result = await redis.reconcile(fake, WANTED)
+    result = await reconcile(fake, WANTED)
     assert result.changes == ("set the rights of user chat-a",)
     assert fake.done == ["set chat-a"]
 
@@ -170,8 +178,8 @@ async def test_widened_rights_are_set_back_and_nobody_is_disconnected() -> None:
 async def test_who_used_a_removed_password_is_disconnected() -> None:
     fake = FakeRedis(*WANTED)
     old = user("chat-a")
-    fake.there["chat-a"] = replace(old, passwords=old.passwords | {redis.digest("old")})
-    result = await redis.reconcile(fake, WANTED)
+    fake.there["chat-a"] = replace(old, passwords=old.passwords | {digest("old")})
+    result = await reconcile(fake, WANTED)
     assert result.changes == ("set the password of user chat-a",)
     assert fake.done == ["set chat-a", "disconnect chat-a"]
 
@@ -179,20 +187,20 @@ async def test_who_used_a_removed_password_is_disconnected() -> None:
 async def test_an_added_password_disconnects_nobody() -> None:
     fake = FakeRedis(*WANTED)
     fake.there["chat-a"] = replace(user("chat-a"), passwords=frozenset())
-    await redis.reconcile(fake, WANTED)
+    await reconcile(fake, WANTED)
     assert fake.done == ["set chat-a"]
 
 
 async def test_a_retired_user_is_deleted_and_a_wanted_one_never() -> None:
     fake = FakeRedis(*WANTED, replace(user("chat-a"), name="chat-0"))
-    result = await redis.reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
+    result = await reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
     assert result.changes == ("deleted retired user chat-0",)
     assert fake.done == ["delete chat-0"]
 
 
 async def test_a_look_without_writing() -> None:
     fake = FakeRedis()
-    result = await redis.reconcile(fake, WANTED, write=False)
+    result = await reconcile(fake, WANTED, write=False)
     assert (result.ready, result.reason) == (False, Reason.DRIFTED)
     assert "created user chat-a" in result.changes
     assert fake.done == []
@@ -202,20 +210,20 @@ async def test_what_does_not_hold_is_not_called_ready() -> None:
     fake = FakeRedis()
     fake.forgets = True
     with pytest.raises(NotReadyYetError, match="still differs"):
-        await redis.reconcile(fake, WANTED)
+        await reconcile(fake, WANTED)
 
 
 async def test_an_old_server_is_refused() -> None:
     with pytest.raises(VersionTooOldError, match="too old"):
-        await redis.reconcile(FakeRedis(version="6.2.1"), WANTED)
+        await reconcile(FakeRedis(version="6.2.1"), WANTED)
 
 
 def test_on_somebody_elses_server_default_is_theirs() -> None:
     shared = replace(TARGET, owned=False)
-    names = [x.name for x in redis.wanted_users(shared, LOGINS, cache=False)]
+    names = [x.name for x in wanted_users(shared, LOGINS, cache=False)]
     assert names == ["auth-a", "chat-a", "email-a"]
 
 
 def test_a_login_for_other_backends_is_passed_over() -> None:
     only = (Login(Service.CHAT, "chat-a", "x", frozenset({Backend.RABBITMQ})),)
-    assert redis.service_users(only, cache=False) == ()
+    assert service_users(only, cache=False) == ()

@@ -8,8 +8,8 @@ import pytest
 from ashchat_operator.credentials.bundle import ProvidedSecret, ProvidedSecrets
 from ashchat_operator.credentials.candidates import (
     Candidate,
-    Kind,
     Pair,
+    ProvidedKind,
     Reason,
     SmtpServer,
     Verdict,
@@ -35,7 +35,7 @@ def login(word: str, revision: str = "1", by: str = "") -> ProvidedSecret:
 
 
 def candidate(pair: Pair | None, **changes: Any) -> Candidate:
-    made = Candidate(Kind.SMTP, "email", SERVER, "mail-login", pair)
+    made = Candidate(ProvidedKind.SMTP, "email", SERVER, "mail-login", pair)
     return replace(made, **changes)
 
 
@@ -105,9 +105,9 @@ def test_what_a_service_secret_holds_is_read_back() -> None:
         "smtp.revision": b"1",
         "smtp.accepted-by": str(SERVER).encode(),
     }
-    assert held(Kind.SMTP, files) == WORKS
-    assert held(Kind.SMTP, {}) == NOTHING
-    assert held(Kind.GOOGLE, files) == NOTHING
+    assert held(ProvidedKind.SMTP, files) == WORKS
+    assert held(ProvidedKind.SMTP, {}) == NOTHING
+    assert held(ProvidedKind.GOOGLE, files) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_a_service_secret_holds_is_read_back() -> None:
 def test_the_condition_says_how_it_stands(
     verdict: Verdict | None, waits: str, said: tuple[str, str]
 ) -> None:
-    decisions = {Kind.SMTP: decide(candidate(Pair(login("new"))), WORKS, verdict)}
+    decisions = {ProvidedKind.SMTP: decide(candidate(Pair(login("new"))), WORKS, verdict)}
     found = condition(decisions, waits)
     assert found is not None
     assert found[:2] == said
@@ -131,16 +131,18 @@ def test_the_condition_says_how_it_stands(
 def test_of_several_the_one_that_fails_is_told_first() -> None:
     smtp = decide(candidate(Pair(login("new"))), WORKS, None)
     google = decide(
-        candidate(Pair(login("x")), kind=Kind.GOOGLE, component="translate"), NOTHING, REFUSED
+        candidate(Pair(login("x")), kind=ProvidedKind.GOOGLE, component="translate"),
+        NOTHING,
+        REFUSED,
     )
-    found = condition({Kind.SMTP: smtp, Kind.GOOGLE: google})
+    found = condition({ProvidedKind.SMTP: smtp, ProvidedKind.GOOGLE: google})
     assert found is not None
     assert found[1] == "LoginRefused"
     assert condition({}) is None
 
 
 def test_pods_are_to_report_the_revision_of_what_is_used() -> None:
-    decisions = {Kind.SMTP: decide(candidate(Pair(login("new", "7"))), WORKS, FINE)}
+    decisions = {ProvidedKind.SMTP: decide(candidate(Pair(login("new", "7"))), WORKS, FINE)}
     assert wanted(decisions) == {"email": {"smtp": "7"}}
 
 
@@ -148,8 +150,8 @@ def test_a_resource_names_what_people_give() -> None:
     everything, minimal = resource("everything"), resource("minimal")
     provided = ProvidedSecrets(smtp=login("a"), google=ProvidedSecret({"google.json": b"{}"}, "1"))
     found = candidates(everything, provided)
-    assert found.keys() == {Kind.SMTP, Kind.GOOGLE}
-    assert found[Kind.SMTP].names == "mail-login and mail-ca"
+    assert found.keys() == {ProvidedKind.SMTP, ProvidedKind.GOOGLE}
+    assert found[ProvidedKind.SMTP].names == "mail-login and mail-ca"
     assert candidates(minimal, ProvidedSecrets()) == {}
     used = chosen(provided, {})
     assert (used.smtp, used.google) == (None, None)

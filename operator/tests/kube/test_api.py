@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from ashchat_operator.kube import api as module
 from ashchat_operator.kube.api import Api, ApiServerError, NotLeadingError
 from ashchat_operator.kube.apply import find
-from ashchat_operator.kube.pool import Connection
+from ashchat_operator.kube.pool import ConnectionPool
 from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
 from operator_rendering import resource
 
@@ -79,7 +79,7 @@ async def api(server: Server) -> AsyncIterator[Api]:
     app.router.add_route("*", "/{path:.*}", server.answer)
     async with TestServer(app) as there:
         info = kopf.ConnectionInfo(server=str(there.make_url("")))
-        async with Api(Connection(info)) as connected:
+        async with Api(ConnectionPool(info)) as connected:
             yield connected
 
 

@@ -11,35 +11,35 @@ from ashchat_operator.kube.api import ApiServerError
 from ashchat_operator.kube.leader import (
     Election,
     LeaseLostError,
-    Record,
-    Sighting,
+    LeaseRecord,
+    ObservedLease,
     Timing,
     claimed,
     free,
-    sighted,
+    observed,
 )
 
-HELD = Record("a", 10, "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:09.000000Z", 3)
+HELD = LeaseRecord("a", 10, "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:09.000000Z", 3)
 QUICK = Timing(lease=1, renew=0.8, retry=0.02)
 
 
 def test_a_lease_is_free_when_it_is_nobodys_or_mine() -> None:
-    assert free(Sighting(Record(), 0), "b", 0)
-    assert free(Sighting(HELD, 0), "a", 0)
-    assert not free(Sighting(HELD, 0), "b", 0)
+    assert free(ObservedLease(LeaseRecord(), 0), "b", 0)
+    assert free(ObservedLease(HELD, 0), "a", 0)
+    assert not free(ObservedLease(HELD, 0), "b", 0)
 
 
 def test_a_lease_is_free_when_no_renewal_was_seen_for_its_duration() -> None:
-    assert not free(Sighting(HELD, 100), "b", 110)
-    assert free(Sighting(HELD, 100), "b", 110.1)
+    assert not free(ObservedLease(HELD, 100), "b", 110)
+    assert free(ObservedLease(HELD, 100), "b", 110.1)
 
 
 def test_times_of_the_holders_clock_mean_nothing() -> None:
     # Years old or years ahead: only that it changed counts, and when we saw that.
-    first = sighted(None, HELD, 50)
-    assert sighted(first, HELD, 59) == first
+    first = observed(None, HELD, 50)
+    assert observed(first, HELD, 59) == first
     renewed = claimed(HELD, "a", 10, "1970-01-01T00:00:00.000000Z")
-    assert sighted(first, renewed, 59) == Sighting(renewed, 59)
+    assert observed(first, renewed, 59) == ObservedLease(renewed, 59)
 
 
 def test_a_change_of_the_holder_is_a_transition_and_a_renewal_is_none() -> None:
@@ -47,12 +47,12 @@ def test_a_change_of_the_holder_is_a_transition_and_a_renewal_is_none() -> None:
     assert claimed(HELD, "a", 10, "now").acquired == HELD.acquired
     taken = claimed(HELD, "b", 10, "now")
     assert (taken.holder, taken.transitions, taken.acquired) == ("b", 4, "now")
-    assert claimed(Record(), "b", 10, "now").transitions == 0
+    assert claimed(LeaseRecord(), "b", 10, "now").transitions == 0
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    assert Record.read({"spec": HELD.spec()}) == HELD
-    assert Record.read({}) == Record()
+    assert LeaseRecord.read({"spec": HELD.spec()}) == HELD
+    assert LeaseRecord.read({}) == LeaseRecord()
 
 
 class Server:
@@ -142,7 +142,7 @@ async def test_a_leader_that_vanishes_is_replaced_after_its_lease() -> None:
     took = asyncio.get_running_loop().time() - began
     assert took >= QUICK.lease
     assert not leads(first), "it knows by its own clock that its time is over"
-    assert Record.read(server.lease or {}).transitions == 1
+    assert LeaseRecord.read(server.lease or {}).transitions == 1
 
 
 async def test_a_pod_that_starts_again_goes_on_at_once() -> None:
@@ -181,7 +181,7 @@ async def test_a_leader_whose_lease_was_taken_ends_at_once() -> None:
     with pytest.raises(LeaseLostError, match="it is b's now"):
         await first.hold()
     await first.release()
-    assert Record.read(server.lease).holder == "b"
+    assert LeaseRecord.read(server.lease).holder == "b"
 
 
 async def test_a_hiccup_of_the_api_server_costs_nothing() -> None:

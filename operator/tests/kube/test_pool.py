@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from ashchat_operator.kube import pool
-from ashchat_operator.kube.pool import Connection, login
+from ashchat_operator.kube.pool import ConnectionPool, login
 
 INSIDE = kopf.ConnectionInfo(server="https://kubernetes.default.svc", token="first")
 
@@ -80,7 +80,7 @@ async def server() -> AsyncIterator[Server]:
         yield noted
 
 
-async def ask(connected: Connection, path: str) -> None:
+async def ask(connected: ConnectionPool, path: str) -> None:
     answer = await connected.request("GET", path, headers={}, body=None, timeout_s=10)
     await answer.read()
 
@@ -88,7 +88,7 @@ async def ask(connected: Connection, path: str) -> None:
 async def test_a_renewed_token_is_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     first = kopf.ConnectionInfo(server=server.url, token="first")
     monkeypatch.setattr(pool, "login", lambda: kopf.ConnectionInfo(server="", token="next"))
-    async with Connection(first) as connected:
+    async with ConnectionPool(first) as connected:
         await ask(connected, "/a")
         monkeypatch.setattr(pool, "TOKEN_SECONDS", -1.0)
         await ask(connected, "/b")
@@ -97,6 +97,6 @@ async def test_a_renewed_token_is_used(server: Server, monkeypatch: pytest.Monke
 
 async def test_a_path_is_sent_as_it_is_quoted(server: Server) -> None:
     path = "/api/v1/secrets?labelSelector=a%2Fb%3Dc%2Cd&x=%3A"
-    async with Connection(kopf.ConnectionInfo(server=server.url)) as connected:
+    async with ConnectionPool(kopf.ConnectionInfo(server=server.url)) as connected:
         await ask(connected, path)
     assert server.asked == [(path, "")]

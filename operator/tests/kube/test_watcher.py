@@ -83,7 +83,7 @@ EXPIRED = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
 async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version: str) -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
-    workers.keep("a", "b")
+    workers.track("a", "b")
     await looks.number(1)
     await asyncio.sleep(0.01)
     api = FakeApi([event])
@@ -102,7 +102,7 @@ async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version
 async def test_an_edited_secret_of_a_person_wakes_those_that_refer_to_it() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
-    workers.keep("a", "b")
+    workers.track("a", "b")
     await looks.number(1)
     await asyncio.sleep(0.01)
     asked = []

@@ -20,7 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_kept_resource_is_looked_at_at_once_and_when_woken() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
-    workers.keep("a", "b")
+    workers.track("a", "b")
     await looks.number(1)
     await asyncio.sleep(0.01)
     workers.wake("a", "b")
@@ -32,7 +32,7 @@ async def test_a_kept_resource_is_looked_at_at_once_and_when_woken() -> None:
 async def test_wakes_that_come_together_are_one_look() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
-    workers.keep("a", "b")
+    workers.track("a", "b")
     for _ in range(20):
         workers.wake("a", "b")
     await looks.number(1)
@@ -45,7 +45,7 @@ async def test_nothing_happens_to_what_is_not_kept() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
     workers.wake("a", "b")
-    workers.keep("a", "c")
+    workers.track("a", "c")
     await looks.number(1)
     workers.forget("a", "c")
     workers.wake("a", "c")
@@ -57,7 +57,7 @@ async def test_nothing_happens_to_what_is_not_kept() -> None:
 async def test_it_looks_again_by_itself() -> None:
     looks = RecordedPasses(again=0.001)
     workers = Workers(looks, parallel=1)
-    workers.keep("a", "b")
+    workers.track("a", "b")
     await looks.number(3)
     await workers.close()
 
@@ -66,7 +66,7 @@ async def test_a_failed_look_is_followed_by_another(caplog: pytest.LogCaptureFix
     looks = RecordedPasses()
     looks.failures = 2
     workers = Workers(looks, parallel=1)
-    workers.keep("a", "b")
+    workers.track("a", "b")
     await looks.number(3)
     await workers.close()
     assert "the look at a/b failed" in caplog.text
@@ -108,7 +108,7 @@ class Held:
 
 
 @asynccontextmanager
-async def keeping(look: Callable[[str, str], Awaitable[float]], n: int) -> AsyncIterator[Workers]:
+async def working(look: Callable[[str, str], Awaitable[float]], n: int) -> AsyncIterator[Workers]:
     workers = Workers(look, parallel=n)
     try:
         yield workers
@@ -123,12 +123,12 @@ async def settle() -> None:
 
 async def test_a_resource_is_not_looked_at_twice_at_a_time_and_once_more_when_woken() -> None:
     looks = Held()
-    async with keeping(looks, 5) as workers:
-        workers.keep("a", "b")
+    async with working(looks, 5) as workers:
+        workers.track("a", "b")
         await looks.until(lambda: looks.begun == 1)
         for _ in range(10):
             workers.wake("a", "b")
-            workers.keep("a", "b")
+            workers.track("a", "b")
         await settle()
         assert looks.now == ["a/b"]
         looks.let_go(1)
@@ -142,9 +142,9 @@ async def test_a_resource_is_not_looked_at_twice_at_a_time_and_once_more_when_wo
 
 async def test_no_more_than_so_many_are_looked_at_at_a_time_and_all_get_their_turn() -> None:
     looks = Held()
-    async with keeping(looks, 2) as workers:
+    async with working(looks, 2) as workers:
         for number in range(10):
-            workers.keep("a", f"chat-{number}")
+            workers.track("a", f"chat-{number}")
         await looks.until(lambda: len(looks.now) == 2)
         await settle()
         looks.let_go(10)
@@ -154,9 +154,9 @@ async def test_no_more_than_so_many_are_looked_at_at_a_time_and_all_get_their_tu
 
 async def test_nobody_is_looked_at_twice_before_all_were_looked_at_once() -> None:
     looks = Held()
-    async with keeping(looks, 2) as workers:
+    async with working(looks, 2) as workers:
         for number in range(4):
-            workers.keep("a", f"chat-{number}")
+            workers.track("a", f"chat-{number}")
         await looks.until(lambda: len(looks.now) == 2)
         looks.let_go(1)
         await looks.until(lambda: looks.begun == 3)
@@ -173,10 +173,10 @@ async def test_nobody_is_looked_at_twice_before_all_were_looked_at_once() -> Non
 
 async def test_who_is_forgotten_before_its_first_look_holds_up_nobody() -> None:
     looks = Held()
-    async with keeping(looks, 1) as workers:
-        workers.keep("a", "first")
+    async with working(looks, 1) as workers:
+        workers.track("a", "first")
         await looks.until(lambda: looks.now == ["a/first"])
-        workers.keep("a", "never")
+        workers.track("a", "never")
         workers.wake("a", "first")
         looks_again = looks.begun + 1
         await settle()
@@ -187,8 +187,8 @@ async def test_who_is_forgotten_before_its_first_look_holds_up_nobody() -> None:
 
 async def test_of_what_is_forgotten_nothing_is_left_and_its_look_ends() -> None:
     looks = Held()
-    async with keeping(looks, 2) as workers:
-        workers.keep("a", "b")
+    async with working(looks, 2) as workers:
+        workers.track("a", "b")
         await looks.until(lambda: looks.begun == 1)
         (task,) = workers._tasks.values()
         workers.forget("a", "b")

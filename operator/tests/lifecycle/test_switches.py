@@ -25,7 +25,7 @@ def body(annotation: str = "", status: dict[str, Any] | None = None, **spec: Any
     }
 
 
-def decide(asked: dict[str, Any], live: dict[Any, Any] | None = None) -> switches.Decision:
+def decide(asked: dict[str, Any], live: dict[Any, Any] | None = None) -> switches.SwitchDecision:
     return switches.decide(AshChat.parse(asked), asked, live or {})
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from ashchat_operator.backends import ensure
 from ashchat_operator.backends.base import Backend, BackendResult, Reason
-from ashchat_operator.backends.ensure import Backends, RedisTarget
+from ashchat_operator.backends.ensure import Backends
+from ashchat_operator.backends.redis.desired import RedisTarget
 from ashchat_operator.kube.workers import JITTER
 from ashchat_operator.reconcile import declare
 from ashchat_operator.reconcile.declare import STALE_SECONDS, Declarer, Turns
@@ -34,10 +35,10 @@ class Asked:
 
     async def ensure(self, wanted: Backends) -> dict[Backend, BackendResult]:
         self.count += 1
-        if wanted.given & self.silent:
+        if wanted.targets.keys() & self.silent:
             await asyncio.get_running_loop().create_future()
         await self.may.wait()
-        return {backend: self.answer[backend] for backend in wanted.given}
+        return {backend: self.answer[backend] for backend in wanted.targets}
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ async def test_a_backend_that_gets_ready_does_not_begin_anew_what_is_under_way(
     asked.may.set()
     await asyncio.wait_for(woken.wait(), 5)
     assert await declarer.results(1, BOTH) == BOTH_FINE
-    assert asked.count == len(BOTH.given)
+    assert asked.count == len(BOTH.targets)
 
 
 async def test_a_backend_in_order_is_not_asked_again_because_another_gets_ready(
@@ -185,7 +186,7 @@ async def test_a_backend_in_order_is_not_asked_again_because_another_gets_ready(
 ) -> None:
     assert await declarer.results(1, WANTED) == FINE
     assert await declarer.results(1, BOTH) == BOTH_FINE
-    assert asked.count == len(BOTH.given)
+    assert asked.count == len(BOTH.targets)
 
 
 @pytest.mark.usefixtures("asked")

@@ -15,7 +15,7 @@ from ashchat_core.at_rest import revision
 from ashchat_core.tokens import key_set_revision
 from ashchat_core.topology import REDIS_GRANTS, Service
 from ashchat_operator.backends.base import Backend, BackendResult, Reason
-from ashchat_operator.backends.redis import digest, parse_line
+from ashchat_operator.backends.redis.desired import digest, parse_line
 from ashchat_operator.credentials.bundle import (
     Credentials,
     complete,
@@ -25,11 +25,16 @@ from ashchat_operator.credentials.bundle import (
 )
 from ashchat_operator.credentials.rotation import key_ring, signing_keys, users
 from ashchat_operator.credentials.rotation.key_ring import RotatingKeyRing
-from ashchat_operator.credentials.rotation.machine import ORDER, Kind, Phase, State
+from ashchat_operator.credentials.rotation.machine import (
+    ORDER,
+    Phase,
+    RotatingCredential,
+    RotationState,
+)
 from ashchat_operator.credentials.rotation.signing_keys import RotatingSigningKeys
 from ashchat_operator.credentials.rotation.users import RotatingUsers
 from ashchat_operator.reconcile import rotate
-from ashchat_operator.reconcile.rotate import Look
+from ashchat_operator.reconcile.rotate import RotationPass
 from ashchat_operator.render import platform
 from ashchat_operator.render.secrets import ACLFILE_KEY
 from ashchat_operator.resource.names import child
@@ -128,7 +133,7 @@ class World:
         ]
         return ", ".join(behind)
 
-    def kinds(self, credentials: Credentials, *, declared: bool) -> tuple[Kind, ...]:
+    def kinds(self, credentials: Credentials, *, declared: bool) -> tuple[RotatingCredential, ...]:
         async def accepted() -> str:
             return ", ".join(x.username for x in credentials.former if x.username in self.accepted)
 
@@ -162,7 +167,7 @@ class World:
             return
         if declares:
             self.declare(credentials)
-        look = Look(
+        look = RotationPass(
             ash=ASH,
             body={
                 "metadata": {
@@ -179,9 +184,9 @@ class World:
         )
         before = rotate.states(self.status)
 
-        async def turns() -> list[State]:
+        async def turns() -> list[RotationState]:
             kinds = self.kinds(credentials, declared=declares)
-            return [await rotate.turn(look, kind, before[kind.name]) for kind in kinds]
+            return [await rotate.advance_one(look, kind, before[kind.name]) for kind in kinds]
 
         after = asyncio.run(turns())
         if told:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ashchat_operator.credentials.certificate import Choice
+from ashchat_operator.credentials.certificate import CertificateChoice
 from ashchat_operator.render import platform
 from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure, render
 from ashchat_operator.resource.model import AshChat
@@ -171,7 +171,9 @@ def test_the_edge_is_ready_while_it_serves_a_certificate_that_works(
     works: bool,  # noqa: FBT001
     ready: bool,  # noqa: FBT001
 ) -> None:
-    choice = Choice(None, good=False, works=works, reason="CertificateExpired", message="it ended")
+    choice = CertificateChoice(
+        None, good=False, works=works, reason="CertificateExpired", message="it ended"
+    )
     edge = Component("edge", ready=True, reason="Available")
     ash = exposed({"edge": {"tls": {"secretName": "x"}}})
     (said,) = exposure.components(ash, [edge], {}, ObservedExposure(choice))

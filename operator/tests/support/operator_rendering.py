@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ashchat_operator.backends import external
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.credentials.bundle import Credentials, ProvidedSecret, complete
-from ashchat_operator.credentials.certificate import Certificate, Choice
+from ashchat_operator.credentials.certificate import Certificate, CertificateChoice
 from ashchat_operator.render import platform
 from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure
 from ashchat_operator.resource.images import COMPONENTS, Images
@@ -54,7 +54,7 @@ GIVEN_SECRETS: dict[Backend, dict[str, bytes]] = {
 }
 
 
-def fixed_servers(ash: AshChat) -> dict[Backend, external.Server]:
+def fixed_servers(ash: AshChat) -> dict[Backend, external.ExternalServer]:
     """Return the external backends of a resource, as fixed Secrets describe them."""
     return {
         backend: external.server(
@@ -99,4 +99,6 @@ def fixed_exposure(ash: AshChat) -> ObservedExposure:
         return NOTHING_OBSERVED
     end = datetime(2030, 1, 1, tzinfo=UTC)
     served = Certificate(b"PEM", b"KEY", "fingerprint", end, ("chat.example.org",))
-    return ObservedExposure(Choice(served, good=True, works=True, reason="Served", message=""))
+    return ObservedExposure(
+        CertificateChoice(served, good=True, works=True, reason="Served", message="")
+    )

@@ -45,17 +45,13 @@ from ashchat_core.topology import (
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.servers import admin_environment, take_away, username
-from ashchat_operator.backends import rabbitmq
-from ashchat_operator.backends.ensure import (
-    Backend,
-    BackendResult,
-    Backends,
-    Login,
-    MongoDBTarget,
-    Reason,
-    ensure,
-    rabbitmq_uri,
-)
+from ashchat_operator.backends.addresses import rabbitmq_uri
+from ashchat_operator.backends.base import Backend, BackendResult, Login, Reason
+from ashchat_operator.backends.ensure import Backends, ensure
+from ashchat_operator.backends.mongodb.desired import MongoDBTarget
+from ashchat_operator.backends.rabbitmq.client import ManagementClient
+from ashchat_operator.backends.rabbitmq.desired import desired
+from ashchat_operator.backends.rabbitmq.reconcile import reconcile
 from ashchat_operator.topology_cli import Admin, read_admin
 
 
@@ -264,9 +260,9 @@ async def test_a_second_look_writes_nothing(site: Site) -> None:
     stats = [await one.info("commandstats") for one in (site.redis, site.cache)]
     site.commands.sent.clear()
 
-    wanted = rabbitmq.desired(site.vhost, site.backends.logins)
-    async with rabbitmq.ManagementClient(site.admin.rabbitmq, transport) as client:
-        result = await rabbitmq.reconcile(client, wanted)
+    wanted = desired(site.vhost, site.backends.logins)
+    async with ManagementClient(site.admin.rabbitmq, transport) as client:
+        result = await reconcile(client, wanted)
     assert (result.ready, result.changes, transport.writes) == (True, (), [])
     for other in (await site.ensure()).values():
         assert (other.ready, other.changes) == (True, ())

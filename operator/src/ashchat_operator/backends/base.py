@@ -6,7 +6,7 @@ makes no write, and an interrupted run is finished by the next.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar
@@ -61,6 +61,47 @@ def logins_at(backend: Backend, logins: Iterable[Login]) -> tuple[Login, ...]:
     return tuple(
         sorted((x for x in logins if backend in x.backends), key=lambda login: login.username)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The users that must exist at the backends, and those that must not."""
+
+    logins: tuple[Login, ...]
+    retired: tuple[str, ...] = ()
+    """Names of users that a rotation has replaced."""
+
+    def prefixed(self, prefix: str) -> "Accounts":
+        """Return the accounts as a server knows them that several AshChats may share."""
+        return Accounts(
+            tuple(replace(login, username=prefix + login.username) for login in self.logins),
+            tuple(prefix + name for name in self.retired),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The host and port of a server, and whether it is reached by TLS."""
+
+    host: str
+    port: int
+    ca: str | None = field(default=None, repr=False)
+    """The certificate authority (PEM); empty: the public ones; None: no TLS."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the targets of all backends have in common: how much of the server is ours."""
+
+    declare_users: bool = True
+    """False: the services use the login of the target itself; the operator creates no users."""
+    prefix: str = ""
+    """Prepended to the names of users, keys, channels and databases at a shared server."""
+    address: Address | None = None
+    """The address of an external backend; None: the operator runs this backend."""
 
 
 @dataclass(frozen=True, slots=True)

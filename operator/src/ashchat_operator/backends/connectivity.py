@@ -7,32 +7,34 @@ them failed, or says nothing of it (the AMQP port), the way there is walked once
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
-from ashchat_operator.backends.base import BackendError, TlsFailedError, UnreachableError
+from ashchat_operator.backends.base import (
+    Address,
+    BackendError,
+    BackendResult,
+    TlsFailedError,
+    UnreachableError,
+)
 
 TIMEOUT_S: Final = 5.0
-"""For the name, the connection and the handshake, each."""
+"""Seconds for the name, the connection and the handshake, each."""
+
+SERVICE_LAG_S: Final = 2.0
+"""Seconds after a pod became ready in which its Service may still refuse a connection:
+kube-proxy writes its rules once a second
+(https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/, minSyncPeriod)."""
+
+RETRY_S: Final = 0.1
 
 # https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/#error-codes
 _NOT_YET_VALID: Final = frozenset({9})
 _EXPIRED: Final = frozenset({10})
 _UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
 _WRONG_NAME: Final = frozenset({62, 64})
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is, and whether by TLS."""
-
-    host: str
-    port: int
-    ca: str | None = field(default=None, repr=False)
-    """The authority (PEM); empty: the public ones; None: no TLS."""
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 def trust(ca: str) -> ssl.SSLContext:
@@ -131,14 +133,48 @@ def _certificate(error: ssl.SSLCertVerificationError, address: Address) -> str:
     return f"its certificate is not accepted: {error.verify_message}."
 
 
-async def explained(error: UnreachableError, product: str, address: Address) -> BackendError:
-    """Return the exact reason why a client could not reach its server; as a last resort, its own.
+async def retry_unreachable(
+    ask: Callable[[], Awaitable[BackendResult]],
+) -> BackendResult:
+    """Ask a managed backend, again while its Service lags behind its pod.
 
     Args:
-        error: The client's.
-        product: What is expected there.
-        address: Where it is.
+        ask: One attempt.
+
+    Raises:
+        UnreachableError: The backend was still unreachable after SERVICE_LAG_S.
+        BackendError: What the attempt raised.
     """
+    ends = time.monotonic() + SERVICE_LAG_S
+    while True:
+        try:
+            return await ask()
+        except UnreachableError:
+            if time.monotonic() >= ends:
+                raise
+        await asyncio.sleep(RETRY_S)
+
+
+@asynccontextmanager
+async def explained(product: str, address: Address | None) -> AsyncIterator[None]:
+    """Replace an UnreachableError by the exact reason why the server cannot be reached.
+
+    Args:
+        product: The server's name, for the message.
+        address: Its address; None: the error is raised as it is.
+
+    Raises:
+        BackendError: The server cannot be reached.
+    """
+    try:
+        yield
+    except UnreachableError as error:
+        if address is None:
+            raise
+        raise await _explanation(error, product, address) from error
+
+
+async def _explanation(error: UnreachableError, product: str, address: Address) -> BackendError:
     try:
         await check(product, address)
     except BackendError as exact:

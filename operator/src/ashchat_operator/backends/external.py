@@ -6,7 +6,7 @@ the RabbitMQ cluster operator, most of what fills Secrets from a vault). Both ar
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -38,7 +38,7 @@ class InvalidSecretError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ExternalServer:
     """An external backend: where it is, and who we are there."""
 
     backend: Backend
@@ -93,11 +93,6 @@ def prefix(ash: AshChat, block: External) -> str:
     return f"ashchat_{hashlib.sha256(name.encode()).hexdigest()[:24]}_"
 
 
-def prefixed(logins: Sequence[Login], beginning: str) -> tuple[Login, ...]:
-    """Return the logins as a server knows them that several AshChats may share."""
-    return tuple(replace(login, username=beginning + login.username) for login in logins)
-
-
 def server(
     backend: Backend,
     block: External,
@@ -106,7 +101,7 @@ def server(
     ca: bytes | None,
     beginning: str,
     revision: str,
-) -> Server:
+) -> ExternalServer:
     """Return what a Secret says.
 
     Args:
@@ -115,7 +110,7 @@ def server(
         data: The Secret's.
         ca: The authority (PEM); None: the resource names none.
         beginning: See `prefix`.
-        revision: See `Server`.
+        revision: See `ExternalServer`.
 
     Raises:
         InvalidSecretError: It does not say enough, or something that cannot be.
@@ -145,7 +140,7 @@ def server(
         username = username or "default"
     if not username or not password:
         raise InvalidSecretError("it lacks username or password, and its uri has none")
-    result = Server(
+    result = ExternalServer(
         backend=backend,
         hosts=_hosts(netloc, default_port),
         username=username,
@@ -194,7 +189,7 @@ def _hosts(netloc: str, default_port: int) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _management_url(given: str, result: Server) -> str:
+def _management_url(given: str, result: ExternalServer) -> str:
     """Return where the management API is: with TLS port 443 as at CloudAMQP and Amazon MQ."""
     host = result.hosts[0][0]
     shown = f"[{host}]" if ":" in host else host
@@ -208,7 +203,7 @@ def _management_url(given: str, result: Server) -> str:
     return given.rstrip("/")
 
 
-def _mongodb(result: Server, scheme: str, path: str, query: str) -> Server:
+def _mongodb(result: ExternalServer, scheme: str, path: str, query: str) -> ExternalServer:
     options = parse_qsl(query)
     kept = [(key, value) for key, value in options if not key.lower().startswith(_OURS)]
     source = next((value for key, value in options if key.lower() == "authsource"), "")
@@ -221,13 +216,13 @@ def _mongodb(result: Server, scheme: str, path: str, query: str) -> Server:
     )
 
 
-def mongodb_address(external: Server) -> str:
+def mongodb_address(external: ExternalServer) -> str:
     """Return a MongoDB URI without a login and a database: where to connect to, and how."""
     scheme = "mongodb+srv" if external.srv else "mongodb"
     return f"{scheme}://{_mongodb_hosts(external)}/?{_mongodb_options(external)}"
 
 
-def files(external: Server, service: Service, login: Login) -> dict[str, bytes]:
+def files(external: ExternalServer, service: Service, login: Login) -> dict[str, bytes]:
     """Return the files that a service gets of a backend it has business with.
 
     Args:
@@ -274,12 +269,12 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _mongodb_hosts(external: Server) -> str:
+def _mongodb_hosts(external: ExternalServer) -> str:
     if external.srv:
         return external.hosts[0][0]
     return ",".join(f"{_bracketed(host)}:{port}" for host, port in external.hosts)
 
 
-def _mongodb_options(external: Server) -> str:
+def _mongodb_options(external: ExternalServer) -> str:
     tls = f"tls={'true' if external.tls else 'false'}"
     return f"{tls}&{external.options}" if external.options else tls

@@ -21,7 +21,7 @@ from ashchat_core.at_rest import (
     hashing_key,
 )
 
-FIRST: Final = "1"
+FIRST_VERSION: Final = "1"
 
 Data = Mapping[str, bytes]
 
@@ -70,7 +70,7 @@ class AtRestKeyRing:
         hashes = {**_keys(copy, HASH_SUFFIX), **_keys(held, HASH_SUFFIX)}
         lost = tuple(sorted(version for version in known if version not in keys | hashes))
         if not keys and not lost:
-            keys[FIRST] = generate()
+            keys[FIRST_VERSION] = generate()
         named = [_text(source.get(ACTIVE, b"")) for source in (held, copy)]
         active = next((version for version in named if version in keys), "")
         return cls(keys, active or max(keys, key=_order, default=""), lost, hashes)

@@ -21,11 +21,11 @@ from typing import Final
 from ashchat_core.topology import Service
 from ashchat_operator.backends import external
 from ashchat_operator.backends.base import Backend, Login
-from ashchat_operator.backends.external import Server
+from ashchat_operator.backends.external import ExternalServer
 from ashchat_operator.credentials import at_rest
 from ashchat_operator.credentials.at_rest import AtRestKeyRing
 from ashchat_operator.credentials.rotation import key_ring, signing_keys, users
-from ashchat_operator.credentials.rotation.machine import State
+from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.credentials.signing_keys import SigningKeySet, new_key
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import child
@@ -98,7 +98,7 @@ class Credentials:
     smtp_ca: ProvidedSecret | None = None
     google: ProvidedSecret | None = None
     google_ca: ProvidedSecret | None = None
-    external: Mapping[Backend, Server] = field(default_factory=dict)
+    external: Mapping[Backend, ExternalServer] = field(default_factory=dict)
     """The external backends whose Secrets are usable."""
     proven: frozenset[Backend] = frozenset()
     """Those of them that were found in order as they are now."""
@@ -173,8 +173,8 @@ def complete(
     google: ProvidedSecret | None = None,
     google_ca: ProvidedSecret | None = None,
     known_ring: Mapping[str, str] = MappingProxyType({}),
-    rotations: Mapping[str, State] = MappingProxyType({}),
-    servers: Mapping[Backend, Server] = MappingProxyType({}),
+    rotations: Mapping[str, RotationState] = MappingProxyType({}),
+    servers: Mapping[Backend, ExternalServer] = MappingProxyType({}),
     proven: frozenset[Backend] = frozenset(),
     generate: Callable[[], str] = new_password,
     generate_key: Callable[[], bytes] = new_key,
@@ -206,7 +206,7 @@ def complete(
     people = users.complete(
         {service: found.get(service_secret(ash, service), {}) for service in Service},
         found.get(logins_secret(ash), {}),
-        rotations.get(users.NAME, State(users.NAME)),
+        rotations.get(users.NAME, RotationState(users.NAME)),
         generate,
     )
     return Credentials(
@@ -224,14 +224,14 @@ def complete(
         signing_keys=signing_keys.complete(
             found.get(signing_keys_secret(ash), {}),
             found.get(signing_keys_copy_secret(ash), {}),
-            rotations.get(signing_keys.NAME, State(signing_keys.NAME)),
+            rotations.get(signing_keys.NAME, RotationState(signing_keys.NAME)),
             generate_key,
         ),
         key_ring=key_ring.complete(
             found.get(key_ring_secret(ash), {}),
             found.get(key_ring_copy_secret(ash), {}),
             known_ring,
-            rotations.get(key_ring.NAME, State(key_ring.NAME)),
+            rotations.get(key_ring.NAME, RotationState(key_ring.NAME)),
             generate_ring_key,
         ),
         smtp=smtp,

@@ -21,7 +21,7 @@ MOVING: Final = frozenset({"Trying", "Distributing"})
 GOOGLE_ENDPOINT: Final = "translate.googleapis.com:443"
 
 
-class Kind(StrEnum):
+class ProvidedKind(StrEnum):
     """What a person gives credentials for."""
 
     SMTP = "smtp"
@@ -115,7 +115,7 @@ class Pair:
 class Candidate:
     """What a person gives for one server."""
 
-    kind: Kind
+    kind: ProvidedKind
     component: str
     server: SmtpServer | GoogleApi
     names: str
@@ -157,13 +157,13 @@ class Decision:
         return self.use.login.revision if self.use is not None and self.use.login else ""
 
 
-def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[Kind, Candidate]:
+def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[ProvidedKind, Candidate]:
     """Return what people give, as far as the resource asks for it."""
     missing = provided.missing or {}
-    found: dict[Kind, Candidate] = {}
+    found: dict[ProvidedKind, Candidate] = {}
 
     def add(
-        kind: Kind,
+        kind: ProvidedKind,
         component: str,
         server: SmtpServer | GoogleApi,
         pair: Pair,
@@ -178,7 +178,7 @@ def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[Kind, Candidate]
 
     smtp, google = ash.spec.email.smtp, ash.spec.translate.google
     add(
-        Kind.SMTP,
+        ProvidedKind.SMTP,
         "email",
         SmtpServer(smtp.host, smtp.port, smtp.security),
         Pair(provided.smtp, provided.smtp_ca),
@@ -187,7 +187,7 @@ def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[Kind, Candidate]
     )
     if ash.spec.translate.provider is Provider.GOOGLE and google is not None:
         add(
-            Kind.GOOGLE,
+            ProvidedKind.GOOGLE,
             "translate",
             GoogleApi(google.endpoint or GOOGLE_ENDPOINT, google.project, google.location),
             Pair(provided.google, provided.google_ca),
@@ -197,14 +197,14 @@ def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[Kind, Candidate]
     return found
 
 
-def held(kind: Kind, files: Data) -> Pair:
+def held(kind: ProvidedKind, files: Data) -> Pair:
     """Return what a service's Secret holds of what was given."""
     by = _text(files, f"{kind}.accepted-by")
     login = ca = None
-    if kind is Kind.SMTP and {"smtp.username", "smtp.password"} <= files.keys():
+    if kind is ProvidedKind.SMTP and {"smtp.username", "smtp.password"} <= files.keys():
         data = {key: files[f"smtp.{key}"] for key in ("username", "password")}
         login = ProvidedSecret(data, _text(files, "smtp.revision"), by)
-    if kind is Kind.GOOGLE and "google.json" in files:
+    if kind is ProvidedKind.GOOGLE and "google.json" in files:
         data = {"google.json": files["google.json"]}
         login = ProvidedSecret(data, _text(files, "google.revision"), by)
     if f"{kind}-ca.pem" in files:
@@ -250,16 +250,20 @@ def decide(candidate: Candidate, holds: Pair, verdict: Verdict | None) -> Decisi
     return Decision(candidate, works or pair, verdict.reason, says)
 
 
-def chosen(provided: ProvidedSecrets, decisions: Mapping[Kind, Decision]) -> ProvidedSecrets:
+def chosen(
+    provided: ProvidedSecrets, decisions: Mapping[ProvidedKind, Decision]
+) -> ProvidedSecrets:
     """Return what is used in the place of what is given."""
-    smtp, google = (decisions[kind].use or Pair() if kind in decisions else Pair() for kind in Kind)
+    smtp, google = (
+        decisions[kind].use or Pair() if kind in decisions else Pair() for kind in ProvidedKind
+    )
     return replace(
         provided, smtp=smtp.login, smtp_ca=smtp.ca, google=google.login, google_ca=google.ca
     )
 
 
 def condition(
-    decisions: Mapping[Kind, Decision], waits_for: str = ""
+    decisions: Mapping[ProvidedKind, Decision], waits_for: str = ""
 ) -> tuple[str, str, str] | None:
     """Return the condition CredentialsAccepted: status, reason, message; None: none is given.
 
@@ -278,7 +282,7 @@ def condition(
     return in_use(decisions)
 
 
-def wanted(decisions: Mapping[Kind, Decision]) -> dict[str, dict[str, str]]:
+def wanted(decisions: Mapping[ProvidedKind, Decision]) -> dict[str, dict[str, str]]:
     """Return component → credential → the revision that its pods are to report."""
     return {
         item.candidate.component: {kind.value: item.revision}
@@ -287,7 +291,7 @@ def wanted(decisions: Mapping[Kind, Decision]) -> dict[str, dict[str, str]]:
     }
 
 
-def in_use(decisions: Mapping[Kind, Decision]) -> tuple[str, str, str]:
+def in_use(decisions: Mapping[ProvidedKind, Decision]) -> tuple[str, str, str]:
     """Return the condition of credentials that were accepted and that every pod uses.
 
     It names their revisions, so a status that says so needs no pod to be asked again.

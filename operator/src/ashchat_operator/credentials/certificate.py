@@ -60,7 +60,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CertificateChoice:
     """Which certificate is served, and what there is to say."""
 
     served: Certificate | None
@@ -137,7 +137,7 @@ def check(data: Data, host: str, now: datetime) -> Certificate:
     return found
 
 
-def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> Choice:
+def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> CertificateChoice:
     """Return which certificate to serve.
 
     Args:
@@ -153,7 +153,7 @@ def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> 
         return _kept(secret, refused, former, now)
     ends = _day(served.not_after)
     soon = served.not_after - now < SOON
-    return Choice(
+    return CertificateChoice(
         served,
         good=True,
         works=True,
@@ -163,17 +163,19 @@ def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> 
     )
 
 
-def _kept(secret: str, refused: CertificateRejectedError, former: Data, now: datetime) -> Choice:
+def _kept(
+    secret: str, refused: CertificateRejectedError, former: Data, now: datetime
+) -> CertificateChoice:
     says = f"the certificate in Secret {secret} is not served: {refused}"
     try:
         served = load(former)
     except CertificateRejectedError:
         says += ". There is no other"
-        return Choice(None, good=False, works=False, reason=refused.reason, message=says)
+        return CertificateChoice(None, good=False, works=False, reason=refused.reason, message=says)
     works = served.not_after > now
     until = "valid until" if works else "which expired on"
     says += f". The one before it, {until} {_day(served.not_after)}, stays in use"
-    return Choice(served, good=False, works=works, reason=refused.reason, message=says)
+    return CertificateChoice(served, good=False, works=works, reason=refused.reason, message=says)
 
 
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:

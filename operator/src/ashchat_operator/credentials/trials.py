@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ashchat_operator.credentials import try_smtp
-from ashchat_operator.credentials.candidates import Candidate, GoogleApi, Kind, Reason, Verdict
+from ashchat_operator.credentials.candidates import (
+    Candidate,
+    GoogleApi,
+    ProvidedKind,
+    Reason,
+    Verdict,
+)
 
 PATIENCE_SECONDS: Final = 0.7
 """A server that is near answers within this; then its verdict is in the same look."""
@@ -55,10 +61,12 @@ class Trials:
         self._wake = wake
         self._attempt = attempt
         self._clock = clock
-        self._known: dict[Kind, _Known] = {}
-        self._tasks: dict[Kind, tuple[tuple[str, ...], asyncio.Task[None]]] = {}
+        self._known: dict[ProvidedKind, _Known] = {}
+        self._tasks: dict[ProvidedKind, tuple[tuple[str, ...], asyncio.Task[None]]] = {}
 
-    async def verdicts(self, wanted: Mapping[Kind, Candidate]) -> Mapping[Kind, Verdict]:
+    async def verdicts(
+        self, wanted: Mapping[ProvidedKind, Candidate]
+    ) -> Mapping[ProvidedKind, Verdict]:
         """Return what is known of exactly these; try them where it is time."""
         for kind in [*self._tasks]:
             key, task = self._tasks[kind]
@@ -87,7 +95,7 @@ class Trials:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _try(self, kind: Kind, candidate: Candidate) -> None:
+    async def _try(self, kind: ProvidedKind, candidate: Candidate) -> None:
         began = self._clock()
         try:
             verdict = await self._attempt(candidate)

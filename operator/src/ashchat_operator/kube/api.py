@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
-from ashchat_operator.kube.pool import Connection, login
+from ashchat_operator.kube.pool import ConnectionPool, login
 from ashchat_operator.metrics import API_CALLS
 from ashchat_operator.resource.model import GROUP, KIND, PLURAL, VERSION
 
@@ -90,7 +90,7 @@ class NotLeadingError(Exception):
 class Api:
     """A connection to the API server. An asynchronous context manager."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionPool) -> None:
         self._connection = connection
         self.may_write: Callable[[], bool] = lambda: True
         """Asked before every writing request."""
@@ -104,7 +104,7 @@ class Api:
         Raises:
             kopf.LoginError: There is neither.
         """
-        return cls(Connection(login()))
+        return cls(ConnectionPool(login()))
 
     async def __aenter__(self) -> Self:
         return self

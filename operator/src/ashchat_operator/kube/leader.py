@@ -22,7 +22,7 @@ from ashchat_operator.kube.api import Api, ApiServerError
 from ashchat_operator.resource.names import MANAGER
 
 JITTER: Final = 0.2
-TROUBLE: Final = (ApiServerError, ClientError, OSError, TimeoutError, ValueError)
+LEASE_ERRORS: Final = (ApiServerError, ClientError, OSError, TimeoutError, ValueError)
 """What asking for a Lease may end with, on a bad day."""
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LeaseRecord:
     """What a Lease says."""
 
     holder: str = ""
@@ -78,32 +78,32 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ObservedLease:
     """What a Lease says, and since when (our monotonic clock) it has said just that."""
 
-    record: Record
+    record: LeaseRecord
     since: float
 
 
-def sighted(former: Sighting | None, record: Record, now: float) -> Sighting:
+def observed(former: ObservedLease | None, record: LeaseRecord, now: float) -> ObservedLease:
     """Return the sighting of a record: the former one, if nothing changed since."""
-    return former if former is not None and former.record == record else Sighting(record, now)
+    return former if former is not None and former.record == record else ObservedLease(record, now)
 
 
-def free(seen: Sighting, me: str, now: float) -> bool:
+def free(seen: ObservedLease, me: str, now: float) -> bool:
     """Tell whether I may take a Lease: it is nobody's, mine, or was not renewed for too long."""
     record = seen.record
     return record.holder in {"", me} or now - seen.since > record.duration_seconds
 
 
-def claimed(record: Record, me: str, seconds: int, now: str) -> Record:
+def claimed(record: LeaseRecord, me: str, seconds: int, now: str) -> LeaseRecord:
     """Return a Lease's record with me as its holder."""
     if record.holder == me:
         return replace(record, renewed=now, duration_seconds=seconds)
-    return Record(me, seconds, now, now, record.transitions + (1 if record.acquired else 0))
+    return LeaseRecord(me, seconds, now, now, record.transitions + (1 if record.acquired else 0))
 
 
-class Alone:
+class SingleProcess:
     """Where there is no Lease: this process is the only one, and always leads."""
 
     leading = seen = True
@@ -146,7 +146,7 @@ class Election:
         self._me = me
         self._timing = timing or Timing()
         self._clock = clock
-        self._seen: Sighting | None = None
+        self._seen: ObservedLease | None = None
         self._body: dict[str, Any] | None = None
         self._renewed: float | None = None
 
@@ -168,7 +168,7 @@ class Election:
                     if await self._try():
                         _log.info("leads: %s has Lease %s", self._me, self._name)
                         return
-            except TROUBLE as error:
+            except LEASE_ERRORS as error:
                 self._body = None
                 _log.warning("Lease %s/%s: %s", self._namespace, self._name, error or "no answer")
             await asyncio.sleep(self._timing.retry * random.uniform(1, 1 + JITTER))  # noqa: S311
@@ -185,7 +185,7 @@ class Election:
                 async with asyncio.timeout(min(self._timing.retry, self._left())):
                     if not await self._try():
                         break
-            except TROUBLE as error:
+            except LEASE_ERRORS as error:
                 # Whatever it was, the Lease itself says at the next try whose it is.
                 self._body = None
                 _log.warning("Lease %s not renewed: %s", self._name, error or "no answer")
@@ -198,12 +198,12 @@ class Election:
         """Let another take the Lease at once, if it is ours; call it when all work has ended."""
         if not self.leading or self._body is None:
             return
-        record = replace(Record.read(self._body), holder="", duration_seconds=1)
+        record = replace(LeaseRecord.read(self._body), holder="", duration_seconds=1)
         self._renewed = None
         try:
             async with asyncio.timeout(self._timing.retry):
                 await self._api.replace({**self._body, "spec": record.spec()}, MANAGER)
-        except TROUBLE as error:
+        except LEASE_ERRORS as error:
             _log.warning("Lease %s not released, it runs out: %s", self._name, error)
 
     def _left(self) -> float:
@@ -221,7 +221,7 @@ class Election:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body = self._body or await self._api.get("Lease", self._namespace, self._name)
         if body is None:
-            record = claimed(Record(), self._me, self._timing.lease, now)
+            record = claimed(LeaseRecord(), self._me, self._timing.lease, now)
             metadata = {"namespace": self._namespace, "name": self._name}
             lease = {
                 "apiVersion": "coordination.k8s.io/v1",
@@ -231,13 +231,13 @@ class Election:
             }
             self._body = await self._api.create(lease, MANAGER)
         else:
-            found = Record.read(body)
-            self._seen = sighted(self._seen, found, self._clock())
+            found = LeaseRecord.read(body)
+            self._seen = observed(self._seen, found, self._clock())
             if not free(self._seen, self._me, self._clock()):
                 return False
             record = claimed(found, self._me, self._timing.lease, now)
             # Only what we read is replaced: of two that take it, one is refused (409).
             self._body = await self._api.replace({**body, "spec": record.spec()}, MANAGER)
-        self._seen = sighted(self._seen, record, self._clock())
+        self._seen = observed(self._seen, record, self._clock())
         self._renewed = began
         return True

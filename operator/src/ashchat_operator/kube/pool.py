@@ -41,7 +41,7 @@ def login() -> kopf.ConnectionInfo:
     return replace(inside, server=str(URL.build(scheme="https", host=host, port=port)))
 
 
-class Connection:
+class ConnectionPool:
     """A pool of connections to the API server. An asynchronous context manager."""
 
     def __init__(self, info: kopf.ConnectionInfo) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-Look = Callable[[str, str], Awaitable[float]]
+Reconcile = Callable[[str, str], Awaitable[float]]
 """Looks at a resource (namespace, name); returns the seconds until the next look."""
 
 SETTLE_SECONDS: Final = 0.1
@@ -28,7 +28,7 @@ class Workers:
     first all written, and only then followed on their way.
     """
 
-    def __init__(self, look: Look, *, parallel: int) -> None:
+    def __init__(self, look: Reconcile, *, parallel: int) -> None:
         self._look = look
         self._slots = asyncio.Semaphore(parallel)
         self._wakes: dict[tuple[str, str], asyncio.Event] = {}
@@ -37,14 +37,16 @@ class Workers:
         self._all_seen = asyncio.Event()
         self._all_seen.set()
 
-    def keep(self, namespace: str, name: str) -> None:
+    def track(self, namespace: str, name: str) -> None:
         """Look at a resource from now on, and at once."""
         key = (namespace, name)
         if key not in self._tasks:
             self._wakes[key] = asyncio.Event()
             self._unseen.add(key)
             self._all_seen.clear()
-            self._tasks[key] = asyncio.create_task(self._keep(key), name=f"keep {namespace}/{name}")
+            self._tasks[key] = asyncio.create_task(
+                self._work(key), name=f"reconcile {namespace}/{name}"
+            )
         self._wakes[key].set()
 
     def wake(self, namespace: str, name: str) -> None:
@@ -70,7 +72,7 @@ class Workers:
         self._wakes.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self, key: tuple[str, str]) -> None:
+    async def _work(self, key: tuple[str, str]) -> None:
         wake = self._wakes[key]
         while True:
             await asyncio.sleep(SETTLE_SECONDS)

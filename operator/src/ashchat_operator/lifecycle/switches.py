@@ -32,7 +32,7 @@ Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class SwitchDecision:
     """How the backends are now, whatever is wanted."""
 
     ash: AshChat
@@ -43,7 +43,7 @@ class Decision:
     """What is not confirmed, for a person."""
 
 
-def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -> Decision:
+def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -> SwitchDecision:
     """Return what holds.
 
     Args:
@@ -81,7 +81,7 @@ def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -
         "redis": spec.redis.model_copy(update={"external": use[Backend.REDIS]}),
         "mongodb": spec.mongodb.model_copy(update={"external": use[Backend.MONGODB]}),
     }
-    return Decision(
+    return SwitchDecision(
         ash.model_copy(update={"spec": spec.model_copy(update=parts)}),
         {backend.value: _said(block) for backend, block in use.items()},
         tuple(held),

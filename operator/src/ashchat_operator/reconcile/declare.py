@@ -13,10 +13,12 @@ from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES
 from ashchat_operator.backends import ensure
-from ashchat_operator.backends.base import Backend, BackendResult
-from ashchat_operator.backends.connectivity import Address
-from ashchat_operator.backends.ensure import Backends, MongoDBTarget, RabbitMQTarget, RedisTarget
-from ashchat_operator.backends.external import Server, blocks, mongodb_address
+from ashchat_operator.backends.base import Address, Backend, BackendResult
+from ashchat_operator.backends.ensure import Backends
+from ashchat_operator.backends.external import ExternalServer, blocks, mongodb_address
+from ashchat_operator.backends.mongodb.desired import MongoDBTarget
+from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget
+from ashchat_operator.backends.redis.desired import RedisTarget
 from ashchat_operator.credentials.bundle import Credentials
 from ashchat_operator.metrics import DRIFT
 from ashchat_operator.resource.model import AshChat, Users
@@ -80,12 +82,12 @@ def targets(
     )
 
 
-def _address(server: Server) -> Address:
+def _address(server: ExternalServer) -> Address:
     host, port = server.hosts[0]
     return Address(host, port, server.ca if server.tls else None)
 
 
-def _rabbitmq(server: Server) -> RabbitMQTarget:
+def _rabbitmq(server: ExternalServer) -> RabbitMQTarget:
     return RabbitMQTarget(
         server.management_url,
         server.username,
@@ -93,11 +95,11 @@ def _rabbitmq(server: Server) -> RabbitMQTarget:
         vhost=server.vhost,
         declare_users=server.users is Users.DECLARE,
         prefix=server.prefix,
-        amqp=_address(server),
+        address=_address(server),
     )
 
 
-def _redis(server: Server) -> RedisTarget:
+def _redis(server: ExternalServer) -> RedisTarget:
     host, port = server.hosts[0]
     return RedisTarget(
         host,
@@ -111,7 +113,7 @@ def _redis(server: Server) -> RedisTarget:
     )
 
 
-def _mongodb(server: Server) -> MongoDBTarget:
+def _mongodb(server: ExternalServer) -> MongoDBTarget:
     _, port = server.hosts[0]
     return MongoDBTarget(
         mongodb_address(server),
@@ -213,7 +215,7 @@ class _Inquiry:
     @property
     def rests(self) -> bool:
         """Whether there is something to ask, and nothing is awaited."""
-        return self.task is None and bool(self._question[1].given)
+        return self.task is None and bool(self._question[1].targets)
 
     @property
     def in_order(self) -> bool:

@@ -7,8 +7,8 @@ from itertools import chain
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.backends.external import (
     CA_KEY,
+    ExternalServer,
     InvalidSecretError,
-    Server,
     blocks,
     prefix,
     server,
@@ -20,15 +20,15 @@ from ashchat_operator.status.conditions import Component
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExternalSecrets:
     """The external servers, and what is wrong with the Secrets of the others."""
 
-    servers: Mapping[Backend, Server] = field(default_factory=dict)
+    servers: Mapping[Backend, ExternalServer] = field(default_factory=dict)
     wrong: Mapping[Backend, tuple[str, str]] = field(default_factory=dict)
     """Reason and what to do."""
 
 
-async def read(api: Api, ash: AshChat) -> Found:
+async def read(api: Api, ash: AshChat) -> ExternalSecrets:
     """Read the Secrets of the external backends.
 
     Raises:
@@ -36,7 +36,7 @@ async def read(api: Api, ash: AshChat) -> Found:
     """
     named = {backend: _names(block) for backend, block in blocks(ash).items()}
     secrets = await api.get_each("Secret", ash.namespace, chain.from_iterable(named.values()))
-    servers: dict[Backend, Server] = {}
+    servers: dict[Backend, ExternalServer] = {}
     wrong: dict[Backend, tuple[str, str]] = {}
     for backend, block in blocks(ash).items():
         names = named[backend]
@@ -59,7 +59,7 @@ async def read(api: Api, ash: AshChat) -> Found:
             )
         except InvalidSecretError as error:
             wrong[backend] = ("SecretInvalid", f"Secret {names[0]}: {error}")
-    return Found(servers, wrong)
+    return ExternalSecrets(servers, wrong)
 
 
 def _names(block: External) -> list[str]:
@@ -67,7 +67,7 @@ def _names(block: External) -> list[str]:
     return [block.secret.name, *([block.tls.ca_secret.name] if block.tls.ca_secret else [])]
 
 
-def with_wrong(components: Sequence[Component], found: Found) -> list[Component]:
+def with_wrong(components: Sequence[Component], found: ExternalSecrets) -> list[Component]:
     """Return the backends whose Secret is not usable as not ready."""
     wrong = {backend.value: said for backend, said in found.wrong.items()}
     return [

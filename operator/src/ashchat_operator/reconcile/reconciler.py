@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ashchat_core.topology import Service
 from ashchat_operator import metrics
 from ashchat_operator.backends.base import Backend
-from ashchat_operator.backends.external import Server
+from ashchat_operator.backends.external import ExternalServer
 from ashchat_operator.credentials import candidates
 from ashchat_operator.credentials.bundle import (
     Credentials,
@@ -26,9 +26,9 @@ from ashchat_operator.credentials.bundle import (
     secret_names,
     service_secret,
 )
-from ashchat_operator.credentials.candidates import Decision, Kind
+from ashchat_operator.credentials.candidates import Decision, ProvidedKind
 from ashchat_operator.credentials.rotation import metrics as rotation_metrics
-from ashchat_operator.credentials.rotation.machine import State
+from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.credentials.trials import Trials
 from ashchat_operator.kube import adoption, clock
 from ashchat_operator.kube.api import (
@@ -90,13 +90,13 @@ class _Inputs:
     """What the Secrets with credentials hold now, by name."""
     provided: ProvidedSecrets
     """What people gave, as far as it is used."""
-    decisions: Mapping[Kind, Decision]
+    decisions: Mapping[ProvidedKind, Decision]
     """Why it is used or not."""
-    outside: external_secrets.Found
+    outside: external_secrets.ExternalSecrets
     """The Secrets of external backends."""
     known_ring: Mapping[str, str]
     """The fingerprints of the keys that data was sealed with, by version."""
-    rotations: Mapping[str, State]
+    rotations: Mapping[str, RotationState]
     """How far each rotation is."""
     exposure: ObservedExposure
     """What was observed of the exposure: the certificate, the Gateway API."""
@@ -120,7 +120,7 @@ class Reconciler:
         self.references = References()
         self._unsettled: dict[Key, int] = {}
         self._drift = Drift()
-        self._proven: dict[Key, frozenset[Server]] = {}
+        self._proven: dict[Key, frozenset[ExternalServer]] = {}
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
         """Bring one AshChat to what is wanted, as far as it goes now.
@@ -231,7 +231,7 @@ class Reconciler:
         lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
         problems += _problems(inputs, lost)
         components = _judged(ash, components, results, inputs, lost=lost, live=applied.live)
-        look = rotate.Look(
+        look = rotate.RotationPass(
             ash=ash,
             body=body,
             context=self._context,
@@ -366,7 +366,7 @@ class Reconciler:
         provided: ProvidedSecrets,
         held: Mapping[str, Data],
         wake: Callable[[], None],
-    ) -> dict[Kind, Decision]:
+    ) -> dict[ProvidedKind, Decision]:
         """Return which of the credentials that people give are used; try what is new."""
         wanted = candidates.candidates(ash, provided)
         if not wanted:
@@ -385,7 +385,7 @@ class Reconciler:
         }
 
     async def _in_use(
-        self, ash: AshChat, decisions: Mapping[Kind, Decision], former: Object
+        self, ash: AshChat, decisions: Mapping[ProvidedKind, Decision], former: Object
     ) -> conditions.Finding | None:
         """Return how what people gave stands; pods are asked until all use it, then no more."""
         if all(item.accepted for item in decisions.values()) and decisions:
@@ -398,7 +398,9 @@ class Reconciler:
             return candidates.condition(decisions, pod_credentials.waits_for(names))
         return candidates.condition(decisions)
 
-    def _prove(self, ash: AshChat, outside: external_secrets.Found, results: Results) -> bool:
+    def _prove(
+        self, ash: AshChat, outside: external_secrets.ExternalSecrets, results: Results
+    ) -> bool:
         """Note which external backends are in order; tell whether there is one more to hand out."""
         key = (ash.namespace, ash.name)
         before = self._proven.get(key, frozenset())

@@ -11,7 +11,13 @@ from ashchat_operator.backends.base import Backend, BackendResult
 from ashchat_operator.credentials.bundle import Credentials
 from ashchat_operator.credentials.rotation import key_ring, signing_keys, triggers, users
 from ashchat_operator.credentials.rotation.key_ring import RotatingKeyRing
-from ashchat_operator.credentials.rotation.machine import Kind, Phase, State, advance, begin
+from ashchat_operator.credentials.rotation.machine import (
+    Phase,
+    RotatingCredential,
+    RotationState,
+    advance,
+    begin,
+)
 from ashchat_operator.credentials.rotation.signing_keys import RotatingSigningKeys
 from ashchat_operator.credentials.rotation.users import RotatingUsers
 from ashchat_operator.kube.api import Api
@@ -30,13 +36,13 @@ KINDS: Final = (users.NAME, signing_keys.NAME, key_ring.NAME)
 CONDITION: Final = "SecretsRotated"
 
 
-def states(status: Mapping[str, Any]) -> dict[str, State]:
+def states(status: Mapping[str, Any]) -> dict[str, RotationState]:
     """Return how far the rotation of each kind is, from a status."""
-    return {kind: State.parse(kind, status) for kind in KINDS}
+    return {kind: RotationState.parse(kind, status) for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RotationPass:
     """What one look at a resource has found, for its rotations."""
 
     ash: AshChat
@@ -51,16 +57,22 @@ class Look:
     now: datetime
 
 
-async def step(api: Api, look: Look, before: Mapping[str, State]) -> dict[str, State]:
+async def step(
+    api: Api, look: RotationPass, before: Mapping[str, RotationState]
+) -> dict[str, RotationState]:
     """Return how far the rotations are after this look.
 
     Raises:
         ApiServerError: The pods cannot be listed.
     """
-    return {kind.name: await turn(look, kind, before[kind.name]) for kind in _kinds(api, look)}
+    return {
+        kind.name: await advance_one(look, kind, before[kind.name]) for kind in _kinds(api, look)
+    }
 
 
-async def turn(look: Look, kind: Kind, state: State) -> State:
+async def advance_one(
+    look: RotationPass, kind: RotatingCredential, state: RotationState
+) -> RotationState:
     """Return how far one rotation is after this look: it begins, waits, or goes one phase on."""
     wanted = triggers.stamps(look.body["metadata"].get("annotations", {}), kind.name)
     if not state.since:
@@ -97,7 +109,7 @@ async def turn(look: Look, kind: Kind, state: State) -> State:
     return begin(state, wanted, look.now)
 
 
-def _kinds(api: Api, look: Look) -> tuple[Kind, ...]:
+def _kinds(api: Api, look: RotationPass) -> tuple[RotatingCredential, ...]:
     async def lacking(wanted: Wanted) -> str:
         return waits_for(await pod_credentials.lacking(api, look.ash, wanted, look.now))
 
@@ -136,7 +148,7 @@ def expected(ash: AshChat, credentials: Credentials, context: ClusterContext) ->
     return result
 
 
-def finding(after: Iterable[State]) -> Finding:
+def finding(after: Iterable[RotationState]) -> Finding:
     """Return the condition `SecretsRotated`: status, reason and message."""
     running = [state for state in after if state.running]
     if not running:
@@ -149,6 +161,6 @@ def _because(message: str) -> str:
     return f" ({message})" if message else ""
 
 
-def entries(after: Mapping[str, State]) -> Sequence[Object]:
+def entries(after: Mapping[str, RotationState]) -> Sequence[Object]:
     """Return `status.rotation`."""
     return [state.entry() for state in after.values()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ashchat_operator.credentials.certificate import Certificate, Choice
+from ashchat_operator.credentials.certificate import Certificate, CertificateChoice
 from ashchat_operator.render.objects import metadata
 from ashchat_operator.resource.model import AshChat, ExposureType, Gateway, Ingress
 from ashchat_operator.resource.names import PUBLIC_PORT, child
@@ -28,7 +28,7 @@ PATHS: Final[Mapping[str, str]] = MappingProxyType(
 class ObservedExposure:
     """What was observed in the cluster about an AshChat's exposure."""
 
-    choice: Choice | None = None
+    choice: CertificateChoice | None = None
     """The edge's certificate; None: no TLS is asked for."""
     gateway_api: bool = False
     """Whether the cluster knows HTTPRoutes."""

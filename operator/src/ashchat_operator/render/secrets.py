@@ -12,10 +12,13 @@ from functools import lru_cache
 from typing import Final
 
 from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service, permissions
-from ashchat_operator.backends import external, rabbitmq
+from ashchat_operator.backends import external
+from ashchat_operator.backends.addresses import mongodb_uri, rabbitmq_uri, redis_uri
 from ashchat_operator.backends.base import Backend
-from ashchat_operator.backends.ensure import mongodb_uri, rabbitmq_uri, redis_uri
-from ashchat_operator.backends.redis import render_aclfile
+from ashchat_operator.backends.rabbitmq import desired as rabbitmq
+from ashchat_operator.backends.rabbitmq.plan import Definitions, plan
+from ashchat_operator.backends.rabbitmq.plan import definitions as rabbitmq_document
+from ashchat_operator.backends.redis.desired import render_aclfile
 from ashchat_operator.credentials.bundle import (
     Credentials,
     admin_secret,
@@ -205,10 +208,10 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
 
 
 @lru_cache(maxsize=1)
-def _topology(admin: str) -> rabbitmq.Definitions:
+def _topology(admin: str) -> Definitions:
     """Return what a new broker lacks but its users; the same at each look of each AshChat."""
-    whole = rabbitmq.plan(rabbitmq.desired(VHOST, ()), rabbitmq.State(vhost=None), admin)
-    return rabbitmq.definitions(whole.actions)
+    whole = plan(rabbitmq.desired(VHOST, ()), rabbitmq.VirtualHostState(vhost=None), admin)
+    return rabbitmq_document(whole.actions)
 
 
 def redis_acl(ash: AshChat, credentials: Credentials, backend: Backend) -> Object:

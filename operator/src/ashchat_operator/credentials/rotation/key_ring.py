@@ -10,7 +10,7 @@ from typing import Final
 
 from ashchat_core import at_rest
 from ashchat_operator.credentials.at_rest import AtRestKeyRing
-from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, State
+from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
 
 NAME: Final = "key-ring"
 
@@ -24,7 +24,11 @@ Data = Mapping[str, bytes]
 
 
 def complete(
-    held: Data, copy: Data, known: Mapping[str, str], state: State, generate: Callable[[], str]
+    held: Data,
+    copy: Data,
+    known: Mapping[str, str],
+    state: RotationState,
+    generate: Callable[[], str],
 ) -> AtRestKeyRing:
     """Return the keys that the Secret or its copy hold, as the phase wants them.
 
@@ -65,11 +69,11 @@ class RotatingKeyRing:
         others = [version for version in self.ring.keys if version != self.ring.active]
         return others[0] if others else self.ring.active
 
-    def unfinished(self, state: State) -> bool:
+    def unfinished(self, state: RotationState) -> bool:
         """Tell whether there are keys beside the active one: they go when they are empty."""
         return not state.running and len(self.ring.keys) > 1
 
-    async def outstanding(self, state: State) -> str:
+    async def outstanding(self, state: RotationState) -> str:
         """Return what the phase waits for."""
         files = {name: raw.decode() for name, raw in self.ring.files().items()}
         revision = at_rest.revision(files)

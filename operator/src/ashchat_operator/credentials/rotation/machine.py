@@ -28,7 +28,7 @@ _MESSAGE_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RotationState:
     """Where one kind's rotation is: an entry of `status.rotation`."""
 
     name: str
@@ -81,7 +81,7 @@ class State:
         return {key: value for key, value in found.items() if value}
 
 
-class Kind(Protocol):
+class RotatingCredential(Protocol):
     """One sort of credential that rotates."""
 
     @property
@@ -94,10 +94,10 @@ class Kind(Protocol):
     def newcomer(self) -> str:
         """Return the one that was added: what becomes active after `Adding`."""
 
-    def unfinished(self, state: State) -> bool:
+    def unfinished(self, state: RotationState) -> bool:
         """Tell whether the Secrets hold a rotation that the status does not know of."""
 
-    async def outstanding(self, state: State) -> str:
+    async def outstanding(self, state: RotationState) -> str:
         """Return what the phase waits for, for a person; empty: nothing, it is done.
 
         It must be derived from what is now, never from what was done: every phase's work is
@@ -105,7 +105,7 @@ class Kind(Protocol):
         """
 
 
-def begin(state: State, stamps: Sequence[str], now: datetime) -> State:
+def begin(state: RotationState, stamps: Sequence[str], now: datetime) -> RotationState:
     """Return the state with which a rotation begins, answering these stamps."""
     at = rfc3339(now)
     return replace(
@@ -113,7 +113,7 @@ def begin(state: State, stamps: Sequence[str], now: datetime) -> State:
     )
 
 
-def advance(state: State, outstanding: str, newcomer: str, now: datetime) -> State:
+def advance(state: RotationState, outstanding: str, newcomer: str, now: datetime) -> RotationState:
     """Return the state after a look at a running rotation.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from ashchat_operator.credentials.rotation.machine import State
+from ashchat_operator.credentials.rotation.machine import RotationState
 
 _LABELS: Final = ("namespace", "name", "kind")
 
@@ -26,7 +26,7 @@ DURATION: Final = Gauge(
 )
 
 
-def told(namespace: str, name: str, states: Iterable[State]) -> None:
+def told(namespace: str, name: str, states: Iterable[RotationState]) -> None:
     """Show how far the rotations of a resource are."""
     for state in states:
         labels = (namespace, name, state.name)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ashchat_core.tokens import JWKS, LEEWAY_SECONDS, SIGNING_KEYS, key_set_revision
-from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, State
+from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
 from ashchat_operator.credentials.signing_keys import SigningKeySet, public_jwk
 from ashchat_operator.kube.clock import rfc3339
 
@@ -25,7 +25,9 @@ token may be on its way."""
 Data = Mapping[str, bytes]
 
 
-def complete(held: Data, copy: Data, state: State, generate: Callable[[], bytes]) -> SigningKeySet:
+def complete(
+    held: Data, copy: Data, state: RotationState, generate: Callable[[], bytes]
+) -> SigningKeySet:
     """Return the keys that the Secret or its copy hold, as the phase wants them.
 
     Args:
@@ -64,11 +66,11 @@ class RotatingSigningKeys:
         """Return the id of the key that was added."""
         return next((kid for kid in self.ring.keys if kid != self.ring.active), self.ring.active)
 
-    def unfinished(self, state: State) -> bool:
+    def unfinished(self, state: RotationState) -> bool:
         """Tell whether there are keys beside the active one: they go when nothing needs them."""
         return not state.running and len(self.ring.keys) > 1
 
-    async def outstanding(self, state: State) -> str:
+    async def outstanding(self, state: RotationState) -> str:
         """Return what the phase waits for."""
         match state.phase:
             case Phase.ADDING | Phase.VERIFYING:
@@ -84,7 +86,7 @@ class RotatingSigningKeys:
             case _:
                 return ""  # the Secret was applied before anybody asks
 
-    def _expired(self, state: State) -> datetime:
+    def _expired(self, state: RotationState) -> datetime:
         """Return when the last token of the former key has expired.
 
         Since the phase began every pod of auth has signed with the new one.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from ashchat_operator.credentials.rotation.machine import State
+from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.resource.model import Rotation, Window
 
 ANNOTATION: Final = "ashchat.dev/rotate"
@@ -30,12 +30,14 @@ def stamps(annotations: Mapping[str, str], kind: str) -> tuple[str, ...]:
     return tuple(stamp[:STAMP_MAX] for stamp in found if stamp)
 
 
-def asked(state: State, wanted: Sequence[str]) -> bool:
+def asked(state: RotationState, wanted: Sequence[str]) -> bool:
     """Tell whether there is a stamp that no rotation has answered."""
     return not set(wanted) <= set(state.handled)
 
 
-def due(rotation: Rotation, state: State, *, created: datetime, uid: str, now: datetime) -> bool:
+def due(
+    rotation: Rotation, state: RotationState, *, created: datetime, uid: str, now: datetime
+) -> bool:
     """Tell whether the schedule wants a rotation to begin now.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ashchat_core.topology import Service
 from ashchat_operator.backends.base import Backend, BackendResult, Login
-from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, State
+from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
 
 NAME: Final = "users"
 GENERATIONS: Final = ("a", "b")
@@ -34,7 +34,7 @@ class Users:
 
 
 def complete(
-    own: Mapping[Service, Data], kept: Data, state: State, generate: Callable[[], str]
+    own: Mapping[Service, Data], kept: Data, state: RotationState, generate: Callable[[], str]
 ) -> Users:
     """Return the logins that the Secrets hold; what no Secret holds is made where it may be.
 
@@ -71,7 +71,7 @@ def complete(
             return Users(logins, beside=held)
 
 
-def _active(own: Mapping[Service, Data], known: Mapping[str, str], state: State) -> str:
+def _active(own: Mapping[Service, Data], known: Mapping[str, str], state: RotationState) -> str:
     """Return the generation to use: the rotation's, else that which most services have."""
     if state.phase in NEW_IS_ACTIVE and state.active in GENERATIONS:
         return state.active
@@ -108,11 +108,11 @@ class RotatingUsers:
         """Return the other generation."""
         return next(each for each in GENERATIONS if each != self.active())
 
-    def unfinished(self, state: State) -> bool:
+    def unfinished(self, state: RotationState) -> bool:
         """Tell whether a rotation was under way when the status was lost."""
         return not state.since and bool(self.beside)
 
-    async def outstanding(self, state: State) -> str:
+    async def outstanding(self, state: RotationState) -> str:
         """Return what the phase waits for."""
         match state.phase:
             case Phase.ADDING | Phase.RETIRING:

@@ -1,19 +1,13 @@
-"""MongoDB (or FerretDB): makes the services' users, each with rights on its own database.
-
-A password is verified by logging in with it, so that a look writes nothing. FerretDB keeps
-its users as PostgreSQL roles and knows no rights per database: there the users are separate
-and the result says that least privilege is not enforced.
+"""A MongoDB server by PyMongo, as its administrator sees it.
 
 Commands: https://www.mongodb.com/docs/manual/reference/command/nav-user-management
 """
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
@@ -24,258 +18,33 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from ashchat_core import topology
 from ashchat_operator.backends import connectivity
 from ashchat_operator.backends.base import (
-    Backend,
-    BackendResult,
+    BackendError,
     Login,
     LoginRefusedError,
     NotReadyYetError,
-    Reason,
     RefusedError,
     RightMissingError,
     UnreachableError,
-    logins_at,
-    require_version,
-    with_provided_login,
 )
-
-MINIMUM_VERSION: Final = (6, 0)
-"""The oldest that PyMongo 4.20 is not about to drop; FerretDB 2 calls itself 7.0."""
+from ashchat_operator.backends.mongodb.desired import MongoDBTarget, MongoDBUser, ServerInfo
 
 TIMEOUT_MS: Final = 5_000
 """For finding the server and for one command."""
 
 _AUTHENTICATION_FAILED: Final = 18
+
 _NOT_ALLOWED: Final = frozenset({13, 59, 8000})
 """Unauthorized; CommandNotFound and AtlasError, of providers that hide the commands for users."""
+
 _FULL: Final = "UserCountLimitExceeded"
 """Told by its name: FerretDB gives it the code of AtlasError."""
+
 _NOT_STARTED_YET: Final = frozenset({"57P03"})  # PostgreSQL's cannot_connect_now, by FerretDB
 
 
-@dataclass(frozen=True, slots=True)
-class MongoDBTarget:
-    """Where MongoDB is, and who we are there (a user administrator)."""
-
-    host: str
-    port: int
-    username: str
-    password: str = field(repr=False)
-    auth_source: str = "admin"
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """More keyword arguments of the client's, for example `tls`."""
-    databases: Mapping[topology.Service, str] = field(
-        default_factory=lambda: topology.MONGODB_DATABASES
-    )
-    declare_users: bool = True
-    """False: the services use this very login; users are somebody else's."""
-    prefix: str = ""
-    """Begins the names of users (and, already in `databases`, of the databases)."""
-    address: connectivity.Address | None = None
-    """Of a server that somebody else runs (`host` is its URI then); None: ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class MongoDBUser:
-    """A user that is to be there, and the one database it may read and write."""
-
-    username: str
-    database: str
-    password: str = field(repr=False)
-
-    @property
-    def roles(self) -> frozenset[tuple[str, str]]:
-        """Return (role, database) pairs."""
-        return frozenset({("readWrite", self.database)})
-
-
-def desired_users(
-    logins: Iterable[Login], databases: Mapping[topology.Service, str]
-) -> tuple[MongoDBUser, ...]:
-    """Return a user for each login whose service owns a database."""
-    return tuple(
-        MongoDBUser(login.username, databases[login.service], login.password)
-        for login in logins_at(Backend.MONGODB, logins)
-        if login.service in databases
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What answered: the version it claims, and whether it is FerretDB."""
-
-    version: str
-    ferretdb: bool
-
-    @property
-    def name(self) -> str:
-        """Return the product's name and version."""
-        return f"{'FerretDB' if self.ferretdb else 'MongoDB'} {self.version}"
-
-
-class MongoDBAdmin(Protocol):
-    """A database server as the reconcile sees it."""
-
-    async def server(self) -> Server:
-        """Return what answered."""
-
-    async def users(self) -> dict[str, frozenset[tuple[str, str]]]:
-        """Return all users with their (role, database) pairs."""
-
-    async def accepts(self, username: str, password: str) -> bool:
-        """Tell whether this login works now."""
-
-    async def create(self, user: MongoDBUser) -> None:
-        """Make a user."""
-
-    async def set_password(self, user: MongoDBUser) -> None:
-        """Change a user's password."""
-
-    async def set_roles(self, user: MongoDBUser) -> None:
-        """Replace a user's roles."""
-
-    async def drop(self, username: str) -> None:
-        """Delete a user."""
-
-    async def may_use(self, database: str) -> None:
-        """Check that this login may read and write a database."""
-
-
-async def check_provided_login(
-    client: MongoDBAdmin, username: str, databases: Iterable[str]
-) -> BackendResult:
-    """Check a server whose users are somebody else's; writes nothing.
-
-    Args:
-        client: The server.
-        username: The login that every service uses.
-        databases: The databases of the services.
-
-    Raises:
-        BackendError: The server cannot be asked, or the login may not do what the services do.
-    """
-    server = await client.server()
-    if not server.ferretdb:
-        require_version("MongoDB", server.version, MINIMUM_VERSION, "the driver needs more")
-    for name in databases:
-        await client.may_use(name)
-    return with_provided_login(f"{server.name} answers.", username, server.version)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What is to be done about one user."""
-
-    verb: str  # create, password, roles, drop
-    username: str
-    says: str
-    user: MongoDBUser | None = None
-
-
-async def compare(
-    client: MongoDBAdmin,
-    wanted: Iterable[MongoDBUser],
-    retired: Iterable[str],
-    *,
-    roles_enforced: bool,
-) -> list[Difference]:
-    """Compare users, roles and passwords with what is wanted; writes nothing."""
-    there = await client.users()
-    result: list[Difference] = []
-    names = set()
-    for user in wanted:
-        names.add(user.username)
-        name = user.username
-        if name not in there:
-            result.append(Difference("create", name, f"created user {name}", user))
-            continue
-        if roles_enforced and there[name] != user.roles:
-            result.append(Difference("roles", name, f"set the roles of user {name}", user))
-        if not await client.accepts(name, user.password):
-            result.append(Difference("password", name, f"set the password of user {name}", user))
-    result += [
-        Difference("drop", name, f"deleted retired user {name}")
-        for name in retired
-        if name in there and name not in names
-    ]
-    return result
-
-
-async def _carry_out(client: MongoDBAdmin, difference: Difference) -> None:
-    user = difference.user
-    if user is None:
-        await client.drop(difference.username)
-    elif difference.verb == "create":
-        await client.create(user)
-    elif difference.verb == "roles":
-        await client.set_roles(user)
-    else:
-        await client.set_password(user)
-
-
-async def reconcile(
-    client: MongoDBAdmin,
-    wanted: tuple[MongoDBUser, ...],
-    retired: tuple[str, ...] = (),
-    *,
-    write: bool = True,
-) -> BackendResult:
-    """Bring the users to what is wanted and read them back.
-
-    Args:
-        client: The server.
-        wanted: The users that are to be there.
-        retired: Names that are to be gone.
-        write: False only reports what would be written.
-
-    Raises:
-        BackendError: The server cannot be asked, or refused a command.
-    """
-    server = await client.server()
-    if not server.ferretdb:
-        require_version("MongoDB", server.version, MINIMUM_VERSION, "the driver needs more")
-    enforced = not server.ferretdb
-    todo = await compare(client, wanted, retired, roles_enforced=enforced)
-    changes = tuple(difference.says for difference in todo)
-    if not write and changes:
-        return BackendResult(
-            ready=False,
-            reason=Reason.DRIFTED,
-            message=f"{server.name} differs in {len(changes)} points.",
-            changes=changes,
-            least_privilege=enforced,
-            version=server.version,
-        )
-    for difference in todo:
-        await _carry_out(client, difference)
-    if todo:
-        still = await compare(client, wanted, retired, roles_enforced=enforced)
-        if still:
-            raise NotReadyYetError(
-                f"{server.name} took {len(changes)} changes, but still differs when read back: "
-                f"{still[0].says}, for one. Something else may be changing it."
-            )
-    are = f"{len(wanted)} users can log in to {server.name}"
-    if enforced:
-        message = f"{are}, each with rights on its own database only."
-    else:
-        message = (
-            f"{are}. FerretDB has no rights per database: each of them can read and write all. "
-            "Choose the engine MongoDB where that matters."
-        )
-    return BackendResult(
-        ready=True,
-        reason=Reason.DECLARED if enforced else Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
-        message=message,
-        changes=changes,
-        least_privilege=enforced,
-        version=server.version,
-    )
-
-
-class MongoClient:
+class MongoDBClient:
     """A MongoDB server by PyMongo; `async with` closes its connections."""
 
     def __init__(self, target: MongoDBTarget) -> None:
@@ -308,7 +77,7 @@ class MongoClient:
         """Close its connections."""
         await self._client.close()
 
-    async def server(self) -> Server:
+    async def server(self) -> ServerInfo:
         """Ask buildInfo; FerretDB adds a field of its own.
 
         Raises:
@@ -317,8 +86,8 @@ class MongoClient:
         info = await self._command({"buildInfo": 1}, "read its version")
         ferretdb = info.get("ferretdb")
         if isinstance(ferretdb, dict):
-            return Server(str(ferretdb.get("version", "")).removeprefix("v"), ferretdb=True)
-        return Server(str(info.get("version", "")), ferretdb=False)
+            return ServerInfo(str(ferretdb.get("version", "")).removeprefix("v"), ferretdb=True)
+        return ServerInfo(str(info.get("version", "")), ferretdb=False)
 
     async def users(self) -> dict[str, frozenset[tuple[str, str]]]:
         """Return all users of the database admin with their (role, database) pairs."""
@@ -478,3 +247,15 @@ def _authority(target: MongoDBTarget) -> dict[str, Any]:
     if not path.exists():
         path.write_text(ca, encoding="ascii")
     return {"tlsCAFile": str(path)}
+
+
+async def accepts_any(target: MongoDBTarget, logins: Iterable[Login]) -> bool:
+    """Return whether one of these logins works; a server that cannot be asked counts as yes."""
+    try:
+        async with MongoDBClient(target) as client:
+            for login in logins:
+                if await client.accepts(login.username, login.password):
+                    return True
+    except BackendError:
+        return True
+    return False

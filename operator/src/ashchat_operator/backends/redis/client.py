@@ -1,0 +1,182 @@
+"""A Redis server by redis-py, as its administrator sees it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final, Self
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ashchat_core.redis import TlsConnection
+from ashchat_operator.backends import connectivity
+from ashchat_operator.backends.base import (
+    BackendError,
+    FeatureMissingError,
+    Login,
+    LoginRefusedError,
+    NotReadyYetError,
+    RefusedError,
+    RightMissingError,
+    UnreachableError,
+)
+from ashchat_operator.backends.redis.desired import (
+    COMMANDS,
+    PUBSUB,
+    AclUser,
+    RedisTarget,
+    parse_line,
+)
+
+TIMEOUT_S: Final = 5.0
+
+
+async def accepts(target: RedisTarget, login: Login) -> bool:
+    """Tell whether a login works; what cannot be asked counts as yes."""
+    own = replace(target, username=login.username, password=login.password)
+    async with RedisClient(own) as client:
+        try:
+            await client.ping()
+        except LoginRefusedError:
+            return False
+        except BackendError:
+            return True
+    return True
+
+
+async def accepts_any(target: RedisTarget, logins: Iterable[Login]) -> bool:
+    """Return whether one of these logins works; a server that cannot be asked counts as yes."""
+    for login in logins:
+        if await accepts(target, login):
+            return True
+    return False
+
+
+class RedisClient:
+    """A Redis server by redis-py; `async with` closes its connections."""
+
+    def __init__(self, target: RedisTarget) -> None:
+        self._target = target
+        pool = ConnectionPool(
+            host=target.host,
+            port=target.port,
+            username=target.username,
+            password=target.password,
+            decode_responses=True,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),  # the reconcile comes again by itself
+            client_name="ashchat-operator",
+            max_connections=1,
+            **_encryption(target),
+        )
+        self._redis = Redis.from_pool(pool)
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close its connections."""
+        await self._redis.aclose()
+
+    async def version(self) -> str:
+        """Return the server's version.
+
+        Raises:
+            BackendError: See `_call`.
+        """
+        info = await self._call("read its version", "INFO", "server")
+        return str(info.get("redis_version", ""))
+
+    async def users(self) -> dict[str, AclUser]:
+        """Return all users by name."""
+        lines = await self._call("read its users", "ACL", "LIST")
+        users = [parse_line(str(line)) for line in lines]
+        return {user.name: user for user in users}
+
+    async def ping(self) -> None:
+        """Ask for an answer that needs a login."""
+        await self._call("ping", "PING")
+
+    async def set_user(self, user: AclUser) -> None:
+        """Make a user exactly this; Redis applies all the rules of one call at once."""
+        await self._call(
+            f"set user {user.name}", "ACL", "SETUSER", user.name, "reset", *user.rules()
+        )
+
+    async def delete_user(self, name: str) -> None:
+        """Delete a user; its connections end."""
+        await self._call(f"delete user {name}", "ACL", "DELUSER", name)
+
+    async def disconnect(self, name: str) -> None:
+        """End the connections of a user; they may log in again with what holds now."""
+        await self._call(f"disconnect user {name}", "CLIENT", "KILL", "USER", name)
+
+    async def may_use(self, key: str) -> None:
+        """Check that this login may read a key and publish on a channel of that name.
+
+        Nobody listens on the channel, so nobody hears of it.
+        """
+        await self._call(f"use keys like {key}", "EXISTS", key)
+        await self._call(f"use channels like {key}", "PUBLISH", key, "")
+
+    async def _call(self, says: str, *command: str) -> Any:
+        """Send a command.
+
+        Raises:
+            UnreachableError: Nothing answers, or not in time.
+            LoginRefusedError: Name or password are not accepted.
+            RightMissingError: They are, but the user may not do this.
+            FeatureMissingError: The server does not know the command (or its provider hides it).
+            NotReadyYetError: The server is still loading its data.
+            RefusedError: It refused the command.
+        """
+        where = f"Redis at {self._target.host}:{self._target.port}"
+        try:
+            # As words, so that a library's parsing of one server's answers stays out of it.
+            return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except exceptions.BusyLoadingError as error:
+            raise NotReadyYetError(f"{where} is still loading its data.") from error
+        except exceptions.NoPermissionError as error:
+            raise RightMissingError(self._lacks(where, says)) from error
+        except exceptions.AuthenticationError as error:
+            raise LoginRefusedError(
+                f"{where} refuses the login of {self._target.username}. Look at its Secret."
+            ) from error
+        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+            raise UnreachableError(
+                f"{where} does not answer ({type(error).__name__}). Is the pod running?"
+            ) from error
+        except exceptions.ResponseError as error:
+            if str(error).lower().startswith(("unknown command", "unknown subcommand")):
+                raise FeatureMissingError(
+                    f"{where} has no command {command[0]}, which it takes to {says}. Where the "
+                    "provider hides it, make the user there and set users: Given."
+                ) from error
+            raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
+        except exceptions.RedisError as error:
+            # The server's text quotes a rule at most, and ours hold hashes only; still.
+            raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
+
+    def _lacks(self, where: str, says: str) -> str:
+        name, prefix = self._target.username, self._target.prefix
+        if self._target.declare_users:
+            return (
+                f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} +acl "
+                "+info +client|kill. Where the provider does not allow that, set users: Given."
+            )
+        return (
+            f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} "
+            f"~{prefix}* &{prefix}* {' '.join((*COMMANDS, PUBSUB[0]))} +info"
+        )
+
+
+def _encryption(target: RedisTarget) -> dict[str, Any]:
+    """Return the library's arguments for TLS."""
+    if target.address is None or target.address.ca is None:
+        return {}
+    connectivity.trust(target.address.ca)
+    return {"connection_class": TlsConnection, "ssl_ca_data": target.address.ca or None}

@@ -1,0 +1,165 @@
+"""Bring the users of a running Redis to what is desired and read them back."""
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from ashchat_core.topology import REDIS_GRANTS
+from ashchat_operator.backends.base import (
+    Accounts,
+    BackendResult,
+    NotReadyYetError,
+    Reason,
+    require_version,
+    with_provided_login,
+)
+from ashchat_operator.backends.connectivity import explained, retry_unreachable
+from ashchat_operator.backends.redis.client import RedisClient
+from ashchat_operator.backends.redis.desired import AclUser, RedisTarget, wanted_users
+
+MINIMUM_VERSION: Final = (7, 0)
+"""The first in which a subcommand can be taken away (`-script|flush`)."""
+
+
+class RedisAdmin(Protocol):
+    """A Redis server as the reconcile sees it."""
+
+    async def version(self) -> str:
+        """Return the server's version."""
+
+    async def users(self) -> dict[str, AclUser]:
+        """Return all users by name."""
+
+    async def set_user(self, user: AclUser) -> None:
+        """Make a user exactly this, at once."""
+
+    async def delete_user(self, name: str) -> None:
+        """Delete a user; its connections end."""
+
+    async def disconnect(self, name: str) -> None:
+        """End the connections of a user."""
+
+    async def may_use(self, key: str) -> None:
+        """Check that this login may read a key and publish on a channel of that name."""
+
+
+async def check_provided_login(
+    client: RedisAdmin, username: str, keys: Iterable[str]
+) -> BackendResult:
+    """Check a server whose users are somebody else's; writes nothing.
+
+    Args:
+        client: The server.
+        username: The login that every service uses.
+        keys: One key of every service.
+
+    Raises:
+        BackendError: The server cannot be asked, or the login may not do what the services do.
+    """
+    version = await client.version()
+    require_version("Redis", version, MINIMUM_VERSION, "its ACLs know no subcommands")
+    for key in keys:
+        await client.may_use(key)
+    return with_provided_login(f"Redis {version} answers.", username, version)
+
+
+async def reconcile(
+    client: RedisAdmin,
+    wanted: tuple[AclUser, ...],
+    retired: tuple[str, ...] = (),
+    *,
+    write: bool = True,
+) -> BackendResult:
+    """Bring the live access list to what is wanted and read it back.
+
+    A user of whom a password was taken away has its connections ended: Redis would let
+    them live on. Other people's users are left alone.
+
+    Args:
+        client: The server.
+        wanted: The users that are to be exactly so.
+        retired: Names that are to be gone.
+        write: False only reports what would be written.
+
+    Raises:
+        BackendError: The server cannot be asked, or refused a command.
+    """
+    version = await client.version()
+    require_version("Redis", version, MINIMUM_VERSION, "its ACLs know no subcommands")
+    there = await client.users()
+    different = [user for user in wanted if there.get(user.name) != user]
+    names = {user.name for user in wanted}
+    gone = [name for name in retired if name in there and name not in names]
+    changes = (
+        *(f"{_verb(there.get(user.name), user)} user {user.name}" for user in different),
+        *(f"deleted retired user {name}" for name in gone),
+    )
+    if not write and changes:
+        return BackendResult(
+            ready=False,
+            reason=Reason.DRIFTED,
+            message=f"Redis {version} differs in {len(changes)} points.",
+            changes=changes,
+            version=version,
+        )
+    for user in different:
+        await client.set_user(user)
+        before = there.get(user.name)
+        if before is not None and (before.passwords - user.passwords or before.nopass):
+            await client.disconnect(user.name)
+    for name in gone:
+        await client.delete_user(name)
+    if changes:
+        there = await client.users()
+        for user in wanted:
+            if there.get(user.name) != user:
+                raise NotReadyYetError(
+                    f"Redis took {len(changes)} changes, but user {user.name} still differs "
+                    "when read back. Something else may be changing it."
+                )
+    return BackendResult(
+        ready=True,
+        reason=Reason.DECLARED,
+        message=f"{len(wanted)} users of Redis {version} are as declared.",
+        changes=changes,
+        version=version,
+    )
+
+
+def _verb(before: AclUser | None, wanted: AclUser) -> str:
+    if before is None:
+        return "created"
+    if before.passwords != wanted.passwords or before.nopass != wanted.nopass:
+        return "set the password of"
+    return "set the rights of"
+
+
+async def ensure(
+    target: RedisTarget, accounts: Accounts, *, cache: bool, write: bool
+) -> BackendResult:
+    """Bring the users of a Redis instance to what is desired.
+
+    Args:
+        target: The instance.
+        accounts: The users that must exist and those that must not, without a prefix.
+        cache: True for the instance that may evict, False for the one that may not.
+        write: False only reports what would be written.
+
+    Raises:
+        BackendError: The server cannot be asked, or rejected a command.
+    """
+    accounts = accounts.prefixed(target.prefix)
+    wanted = wanted_users(target, accounts.logins, cache=cache)
+    keys = [
+        f"{target.prefix}{grant.service}:probe" for grant in REDIS_GRANTS if grant.cache is cache
+    ]
+
+    async def ask() -> BackendResult:
+        async with RedisClient(target) as client:
+            if target.declare_users:
+                return await reconcile(client, wanted, accounts.retired, write=write)
+            return await check_provided_login(client, target.username, keys)
+
+    if target.address is None:
+        return await retry_unreachable(ask)
+    async with explained("Redis", target.address):
+        return await ask()
