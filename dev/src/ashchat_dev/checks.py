@@ -37,6 +37,8 @@ LINT: Final = (
     Check("ruff", ("ruff", "check", "--quiet", ".")),
     Check("types", ("mypy", *SOURCES)),
     Check("layers", ("lint-imports", "--no-cache")),
+    Check("phrases", ("python", "-m", "ashchat_dev.prose")),
+    Check("spelling", ("codespell",)),
 )
 UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet"), told=True),)
 CLUSTER: Final = (
