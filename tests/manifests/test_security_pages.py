@@ -57,7 +57,7 @@ def test_a_row_has_a_verdict_and_what_shows_it(row: list[str]) -> None:
 
 def test_no_requirement_about_accounts_is_left_out_or_there_twice() -> None:
     apply = [row[0] for row in rows()]
-    others = NUMBER.findall(PAGE.partition("## What does not apply")[2])
+    others = NUMBER.findall(PAGE.partition("## Requirements that do not apply")[2])
     assert len({*apply, *others}) == len(apply) + len(others)
     required = {f"{section}.{n + 1}" for section, count in REQUIRED.items() for n in range(count)}
     assert required - {*apply, *others} == set()
