@@ -79,6 +79,13 @@ def test_sources_are_those_of_the_copy_lines() -> None:
     assert copied("COPY --from=build /x /y\n") == []
 
 
+def test_build_arguments_are_filled_in_and_change_the_tag(sources: Sources) -> None:
+    recipe = "COPY ${PART}/${PART}.txt /x\n"
+    assert copied(recipe, {"PART": "a"}) == ["a/a.txt"]
+    images = [Image("x", "Containerfile", args={"PART": part}) for part in "ab"]
+    assert len({sources.tag(image) for image in (IMAGE, *images)}) == 3
+
+
 @pytest.mark.parametrize("line", ["COPY src/*.py /x/", "COPY a \\\n  /x", "COPY $A /x"])
 def test_what_cannot_be_told_is_refused(line: str) -> None:
     with pytest.raises(ContainerfileUnclear):

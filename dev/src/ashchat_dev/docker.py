@@ -28,8 +28,9 @@ def answers() -> bool:
 
 def build_command(reference: str, image: Image, sources: Sources) -> list[str]:
     """Return the command that builds an image from its Containerfile's own base."""
+    arguments = [f"--build-arg={key}={value}" for key, value in sorted(image.args.items())]
     return [
-        "docker", "build", "--progress=plain",
+        "docker", "build", "--progress=plain", *arguments,
         f"--file={sources.recipe(image)}", f"--tag={reference}", str(sources.root),
     ]  # fmt: skip
 

@@ -1,18 +1,22 @@
-"""The images: what each is made from, and a tag that says so.
+"""The images: what each is built from, and a tag derived from it.
 
-A tag is a hash of everything that went in (Containerfile, the files it copies, the base,
-the program), so a stale image is never run and an existing one never built again.
+A tag is a hash of everything that goes into the image (Containerfile, build arguments, the files
+it copies, the base, the program), so a stale image is never run and an existing one is never
+built again.
 """
 
 import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
+
+from ashchat_core.topology import Service
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 """The repository."""
@@ -43,6 +47,7 @@ class Image:
         base: What it starts from where there is no registry.
         tool: The Go tool whose program it holds, for images of one program.
         program: That program.
+        args: Build arguments besides BASE and PROGRAM; COPY lines may contain them.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Image:
     base: Base = "base"
     tool: str | None = None
     program: str | None = None
+    args: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,9 @@ class Sources:
             ContainerfileUnclear: A source is a pattern or is not there.
         """
         recipe = self.recipe(image).read_text(encoding="utf-8")
-        return content_tag([recipe, *parts], [self.root / each for each in sources(image, recipe)])
+        arguments = (f"{key}={value}" for key, value in sorted(image.args.items()))
+        files = [self.root / each for each in sources(image, recipe)]
+        return content_tag([recipe, *arguments, *parts], files)
 
 
 @contextmanager
@@ -112,12 +120,12 @@ def _copy(source: Path, target: Path) -> None:
 
 def sources(image: Image, recipe: str) -> list[str]:
     """Return the files and folders of the repository that an image takes."""
-    return [] if image.tool else copied(recipe)
+    return [] if image.tool else copied(recipe, image.args)
 
 
 SERVICES: Final = tuple(
-    Image(name, f"services/{name}/Containerfile")
-    for name in ("auth", "email", "chat", "translate", "static")
+    Image(service.value, "services/Containerfile", args={"SERVICE": service.value})
+    for service in Service
 )
 OPERATOR: Final = Image("operator", "operator/Containerfile")
 APERTIUM: Final = Image("apertium", "images/apertium/Containerfile")
@@ -137,12 +145,19 @@ GOOGLE_TEST: Final = Image("test-google", "tests/google/Containerfile")
 """A server of Google's Translation API: only the tests need it."""
 
 
-def copied(containerfile: str) -> list[str]:
+def copied(containerfile: str, args: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Return the sources that a Containerfile copies from its context, in order.
 
+    Args:
+        containerfile: Its text.
+        args: The values of build arguments, written `${NAME}` in the text.
+
     Raises:
-        ContainerfileUnclear: A source is a pattern, or a line goes on in the next one.
+        ContainerfileUnclear: A source is a pattern or contains an unknown argument, or a COPY
+            line continues on the next line.
     """
+    for name, value in args.items():
+        containerfile = containerfile.replace(f"${{{name}}}", value)
     sources: list[str] = []
     for line in _COPY.findall(containerfile):
         words = [word for word in line.split() if not word.startswith("--")]

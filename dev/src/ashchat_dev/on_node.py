@@ -149,7 +149,8 @@ class OnNode:
         self._builder.base(self._base_reference(base), archive, progress)
 
     def _build(self, image: Image, progress: Progress) -> None:
-        context, arguments = self._sources.root, {"BASE": self._base_reference(image.base)}
+        context = self._sources.root
+        arguments = {"BASE": self._base_reference(image.base), **image.args}
         if image.tool is not None and image.program is not None:
             context = self._tools.build(image.tool, progress)[image.program].parent
             arguments["PROGRAM"] = image.program
