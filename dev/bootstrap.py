@@ -21,6 +21,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "ashchat-bootstrap"
 LOCK = ROOT / ".ashchat" / "bootstrap.lock"
 LOCKS = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
+VERSION = ROOT / "services" / "core" / "src" / "ashchat_core" / "__init__.py"
 SERVICES = ("core", "auth", "email", "chat", "translate", "static")
 MEMBERS = [
     *(f"services/{name}" for name in SERVICES),
@@ -49,7 +50,8 @@ def key(inputs: Mapping[str, bytes], python: str) -> str:
 
 def inputs() -> dict[str, bytes]:
     """Return what `key` is made of, as it is on the disk."""
-    paths = [*LOCKS, Path(__file__), *(ROOT / member / "pyproject.toml" for member in MEMBERS)]
+    paths = [*LOCKS, VERSION, Path(__file__)]
+    paths += [ROOT / member / "pyproject.toml" for member in MEMBERS]
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ashchat_core.topology import Service
+
 Object = dict[str, Any]
 WORKLOADS = {"Deployment", "StatefulSet"}
 
@@ -64,8 +66,5 @@ def test_only_data_and_credentials_outlive_the_resource(objects: list[dict[str, 
         ("Secret", "auth-key-ring"),
         ("Secret", "auth-key-ring-copy"),
         *(("Secret", f"{name}-admin") for name in sorted(BACKENDS & managed)),
-        *(
-            ("Secret", f"{name}-credentials")
-            for name in ("auth", "email", "chat", "translate", "static")
-        ),
+        *(("Secret", f"{name}-credentials") for name in Service),
     }

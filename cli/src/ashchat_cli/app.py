@@ -18,7 +18,7 @@ from ashchat_cli import letters
 from ashchat_cli.faults import Exit, Fault
 from ashchat_cli.objects import PAUSE, Object
 from ashchat_cli.output import Format, document
-from ashchat_core.topology import QUEUES, QueueSpec
+from ashchat_core.topology import QUEUES, QueueSpec, Service
 
 # What talks to the cluster is imported where it is used: completing and --help stay quick.
 
@@ -58,7 +58,8 @@ dlq = typer.Typer(
 app.add_typer(dlq, name="dlq")
 
 COMPONENTS: Final = (
-    *("auth", "email", "chat", "translate", "static", "edge", "apertium"),
+    *(service.value for service in Service),
+    *("edge", "apertium"),
     *("rabbitmq", "redis", "cache", "mongodb"),
 )
 POLL_S: Final = 1.0

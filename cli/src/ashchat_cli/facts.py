@@ -17,6 +17,7 @@ from ashchat_cli.objects import COMPONENT, Object, is_ready, labels
 from ashchat_cli.reach import broker_of
 from ashchat_cli.rules import Facts, Web, moment, wanted_secrets
 from ashchat_cli.status import names
+from ashchat_core.topology import Service, consumed
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ PRIVATE_PORT: Final = 9000
 WEB_TIMEOUT_S: Final = 5.0
 OPERATOR: Final = {"app.kubernetes.io/name": "ashchat-operator"}
 CRD: Final = "ashchats.ashchat.dev"
-CONSUMING: Final = ("email", "chat", "translate", "static")
+CONSUMING: Final = tuple(service.value for service in Service if consumed(service))
 
 _HELD: Final = re.compile(r'^ashchat_amqp_held\{queue="([^"]+)"\} (\S+)$', re.MULTILINE)
 _MAIL: Final = re.compile(

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from ashchat_core.topology import Service
+
 NAMED: Final = re.compile(r"`(\w+)/((?:\w+/)*test_\w+\.py)::(test_\w+)`")
 """A test as pages name it: folder, file, function."""
 
@@ -20,10 +22,7 @@ FOLDERS: Final = {
     "e2e": "tests/e2e",
     "manifests": "tests/manifests",
     "operator": "operator/tests",
-    **{
-        name: f"services/{name}/tests"
-        for name in ("auth", "chat", "core", "email", "static", "translate")
-    },
+    **{name: f"services/{name}/tests" for name in ("core", *Service)},
 }
 
 

@@ -10,13 +10,13 @@ import signal
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Coroutine
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from os import getpid
 from socket import gethostname
 from typing import Any, Final
 
 import kopf
 
+from ashchat_core import __version__
 from ashchat_core.telemetry import configure_logging
 from ashchat_operator import metrics
 from ashchat_operator.health import private_server
@@ -35,14 +35,6 @@ from ashchat_operator.settings import Settings
 TLS_BUFFER: Final = 64 * 1024
 
 
-def operator_version() -> str:
-    """Return the operator's version; in an image that has only the sources, the chart's."""
-    try:
-        return version("ashchat-operator")
-    except PackageNotFoundError:
-        return "0.1.0"
-
-
 async def run(settings: Settings) -> None:
     """Look after AshChats until a signal says stop; stand by as long as another does.
 
@@ -54,7 +46,7 @@ async def run(settings: Settings) -> None:
     """
     configure_logging("operator", settings.log_level)
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
-    metrics.build(operator_version())
+    metrics.build(__version__)
     context = ClusterContext(
         Images.load(settings.images_file),
         pod_cidrs=settings.pod_cidrs,
@@ -67,7 +59,7 @@ async def run(settings: Settings) -> None:
     _heed(stop)
     async with await Api.connect() as api, await Api.connect() as for_lease:
         schema = Schema(api)
-        reconciler = Reconciler(api, context, schema, version=operator_version(), pace=pace)
+        reconciler = Reconciler(api, context, schema, version=__version__, pace=pace)
 
         async def look(namespace: str, name: str) -> float:
             with metrics.reconciling():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.topology import Service
 from ashchat_operator.render import network, platform
 from ashchat_operator.render.connections import TABLE, Outside, connections
 from ashchat_operator.resource.model import AshChat
@@ -147,7 +148,7 @@ def test_backends_resolve_nothing_and_services_do() -> None:
         for name in platform.components(ash)
         if allowed(policies, pod(ash, name), dns, 53, "UDP")
     }
-    assert resolving == {"edge", "auth", "email", "chat", "translate", "static"}
+    assert resolving == {"edge", *Service}
 
 
 def test_the_operator_comes_from_its_own_namespace_only() -> None:

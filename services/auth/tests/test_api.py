@@ -37,7 +37,7 @@ def world(tmp_path: Path, signer: SigningKeys) -> World:
 
 @pytest.fixture
 def client(world: World, signer: SigningKeys) -> Iterator[TestClient]:
-    app = api.build(Settings(_env_file=None), world.auth, signer, "1")
+    app = api.build(Settings(_env_file=None), world.auth, signer)
     with TestClient(app, base_url="http://auth") as found:
         yield found
 

@@ -157,7 +157,7 @@ async def test_without_redis_sign_in_and_codes_are_503_with_retry_after(
     device = {"deviceTokenId": "phone"}
     email, code = {"email": "ana@example.org"}, {"emailCode": "123456"}
     password = {"password": "correct horse"}
-    client = TestClient(api.build(Settings(_env_file=None), world.auth, signer, "1"))
+    client = TestClient(api.build(Settings(_env_file=None), world.auth, signer))
     for method, path, body, headers in (
         ("POST", "/signup", {**email, **password, "name": "A", "preferredLanguage": "es"}, {}),
         ("POST", "/confirm-email", {**email, **code, **device}, {}),

@@ -67,7 +67,7 @@ def app(tmp_path: Path) -> FastAPI:
     add_signing_key(tmp_path / "keys", "one")
     signer = SigningKeys(tmp_path / "keys", issuer="i", audience="a", minutes=20)
     world = World(tmp_path / "ring", signer)
-    return api.build(Settings(_env_file=None), world.auth, signer, "1")
+    return api.build(Settings(_env_file=None), world.auth, signer)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def over() -> Revocations:
 
 @pytest.fixture
 def client(chats: Any, photos: Any, verifier: TokenVerifier, over: Revocations) -> TestClient:
-    app = api.build(chats=chats, photos=photos, verifier=verifier, revocations=over, version="1")
+    app = api.build(chats=chats, photos=photos, verifier=verifier, revocations=over)
     return TestClient(app, base_url="http://chat", raise_server_exceptions=False)
 
 

@@ -114,7 +114,7 @@ def sockets(rules: Any, verifier: TokenVerifier, over: Revocations) -> Sockets:
 
 @pytest.fixture
 def client(sockets: Sockets) -> Iterator[TestClient]:
-    app = create_app(title="chat", version="1", prefix="/chat", render=api.render)
+    app = create_app(title="chat", prefix="/chat", render=api.render)
     socket.register(app, sockets)
     with TestClient(app, base_url="http://chat") as made:
         yield made

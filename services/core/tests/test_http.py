@@ -33,7 +33,7 @@ def render(error: APIError) -> dict[str, Any]:
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    app = create_app(title="t", version="1", prefix="/chat", render=render)
+    app = create_app(title="t", prefix="/chat", render=render)
     app.add_middleware(BodyLimit, render=render, limit_bytes=100, exempt=("/photo",))
 
     @app.get("/raise/{name}")

@@ -14,7 +14,7 @@ from ashchat_core import topology
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.topology import QUEUES, Service
-from ashchat_translate.settings import TranslateSettings
+from ashchat_translate.settings import Settings as TranslateSettings
 
 PREFETCH_MAX = 50
 """More than a pod can have in hand in the time it gets to stop."""

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from ashchat_core import runtime
-from ashchat_core.runtime import Service, serve
+from ashchat_core.runtime import App, serve
 from ashchat_core.settings import ServiceSettings
 
 
@@ -32,20 +32,19 @@ class World:
         self.settings = ServiceSettings(
             bind="127.0.0.1", port=free_port(), private_port=free_port()
         )
-        app = FastAPI()
+        public = FastAPI()
 
-        @app.get("/slow")
+        @public.get("/slow")
         async def slow() -> str:
             self.slow_begun.set()
             await self.slow_go.wait()
             self.order.append("slow request ended")
             return "done"
 
-        self.service = Service(
+        self.app = App(
             name="test",
-            version="1",
             settings=self.settings,
-            public=app,
+            public=public,
             revisions=dict,
             checks=(("the backend", self.check),),
             on_ready=(self.note("ready"),),
@@ -92,7 +91,7 @@ def world() -> World:
 
 
 async def test_it_waits_for_what_it_needs_and_ends_in_order(world: World) -> None:
-    running = asyncio.create_task(serve(world.service))
+    running = asyncio.create_task(serve(world.app))
 
     async def waiting() -> bool:
         answer = await world.private("/readyz")
@@ -126,14 +125,14 @@ async def test_a_background_task_that_breaks_ends_the_service(world: World) -> N
     async def broken() -> None:
         raise RuntimeError("a defect")
 
-    world.service.background = (broken,)
-    await asyncio.wait_for(serve(world.service), 5)
+    world.app.background = (broken,)
+    await asyncio.wait_for(serve(world.app), 5)
     assert world.order[-1] == "closed"
     await world.http.aclose()
 
 
 async def test_the_end_may_come_while_it_still_waits(world: World) -> None:
-    running = asyncio.create_task(serve(world.service))
+    running = asyncio.create_task(serve(world.app))
 
     async def alive() -> bool:
         return (await world.private("/livez")).status_code == 200

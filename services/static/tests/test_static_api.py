@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ashchat_core.tokens import TokenVerifier, device_hash
-from ashchat_static.api import make_app
+from ashchat_static import api
 from ashchat_static.service import DEFAULT_AVATAR, owner_of
-from ashchat_static.settings import StaticSettings
+from ashchat_static.settings import Settings
 from ashchat_static.store import DRAFTS, OWNERS, Volume
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -54,13 +54,11 @@ async def client(tmp_path: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClie
     public = jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
     jwks = tmp_path / "jwks.json"
     jwks.write_text(json.dumps({"keys": [{**public, "kid": "k", "alg": "ES256", "use": "sig"}]}))
-    settings = StaticSettings(
-        _env_file=None, uploads_dir=folder, upload_max_bytes=LIMIT, jwks_file=jwks
-    )
+    settings = Settings(_env_file=None, uploads_dir=folder, upload_max_bytes=LIMIT, jwks_file=jwks)
     volume = Volume(folder)
     await volume.prepare()
     verifier = TokenVerifier(jwks, issuer="ashchat-auth-service", audience="ashchat")
-    transport = httpx2.ASGITransport(app=make_app(settings, volume, verifier, "test"))
+    transport = httpx2.ASGITransport(app=api.build(settings, volume, verifier))
     headers = {"Authorization": f"Bearer {token()}", "device_token": DEVICE}
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://test", headers=headers

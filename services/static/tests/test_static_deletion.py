@@ -19,7 +19,7 @@ from ashchat_core.runtime import serve
 from ashchat_static import consumers, store
 from ashchat_static.main import build
 from ashchat_static.service import OwnerGone, owner_of
-from ashchat_static.settings import StaticSettings
+from ashchat_static.settings import Settings
 from ashchat_static.store import GONE, OWNERS, Volume
 
 ANA, BEN = owner_of("ana"), owner_of("ben")
@@ -173,7 +173,7 @@ async def test_it_serves_without_the_broker_and_is_ready_when_that_was_there_onc
     tmp_path: Path,
 ) -> None:
     (tmp_path / "rabbitmq.uri").write_text(f"amqp://static:x@127.0.0.1:{free_port()}/ashchat")
-    settings = StaticSettings(
+    settings = Settings(
         _env_file=None,
         credentials_dir=tmp_path,
         uploads_dir=tmp_path / "uploads",

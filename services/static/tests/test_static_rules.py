@@ -12,7 +12,7 @@ from ashchat_static import ranges, service
 from ashchat_static.bodies import file_in
 from ashchat_static.kinds import HEAD_BYTES, sniff
 from ashchat_static.ranges import Part, Unsatisfiable
-from ashchat_static.settings import StaticSettings
+from ashchat_static.settings import Settings
 
 PAD = bytes(HEAD_BYTES)
 
@@ -200,4 +200,4 @@ async def test_a_form_that_is_none(content_type: str, body: bytes, reason: str) 
 
 def test_env_example_is_what_the_settings_say() -> None:
     example = Path(__file__).parents[1] / ".env.example"
-    assert example.read_text() == env_example(StaticSettings)
+    assert example.read_text() == env_example(Settings)

@@ -13,7 +13,7 @@ from ashchat_core.settings import env_example
 from ashchat_translate import guards, languages
 from ashchat_translate.breaker import Breaker, BreakerOpen, State
 from ashchat_translate.pairs import Pair, PairGraph
-from ashchat_translate.settings import TranslateSettings
+from ashchat_translate.settings import Settings
 from ashchat_translate.singleflight import SingleFlight
 
 # languages
@@ -277,10 +277,10 @@ async def test_everyone_gets_the_failure_and_the_last_one_out_ends_the_call() ->
 
 def test_env_example_is_what_the_settings_say() -> None:
     example = Path(__file__).parents[1] / ".env.example"
-    assert example.read_text() == env_example(TranslateSettings)
+    assert example.read_text() == env_example(Settings)
 
 
 def test_google_needs_a_project() -> None:
     with pytest.raises(ValidationError, match="ASHCHAT_GOOGLE_PROJECT"):
-        TranslateSettings(_env_file=None, translate_provider="google")
-    TranslateSettings(_env_file=None, translate_provider="google", google_project="p")
+        Settings(_env_file=None, translate_provider="google")
+    Settings(_env_file=None, translate_provider="google", google_project="p")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ashchat_core.topology import Service
 from ashchat_dev import promql
 from ashchat_dev.kube.cluster import PRIVATE_PORT, Cluster, path_of
 from ashchat_e2e.operator_pods import leader, own_metrics
 
-SERVICES = ("auth", "email", "chat", "translate", "static")
 FILES = Path(__file__).parents[3] / "charts" / "ashchat-operator" / "files"
 
 
@@ -20,7 +20,7 @@ async def exported(cluster: Cluster, pod: str, namespace: str) -> set[str]:
 
 async def test_what_alerts_and_dashboard_name_is_there(cluster: Cluster) -> None:
     pods = [((await leader(cluster))["metadata"]["name"], cluster.operator_namespace)]
-    pods += [((await cluster.pods(service))[0], cluster.namespace) for service in SERVICES]
+    pods += [((await cluster.pods(service))[0], cluster.namespace) for service in Service]
     there: set[str] = set()
     for pod, namespace in pods:
         there |= await exported(cluster, pod, namespace)

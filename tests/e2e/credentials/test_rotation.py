@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from ashchat_core.topology import Service
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
@@ -20,7 +21,6 @@ from ashchat_e2e.rotation import KINDS, entries, over, rotate, short_lives
 from ashchat_e2e.token_forger import Forger, status_with
 from ashchat_e2e.traffic import traffic
 
-SERVICES = ("auth", "email", "chat", "translate", "static")
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
 WITHIN_S = 300.0
 """Loose; a token's life, its leeway and the kubelet's pace are in it. Measured, not guessed."""
@@ -38,7 +38,7 @@ async def short(cluster: Cluster) -> AsyncIterator[None]:
 async def logins(cluster: Cluster) -> dict[str, str]:
     """Return the users that the services have now, and their passwords."""
     found = {}
-    for service in SERVICES:
+    for service in Service:
         data = await cluster.secret(f"{cluster.name}-{service}-credentials")
         found[data["username"].decode()] = data["password"].decode()
     return found
@@ -105,7 +105,7 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
 async def homes(cluster: Cluster) -> dict[str, set[str]]:
     """Return which services have an address at each backend, by the hosts in their Secrets."""
     found: dict[str, set[str]] = {backend: set() for backend in BACKENDS}
-    for service in SERVICES:
+    for service in Service:
         data = await cluster.secret(f"{cluster.name}-{service}-credentials")
         for key, raw in data.items():
             if key.endswith(".uri"):

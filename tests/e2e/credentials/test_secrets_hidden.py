@@ -8,11 +8,10 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
+from ashchat_core.topology import Service
 from ashchat_dev.conversation import Participant
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_e2e.people import PersonFactory
-
-SERVICES = ("auth", "email", "chat", "translate", "static")
 
 SHORTEST = 12
 """Characters; what is shorter is a name or a port, and would be found everywhere."""
@@ -129,7 +128,7 @@ async def test_the_services_log_json_and_never_what_somebody_wrote(
     assert rare in heard.text
     spoken = await logs(cluster, cluster.namespace)
     assert [where for where, text in spoken if rare in text] == []
-    services = {f"log of {pod}" for name in SERVICES for pod in await cluster.pods(name)}
+    services = {f"log of {pod}" for name in Service for pod in await cluster.pods(name)}
     lines = [
         (where, line) for where, text in spoken if where in services for line in text.split("\n")
     ]
@@ -148,7 +147,7 @@ async def test_no_generated_secret_is_in_a_process_environment_or_command_line(
         "for f in glob.glob('/proc/[0-9]*/environ')+glob.glob('/proc/[0-9]*/cmdline'):\n"
         "  sys.stdout.write(open(f,'rb').read().decode('utf-8','replace')+'\\n')\n"
     )
-    for component in SERVICES:
+    for component in Service:
         for pod in await cluster.pods(component):
             text = await cluster.exec(pod, "/opt/ashchat/bin/python", "-c", script)
             assert "ashchat_" in text, f"nothing was read in {pod}"

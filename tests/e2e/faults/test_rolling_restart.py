@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
+from ashchat_core.topology import Service
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
@@ -14,7 +15,7 @@ from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.traffic import traffic
 
 RESTART = "ashchat.dev/restart-"
-SERVICES = ("auth", "email", "chat", "translate", "apertium", "static", "edge")
+SERVICES = (*(service.value for service in Service), "apertium", "edge")
 WITHIN_S = 180.0
 
 Measure = Callable[[str, float], None]

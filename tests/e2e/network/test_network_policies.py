@@ -9,6 +9,7 @@ import ipaddress
 import json
 from typing import Any, Final, NamedTuple
 
+from ashchat_core.topology import Service
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_e2e.people import PersonFactory
@@ -16,7 +17,7 @@ from ashchat_operator.render import platform
 from ashchat_operator.render.connections import Outside, connections
 from ashchat_operator.resource.model import AshChat
 
-CLIENTS: Final = ("auth", "email", "chat", "translate", "static")
+CLIENTS: Final = tuple(service.value for service in Service)
 LISTEN, TIME_WAIT = 0x0A, 0x06
 READ = "import json,pathlib;print(json.dumps(pathlib.Path('/proc/net/tcp').read_text()))"
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from ashchat_core.topology import Service
 from ashchat_operator.resource.model import AshChat, ExposureType, Provider
 
 
@@ -33,6 +34,7 @@ class Outside(StrEnum):
 HTTP: Final = "8080"
 HTTPS: Final = "8443"
 PRIVATE: Final = "9000"
+SERVICES: Final = tuple(service.value for service in Service)
 SMTP: Final = "smtp.port"
 GOOGLE: Final = "google.endpoint"
 GOOGLE_API_PORT: Final = 443
@@ -79,16 +81,13 @@ TABLE: Final = (
     Row(Outside.OPERATOR, "mongodb", "27017", "users"),
     *(
         Row(Outside.OPERATOR, service, PRIVATE, "which credentials a pod uses")
-        for service in ("auth", "email", "chat", "translate", "static")
+        for service in SERVICES
     ),
-    *(
-        Row(Outside.METRICS, service, PRIVATE, "metrics")
-        for service in ("auth", "email", "chat", "translate", "static", "edge")
-    ),
+    *(Row(Outside.METRICS, service, PRIVATE, "metrics") for service in (*SERVICES, "edge")),
     Row(Outside.METRICS, "rabbitmq", "15692", "metrics"),
     *(
         Row(component, Outside.DNS, port, "names")
-        for component in ("edge", "auth", "email", "chat", "translate", "static")
+        for component in ("edge", *SERVICES)
         # OpenShift's DNS pods listen on 5353.
         for port in ("53", "5353")
     ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from ashchat_core.topology import SERVICES
 from ashchat_operator.credentials.certificate import Certificate, CertificateChoice
 from ashchat_operator.render.objects import metadata
 from ashchat_operator.resource.model import AshChat, ExposureType, Gateway, Ingress
@@ -19,9 +20,9 @@ from ashchat_operator.resource.types import Object
 COMPONENT: Final = "exposure"
 
 PATHS: Final[Mapping[str, str]] = MappingProxyType(
-    {"/auth": "auth", "/chat": "chat", "/": "static"}
+    {spec.path_prefix: spec.name.value for spec in SERVICES if spec.path_prefix is not None}
 )
-"""Prefix → service, the longest first."""
+"""Path prefix → service, the catch-all last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """All objects of one AshChat, in the order in which they are applied.
 
-Everything is applied at once and nothing waits for anything: pods wait for their mounts,
-services for their backends. The two waves only keep pods from being created a moment before
-what they mount, which would cost the kubelet's retry.
+Nothing waits for anything to become ready: pods wait for their mounts, services for their
+backends. `apply.STEPS` applies the objects by kind.
 """
 
+from ashchat_core.topology import Service
 from ashchat_operator.backends import external
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.credentials.bundle import Credentials
@@ -36,7 +36,7 @@ BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
 
 def components(ash: AshChat) -> tuple[str, ...]:
     """Return the names of the components, backends first."""
-    names = (*BACKENDS, "apertium", "auth", "email", "chat", "translate", "static")
+    names = (*BACKENDS, "apertium", *(service.value for service in Service))
     return (*names, "edge") if ash.spec.exposure.type is ExposureType.EDGE else names
 
 
@@ -77,11 +77,3 @@ def render(
     ]
     restarts.at_another_redis(objects)
     return objects
-
-
-def waves(objects: list[Object]) -> tuple[list[Object], list[Object]]:
-    """Return what pods need, and the pods."""
-    return (
-        [item for item in objects if item["kind"] not in WORKLOADS],
-        [item for item in objects if item["kind"] in WORKLOADS],
-    )

@@ -11,12 +11,10 @@ from typing import Final, Self
 
 import yaml
 
+from ashchat_core.topology import Service
+
 COMPONENTS: Final = (
-    "auth",
-    "email",
-    "chat",
-    "translate",
-    "static",
+    *(service.value for service in Service),
     "apertium",
     "edge",
     "rabbitmq",

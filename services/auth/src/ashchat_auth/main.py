@@ -1,8 +1,7 @@
-"""Wiring of auth: settings and credentials in, a running service out."""
+"""Wiring of the auth service: settings and credentials in, an app out."""
 
 import asyncio
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 from prometheus_client import Gauge
@@ -26,10 +25,9 @@ from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable
 from ashchat_core.redis import Redis
 from ashchat_core.tokens import JWKS, SIGNING_KEYS
-from ashchat_core.topology import QUEUES, Service
+from ashchat_core.topology import Service
 
-NAME = Service.AUTH.value
-WRITES = [queue.name.value for queue in QUEUES if queue.writer is Service.AUTH]
+SERVICE = Service.AUTH
 SWEEP_SECONDS = 5.0
 
 _SEALED = Gauge(
@@ -39,10 +37,10 @@ _SEALED = Gauge(
 )
 
 
-def build(settings: Settings) -> runtime.Service:
-    """Return the service, ready to run."""
+def build(settings: Settings) -> runtime.App:
+    """Return the app, ready to run."""
     credentials = Credentials(settings.credentials_dir)
-    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
     store = MongoStore(mongo, event_life=timedelta(days=settings.security_event_days))
@@ -70,17 +68,13 @@ def build(settings: Settings) -> runtime.Service:
         issuer=settings.product_name,
     )
 
-    async def topology() -> None:
-        await broker.topology_ready(WRITES)
-
     async def signing_keys() -> None:
         signer.jwks()
 
-    return runtime.Service(
-        name=NAME,
-        version=_version(),
+    return runtime.App(
+        name=SERVICE.value,
         settings=settings,
-        public=api.build(settings, auth, signer, _version()),
+        public=api.build(settings, auth, signer),
         revisions=lambda: credentials.in_use,
         checks=(
             ("signing keys", signing_keys),
@@ -88,7 +82,7 @@ def build(settings: Settings) -> runtime.Service:
             ("MongoDB", mongo.ping),
             ("MongoDB's indexes", store.create_indexes),
             ("Redis", redis.ping),
-            ("RabbitMQ and its queues", topology),
+            runtime.queues_check(broker, SERVICE),
         ),
         background=(
             broker.run,
@@ -170,14 +164,6 @@ async def _reseal(vault: Vault, store: MongoStore, credentials: Credentials) -> 
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _version() -> str:
-    try:
-        return version("ashchat-auth")
-    except PackageNotFoundError:  # in an image the sources are on the path, not installed
-        return "0.1.0"
-
-
 def main() -> None:
     """Run until SIGTERM."""
-    settings = Settings()
-    runtime.run(lambda: build(settings), name=NAME, settings=settings)
+    runtime.run(SERVICE, build, Settings)

@@ -167,12 +167,10 @@ def build(  # noqa: C901 (a list of routes)
     photos: Photos,
     verifier: TokenVerifier,
     revocations: Revocations,
-    version: str,
 ) -> FastAPI:
     """Return the application."""
     app = create_app(
         title="AshChat chat",
-        version=version,
         prefix="/chat",
         render=render,
         openapi_url="/openapi.json",

@@ -1,8 +1,7 @@
-"""Wiring of chat: settings and credentials in, a running service out."""
+"""Wiring of the chat service: settings and credentials in, an app out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 from redis.exceptions import RedisError
@@ -26,10 +25,9 @@ from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo
 from ashchat_core.redis import Redis
 from ashchat_core.tokens import JWKS, TokenVerifier
-from ashchat_core.topology import QUEUES, Service
+from ashchat_core.topology import Service
 
-NAME = Service.CHAT.value
-READS = [queue.name.value for queue in QUEUES if queue.reader is Service.CHAT]
+SERVICE = Service.CHAT
 AFTER_DEFECT_SECONDS = 1.0
 LEEWAY_SECONDS = 300.0
 """How much longer than an access token a revoked session is remembered: clocks differ."""
@@ -51,10 +49,10 @@ class _InboxStore:
         await self._store.notified(room, user, rev)
 
 
-def build(settings: Settings) -> runtime.Service:
-    """Return the service, ready to run."""
+def build(settings: Settings) -> runtime.App:
+    """Return the app, ready to run."""
     credentials = Credentials(settings.credentials_dir)
-    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
     store = Store(mongo)
@@ -114,7 +112,6 @@ def build(settings: Settings) -> runtime.Service:
         photos=photos,
         verifier=verifier,
         revocations=revocations,
-        version=_version(),
     )
     socket.register(app, sockets)
     deletion = Deletion(store, rooms, revocations, fanout)
@@ -122,12 +119,8 @@ def build(settings: Settings) -> runtime.Service:
     consumers.register_endings(broker, revocations, deletion)
     consumers.register_translations(broker, rooms)
 
-    async def topology() -> None:
-        await broker.topology_ready(READS)
-
-    return runtime.Service(
-        name=NAME,
-        version=_version(),
+    return runtime.App(
+        name=SERVICE.value,
         settings=settings,
         public=app,
         revisions=lambda: credentials.in_use,
@@ -135,7 +128,7 @@ def build(settings: Settings) -> runtime.Service:
             ("MongoDB", store.create_indexes),
             ("Redis", redis.ping),
             ("the revoked sessions", revocations.load),
-            ("RabbitMQ and its queues", topology),
+            runtime.queues_check(broker, SERVICE),
         ),
         background=(
             broker.run,
@@ -185,14 +178,6 @@ def _steady(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]
     return forever
 
 
-def _version() -> str:
-    try:
-        return version("ashchat-chat")
-    except PackageNotFoundError:  # in an image the sources are on the path, not installed
-        return "0.1.0"
-
-
 def main() -> None:
     """Run until SIGTERM."""
-    settings = Settings()
-    runtime.run(lambda: build(settings), name=NAME, settings=settings)
+    runtime.run(SERVICE, build, Settings)

@@ -20,7 +20,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ashchat_core import mongo, redis
+from ashchat_core import __version__, mongo, redis
 from ashchat_core.errors import APIError, BrokerUnavailable, PublishError, Unavailable
 
 __all__ = [
@@ -63,11 +63,9 @@ def error_response(error: APIError, render: Renderer) -> JSONResponse:
     return JSONResponse(render(error), status_code=error.status, headers=headers)
 
 
-def create_app(
-    *, title: str, version: str, prefix: str, render: Renderer, **options: Any
-) -> FastAPI:
+def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> FastAPI:
     """Return a FastAPI application that answers with and without its path prefix."""
-    app = FastAPI(title=title, version=version, redoc_url=None, **options)
+    app = FastAPI(title=title, version=__version__, redoc_url=None, **options)
     log = structlog.get_logger("http")
 
     async def api_error(_: Request, error: Exception) -> JSONResponse:

@@ -13,16 +13,18 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ashchat_core.amqp import backoff
+from ashchat_core import __version__, topology
+from ashchat_core.amqp import Broker, backoff
 from ashchat_core.health import Heartbeat, Readiness, private_app
 from ashchat_core.settings import ServiceSettings
 from ashchat_core.telemetry import configure_logging
+from ashchat_core.topology import Service
 
 GRACE_SECONDS = 12
 """How long open requests may take once the end was asked for."""
@@ -30,16 +32,17 @@ GRACE_SECONDS = 12
 ENDING_SECONDS = 2.0
 """How long requests are still taken: longer than the edge keeps an idle connection (1 s)."""
 
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
 Check = Callable[[], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Service:
-    """What `main` wires together."""
+class App:
+    """A wired service, ready to be served."""
 
     name: str
-    version: str
     settings: ServiceSettings
     public: ASGIApp | None
     revisions: Callable[[], dict[str, str]]
@@ -105,7 +108,7 @@ class _UntilEnding:
         await self._app(scope, receive, answer if scope["type"] == "http" else send)
 
 
-async def serve(service: Service) -> None:
+async def serve(app: App) -> None:
     """Run a service until SIGTERM or SIGINT."""
     log = structlog.get_logger("service")
     stop = asyncio.Event()
@@ -114,32 +117,32 @@ async def serve(service: Service) -> None:
         loop.add_signal_handler(number, stop.set)
 
     heartbeat = Heartbeat()
-    settings = service.settings
+    settings = app.settings
     private = _Server(
         _config(
             private_app(
-                service=service.name,
-                version=service.version,
+                service=app.name,
+                version=__version__,
                 pod=settings.pod_name,
-                readiness=service.readiness,
+                readiness=app.readiness,
                 heartbeat=heartbeat,
-                revisions=service.revisions,
+                revisions=app.revisions,
             ),
             settings,
             settings.private_port,
         )
     )
     servers = [private]
-    if service.public is not None:
-        public = _UntilEnding(service.public, stop)
+    if app.public is not None:
+        public = _UntilEnding(app.public, stop)
         servers.append(_Server(_config(public, settings, settings.port)))
 
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     background = [asyncio.create_task(_named(heartbeat.run))]
-    background += [asyncio.create_task(_named(run)) for run in service.background]
-    starting = asyncio.create_task(_start(service, log))
+    background += [asyncio.create_task(_named(run)) for run in app.background]
+    starting = asyncio.create_task(_start(app, log))
     stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
-    log.info("started", version=service.version, pod=settings.pod_name)
+    log.info("started", version=__version__, pod=settings.pod_name)
     try:
         # A server or a background task that ends by itself is a defect: end as a whole,
         # and let Kubernetes start the pod anew.
@@ -151,11 +154,11 @@ async def serve(service: Service) -> None:
                 log.error("a task ended", exc_info=task.exception())
     finally:
         log.info("stopping")
-        service.readiness.stop()
+        app.readiness.stop()
         starting.cancel()
-        if service.public is not None and stop.is_set():
+        if app.public is not None and stop.is_set():
             await asyncio.sleep(ENDING_SECONDS)
-        for hook in service.on_stop:
+        for hook in app.on_stop:
             await _quietly(hook, log)
         for server in servers:
             server.should_exit = True
@@ -164,21 +167,43 @@ async def serve(service: Service) -> None:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
-        for hook in service.on_close:
+        for hook in app.on_close:
             await _quietly(hook, log)
         log.info("stopped")
 
 
-def run(service: Callable[[], Service], *, name: str, settings: ServiceSettings) -> None:
-    """Configure logging, make the service inside the event loop, and serve it."""
+def run(
+    service: Service, build: Callable[[SettingsT], App], settings_class: type[SettingsT]
+) -> None:
+    """Read the settings, configure logging, build the app in the event loop and serve it.
+
+    Args:
+        service: The service to run.
+        build: Wires the app from its settings.
+        settings_class: The service's settings, read from the environment.
+    """
     import uvloop
 
-    configure_logging(name, settings.log_level)
+    settings = settings_class()
+    configure_logging(service.value, settings.log_level)
 
     async def main() -> None:
-        await serve(service())
+        await serve(build(settings))
 
     uvloop.run(main())
+
+
+def queues_check(broker: Broker, service: Service) -> tuple[str, Check]:
+    """Return the start-up check that the service's queues are declared.
+
+    These are the queues that it consumes or, if there are none, those that it publishes to.
+    """
+    queues = [queue.value for queue in topology.consumed(service) or topology.published(service)]
+
+    async def check() -> None:
+        await broker.topology_ready(queues)
+
+    return "RabbitMQ and its queues", check
 
 
 def _unless_started(task: asyncio.Task[None], stop: asyncio.Event) -> None:
@@ -187,9 +212,9 @@ def _unless_started(task: asyncio.Task[None], stop: asyncio.Event) -> None:
         stop.set()
 
 
-async def _start(service: Service, log: structlog.typing.FilteringBoundLogger) -> None:
-    for name, check in service.checks:
-        service.readiness.wait_for(name)
+async def _start(app: App, log: structlog.typing.FilteringBoundLogger) -> None:
+    for name, check in app.checks:
+        app.readiness.wait_for(name)
         attempt = 0
         while True:
             try:
@@ -201,13 +226,13 @@ async def _start(service: Service, log: structlog.typing.FilteringBoundLogger) -
                 attempt += 1
             else:
                 break
-    for hook in service.on_ready:
+    for hook in app.on_ready:
         await hook()
     # What is there now stays: a full collection need not look at it again, and does not hold
     # up the event loop for as long (https://docs.python.org/3/library/gc.html#gc.freeze).
     gc.collect()
     gc.freeze()
-    service.readiness.done()
+    app.readiness.done()
     log.info("ready")
 
 

@@ -1,8 +1,8 @@
-"""The queue topology of one AshChat: exchanges, queues, bindings, policies, users.
+"""The services of one AshChat, and the queues, bindings, policies and permissions between them.
 
-This table is the single source. The operator declares it and repairs it; the services
-only ask whether it is there. What may change over a queue's life (time to live, length,
-delivery limit, dead-lettering) is a policy, never a queue argument, so a declaration
+These tables are the single source. The operator declares the topology and repairs it; the
+services only check that it exists. Whatever may change during a queue's life (time to live,
+length, delivery limit, dead-lettering) is a policy, never a queue argument, so a declaration
 never conflicts (https://www.rabbitmq.com/docs/policies#why-policies-exist).
 """
 
@@ -64,13 +64,38 @@ class Queue(StrEnum):
 
 
 class Service(StrEnum):
-    """The services that log in to the backends, each with users of its own."""
+    """The services; each logs in to the backends with its own users."""
 
     AUTH = "auth"
     EMAIL = "email"
     CHAT = "chat"
     TRANSLATE = "translate"
     STATIC = "static"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service, as the operator, the CLI, the images and the tests need to know it."""
+
+    name: Service
+
+    path_prefix: str | None = None
+    """Path prefix of its public HTTP API; None: the service has no public port."""
+
+    @property
+    def public(self) -> bool:
+        """Whether clients reach the service, with access tokens that it verifies."""
+        return self.path_prefix is not None
+
+
+SERVICES: tuple[ServiceSpec, ...] = (
+    ServiceSpec(name=Service.AUTH, path_prefix="/auth"),
+    ServiceSpec(name=Service.EMAIL),
+    ServiceSpec(name=Service.CHAT, path_prefix="/chat"),
+    ServiceSpec(name=Service.TRANSLATE),
+    ServiceSpec(name=Service.STATIC, path_prefix="/"),
+)
+"""Every service. What cannot import this table is compared with it by a test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +263,7 @@ def policies() -> tuple[Policy, ...]:
 
 def permissions(service: Service) -> Permissions | None:
     """Return what a service may do in the virtual host; None: it does not log in there."""
-    reads = [queue.name.value for queue in QUEUES if queue.reader is service]
+    reads = [queue.value for queue in consumed(service)]
     writes = [name for name in exchanges() if name == service.value]
     if service in {Service.EMAIL, Service.CHAT}:
         writes.append(AUTH_REPLIES_EXCHANGE)
@@ -258,6 +283,16 @@ def permissions(service: Service) -> Permissions | None:
         write=_any_of([_escape(name) for name in writes]),
         read=_any_of([_escape(name) for name in reads]),
     )
+
+
+def consumed(service: Service) -> tuple[Queue, ...]:
+    """Return the queues that a service consumes; auth consumes its reply queues only."""
+    return tuple(queue.name for queue in QUEUES if queue.reader is service)
+
+
+def published(service: Service) -> tuple[Queue, ...]:
+    """Return the queues that a service publishes to."""
+    return tuple(queue.name for queue in QUEUES if queue.writer is service)
 
 
 def _escape(name: str) -> str:

@@ -1,12 +1,10 @@
-"""Wiring of email: settings and credentials in, a running service out."""
-
-from importlib.metadata import PackageNotFoundError, version
+"""Wiring of the email service: settings and credentials in, an app out."""
 
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.redis import Redis
-from ashchat_core.topology import QUEUES, Service
+from ashchat_core.topology import Service
 from ashchat_email import consumers
 from ashchat_email.codes import CodeKey, CodeKeys
 from ashchat_email.service import EmailService
@@ -14,15 +12,14 @@ from ashchat_email.settings import Settings
 from ashchat_email.smtp import Mailer
 from ashchat_email.store import RedisPending
 
-NAME = Service.EMAIL.value
+SERVICE = Service.EMAIL
 CODE_KEY = "code.key"
-READS = [queue.name.value for queue in QUEUES if queue.reader is Service.EMAIL]
 
 
-def build(settings: Settings) -> runtime.Service:
-    """Return the service, ready to run."""
+def build(settings: Settings) -> runtime.App:
+    """Return the app, ready to run."""
     credentials = Credentials(settings.credentials_dir)
-    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     redis = Redis(credentials)
     keys = CodeKeys(_code_key(credentials))
     mailer = Mailer(settings, credentials)
@@ -35,22 +32,18 @@ def build(settings: Settings) -> runtime.Service:
     )
     consumers.register(broker, service)
 
-    async def topology() -> None:
-        await broker.topology_ready(READS)
-
     async def code_key_changed() -> None:
         keys.renew(_code_key(credentials))
 
     async def watch_code_key() -> None:
         await credentials.watch(CODE_KEY, code_key_changed)
 
-    return runtime.Service(
-        name=NAME,
-        version=_version(),
+    return runtime.App(
+        name=SERVICE.value,
         settings=settings,
         public=None,
         revisions=lambda: credentials.in_use,
-        checks=(("Redis", redis.ping), ("RabbitMQ and its queues", topology)),
+        checks=(("Redis", redis.ping), runtime.queues_check(broker, SERVICE)),
         background=(broker.run, redis.watch, watch_code_key, mailer.run),
         on_ready=(broker.start_consuming,),
         on_stop=(broker.stop,),
@@ -64,14 +57,6 @@ def _code_key(credentials: Credentials) -> CodeKey:
     return CodeKey(bytes.fromhex(credential.text))
 
 
-def _version() -> str:
-    try:
-        return version("ashchat-email")
-    except PackageNotFoundError:  # in an image the sources are on the path, not installed
-        return "0.1.0"
-
-
 def main() -> None:
     """Run until SIGTERM."""
-    settings = Settings()
-    runtime.run(lambda: build(settings), name=NAME, settings=settings)
+    runtime.run(SERVICE, build, Settings)

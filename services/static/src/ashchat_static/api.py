@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from ashchat_core.http import APIError, create_app
 from ashchat_core.tokens import AccessToken, TokenVerifier
 from ashchat_static import bodies, downloads, gate, pages, service
-from ashchat_static.settings import StaticSettings
+from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
 
 _FORM_OVERHEAD_BYTES: Final = bodies.FORM_FIELDS_MAX_BYTES + 4096
@@ -50,16 +50,13 @@ def render(error: APIError) -> dict[str, Any]:
     return body if error.data is None else {**body, "details": error.data}
 
 
-def make_app(
-    settings: StaticSettings, volume: Volume, verifier: TokenVerifier, version: str
-) -> FastAPI:
+def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAPI:
     """Return the public application.
 
     The paths under /files also answer without that prefix, for an Ingress that cuts it off.
     """
     app = create_app(
         title="AshChat: files",
-        version=version,
         prefix="",
         render=render,
         docs_url="/files/docs",
@@ -108,7 +105,7 @@ def make_app(
 class _Uploads:
     """What POST /files does."""
 
-    def __init__(self, settings: StaticSettings, volume: Volume) -> None:
+    def __init__(self, settings: Settings, volume: Volume) -> None:
         self._max_bytes = settings.upload_max_bytes
         self._public_url = settings.public_url.rstrip("/")
         self._volume = volume

@@ -7,7 +7,7 @@ from pydantic import Field
 from ashchat_core.settings import ServiceSettings
 
 
-class StaticSettings(ServiceSettings):
+class Settings(ServiceSettings):
     """What only the static service has."""
 
     uploads_dir: Path = Field(

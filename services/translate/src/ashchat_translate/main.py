@@ -1,28 +1,27 @@
-"""Wiring of translate: settings and credentials in, a running service out."""
+"""Wiring of the translate service: settings and credentials in, an app out."""
 
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.redis import Redis
-from ashchat_core.topology import Queue, Service
+from ashchat_core.topology import Service
 from ashchat_translate import consumers, metrics
 from ashchat_translate.breaker import Breaker, State
 from ashchat_translate.providers import Provider
 from ashchat_translate.service import Link, Translator
-from ashchat_translate.settings import ProviderName, TranslateSettings
+from ashchat_translate.settings import ProviderName, Settings
 from ashchat_translate.store import RedisCache
 
-NAME = Service.TRANSLATE.value
+SERVICE = Service.TRANSLATE
 
 
-def build(settings: TranslateSettings) -> runtime.Service:
-    """Return the service, ready to run."""
+def build(settings: Settings) -> runtime.App:
+    """Return the app, ready to run."""
     credentials = Credentials(settings.credentials_dir)
-    broker = Broker(credentials, f"{NAME}/{settings.pod_name}", own_exchange=NAME)
+    broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     redis = Redis(credentials)
     cache = RedisCache(redis, keep_seconds=settings.translate_cache_seconds)
     background: list[Callable[[], Awaitable[None]]] = [broker.run, cache.keep]
@@ -69,17 +68,13 @@ def build(settings: TranslateSettings) -> runtime.Service:
     )
     consumers.register(broker, translator, prefetch=settings.translate_prefetch)
 
-    async def topology() -> None:
-        await broker.topology_ready([Queue.TRANSLATE.value])
-
-    return runtime.Service(
-        name=NAME,
-        version=_version(),
+    return runtime.App(
+        name=SERVICE.value,
         settings=settings,
         public=None,
         revisions=lambda: credentials.in_use,
         # Neither the cache nor the provider: without them the original is still shown.
-        checks=(("RabbitMQ and its queues", topology),),
+        checks=(runtime.queues_check(broker, SERVICE),),
         background=background,
         on_ready=(broker.start_consuming,),
         on_stop=(broker.stop,),
@@ -87,14 +82,6 @@ def build(settings: TranslateSettings) -> runtime.Service:
     )
 
 
-def _version() -> str:
-    try:
-        return version("ashchat-translate")
-    except PackageNotFoundError:  # in an image the sources are on the path, not installed
-        return "0.1.0"
-
-
 def main() -> None:
     """Run until SIGTERM."""
-    settings = TranslateSettings()
-    runtime.run(lambda: build(settings), name=NAME, settings=settings)
+    runtime.run(SERVICE, build, Settings)

@@ -9,7 +9,7 @@ from ashchat_core.settings import ServiceSettings
 ProviderName = Literal["apertium", "google"]
 
 
-class TranslateSettings(ServiceSettings):
+class Settings(ServiceSettings):
     """What only the translate service has."""
 
     translate_provider: ProviderName = Field("apertium", description="Who translates.")
@@ -43,7 +43,7 @@ class TranslateSettings(ServiceSettings):
     )
 
     @model_validator(mode="after")
-    def _google_has_a_project(self) -> "TranslateSettings":
+    def _google_has_a_project(self) -> "Settings":
         chosen = {self.translate_provider, self.translate_fallback}
         if "google" in chosen and not self.google_project:
             raise ValueError("the google provider needs ASHCHAT_GOOGLE_PROJECT")

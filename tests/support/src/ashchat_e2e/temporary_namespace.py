@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from ashchat_core.topology import Service
 from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
 from ashchat_dev.waiting import until
 
 Object = dict[str, Any]
 
-SERVICES = ("auth", "email", "chat", "translate", "static")
 KINDS = (
     "secrets",
     "configmaps",
@@ -27,7 +27,7 @@ GONE_S = 60.0
 def idle(name: str, **spec: Any) -> Object:
     """Return an AshChat whose services have no pods; its backends cannot be without."""
     smtp = {"host": "mailpit.mailpit.svc", "port": 1025, "security": "None", "from": "a@test"}
-    none: Object = {service: {"replicas": 0} for service in SERVICES}
+    none: Object = {service: {"replicas": 0} for service in Service}
     none["email"]["smtp"] = smtp
     none["translate"]["apertium"] = {"replicas": 0}
     none["exposure"] = {"type": "None"}

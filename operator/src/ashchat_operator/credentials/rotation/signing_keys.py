@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ashchat_core.tokens import JWKS, LEEWAY_SECONDS, SIGNING_KEYS, key_set_revision
+from ashchat_core.topology import SERVICES, Service
 from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
 from ashchat_operator.credentials.signing_keys import SigningKeySet, public_jwk
 from ashchat_operator.kube.clock import rfc3339
 
 NAME: Final = "signing-keys"
 
-SIGNS: Final = "auth"
-VERIFY: Final = ("auth", "chat", "static")
+SIGNS: Final = Service.AUTH.value
+VERIFY: Final = tuple(spec.name.value for spec in SERVICES if spec.public)
 
 MARGIN_SECONDS: Final = 30
 """Beyond a token's life and the verifiers' leeway: our clock and auth's may differ, and a

@@ -40,11 +40,10 @@ method that a path does not have is 405 `method_not_allowed`, and a defect of ou
 """
 
 
-def build(settings: Settings, auth: Auth, signer: SigningKeys, version: str) -> FastAPI:
+def build(settings: Settings, auth: Auth, signer: SigningKeys) -> FastAPI:
     """Return the application."""
     app = create_app(
         title="AshChat auth",
-        version=version,
         prefix="/auth",
         render=render,
         description=DESCRIPTION,
