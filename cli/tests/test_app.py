@@ -173,7 +173,7 @@ def test_a_missing_right_is_5_and_the_token_is_not_shown(server: Server, run: An
     assert "secret-token" not in result.output
 
 
-def test_levers_set_annotations(server: Server, run: Any) -> None:
+def test_commands_set_annotations(server: Server, run: Any) -> None:
     serve_demo(server)
     assert run("restart", "chat").exit_code == Exit.OK
     assert run("pause", "demo").exit_code == Exit.OK

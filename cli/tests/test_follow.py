@@ -8,7 +8,7 @@ from ashchat_cli.follow import Follower, annotation
 def status(**kinds: tuple[str, tuple[str, ...]]) -> dict[str, Any]:
     return {
         "rotation": [
-            {"name": name.replace("_", "-"), "phase": phase, "handled": list(handled)}
+            {"name": name.replace("_", "-"), "phase": phase, "handledTokens": list(handled)}
             for name, (phase, handled) in kinds.items()
         ]
     }
@@ -68,7 +68,9 @@ def test_only_the_kind_asked_for_counts() -> None:
 def test_what_a_phase_waits_for_is_told_once() -> None:
     follower = Follower("s", "", 0.0)
     told = {
-        "rotation": [{"name": "users", "phase": "Proving", "handled": ["s"], "message": "chat-1"}]
+        "rotation": [
+            {"name": "users", "phase": "Proving", "handledTokens": ["s"], "message": "chat-1"}
+        ]
     }
     assert follower.look(told, 1.0) == ["users: Proving", "users: chat-1"]
     assert follower.look(told, 2.0) == []

@@ -24,7 +24,7 @@ RECORDED = json.loads((Path(__file__).parent / "recorded" / "ready.json").read_t
 def healthy() -> Facts:
     """Return the facts of an AshChat in order, as recorded from a cluster."""
     recorded = copy.deepcopy(RECORDED)
-    recorded["resource"]["spec"]["email"]["smtp"]["credentialsSecret"] = {"name": "smtp"}
+    recorded["resource"]["spec"]["email"]["smtp"]["credentialsSecretRef"] = {"name": "smtp"}
     lease = {
         "metadata": {"namespace": "ashchat-system", "name": "ashchat-operator"},
         "spec": {"holderIdentity": "pod-1", "renewTime": "2026-11-25T08:59:58.000000Z"},
@@ -152,7 +152,12 @@ def paused(facts: Facts) -> None:
 def stuck(facts: Facts) -> None:
     assert facts.resource is not None
     facts.resource["status"]["rotation"] = [
-        {"name": "users", "phase": "Proving", "since": "2026-11-25T08:00:00Z", "message": "chat-1"}
+        {
+            "name": "users",
+            "phase": "Proving",
+            "lastTransitionTime": "2026-11-25T08:00:00Z",
+            "message": "chat-1",
+        }
     ]
 
 
@@ -259,7 +264,13 @@ FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
         *("certificate", Severity.ERROR, "has ended", "kubernetes.io/tls"),
     ),
     "paused": (paused, "paused", Severity.WARNING, "change nothing", "ashchat resume demo"),
-    "stuck": (stuck, "rotation", Severity.WARNING, "users is Proving", "ashchat status"),
+    "stuck": (
+        stuck,
+        "rotation",
+        Severity.WARNING,
+        "users has been Proving since 2026-11-25T08:00:00Z",
+        "ashchat status",
+    ),
     "not Ready": (
         lambda x: condition(x, "Ready", status="False", reason="Refused", message="quota"),
         *("ready", Severity.ERROR, "is not Ready (Refused)", "ashchat status demo"),

@@ -83,7 +83,7 @@ def test_what_is_not_ready_says_why_within_80_columns(recorded: Any) -> None:
 def test_an_older_generation_is_not_ready(recorded: Any) -> None:
     recorded["resource"]["metadata"]["generation"] += 1
     told = overview(recorded["resource"], recorded["pods"], FULL)
-    assert (told["ready"], told["reason"]) == (False, "NotSeenYet")
+    assert (told["ready"], told["reason"]) == (False, "NotObserved")
 
 
 def test_one_that_is_being_deleted_is_not_ready(recorded: Any) -> None:
@@ -119,8 +119,13 @@ def test_queues_that_want_to_be_looked_at_are_shown(recorded: Any) -> None:
 def test_a_rotation_and_a_pause_are_shown(recorded: Any) -> None:
     recorded["resource"]["metadata"]["annotations"] = {"ashchat.dev/pause": "true"}
     recorded["resource"]["status"]["rotation"] = [
-        {"name": "signing-keys", "phase": "Idle", "lastRotated": "2026-11-20T03:00:00Z"},
-        {"name": "users", "phase": "Proving", "since": "2026-11-25T08:00:00Z", "message": "chat-1"},
+        {"name": "signing-keys", "phase": "Idle", "lastRotationTime": "2026-11-20T03:00:00Z"},
+        {
+            "name": "users",
+            "phase": "Proving",
+            "lastTransitionTime": "2026-11-25T08:00:00Z",
+            "message": "chat-1",
+        },
         {"name": "later", "phase": "SomethingNew"},
     ]
     text = shown(overview(recorded["resource"], recorded["pods"], FULL))

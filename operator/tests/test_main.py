@@ -6,8 +6,8 @@ from typing import Any
 import kopf
 import pytest
 
+from ashchat_core.api.names import GROUP, PLURAL, VERSION
 from ashchat_operator import main
-from ashchat_operator.resource.model import GROUP, PLURAL, VERSION
 from ashchat_operator.settings import Settings
 
 

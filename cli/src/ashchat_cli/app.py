@@ -16,8 +16,9 @@ from rich.text import Text
 
 from ashchat_cli import letters
 from ashchat_cli.faults import Exit, Fault
-from ashchat_cli.objects import PAUSE, Object
+from ashchat_cli.objects import Object
 from ashchat_cli.output import Format, document
+from ashchat_core.api.names import Annotation, restart_annotation
 from ashchat_core.topology import QUEUES, QueueSpec, Service
 
 # What talks to the cluster is imported where it is used: completing and --help stay quick.
@@ -416,7 +417,7 @@ def restart(
                 known = ", ".join(sorted(there or COMPONENTS))
                 raise _fail(f"there is no component {component}; there are: {known}")
             stamp = _stamp()
-            await _annotate(cluster, resource, {f"ashchat.dev/restart-{component}": stamp})
+            await _annotate(cluster, resource, {restart_annotation(component): stamp})
             return stamp
 
     typer.echo(f"asked to restart {component}, stamp {_run(work())}")
@@ -454,7 +455,7 @@ def _set_pause(name: str, namespace: str, context: str, kubeconfig: str, value: 
         from ashchat_cli.reach import select
 
         async with await Cluster.connect(Where(kubeconfig, context, namespace)) as cluster:
-            await _annotate(cluster, await select(cluster, name), {PAUSE: value})
+            await _annotate(cluster, await select(cluster, name), {Annotation.PAUSE: value})
 
     _run(work())
 

@@ -13,17 +13,18 @@ import aiohttp
 
 from ashchat_cli.cluster import Cluster
 from ashchat_cli.faults import Exit, Fault
-from ashchat_cli.objects import COMPONENT, Object, is_ready, labels
+from ashchat_cli.objects import Object, is_ready, labels
 from ashchat_cli.reach import broker_of
 from ashchat_cli.rules import Facts, Web, moment, wanted_secrets
 from ashchat_cli.status import names
+from ashchat_core.api.names import OPERATOR, Label
 from ashchat_core.topology import Service, consumed
 
 T = TypeVar("T")
 
 PRIVATE_PORT: Final = 9000
 WEB_TIMEOUT_S: Final = 5.0
-OPERATOR: Final = {"app.kubernetes.io/name": "ashchat-operator"}
+OPERATOR_LABELS: Final[dict[str, str]] = {Label.NAME: OPERATOR}
 CRD: Final = "ashchats.ashchat.dev"
 CONSUMING: Final = tuple(service.value for service in Service if consumed(service))
 
@@ -62,7 +63,9 @@ async def gather(cluster: Cluster, resource: Object | None) -> Facts:
     crd = await _crd(cluster, reading)
     now = datetime.now(UTC)
     server = parsedate_to_datetime(cluster.server_date) if cluster.server_date else None
-    operators = await reading.take("operator", cluster.list("deployments", None, OPERATOR), None)
+    operators = await reading.take(
+        "operator", cluster.list("deployments", None, OPERATOR_LABELS), None
+    )
     leases = None
     if operators:
         leases = [
@@ -160,7 +163,7 @@ async def _metrics(
     own = [
         pod["metadata"]["name"]
         for pod in pods
-        if pod["metadata"]["labels"].get(COMPONENT) == component and is_ready(pod)
+        if pod["metadata"]["labels"].get(Label.COMPONENT) == component and is_ready(pod)
     ]
     texts = [
         await reading.take(f"metrics of {pod}", cluster.metrics(namespace, pod, PRIVATE_PORT), "")

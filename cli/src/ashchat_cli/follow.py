@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ashchat_core.api.names import Annotation, rotate_annotation
+
 IDLE: Final = "Idle"
-ROTATE: Final = "ashchat.dev/rotate"
 
 
-def annotation(kind: str) -> str:
-    """Return the annotation that asks for a rotation, of one kind or of all."""
-    return f"{ROTATE}-{kind}" if kind else ROTATE
+def annotation(credential: str) -> str:
+    """Return the annotation that requests a rotation, of one kind of credential or of all."""
+    return rotate_annotation(credential) if credential else Annotation.ROTATE.value
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Follower:
             if self._kind and name != self._kind:
                 continue
             watched = self.kinds.setdefault(name, Watched(since=self._began))
-            watched.handled = watched.handled or self._stamp in entry.get("handled", ())
+            watched.handled = watched.handled or self._stamp in entry.get("handledTokens", ())
             if not watched.handled:
                 continue
             phase, message = str(entry.get("phase", "")), str(entry.get("message", ""))

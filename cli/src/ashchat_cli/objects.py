@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
+
+from ashchat_core.api.names import Label
 
 Object = dict[str, Any]
-
-COMPONENT: Final = "app.kubernetes.io/component"
-PAUSE: Final = "ashchat.dev/pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,8 @@ class Depth:
 
 def labels(name: str, component: str = "") -> dict[str, str]:
     """Return the labels of what belongs to an AshChat, or to one component of it."""
-    own = {"app.kubernetes.io/name": "ashchat", "app.kubernetes.io/instance": name}
-    return {**own, COMPONENT: component} if component else own
+    own = {Label.NAME.value: "ashchat", Label.INSTANCE.value: name}
+    return {**own, Label.COMPONENT: component} if component else own
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -11,7 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from ashchat_cli.objects import COMPONENT, PAUSE, Depth, Object
+from ashchat_cli.objects import Depth, Object
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import OPERATOR, Annotation, Label
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import QUEUES
 
 RESTARTS_MANY: Final = 5
@@ -129,7 +132,7 @@ def crd(facts: Facts) -> Iterator[Finding]:
             "AshChat's chart was not installed in this cluster, or somebody deleted it",
             "helm upgrade --install ashchat-operator charts/ashchat-operator -n ashchat-system",
         )
-    schema = facts.conditions().get("SchemaCurrent", {})
+    schema = facts.conditions().get(ConditionType.SCHEMA_CURRENT, {})
     if schema.get("status") == "False":
         yield Finding(
             "crd",
@@ -286,25 +289,28 @@ IN_RABBITMQ: Final = "kubectl -n {ns} exec {name}-rabbitmq-0 -c rabbitmq -- {com
 _COMMAND: Final = re.compile(r"rabbitmqctl (?:.*? --if-empty|eval '[^']*')")
 
 TOPOLOGY: Final[Mapping[str, tuple[str, str]]] = {
-    "LoginRefused": (
+    Reason.LOGIN_REFUSED: (
         "a backend refuses the operator's login",
         # A backend that the operator runs takes its Secret's password at its next start.
         "kubectl -n {ns} delete pod -l app.kubernetes.io/instance={name},{component}",
     ),
-    "Unreachable": (
+    Reason.UNREACHABLE: (
         "a backend does not answer the operator",
         "kubectl -n {ns} get pods,endpointslices -l app.kubernetes.io/instance={name}",
     ),
-    "QueueInequivalent": ("a queue is not what it has to be", IN_RABBITMQ),
-    "ExchangeInequivalent": ("an exchange is not what it has to be", IN_RABBITMQ),
-    "VersionTooOld": ("a backend is too old", "upgrade it, or choose another image in the spec"),
+    Reason.QUEUE_INEQUIVALENT: ("a queue is not what it has to be", IN_RABBITMQ),
+    Reason.EXCHANGE_INEQUIVALENT: ("an exchange is not what it has to be", IN_RABBITMQ),
+    Reason.VERSION_TOO_OLD: (
+        "a backend is too old",
+        "upgrade it, or choose another image in the spec",
+    ),
 }
 """Reason of TopologyReady → what it is in short, and what to do."""
 
 
 def backends(facts: Facts) -> Iterator[Finding]:
     """Tell of backends that refuse, do not answer, or hold what is wrong."""
-    condition = facts.conditions().get("TopologyReady", {})
+    condition = facts.conditions().get(ConditionType.TOPOLOGY_READY, {})
     if condition.get("status") != "False":
         return
     reason = condition.get("reason", "")
@@ -317,7 +323,7 @@ def backends(facts: Facts) -> Iterator[Finding]:
         ns=facts.namespace,
         name=facts.name,
         # The message begins with the backend's name.
-        component=f"{COMPONENT}={message.partition(':')[0]}",
+        component=f"{Label.COMPONENT}={message.partition(':')[0]}",
         command=command[0] if command else "rabbitmqctl help",
     )
     yield Finding("backends", Severity.ERROR, what, message, do)
@@ -329,10 +335,10 @@ def wanted_secrets(spec: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, .
     google = spec.get("translate", {}).get("google", {})
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     wanted: tuple[tuple[Object, str, str, tuple[str, ...]], ...] = (
-        (smtp, "credentialsSecret", "the mail server's login", ("username", "password")),
-        (smtp, "caSecret", "the mail server's authority", ("ca.crt",)),
-        (google, "credentialsSecret", "Google's key", ()),
-        (google, "caSecret", "Google's authority", ("ca.crt",)),
+        (smtp, "credentialsSecretRef", "the mail server's login", ("username", "password")),
+        (smtp, "caSecretRef", "the mail server's authority", ("ca.crt",)),
+        (google, "credentialsSecretRef", "Google's key", ()),
+        (google, "caSecretRef", "Google's authority", ("ca.crt",)),
     )
     for block, key, what, keys in wanted:
         name = block.get(key, {}).get("name")
@@ -370,7 +376,7 @@ def mail(facts: Facts) -> Iterator[Finding]:
     if held:
         refused = facts.mail.get("login_refused", 0) > 0
         why = "it refused the login" if refused else "it does not answer, or not as it should"
-        secret = smtp.get("credentialsSecret", {}).get("name", "")
+        secret = smtp.get("credentialsSecretRef", {}).get("name", "")
         check = f"look at Secret {secret}; " if refused and secret else ""
         yield Finding(
             "mail",
@@ -490,7 +496,7 @@ def network(facts: Facts) -> Iterator[Finding]:
 
 def _of_operator(body: Mapping[str, Any]) -> bool:
     labels = body["metadata"].get("labels", {})
-    return bool(labels.get("app.kubernetes.io/managed-by") == "ashchat-operator")
+    return bool(labels.get(Label.MANAGED_BY) == OPERATOR)
 
 
 def selects(selector: Mapping[str, Any], own: Mapping[str, str]) -> bool:
@@ -555,25 +561,25 @@ def web(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def levers(facts: Facts) -> Iterator[Finding]:
+def commands(facts: Facts) -> Iterator[Finding]:
     """Tell of what was left on: a pause, a rotation that does not go on."""
     annotations = (facts.resource or {}).get("metadata", {}).get("annotations", {})
-    if annotations.get(PAUSE, "").lower() == "true":
+    if annotations.get(Annotation.PAUSE, "").lower() == "true":
         yield Finding(
             "paused",
             Severity.WARNING,
             "the operator is told to change nothing here",
-            f"annotation {PAUSE} is true; nothing is repaired meanwhile",
+            f"annotation {Annotation.PAUSE} is true; nothing is repaired meanwhile",
             f"kubectl ashchat resume {facts.name} -n {facts.namespace}",
         )
     for entry in (facts.resource or {}).get("status", {}).get("rotation", ()):
-        since = moment(entry.get("since"))
+        since = moment(entry.get("lastTransitionTime"))
         waiting = entry.get("phase", "Idle") != "Idle" and since is not None
         if waiting and since is not None and (facts.server or facts.now) - since > STUCK:
             yield Finding(
                 "rotation",
                 Severity.WARNING,
-                f"the rotation of {entry['name']} is {entry['phase']} since {entry['since']}",
+                f"the rotation of {entry['name']} has been {entry['phase']} since {since:%FT%TZ}",
                 entry.get("message", "") or "it does not say what it waits for",
                 f"kubectl ashchat status {facts.name} -n {facts.namespace}",
             )
@@ -581,10 +587,10 @@ def levers(facts: Facts) -> Iterator[Finding]:
 
 def not_ready(facts: Facts) -> Iterator[Finding]:
     """Tell that it is not Ready, in the operator's words: for what no other rule knows."""
-    ready = facts.conditions().get("Ready")
+    ready = facts.conditions().get(ConditionType.READY)
     if facts.resource is None or (ready and ready["status"] == "True"):
         return
-    said = ready or {"reason": "NotSeenYet", "message": "no operator has looked at it"}
+    said = ready or {"reason": Reason.NOT_OBSERVED.value, "message": "no operator has looked at it"}
     yield Finding(
         "ready",
         Severity.ERROR,
@@ -598,7 +604,7 @@ Rule = Callable[[Facts], Iterable[Finding]]
 
 RULES: Final[Sequence[Rule]] = (
     *(crd, operator, secrets, images, scheduling, crashes, backends),
-    *(network, mail, web, consumers, clocks, levers, holding, dead_letters, not_ready),
+    *(network, mail, web, consumers, clocks, commands, holding, dead_letters, not_ready),
 )
 """In the order in which one looks: what comes first may explain what follows."""
 
@@ -634,7 +640,7 @@ def _ended(state: Mapping[str, Any]) -> str:
 def _component_of(facts: Facts, pod: str) -> str:
     for each in facts.pods:
         if each["metadata"]["name"] == pod:
-            return str(each["metadata"].get("labels", {}).get("app.kubernetes.io/component", pod))
+            return str(each["metadata"].get("labels", {}).get(Label.COMPONENT, pod))
     return pod
 
 

@@ -7,15 +7,18 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from ashchat_cli.objects import COMPONENT, PAUSE, Depth, Object, is_ready
+from ashchat_cli.objects import Depth, Object, is_ready
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import Annotation, Label
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import QUEUES
 
 Depths = Mapping[str, Depth | None]
 
 IDLE: Final = "Idle"
 
-BAD_WHEN_TRUE: Final = frozenset({"Degraded"})
-NEITHER: Final = frozenset({"Progressing", "Paused"})
+BAD_WHEN_TRUE: Final = frozenset({ConditionType.DEGRADED})
+NEITHER: Final = frozenset({ConditionType.PROGRESSING, ConditionType.PAUSED})
 
 
 def names() -> list[str]:
@@ -36,16 +39,16 @@ def overview(
     """
     metadata, status = resource["metadata"], resource.get("status", {})
     conditions = {each["type"]: each for each in status.get("conditions", [])}
-    ready = conditions.get("Ready", {})
+    ready = conditions.get(ConditionType.READY, {})
     current = status.get("observedGeneration", 0) == metadata.get("generation", 0)
     deleted = "deletionTimestamp" in metadata
-    reason, message = ready.get("reason", "NotSeenYet"), ready.get("message", "")
+    reason, message = ready.get("reason", Reason.NOT_OBSERVED.value), ready.get("message", "")
     if not ready:
         message = "no operator has looked at it yet"
     elif deleted:
         reason, message = "Deleted", "it is being deleted"
     elif not current:
-        reason, message = "NotSeenYet", "the operator has not seen the newest spec yet"
+        reason, message = Reason.NOT_OBSERVED.value, "the operator has not seen the newest spec yet"
     told: Object = {
         "name": metadata["name"],
         "namespace": metadata["namespace"],
@@ -53,8 +56,8 @@ def overview(
         "reason": reason,
         "message": message,
         "url": status.get("url", ""),
-        "version": status.get("version", ""),
-        "paused": metadata.get("annotations", {}).get(PAUSE, "").lower() == "true",
+        "version": status.get("operatorVersion", ""),
+        "paused": metadata.get("annotations", {}).get(Annotation.PAUSE, "").lower() == "true",
         "conditions": [_condition(each) for each in status.get("conditions", [])],
         "components": [_component(each, pods) for each in status.get("components", [])],
     }
@@ -78,7 +81,7 @@ def _condition(found: Mapping[str, Any]) -> Object:
 
 
 def _component(entry: Mapping[str, Any], pods: Sequence[Object]) -> Object:
-    own = [pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT) == entry["name"]]
+    own = [pod for pod in pods if pod["metadata"]["labels"].get(Label.COMPONENT) == entry["name"]]
     told = [_pod(pod) for pod in sorted(own, key=lambda pod: str(pod["metadata"]["name"]))]
     return {
         "name": entry["name"],
@@ -220,10 +223,10 @@ def rotation_line(each: Mapping[str, Any]) -> Text:
     phase = str(each.get("phase", "Unknown"))
     line = _mark(True if phase == IDLE else None)
     line.append(f" {each.get('name', '?')}  {phase}")
-    if phase != IDLE and each.get("since"):
-        line.append(f" since {each['since']}", "dim")
-    if each.get("lastRotated"):
-        line.append(f"  last {each['lastRotated']}", "dim")
+    if phase != IDLE and each.get("lastTransitionTime"):
+        line.append(f" since {each['lastTransitionTime']}", "dim")
+    if each.get("lastRotationTime"):
+        line.append(f"  last {each['lastRotationTime']}", "dim")
     if each.get("message"):
         line.append(f"  {each['message']}")
     return line

@@ -17,6 +17,7 @@ from typing import Any, Final
 import kopf
 
 from ashchat_core import __version__
+from ashchat_core.api.names import GROUP, PLURAL, VERSION
 from ashchat_core.telemetry import configure_logging
 from ashchat_operator import metrics
 from ashchat_operator.health import private_server
@@ -28,7 +29,6 @@ from ashchat_operator.kube.workers import Workers
 from ashchat_operator.lifecycle.schema import Schema
 from ashchat_operator.reconcile.reconciler import Pace, Reconciler
 from ashchat_operator.resource.images import Images
-from ashchat_operator.resource.model import GROUP, PLURAL, VERSION
 from ashchat_operator.resource.names import ClusterContext
 from ashchat_operator.settings import Settings
 

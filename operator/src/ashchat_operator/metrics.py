@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
+from ashchat_core.api.conditions import ConditionStatus, ConditionType
+
 RECONCILES: Final = Counter(
     "ashchat_operator_reconciles", "Looks at a resource that went to their end"
 )
@@ -61,7 +63,6 @@ DEAD_LETTERS: Final = Gauge(
     "Messages that a service gave up, by dead-letter queue",
     ["namespace", "name", "queue"],
 )
-_STATUSES: Final = ("True", "False", "Unknown")
 
 
 @contextmanager
@@ -85,11 +86,13 @@ def build(version: str) -> None:
 def told(namespace: str, name: str, status: Mapping[str, Any]) -> None:
     """Show a resource's conditions."""
     for item in status["conditions"]:
-        for value in _STATUSES:
-            CONDITION.labels(namespace, name, item["type"], value).set(item["status"] == value)
-        if item["type"] == "Ready":
+        for value in ConditionStatus:
+            CONDITION.labels(namespace, name, item["type"], value.value).set(
+                item["status"] == value
+            )
+        if item["type"] == ConditionType.READY:
             READY.labels(namespace, name).set(item["status"] == "True")
-        if item["type"] == "Paused":
+        if item["type"] == ConditionType.PAUSED:
             PAUSED.labels(namespace, name).set(item["status"] == "True")
 
 

@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ashchat_core.api.reasons import Reason
 from ashchat_dev.authority import Authority, Pair
 from ashchat_operator.backends import connectivity
-from ashchat_operator.backends.base import (
-    Address,
-    BackendError,
-    Reason,
-    TlsFailedError,
-    UnreachableError,
-)
+from ashchat_operator.backends.base import Address, BackendError, TlsFailedError, UnreachableError
 
 OURS = Authority()
 HERE = "127.0.0.1"

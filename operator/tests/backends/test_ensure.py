@@ -7,10 +7,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Service
 from ashchat_operator.backends import connectivity, ensure
 from ashchat_operator.backends.addresses import mongodb_uri, rabbitmq_uri, redis_uri
-from ashchat_operator.backends.base import Address, Backend, Login, Reason, version_tuple
+from ashchat_operator.backends.base import Address, Backend, Login, version_tuple
 from ashchat_operator.backends.ensure import Backends
 from ashchat_operator.backends.mongodb.desired import MongoDBTarget
 from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget

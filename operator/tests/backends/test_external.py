@@ -18,12 +18,12 @@ REDIS_HERE = {"uri": "redis://a:b@here"}
 
 
 def server(backend: Backend, secret: dict[str, str], **block: Any) -> ExternalServer:
-    body = {"secret": {"name": "mine"}, **block}
+    body = {"connectionSecretRef": {"name": "mine"}, **block}
     return external.server(
         backend,
         External.model_validate(body),
         {key: value.encode() for key, value in secret.items()},
-        ca=b"-----BEGIN CERTIFICATE-----" if "caSecret" in block.get("tls", {}) else None,
+        ca=b"-----BEGIN CERTIFICATE-----" if "caSecretRef" in block.get("tls", {}) else None,
         beginning="team_chat_",
         revision="12",
     )
@@ -76,7 +76,7 @@ def test_a_replica_set_keeps_its_hosts_and_options_but_not_what_weakens_tls() ->
             "uri": "mongodb://boss:w@a.example:1,b.example:2/users?replicaSet=rs0"
             "&retryWrites=false&tlsInsecure=true&tlsAllowInvalidHostnames=true"
         },
-        tls={"caSecret": {"name": "ca"}},
+        tls={"caSecretRef": {"name": "ca"}},
     )
     assert found.auth_source == "users", "where the administrator's own user is"
     files = external.files(found, Service.CHAT, LOGIN)
@@ -95,7 +95,7 @@ def test_atlas_is_found_by_its_srv_name_and_the_given_login_serves_all() -> None
     found = server(
         Backend.MONGODB,
         {"uri": "mongodb+srv://boss:w%2Fd@c.mongodb.net/?w=majority"},
-        users="Given",
+        users="Provided",
     )
     files = external.files(found, Service.AUTH, LOGIN)
     assert files["mongodb.uri"].startswith(
@@ -105,7 +105,7 @@ def test_atlas_is_found_by_its_srv_name_and_the_given_login_serves_all() -> None
 
 
 def test_redis_needs_no_name_and_says_how_keys_begin() -> None:
-    found = server(Backend.REDIS, {"host": "r.example", "password": "w"}, users="Given")
+    found = server(Backend.REDIS, {"host": "r.example", "password": "w"}, users="Provided")
     assert uri(found) == "rediss://default:w@r.example:6379/0?prefix=team_chat_"
 
 
@@ -147,7 +147,9 @@ def test_a_secret_that_does_not_do_says_why(
 
 
 def test_an_authority_that_is_none_is_told() -> None:
-    block = External.model_validate({"secret": {"name": "s"}, "tls": {"caSecret": {"name": "c"}}})
+    block = External.model_validate(
+        {"connectionSecretRef": {"name": "s"}, "tls": {"caSecretRef": {"name": "c"}}}
+    )
     with pytest.raises(InvalidSecretError, match="no certificate"):
         external.server(
             Backend.REDIS,
@@ -160,7 +162,7 @@ def test_an_authority_that_is_none_is_told() -> None:
 
 
 def test_two_ashchats_never_begin_their_names_alike() -> None:
-    block = External.model_validate({"secret": {"name": "s"}})
+    block = External.model_validate({"connectionSecretRef": {"name": "s"}})
     ash = resource("minimal")
 
     def named(namespace: str, name: str) -> str:

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import pytest
 from pymongo.errors import OperationFailure
 
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import MONGODB_DATABASES, Service
 from ashchat_operator.backends.base import (
     Login,
     LoginRefusedError,
-    NotReadyYetError,
-    Reason,
+    PermissionMissingError,
     RefusedError,
-    RightMissingError,
+    StartingError,
     VersionTooOldError,
 )
 from ashchat_operator.backends.mongodb.client import MongoDBClient
@@ -136,7 +136,7 @@ async def test_a_look_without_writing() -> None:
 async def test_what_does_not_hold_is_not_called_ready() -> None:
     fake = FakeDatabase(MONGODB)
     fake.forgets = True
-    with pytest.raises(NotReadyYetError, match="still differs"):
+    with pytest.raises(StartingError, match="still differs"):
         await reconcile(fake, WANTED)
 
 
@@ -148,8 +148,8 @@ async def test_an_old_server_is_refused() -> None:
 @pytest.mark.parametrize(
     ("code", "name", "kind", "word"),
     [
-        (13, "Unauthorized", RightMissingError, "lacks the right"),
-        (8000, "AtlasError", RightMissingError, "set users: Given"),
+        (13, "Unauthorized", PermissionMissingError, "lacks the right"),
+        (8000, "AtlasError", PermissionMissingError, "set users: Provided"),
         # FerretDB's own, under the code of AtlasError.
         (8000, "UserCountLimitExceeded", RefusedError, "as many users as it can hold"),
         (18, "AuthenticationFailed", LoginRefusedError, "refuses the login"),

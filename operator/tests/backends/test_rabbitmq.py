@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ashchat_core import topology
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Queue, Service
 from ashchat_operator.backends.base import (
     Login,
     LoginRefusedError,
-    NotReadyYetError,
-    Reason,
     RefusedError,
+    StartingError,
     UnreachableError,
     VersionTooOldError,
 )
@@ -310,7 +310,7 @@ async def test_a_queue_without_a_majority_is_not_ready(declared: FakeBroker) -> 
     queue = {**declared.state.queues[name], "state": "minority"}
     declared.state = replace(declared.state, queues={**declared.state.queues, name: queue})
     result = await reconcile(declared, WANTED)
-    assert (result.ready, result.reason) == (False, Reason.NOT_READY_YET)
+    assert (result.ready, result.reason) == (False, Reason.BACKEND_STARTING)
 
 
 async def test_a_changed_policy_is_set_back(declared: FakeBroker) -> None:
@@ -385,7 +385,7 @@ def test_a_name_that_is_wanted_is_never_retired() -> None:
 async def test_what_does_not_hold_is_not_called_ready() -> None:
     fake = FakeBroker()
     fake.forgets = True
-    with pytest.raises(NotReadyYetError, match="still differs"):
+    with pytest.raises(StartingError, match="still differs"):
         await reconcile(fake, WANTED)
 
 
@@ -439,7 +439,7 @@ def answering(status: int, body: Any = None) -> ManagementClient:
     ("status", "error"),
     [
         (401, LoginRefusedError),
-        (503, NotReadyYetError),
+        (503, StartingError),
         (400, RefusedError),
         (404, RefusedError),  # no management API at all
     ],

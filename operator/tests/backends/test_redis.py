@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Service
-from ashchat_operator.backends.base import (
-    Backend,
-    Login,
-    NotReadyYetError,
-    Reason,
-    VersionTooOldError,
-)
+from ashchat_operator.backends.base import Backend, Login, StartingError, VersionTooOldError
 from ashchat_operator.backends.redis.desired import (
     AclUser,
     RedisTarget,
@@ -209,7 +204,7 @@ async def test_a_look_without_writing() -> None:
 async def test_what_does_not_hold_is_not_called_ready() -> None:
     fake = FakeRedis()
     fake.forgets = True
-    with pytest.raises(NotReadyYetError, match="still differs"):
+    with pytest.raises(StartingError, match="still differs"):
         await reconcile(fake, WANTED)
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.credentials.bundle import ProvidedSecret, ProvidedSecrets
 from ashchat_operator.credentials.candidates import (
     Candidate,
     Pair,
     ProvidedKind,
-    Reason,
     SmtpServer,
     Verdict,
     candidates,

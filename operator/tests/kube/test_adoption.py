@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.kube import adoption
 from ashchat_operator.kube.adoption import is_ours, ring_annotation, ring_of, taken
 from operator_rendering import resource
@@ -62,13 +63,13 @@ def test_only_claims_of_what_is_about_to_be_made_are_looked_up() -> None:
 
 def test_the_fingerprints_go_to_the_claim_and_come_back() -> None:
     ring = {"2": "ab", "1": "cd"}
-    annotations = {adoption.KEY_RING_ANNOTATION: ring_annotation(ring)}
+    annotations = {Annotation.KEY_RING: ring_annotation(ring)}
     assert ring_of({"metadata": {"annotations": annotations}}) == ring
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
 def test_an_annotation_that_says_nothing_is_none(text: str) -> None:
-    assert ring_of({"metadata": {"annotations": {adoption.KEY_RING_ANNOTATION: text}}}) == {}
+    assert ring_of({"metadata": {"annotations": {Annotation.KEY_RING: text}}}) == {}
     assert ring_of(None) == {}
 
 

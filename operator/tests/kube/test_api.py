@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from ashchat_core.api.names import OPERATOR, Label
 from ashchat_operator.kube import api as module
 from ashchat_operator.kube.api import Api, ApiServerError, NotLeadingError
 from ashchat_operator.kube.apply import find
 from ashchat_operator.kube.pool import ConnectionPool
-from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
 from operator_rendering import resource
 
 UNKNOWN = (404, b"404 page not found\n")
@@ -221,4 +221,4 @@ async def test_no_more_than_an_ashchats_own_objects_are_read(server: Server, api
     for request in lists:
         assert "/namespaces/team/" in request.path
         selector = request.query["labelSelector"].split(",")
-        assert set(selector) == {f"{INSTANCE_LABEL}=small", f"{MANAGED_BY_LABEL}={MANAGER}"}
+        assert set(selector) == {f"{Label.INSTANCE}=small", f"{Label.MANAGED_BY}={OPERATOR}"}

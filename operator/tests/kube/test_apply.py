@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.names import OPERATOR
 from ashchat_operator.kube.api import CONFLICT, FORBIDDEN, ApiServerError
 from ashchat_operator.kube.apply import Applied, apply
-from ashchat_operator.resource.names import MANAGER
 from operator_rendering import rendered, resource
 
 Object = dict[str, Any]
@@ -26,7 +26,7 @@ def live(version: str) -> Object:
         "uid": "7",
         "resourceVersion": version,
         "managedFields": [
-            {"manager": MANAGER, "operation": "Apply", "fieldsV1": {}},
+            {"manager": OPERATOR, "operation": "Apply", "fieldsV1": {}},
             {
                 "manager": "kubectl-edit",
                 "operation": "Update",
@@ -46,13 +46,13 @@ class Api:
         self.replaced: list[Object] = []
 
     async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
-        assert manager == MANAGER
+        assert manager == OPERATOR
         assert not new
         self.applied.append(body)
         return live("12")
 
     async def replace(self, body: Object, manager: str) -> Object:
-        assert manager == MANAGER
+        assert manager == OPERATOR
         self.replaced.append(body)
         if self.refuses is not None:
             raise self.refuses

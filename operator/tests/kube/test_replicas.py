@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ashchat_core.api.names import OPERATOR
 from ashchat_operator.kube.replicas import HOLDER, autoscaled, hand_over, with_first
-from ashchat_operator.resource.names import MANAGER
 
 SCALER = {"spec": {"minReplicas": 2, "maxReplicas": 5}}
 
@@ -34,7 +34,7 @@ def test_it_begins_with_the_fewest() -> None:
 
 
 def test_while_we_hold_the_field_somebody_else_takes_it_first() -> None:
-    live = deployment(3, managedFields=[held_by(MANAGER)])
+    live = deployment(3, managedFields=[held_by(OPERATOR)])
     taken = hand_over(deployment(), live, SCALER)
     assert taken is not None
     assert taken["spec"] == {"replicas": 3}
@@ -43,7 +43,7 @@ def test_while_we_hold_the_field_somebody_else_takes_it_first() -> None:
 
 def test_the_number_that_is_handed_over_lies_within_the_autoscalers_bounds() -> None:
     for now, wanted in ((0, 2), (1, 2), (5, 5), (9, 5)):
-        live = deployment(now, managedFields=[held_by(MANAGER)])
+        live = deployment(now, managedFields=[held_by(OPERATOR)])
         taken = hand_over(deployment(), live, SCALER)
         assert taken is not None
         assert taken["spec"]["replicas"] == wanted

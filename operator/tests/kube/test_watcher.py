@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.names import OPERATOR, Label
 from ashchat_operator.kube import watcher as watcher_module
 from ashchat_operator.kube import workers as workers_module
 from ashchat_operator.kube.apply import CHILD_KINDS
-from ashchat_operator.kube.watcher import WATCH_GRACE_SECONDS, WATCH_LABEL, WATCH_SECONDS, Watcher
+from ashchat_operator.kube.watcher import WATCH_GRACE_SECONDS, WATCH_SECONDS, Watcher
 from ashchat_operator.kube.workers import Workers
-from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
 from recorded_passes import RecordedPasses
 
 
@@ -37,7 +37,7 @@ class FakeApi:
     async def watch(
         self, kind: str, _: object, labels: dict[str, str], *, version: str, **__: object
     ) -> AsyncIterator[dict[str, Any]]:
-        if kind != CHILD_KINDS[0] or MANAGED_BY_LABEL not in labels:
+        if kind != CHILD_KINDS[0] or Label.MANAGED_BY not in labels:
             await asyncio.Event().wait()
         self.versions.append(version)
         if not self._events:
@@ -53,7 +53,7 @@ class FakeSecrets(FakeApi):
     async def watch(
         self, kind: str, _: object, labels: dict[str, str], *, version: str, **__: object
     ) -> AsyncIterator[dict[str, Any]]:
-        if labels != {WATCH_LABEL: "true"}:
+        if labels != {Label.WATCH: "true"}:
             await asyncio.Event().wait()
         assert kind == "Secret"
         self.versions.append(version)
@@ -76,7 +76,7 @@ EXPIRED = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
 @pytest.mark.parametrize(
     ("event", "version"),
     [
-        (child("7", labels={INSTANCE_LABEL: "b"}), "7"),
+        (child("7", labels={Label.INSTANCE: "b"}), "7"),
         (child("8", labels={}, ownerReferences=[{"name": "b"}]), "8"),
     ],
 )
@@ -111,7 +111,7 @@ async def test_an_edited_secret_of_a_person_wakes_those_that_refer_to_it() -> No
         asked.append((namespace, name))
         return ["b"]
 
-    api = FakeSecrets([child("7", name="smtp", labels={WATCH_LABEL: "true"})])
+    api = FakeSecrets([child("7", name="smtp", labels={Label.WATCH: "true"})])
     running = asyncio.create_task(Watcher(api, workers, (), referring).run())  # type: ignore[arg-type]
     await looks.number(2)
     running.cancel()
@@ -148,7 +148,7 @@ class Watches:
         self.opened.append((kind, namespace, labels))
         if len(self.opened) == len(CHILD_KINDS) + 1:
             self.all_open.set()
-        if kind != CHILD_KINDS[0] or MANAGED_BY_LABEL not in labels:
+        if kind != CHILD_KINDS[0] or Label.MANAGED_BY not in labels:
             await asyncio.Event().wait()
         while True:
             yield await self.says.get()
@@ -176,8 +176,8 @@ async def test_what_is_watched_is_ours_by_its_label_and_secrets_that_ask_for_it(
     api = Watches()
     async with watching(api, *([namespace] if namespace else [])):
         pass
-    ours = [(kind, namespace, {MANAGED_BY_LABEL: MANAGER}) for kind in CHILD_KINDS]
-    assert api.opened == [*ours, ("Secret", namespace, {WATCH_LABEL: "true"})]
+    ours = [(kind, namespace, {Label.MANAGED_BY: OPERATOR}) for kind in CHILD_KINDS]
+    assert api.opened == [*ours, ("Secret", namespace, {Label.WATCH: "true"})]
 
 
 async def test_a_watch_that_stays_silent_counts_as_dead_until_it_is_heard(
@@ -197,7 +197,7 @@ async def test_a_watch_that_stays_silent_counts_as_dead_until_it_is_heard(
         now = silent_for
         assert dead() == f"a watch has said nothing for {silent_for:.0f} s"
         for key in watcher._alive:
-            if key != (CHILD_KINDS[0], None, MANAGED_BY_LABEL):
+            if key != (CHILD_KINDS[0], None, Label.MANAGED_BY):
                 watcher._alive[key] = now
         assert dead(), "the quietest one counts"
         api.says.put_nowait(BOOKMARK)

@@ -2,16 +2,16 @@
 
 from typing import Any
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import Annotation
 from ashchat_operator.kube.events import transitions
 from ashchat_operator.lifecycle.annotations import (
-    PAUSE,
-    STAMP,
     Commands,
     paused_status,
     read,
-    stamped,
+    with_restart_tokens,
 )
-from ashchat_operator.status.conditions import Component
+from ashchat_operator.status.components import Component
 from operator_rendering import rendered
 
 COMPONENTS = ("rabbitmq", "chat", "auth")
@@ -26,7 +26,7 @@ def resource(handled: dict[str, str] | None = None, **annotations: str) -> dict[
                 f"ashchat.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
             },
         },
-        "status": {"levers": {"restarts": handled}} if handled else {},
+        "status": {"commands": {"restarts": handled}} if handled else {},
     }
 
 
@@ -36,15 +36,15 @@ def test_without_annotations_nothing_is_asked() -> None:
         found = read(body, COMPONENTS)
         assert (found.paused, dict(found.restarts), found.unknown) == (False, {}, [])
         assert found.status() == {}
-        assert found.findings["LeversHandled"][:2] == ("True", "NothingAsked")
-        assert found.findings["Paused"][:2] == ("False", "NotPaused")
+        assert found.findings[ConditionType.COMMANDS_HANDLED][:2] == ("True", "NothingRequested")
+        assert found.findings[ConditionType.PAUSED][:2] == ("False", "NotPaused")
 
 
 def test_pause_is_true_in_any_case_of_letters_and_nothing_else() -> None:
     assert read(resource(pause="true"), COMPONENTS).paused
     assert read(resource(pause="True"), COMPONENTS).paused
     assert not read(resource(pause="false"), COMPONENTS).paused
-    assert PAUSE == "ashchat.dev/pause"
+    assert str(Annotation.PAUSE) == "ashchat.dev/pause"
 
 
 def templates(objects: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
@@ -59,20 +59,20 @@ def templates(objects: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
 
 def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
     plain = rendered("everything")
-    objects = stamped(plain, read(resource(restart_rabbitmq="now"), COMPONENTS))
+    objects = with_restart_tokens(plain, read(resource(restart_rabbitmq="now"), COMPONENTS))
     before, after = templates(plain), templates(objects)
-    assert after["rabbitmq"] == {**before["rabbitmq"], STAMP: "now"}
+    assert after["rabbitmq"] == {**before["rabbitmq"], Annotation.RESTART: "now"}
     assert {key for key in before if before[key] != after[key]} == {"rabbitmq"}
 
 
 def test_nothing_asked_renders_as_ever() -> None:
-    assert stamped(rendered("everything"), Commands()) == rendered("everything")
+    assert with_restart_tokens(rendered("everything"), Commands()) == rendered("everything")
 
 
 def test_what_was_handled_stays_when_its_annotation_goes() -> None:
     found = read(resource({"chat": "one"}), COMPONENTS)
     assert found.restarts == {"chat": "one"}
-    assert found.status() == {"levers": {"restarts": {"chat": "one"}}}
+    assert found.status() == {"commands": {"restarts": {"chat": "one"}}}
     assert read(resource({"chat": "one"}, restart_chat="two"), COMPONENTS).restarts == {
         "chat": "two"
     }
@@ -90,7 +90,7 @@ def test_a_long_stamp_is_told_by_its_digest() -> None:
 
 def test_an_unknown_component_is_named_with_those_that_there_are() -> None:
     found = read(resource(restart_chta="now"), COMPONENTS)
-    status, reason, message = found.findings["LeversHandled"]
+    status, reason, message = found.findings[ConditionType.COMMANDS_HANDLED]
     assert (status, reason) == ("False", "UnknownComponent")
     assert "ashchat.dev/restart-chta" in message
     assert "rabbitmq, chat, auth" in message
@@ -99,7 +99,7 @@ def test_an_unknown_component_is_named_with_those_that_there_are() -> None:
 
 def test_a_restart_waits_while_paused() -> None:
     found = read(resource({"auth": "one"}, restart_chat="now", pause="true"), COMPONENTS)
-    status, reason, message = found.findings["LeversHandled"]
+    status, reason, message = found.findings[ConditionType.COMMANDS_HANDLED]
     assert (status, reason) == ("False", "Paused")
     assert message.startswith("chat:")
 
@@ -107,7 +107,7 @@ def test_a_restart_waits_while_paused() -> None:
 FINE = [Component(name, ready=True, reason="Available") for name in COMPONENTS]
 FORMER: dict[str, Any] = {
     "observedGeneration": 2,
-    "levers": {"restarts": {"chat": "one"}},
+    "commands": {"restarts": {"chat": "one"}},
     "conditions": [
         {
             "type": kind,
@@ -140,7 +140,7 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 def test_while_paused_the_status_tells_how_the_components_are_and_keeps_the_rest() -> None:
     said = paused(FINE)
     assert said["observedGeneration"] == 2, "a newer spec was not applied"
-    assert said["levers"] == FORMER["levers"]
+    assert said["commands"] == FORMER["commands"]
     assert condition(said, "Paused")["status"] == "True"
     assert condition(said, "Paused")["lastTransitionTime"] == LATER
     assert condition(said, "Ready")["status"] == "True"
@@ -170,5 +170,5 @@ def test_events_tell_of_pause_resume_and_restart() -> None:
 
     assert events(FORMER, paused(FINE)) == [("Paused", True)]
     assert events(paused(FINE), FORMER) == [("Resumed", True)]
-    restarted = {**FORMER, "levers": {"restarts": {"chat": "two"}}}
+    restarted = {**FORMER, "commands": {"restarts": {"chat": "two"}}}
     assert events(FORMER, restarted) == [("Restarted", True)]

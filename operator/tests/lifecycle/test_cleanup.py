@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import pytest
 
+from ashchat_core.api.names import FINALIZER
 from ashchat_operator.kube.api import Api, ApiServerError
 from ashchat_operator.kube.apply import apply
 from ashchat_operator.lifecycle.cleanup import Cleanup
-from ashchat_operator.lifecycle.deletion import FINALIZER, OUTSIDE_PATIENCE, PATIENCE
+from ashchat_operator.lifecycle.deletion import OUTSIDE_PATIENCE, PATIENCE
 from ashchat_operator.render import platform
 from operator_rendering import CONTEXT, fixed_credentials, resource
 
@@ -151,7 +152,7 @@ async def test_what_does_not_go_is_left_after_a_while_and_told() -> None:
     soon = timedelta(seconds=1)
     assert await looks(server, body, soon, soon, soon, ALL_TIME) == [False, False, False, True]
     (event,) = server.events
-    assert event["reason"] == "CleanupGivenUp"
+    assert event["reason"] == "CleanupAbandoned"
     assert "PersistentVolumeClaim data-demo-mongodb-0" in event["message"]
     assert "Secret" not in event["message"]
 

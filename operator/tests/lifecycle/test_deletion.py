@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.names import FINALIZER
 from ashchat_operator.lifecycle.deletion import (
-    FINALIZER,
     belongs,
     condition,
     finalizers,

@@ -43,8 +43,8 @@ def test_older_and_missing_say_what_to_run_and_newer_is_fine() -> None:
     for served in (0, REVISION - 1, None):
         assert "kubectl apply --server-side" in wrong_with(served)
     assert wrong_with(REVISION) == wrong_with(REVISION + 1) == ""
-    assert finding("old")[:2] == ("False", "OlderThanOperator")
-    assert finding("")[:2] == ("True", "Current")
+    assert finding("old")[:2] == ("False", "SchemaOutdated")
+    assert finding("")[:2] == ("True", "UpToDate")
 
 
 def test_the_status_keeps_what_it_said() -> None:

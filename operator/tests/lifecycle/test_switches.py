@@ -4,19 +4,20 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.backends.external import blocks
 from ashchat_operator.lifecycle import switches
 from ashchat_operator.resource.model import AshChat
 
-OUTSIDE: dict[str, Any] = {"external": {"secret": {"name": "mine"}, "prefix": "x-"}}
+OUTSIDE: dict[str, Any] = {"external": {"connectionSecretRef": {"name": "mine"}, "prefix": "x-"}}
 SET = {("StatefulSet", "demo-mongodb"): {"kind": "StatefulSet"}}
 
 
 def body(annotation: str = "", status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     metadata = {"name": "demo", "namespace": "ashchat", "uid": "u", "generation": 1}
     if annotation:
-        metadata["annotations"] = {switches.ANNOTATION: annotation}
+        metadata["annotations"] = {Annotation.ALLOW_SWITCH: annotation}
     smtp = {"host": "h", "from": "a@b"}
     return {
         "metadata": metadata,
@@ -54,7 +55,7 @@ def test_a_switch_to_outside_waits_and_the_managed_one_goes_on() -> None:
 def test_a_switch_back_waits_and_the_external_one_goes_on_as_it_was_described() -> None:
     found = decide(body(status=after(body(mongodb=OUTSIDE))))
     block = blocks(found.ash)[Backend.MONGODB]
-    assert (block.secret.name, block.prefix) == ("mine", "x-")
+    assert (block.connection_secret_ref.name, block.prefix) == ("mine", "x-")
     assert "mongodb is to change from External to Managed" in found.held[0]
 
 
@@ -82,10 +83,10 @@ def test_without_a_status_what_runs_tells() -> None:
 
 
 def test_another_secret_or_server_outside_is_no_switch() -> None:
-    other = {"external": {"secret": {"name": "other"}, "prefix": "x-"}}
+    other = {"external": {"connectionSecretRef": {"name": "other"}, "prefix": "x-"}}
     found = decide(body(status=after(body(redis=OUTSIDE)), redis=other))
     assert not found.held
-    assert blocks(found.ash)[Backend.REDIS].secret.name == "other"
+    assert blocks(found.ash)[Backend.REDIS].connection_secret_ref.name == "other"
 
 
 def test_the_cache_changes_at_once_since_it_may_lose_everything() -> None:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends import ensure
-from ashchat_operator.backends.base import Backend, BackendResult, Reason
+from ashchat_operator.backends.base import Backend, BackendResult
 from ashchat_operator.backends.ensure import Backends
 from ashchat_operator.backends.redis.desired import RedisTarget
 from ashchat_operator.kube.workers import JITTER

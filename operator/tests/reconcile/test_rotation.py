@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ashchat_core.api.reasons import Reason
 from ashchat_core.at_rest import revision
 from ashchat_core.tokens import key_set_revision
 from ashchat_core.topology import REDIS_GRANTS, Service
-from ashchat_operator.backends.base import Backend, BackendResult, Reason
+from ashchat_operator.backends.base import Backend, BackendResult
 from ashchat_operator.backends.redis.desired import digest, parse_line
 from ashchat_operator.credentials.bundle import (
     Credentials,

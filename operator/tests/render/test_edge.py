@@ -12,7 +12,7 @@ from operator_rendering import CONTEXT, changed
 
 HTTPS: dict[str, Any] = {
     "publicUrl": "https://chat.example.org",
-    "exposure": {"edge": {"nodePortHttps": 30443, "tls": {"secretName": "x"}}},
+    "exposure": {"edge": {"httpsNodePort": 30443, "tls": {"certificateSecretRef": {"name": "x"}}}},
 }
 CERTIFICATE = load(certificate("chat.example.org", begin=datetime(2030, 1, 1, tzinfo=UTC)))
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.credentials.certificate import CertificateChoice
 from ashchat_operator.render import platform
 from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure, render
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.status import conditions, exposure
-from ashchat_operator.status.conditions import Component
+from ashchat_operator.status.components import Component
 from operator_rendering import CONTEXT, changed, fixed_credentials
 
 Object = dict[str, Any]
@@ -25,7 +26,7 @@ INGRESS: Object = {
     "ingress": {
         "className": "nginx",
         "hosts": ["chat.example.org", "talk.example.org"],
-        "tls": {"secretName": "chat-tls"},
+        "tls": {"certificateSecretRef": {"name": "chat-tls"}},
         "annotations": {"nginx.ingress.kubernetes.io/proxy-read-timeout": "3600"},
     },
 }
@@ -161,9 +162,9 @@ def test_the_address(how: Object, found: ObservedExposure, address: str) -> None
 
 
 def test_the_edges_address_is_https_with_tls() -> None:
-    ash = exposed({"edge": {"tls": {"secretName": "x"}}})
+    ash = exposed({"edge": {"tls": {"certificateSecretRef": {"name": "x"}}}})
     live: Any = {("Service", "small-edge"): {"spec": {}}}
-    assert conditions.url(ash, live) == "https://small-edge.team.svc"
+    assert conditions.edge_url(ash, live) == "https://small-edge.team.svc"
 
 
 @pytest.mark.parametrize(("works", "ready"), [(True, True), (False, False)])
@@ -172,10 +173,10 @@ def test_the_edge_is_ready_while_it_serves_a_certificate_that_works(
     ready: bool,  # noqa: FBT001
 ) -> None:
     choice = CertificateChoice(
-        None, good=False, works=works, reason="CertificateExpired", message="it ended"
+        None, good=False, works=works, reason=Reason.CERTIFICATE_EXPIRED, message="it ended"
     )
     edge = Component("edge", ready=True, reason="Available")
-    ash = exposed({"edge": {"tls": {"secretName": "x"}}})
+    ash = exposed({"edge": {"tls": {"certificateSecretRef": {"name": "x"}}}})
     (said,) = exposure.components(ash, [edge], {}, ObservedExposure(choice))
     assert said.ready is ready
     assert exposure.conditions(ObservedExposure(choice)) == {

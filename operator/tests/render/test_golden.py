@@ -20,6 +20,7 @@ from ashchat_operator.render.edge import caddyfile
 from ashchat_operator.render.pods import resources
 from ashchat_operator.resource.model import AshChat, Resources
 from ashchat_operator.resource.quantity import quantity
+from ashchat_operator.resource.types import WORKLOADS
 from operator_rendering import CONTEXT, GOLDEN, fixed_credentials, rendered, resource
 
 VARIANTS = ("minimal", "everything", "external")
@@ -75,7 +76,7 @@ def test_names_are_unique_and_every_workload_is_a_component() -> None:
     workloads = {
         item["metadata"]["labels"]["app.kubernetes.io/component"]
         for item in objects
-        if item["kind"] in platform.WORKLOADS
+        if item["kind"] in WORKLOADS
     }
     assert workloads == set(platform.components(resource("everything")))
 
@@ -100,7 +101,7 @@ def test_only_a_changed_admin_password_restarts_a_backend() -> None:
         {
             item["metadata"]["name"]: item["spec"]["template"]
             for item in platform.render(ash, CONTEXT, credentials)
-            if item["kind"] in platform.WORKLOADS
+            if item["kind"] in WORKLOADS
         }
         for credentials in (before, changed_passwords(ash))
     ]

@@ -9,7 +9,8 @@ import pydantic
 import pytest
 import yaml
 
-from ashchat_operator.resource.model import API_VERSION, KIND, PLURAL, AshChat, Model, Spec
+from ashchat_core.api.names import API_VERSION, KIND, PLURAL
+from ashchat_operator.resource.model import AshChat, Model, Spec
 from operator_rendering import resource
 
 CRD = Path(__file__).parents[3] / "crds" / "ashchat.dev_ashchats.yaml"
@@ -118,7 +119,7 @@ def defaulted(schema: dict[str, Any], value: Any) -> Any:
 
 
 LEAST = {"email": {"smtp": {"host": "h", "from": "a@b"}}}
-GOOGLE = {"translate": {"google": {"project": "p", "credentialsSecret": {"name": "s"}}}}
+GOOGLE = {"translate": {"google": {"project": "p", "credentialsSecretRef": {"name": "s"}}}}
 
 
 @pytest.mark.parametrize("given", [LEAST, {**LEAST, **GOOGLE}])
@@ -164,12 +165,17 @@ def test_no_field_takes_a_secret_in_plain() -> None:
     named = {
         path: field for path, field in schema_fields(SCHEMA).items() if SECRET.search(path[-1])
     }
-    assert {path[-1] for path in named} >= {"secret", "caSecret", "credentialsSecret", "secretName"}
+    assert {path[-1] for path in named} >= {
+        "caSecretRef",
+        "certificateSecretRef",
+        "connectionSecretRef",
+        "credentialsSecretRef",
+    }
     for path, field in named.items():
         if path in NUMBERS:
             assert field["type"] == "integer", ".".join(path)
-        elif path[-1] != "secretName":
-            # Which keys there are in it is fixed.
+        else:
+            # Only the name of a Secret: its keys are fixed.
             assert field["type"] == "object", ".".join(path)
             assert set(field["properties"]) == {"name"}, ".".join(path)
             assert "additionalProperties" not in field, ".".join(path)

@@ -2,20 +2,19 @@
 
 from typing import Any
 
-from ashchat_operator.backends.base import Backend, BackendResult, Reason
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.reasons import Reason
+from ashchat_operator.backends.base import Backend, BackendResult
 from ashchat_operator.kube.events import transitions
 from ashchat_operator.resource.model import AshChat, Spec
-from ashchat_operator.status.conditions import (
+from ashchat_operator.status.components import (
     Component,
     component,
-    invalid,
     key_ring_lost,
-    status,
-    url,
-    with_lost_ring,
-    with_one,
+    with_lost_key_ring,
     with_topology,
 )
+from ashchat_operator.status.conditions import Report, edge_url, invalid, status, with_one
 
 FINE = {x: BackendResult(ready=True, reason=Reason.DECLARED, message="") for x in Backend}
 LATER = "2026-01-02T00:00:00Z"
@@ -56,17 +55,15 @@ def told(
     problems: tuple[str, ...] = (),
     former: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    return status(
-        ash(),
+    report = Report(
         components=components,
         results=FINE if results is None else results,
         problems=problems,
-        address="",
+        url="",
         version="1",
         key_ring={"1": "abc"},
-        former=former or {},
-        now=LATER,
     )
+    return status(ash(), report, former or {}, LATER)
 
 
 def condition(said: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -134,9 +131,9 @@ def test_a_lost_key_ring_is_told_at_auth_and_says_what_to_restore() -> None:
     assert key_ring_lost(ash(), ()) == ""
     says = key_ring_lost(ash(), ("1",))
     assert "demo-auth-key-ring" in says
-    auth = with_lost_ring(Component("auth", ready=True, reason="Available"), says)
+    auth = with_lost_key_ring(Component("auth", ready=True, reason="Available"), says)
     assert (auth.ready, auth.reason, auth.message) == (False, "KeyRingLost", says)
-    assert with_lost_ring(CHAT, says) == CHAT
+    assert with_lost_key_ring(CHAT, says) == CHAT
     said = told(auth, problems=(says,))
     assert condition(said, "Degraded")["status"] == "True"
     assert said["keyRing"] == {"1": "abc"}
@@ -165,13 +162,13 @@ def test_events_are_transitions() -> None:
 
 
 def test_where_it_answers() -> None:
-    assert url(ash(publicUrl="https://chat.example.org/"), {}) == "https://chat.example.org"
-    assert url(ash(exposure={"type": "None"}), {}) == ""
+    assert edge_url(ash(publicUrl="https://chat.example.org/"), {}) == "https://chat.example.org"
+    assert edge_url(ash(exposure={"type": "None"}), {}) == ""
     balancer = {"type": "Edge", "edge": {"serviceType": "LoadBalancer"}}
     service = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}
     live = {("Service", "demo-edge"): service}
-    assert url(ash(exposure=balancer), live) == "http://192.0.2.1"
-    assert url(ash(), live) == "http://demo-edge.ashchat.svc"
+    assert edge_url(ash(exposure=balancer), live) == "http://192.0.2.1"
+    assert edge_url(ash(), live) == "http://demo-edge.ashchat.svc"
 
 
 def test_a_resource_that_is_not_what_the_schema_promises_is_told_so_and_keeps_its_status() -> None:
@@ -183,12 +180,12 @@ def test_a_resource_that_is_not_what_the_schema_promises_is_told_so_and_keeps_it
         ],
     }
     body = {"metadata": {"generation": 4}, "status": before}
-    said = with_one(body, "Ready", invalid([("spec.email", "Field required")]), "now")
+    said = with_one(body, ConditionType.READY, invalid([("spec.email", "Field required")]), "now")
     assert said["address"] == "kept"
     assert [item["type"] for item in said["conditions"]] == ["Ready", "Degraded"]
     ready = said["conditions"][0]
     assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
     assert "spec.email: Field required" in ready["message"]
     assert (ready["lastTransitionTime"], ready["observedGeneration"]) == ("now", 4)
-    again = with_one({**body, "status": said}, "Ready", invalid([("a", "b")]), "later")
+    again = with_one({**body, "status": said}, ConditionType.READY, invalid([("a", "b")]), "later")
     assert again["conditions"][0]["lastTransitionTime"] == "now"

@@ -8,6 +8,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends import external
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.credentials.bundle import Credentials, ProvidedSecret, complete
@@ -61,7 +62,7 @@ def fixed_servers(ash: AshChat) -> dict[Backend, external.ExternalServer]:
             backend,
             block,
             GIVEN_SECRETS[backend],
-            ca=b"-----BEGIN CERTIFICATE-----" if block.tls.ca_secret else None,
+            ca=b"-----BEGIN CERTIFICATE-----" if block.tls.ca_secret_ref else None,
             beginning=external.prefix(ash, block),
             revision="15",
         )
@@ -71,13 +72,15 @@ def fixed_servers(ash: AshChat) -> dict[Backend, external.ExternalServer]:
 
 def fixed_credentials(ash: AshChat) -> Credentials:
     """Return always the same credentials."""
-    smtp = ash.spec.email.smtp.credentials_secret
+    smtp = ash.spec.email.smtp.credentials_secret_ref
     google = ash.spec.translate.google
     return complete(
         ash,
         {},
         smtp=ProvidedSecret({"username": b"me", "password": b"mine"}, "11") if smtp else None,
-        smtp_ca=ProvidedSecret({"ca.crt": b"PEM"}, "14") if ash.spec.email.smtp.ca_secret else None,
+        smtp_ca=ProvidedSecret({"ca.crt": b"PEM"}, "14")
+        if ash.spec.email.smtp.ca_secret_ref
+        else None,
         google=ProvidedSecret({"google.json": b"{}"}, "12") if google else None,
         google_ca=ProvidedSecret({"ca.crt": b"PEM"}, "13") if google else None,
         servers=fixed_servers(ash),
@@ -100,5 +103,5 @@ def fixed_exposure(ash: AshChat) -> ObservedExposure:
     end = datetime(2030, 1, 1, tzinfo=UTC)
     served = Certificate(b"PEM", b"KEY", "fingerprint", end, ("chat.example.org",))
     return ObservedExposure(
-        CertificateChoice(served, good=True, works=True, reason="Served", message="")
+        CertificateChoice(served, good=True, works=True, reason=Reason.SERVED, message="")
     )

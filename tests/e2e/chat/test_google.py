@@ -174,8 +174,8 @@ async def test_a_conversation_through_google_and_back(
         "project": "ashchat-test",
         "location": "global",
         "endpoint": google,
-        "caSecret": {"name": f"{NAME}-client"},
-        "credentialsSecret": {"name": f"{NAME}-client"},
+        "caSecretRef": {"name": f"{NAME}-client"},
+        "credentialsSecretRef": {"name": f"{NAME}-client"},
     }
     async with cluster.spec({"translate": {"provider": "Google", "google": google_spec}}):
         await cluster.wait_former_gone("translate")

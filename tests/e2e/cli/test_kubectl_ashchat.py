@@ -20,6 +20,7 @@ from ashchat_cli.cluster import Where
 from ashchat_cli.faults import Exit
 from ashchat_cli.letters import HIDDEN, spec_of
 from ashchat_cli.reach import broker_of
+from ashchat_core.api.names import Annotation
 from ashchat_core.messages import SessionRevoked
 from ashchat_core.topology import DEAD_LETTER_EXCHANGE, VHOST, Queue
 from ashchat_dev.kube.cluster import Cluster, inverse
@@ -156,7 +157,7 @@ async def test_not_ready_is_shown_and_the_doctor_says_why_and_what_to_do(
     cluster: Cluster,
 ) -> None:
     # A login over a connection in the clear is refused by the API server: so TLS.
-    smtp = {"security": "StartTLS", "credentialsSecret": {"name": "test-cli-absent"}}
+    smtp = {"security": "StartTLS", "credentialsSecretRef": {"name": "test-cli-absent"}}
     broken = {
         "chat": {"image": "localhost/none:none"},
         "email": {"smtp": smtp},
@@ -321,15 +322,15 @@ async def test_looking_changes_nothing_and_a_killed_replay_loses_nothing(
         assert await dead(broker, Queue.SESSION_REVOKED) == 0
 
 
-async def test_levers_are_seen_and_taken_off(cluster: Cluster) -> None:
+async def test_annotation_commands_are_shown_and_removed(cluster: Cluster) -> None:
     assert (await ashchat(cluster, "pause", cluster.name)).code == Exit.OK
     try:
         annotations = (await cluster.resource())["metadata"]["annotations"]
-        assert annotations["ashchat.dev/pause"] == "true"
+        assert annotations[Annotation.PAUSE] == "true"
         shown = await ashchat(cluster, "status", cluster.name)
         assert "paused: the operator changes nothing" in shown.out
         diagnosis = await ashchat(cluster, "doctor", cluster.name, "-o", "json")
         assert "paused" in {each["rule"] for each in diagnosis.data["findings"]}
     finally:
         assert (await ashchat(cluster, "resume", cluster.name)).code == Exit.OK
-    assert "ashchat.dev/pause" not in (await cluster.resource())["metadata"].get("annotations", {})
+    assert Annotation.PAUSE not in (await cluster.resource())["metadata"].get("annotations", {})

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest_asyncio
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import Label
 from ashchat_dev.authority import Authority
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
@@ -23,7 +25,7 @@ USER = "ashchat"
 USERS = ("first-password", "second-password")
 """The passwords that the server takes: each of a user of its own."""
 
-SEEN = {"ashchat.dev/watch": "true"}
+SEEN = {Label.WATCH.value: "true"}
 """Wakes the operator when the Secret is edited."""
 
 NOTICED_S = 30.0
@@ -51,7 +53,7 @@ class Strict:
 
         async def found() -> Object | None:
             for item in (await self.cluster.resource())["status"]["conditions"]:
-                if item["type"] == "CredentialsAccepted" and item["reason"] == reason:
+                if item["type"] == ConditionType.CREDENTIALS_ACCEPTED and item["reason"] == reason:
                     return dict(item)
             return None
 
@@ -74,8 +76,8 @@ async def strict(cluster: Cluster) -> AsyncIterator[Strict]:
             "host": HOST,
             "port": 1025,
             "security": "StartTLS",
-            "credentialsSecret": {"name": LOGIN},
-            "caSecret": {"name": AUTHORITY},
+            "credentialsSecretRef": {"name": LOGIN},
+            "caSecretRef": {"name": AUTHORITY},
         }
         await use(cluster, smtp)
         port = await stack.enter_async_context(

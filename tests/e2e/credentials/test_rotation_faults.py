@@ -70,8 +70,8 @@ async def begin(found: Ground, own: Cluster) -> None:
     blocks = {}
     for server in SERVERS:
         await there.put(server, found.outside.secret(server, by_address=True))
-        tls = {"caSecret": {"name": "authority"}}
-        blocks[server] = {"external": {"secret": {"name": server}, "tls": tls}}
+        tls = {"caSecretRef": {"name": "authority"}}
+        blocks[server] = {"external": {"connectionSecretRef": {"name": server}, "tls": tls}}
     body = idle(NAME, **blocks)
     body["spec"]["translate"]["cache"] = blocks["redis"]
     await own.create("ashchats", body)

@@ -23,7 +23,7 @@ Measure = Callable[[str, float], None]
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
 async def unpulled(cluster: Cluster) -> AsyncIterator[None]:
-    """Take the levers off at the end."""
+    """Remove the annotations at the end."""
     yield
     annotations = (await cluster.resource())["metadata"].get("annotations", {})
     off = {key: None for key in annotations if key.startswith(RESTART)}

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from cryptography import x509
 
+from ashchat_core.api.conditions import ConditionType
 from ashchat_dev.certificates import certificate
 from ashchat_dev.client import Person
 from ashchat_dev.kube.cluster import ApiError, Cluster
@@ -90,7 +91,7 @@ async def certificate_condition(cluster: Cluster) -> tuple[str, str]:
     found = {
         item["type"]: item for item in (await cluster.resource())["status"].get("conditions", [])
     }
-    about = found.get("CertificateReady", {})
+    about = found.get(ConditionType.CERTIFICATE_READY, {})
     return about.get("status", ""), about.get("reason", "")
 
 
@@ -101,7 +102,9 @@ async def https(cluster: Cluster, data: Mapping[str, bytes]) -> AsyncIterator[No
     await cluster.create("secrets", body(data))
     wanted = {
         "publicUrl": f"https://{HOST}:{PORT}",
-        "exposure": {"edge": {"nodePortHttps": PORT, "tls": {"secretName": SECRET}}},
+        "exposure": {
+            "edge": {"httpsNodePort": PORT, "tls": {"certificateSecretRef": {"name": SECRET}}}
+        },
     }
     try:
         async with cluster.spec(wanted):

@@ -9,6 +9,7 @@ import ipaddress
 import json
 from typing import Any, Final, NamedTuple
 
+from ashchat_core.api.names import Label
 from ashchat_core.topology import Service
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import Cluster
@@ -64,11 +65,11 @@ async def components_by_address(cluster: Cluster) -> dict[tuple[str, int], tuple
     labels = cluster.labels()
     found: dict[tuple[str, int], tuple[str, int]] = {}
     for service in await cluster.list("services", labels):
-        component = service["spec"]["selector"]["app.kubernetes.io/component"]
+        component = service["spec"]["selector"][Label.COMPONENT]
         for port in service["spec"]["ports"]:
             found[service["spec"]["clusterIP"], port["port"]] = (component, port["targetPort"])
     for pod in await cluster.list("pods", labels):
-        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        component = pod["metadata"]["labels"][Label.COMPONENT]
         for container in pod["spec"]["containers"]:
             for port in container.get("ports", []):
                 number = port["containerPort"]

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest_asyncio
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import Annotation
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.audit_log import AuditLog, brief
@@ -15,7 +17,6 @@ from ashchat_e2e.operator_pods import generations, looked, own_metrics
 WITHIN_S = 5.0
 """Loose: a second is usual, and measured."""
 
-PAUSE = "ashchat.dev/pause"
 RESTART = "ashchat.dev/restart-"
 COMPONENT = "apertium"
 
@@ -30,10 +31,10 @@ async def annotate(cluster: Cluster, **annotations: str | None) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def unpulled(cluster: Cluster, ready: None) -> AsyncIterator[None]:  # noqa: ARG001
-    """Take the levers off at the end."""
+    """Remove the annotations at the end."""
     yield
     annotations = (await cluster.resource())["metadata"].get("annotations", {})
-    off = {key: None for key in annotations if key == PAUSE or key.startswith(RESTART)}
+    off = {key: None for key in annotations if key == Annotation.PAUSE or key.startswith(RESTART)}
     await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": off}})
 
 
@@ -78,14 +79,14 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
     await annotate(cluster, pause="true")
     said = await condition(cluster, "Paused", "True")
     measure("pause acknowledged", time.monotonic() - began)
-    assert PAUSE in said["message"]
+    assert Annotation.PAUSE in said["message"]
     await another_event(cluster, "Paused", paused)
     assert (await own_metrics(cluster)).value("ashchat_operator_paused", name=cluster.name) == 1
     mark = audit.mark()
     name = (await cluster.list("configmaps", cluster.labels("rabbitmq")))[0]["metadata"]["name"]
     await cluster.delete("configmaps", name)
     await annotate(cluster, restart_apertium="while-paused")
-    said = await condition(cluster, "LeversHandled", "False")
+    said = await condition(cluster, ConditionType.COMMANDS_HANDLED, "False")
     assert said["reason"] == "Paused"
     await looked(cluster)
     assert await cluster.find("configmaps", name) is None
@@ -117,12 +118,12 @@ async def test_one_component_is_restarted_once_for_a_stamp(
     await annotate(cluster, restart_apertium=stamp)
 
     async def acknowledged() -> bool:
-        levers = (await cluster.resource())["status"].get("levers", {})
-        return bool(levers.get("restarts", {}).get(COMPONENT) == stamp)
+        commands = (await cluster.resource())["status"].get("commands", {})
+        return bool(commands.get("restarts", {}).get(COMPONENT) == stamp)
 
     await until(acknowledged, within=WITHIN_S, every=0.1, what="the stamp in the status")
     measure("restart acknowledged", time.monotonic() - began)
-    await condition(cluster, "LeversHandled", "True", stamp)
+    await condition(cluster, ConditionType.COMMANDS_HANDLED, "True", stamp)
     await another_event(cluster, "Restarted", known, stamp)
     await cluster.wait_ready(within=120)
     assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod is still the former one"
@@ -148,12 +149,12 @@ async def test_a_rollout_restart_by_kubectl_happens_once(cluster: Cluster) -> No
 async def test_an_unknown_component_is_answered_with_those_that_there_are(
     cluster: Cluster,
 ) -> None:
-    before = await events(cluster, "NotLeversHandled")
+    before = await events(cluster, "NotCommandsHandled")
     await annotate(cluster, restart_chta="now")
-    said = await condition(cluster, "LeversHandled", "False", "restart-chta")
+    said = await condition(cluster, ConditionType.COMMANDS_HANDLED, "False", "restart-chta")
     assert said["reason"] == "UnknownComponent"
     for word in ("rabbitmq", "chat", "translate"):
         assert word in said["message"]
-    await another_event(cluster, "NotLeversHandled", before, "restart-chta")
+    await another_event(cluster, "NotCommandsHandled", before, "restart-chta")
     await annotate(cluster, restart_chta=None)
-    await condition(cluster, "LeversHandled", "True")
+    await condition(cluster, ConditionType.COMMANDS_HANDLED, "True")

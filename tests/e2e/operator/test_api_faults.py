@@ -17,6 +17,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from ashchat_core.api.names import Annotation
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
@@ -85,7 +86,7 @@ def masked(body: Object, place: str) -> Object:
     annotations = {
         key: value
         for key, value in metadata.get("annotations", {}).items()
-        if key != "ashchat.dev/key-ring"
+        if key != Annotation.KEY_RING
     }
     spec = {
         key: value
@@ -102,7 +103,7 @@ def masked(body: Object, place: str) -> Object:
     text = json.dumps(says).replace(place, "NAMESPACE")
     again: Object = json.loads(text)
     template = again["spec"].get("template", {}).get("metadata", {})
-    template.get("annotations", {}).pop("ashchat.dev/admin-revision", None)
+    template.get("annotations", {}).pop(Annotation.ADMIN_REVISION, None)
     template.pop("creationTimestamp", None)
     return again
 

@@ -15,6 +15,7 @@ import httpx2
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from ashchat_core.api.conditions import ConditionType
 from ashchat_core.topology import VHOST, Queue, Service, bindings, policies, queues
 from ashchat_dev.conversation import SENTENCES, messages_of
 from ashchat_dev.kube.cluster import Cluster, CommandFailed
@@ -302,7 +303,9 @@ async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_mends_
 
         async def told() -> str:
             conditions = (await cluster.resource())["status"]["conditions"]
-            topology = next(each for each in conditions if each["type"] == "TopologyReady")
+            topology = next(
+                each for each in conditions if each["type"] == ConditionType.TOPOLOGY_READY
+            )
             return topology["message"] if topology["reason"] == "QueueInequivalent" else ""
 
         message = await until(told, within=REPAIRED_S, what="the condition")

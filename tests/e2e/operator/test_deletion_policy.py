@@ -9,6 +9,8 @@ import pytest_asyncio
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import FINALIZER, Annotation, Label
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import forwarded_uri
@@ -18,7 +20,6 @@ from ashchat_e2e.temporary_namespace import belongings, gone, idle, let_go, name
 Object = dict[str, Any]
 
 NAMESPACE = "ashchat-deletion"
-FINALIZER = "ashchat.dev/cleanup"
 DELETE = {"deletionPolicy": "Delete"}
 NO_IMAGE = {"managed": {"image": "registry.invalid/none:0"}}
 """A backend that a test does without."""
@@ -50,7 +51,7 @@ async def complete(own: Cluster, name: str = "demo") -> None:
         store = claims.get(f"data-{name}-mongodb-0", {"metadata": {}})
         return {store.format(name) for store in STORES} <= set(
             claims
-        ) and "ashchat.dev/key-ring" in store["metadata"].get("annotations", {})
+        ) and Annotation.KEY_RING in store["metadata"].get("annotations", {})
 
     await until(claimed, within=30, what=f"everything of {name}")
 
@@ -65,14 +66,14 @@ async def says(own: Cluster, reason: str, name: str = "demo") -> None:
     """Wait until an AshChat is Degraded for a reason."""
 
     async def told() -> bool:
-        return bool((await condition(own, "Degraded", name)).get("reason") == reason)
+        return bool((await condition(own, ConditionType.DEGRADED, name)).get("reason") == reason)
 
     await until(told, within=30, what=f"{name} Degraded: {reason}")
 
 
 async def secrets(own: Cluster, name: str = "demo") -> dict[str, Any]:
     """Return the data of an AshChat's credential Secrets by name."""
-    labels = {"app.kubernetes.io/instance": name}
+    labels = {Label.INSTANCE.value: name}
     return {
         item["metadata"]["name"]: item["data"]
         for item in await own.list("secrets", labels)
@@ -143,7 +144,7 @@ async def test_retained_data_without_its_keys_gets_no_others(own: Cluster) -> No
     await own.create("ashchats", idle("lost"))
 
     async def lost() -> bool:
-        message = (await condition(own, "Degraded", "lost")).get("message", "")
+        message = (await condition(own, ConditionType.DEGRADED, "lost")).get("message", "")
         return "key ring" in message
 
     await until(lost, within=30, what="the key ring told as lost")
@@ -249,11 +250,11 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
     before = [await own.create(kind, body) for kind, body in foreign]
     await own.create("ashchats", idle("foreign"))
     await says(own, "NameTaken", "foreign")
-    message = (await condition(own, "Degraded", "foreign"))["message"]
+    message = (await condition(own, ConditionType.DEGRADED, "foreign"))["message"]
     assert "Secret foreign-mongodb-admin is there and was not made for this AshChat" in message
     labels = {
-        "app.kubernetes.io/instance": "foreign",
-        "app.kubernetes.io/managed-by": "ashchat-operator",
+        Label.INSTANCE.value: "foreign",
+        Label.MANAGED_BY.value: "ashchat-operator",
     }
     assert await own.list("statefulsets", labels) == [], (
         "something got a password that no Secret holds"
@@ -270,7 +271,7 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
     await until(others_made, within=30, what="the backends whose names are free")
 
     async def both_told() -> bool:
-        message = (await condition(own, "Degraded", "foreign"))["message"]
+        message = (await condition(own, ConditionType.DEGRADED, "foreign"))["message"]
         return (
             "PersistentVolumeClaim data-foreign-mongodb-0" in message
             and "Service foreign-chat" in message
@@ -286,4 +287,4 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
         "persistentvolumeclaims", "data-foreign-mongodb-0", {"metadata": {"labels": labels}}
     )
     await complete(own, "foreign")
-    await says(own, "AsWanted", "foreign")
+    await says(own, "UpToDate", "foreign")

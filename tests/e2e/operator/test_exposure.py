@@ -13,6 +13,7 @@ import httpx2
 import pytest_asyncio
 import yaml
 
+from ashchat_core.api.names import API_VERSION
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_dev.waiting import until
 
@@ -35,7 +36,8 @@ SPEC: Object = {
     "rabbitmq": {"managed": NOWHERE}, "redis": {"managed": NOWHERE},
     "mongodb": {"managed": NOWHERE},
     "exposure": {"type": "Ingress", "ingress": {
-        "className": "test", "hosts": ["chat.example.org"], "tls": {"secretName": "chat-tls"},
+        "className": "test", "hosts": ["chat.example.org"],
+        "tls": {"certificateSecretRef": {"name": "chat-tls"}},
         "annotations": {"example.org/read-timeout": "3600"},
     }},
 }  # fmt: skip
@@ -123,7 +125,7 @@ async def way(cluster: Cluster) -> AsyncIterator[Way]:
     }  # fmt: skip
     await cluster.request("POST", "/api/v1/namespaces", json=namespace)
     ashchat = {
-        "apiVersion": "ashchat.dev/v1alpha1", "kind": "AshChat",
+        "apiVersion": API_VERSION, "kind": "AshChat",
         "metadata": {"name": NAME, "namespace": NAMESPACE}, "spec": SPEC,
     }  # fmt: skip
     try:

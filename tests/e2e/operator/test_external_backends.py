@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest_asyncio
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import API_VERSION, Annotation, Label
 from ashchat_dev.client import Person
 from ashchat_dev.conversation import Participant
 from ashchat_dev.environment import Environment
@@ -24,13 +26,16 @@ Object = dict[str, Any]
 
 NAMESPACE = "ashchat-external"
 TALK, IDLE, GIVEN = "talk", "idle", "given"
-CONFIRM = "ashchat.dev/allow-switch"
 READY_S = 120.0
 
 
 def external(secret: str, **more: Any) -> Object:
     return {
-        "external": {"secret": {"name": secret}, "tls": {"caSecret": {"name": "authority"}}} | more
+        "external": {
+            "connectionSecretRef": {"name": secret},
+            "tls": {"caSecretRef": {"name": "authority"}},
+        }
+        | more
     }
 
 
@@ -43,7 +48,7 @@ def ashchat(name: str, replicas: int, suffix: str = "", **more: Any) -> Object:
     }  # fmt: skip
     redis = external(f"redis{suffix}", **more)
     return {
-        "apiVersion": "ashchat.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "AshChat",
         "metadata": {"name": name},
         "spec": {
@@ -129,7 +134,7 @@ async def outside(cluster: Cluster) -> AsyncIterator[Outside]:
         for body in (
             ashchat(TALK, 1),
             ashchat(IDLE, 0),
-            ashchat(GIVEN, 0, "-given", users="Given", prefix="given_"),
+            ashchat(GIVEN, 0, "-given", users="Provided", prefix="given_"),
         ):
             await cluster.create("ashchats", body, namespace=NAMESPACE)
         await made.up()
@@ -176,12 +181,10 @@ async def test_two_people_talk_on_other_peoples_servers(
 
 async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outside) -> None:
     await asyncio.gather(wait_ready(outside, TALK), wait_ready(outside, IDLE))
-    pods = await outside.cluster.list(
-        "pods", {"app.kubernetes.io/instance": IDLE}, namespace=NAMESPACE
-    )
+    pods = await outside.cluster.list("pods", {Label.INSTANCE.value: IDLE}, namespace=NAMESPACE)
     assert not pods
     sets = await outside.cluster.list(
-        "replicasets", {"app.kubernetes.io/instance": IDLE}, namespace=NAMESPACE
+        "replicasets", {Label.INSTANCE.value: IDLE}, namespace=NAMESPACE
     )
     owners = [item["metadata"]["ownerReferences"][0]["name"] for item in sets]
     assert owners, "no Deployment"
@@ -195,7 +198,7 @@ async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outsid
 
 async def test_a_given_login_is_used_by_all_and_that_is_said(outside: Outside) -> None:
     found = await wait_ready(outside, GIVEN)
-    topology = condition(found, "TopologyReady")
+    topology = condition(found, ConditionType.TOPOLOGY_READY)
     assert (topology["status"], topology["reason"]) == ("True", "LeastPrivilegeNotEnforced")
     assert "given login helper" in topology["message"]
     auth, chat, *_ = await credentials(outside, GIVEN)
@@ -208,37 +211,37 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
     await wait_ready(outside, IDLE)
     before = await credentials(outside, IDLE)
     another = {
-        "spec": {"mongodb": {"external": {"tls": {"caSecret": {"name": "another-authority"}}}}}
+        "spec": {"mongodb": {"external": {"tls": {"caSecretRef": {"name": "another-authority"}}}}}
     }
     await outside.put("wrong-redis", outside.secret("redis", password="wrong"))
     await outside.put("wrong-rabbitmq", outside.secret("rabbitmq", HELPER))
     named = {
-        "rabbitmq": {"external": {"secret": {"name": "wrong-rabbitmq"}}},
-        "redis": {"external": {"secret": {"name": "wrong-redis"}}},
+        "rabbitmq": {"external": {"connectionSecretRef": {"name": "wrong-rabbitmq"}}},
+        "redis": {"external": {"connectionSecretRef": {"name": "wrong-redis"}}},
     }
     await patch(outside, IDLE, {"spec": named | another["spec"]})
     says = await told(
-        outside, {"redis": "LoginRefused", "rabbitmq": "RightMissing", "mongodb": "TlsFailed"}
+        outside, {"redis": "LoginRefused", "rabbitmq": "PermissionMissing", "mongodb": "TlsFailed"}
     )
     assert "refuses the login of boss" in says["redis"]
     assert "rabbitmqctl set_user_tags helper administrator" in says["rabbitmq"]
-    assert "another authority than that of tls.caSecret" in says["mongodb"]
+    assert "another authority than that of tls.caSecretRef" in says["mongodb"]
     found = await resource(outside, IDLE)
-    assert condition(found, "BackendsReady")["status"] == "False"
-    assert condition(found, "TopologyReady")["status"] == "False"
+    assert condition(found, ConditionType.BACKENDS_READY)["status"] == "False"
+    assert condition(found, ConditionType.TOPOLOGY_READY)["status"] == "False"
 
     # The other ways in which a server is not there, or not the right one.
     await outside.put("wrong-rabbitmq", outside.secret("rabbitmq", uri="amqps://a:b@mq.invalid"))
     await outside.put("wrong-redis", outside.secret("redis", HELPER))
-    right: dict[str, Any] = {"tls": {"caSecret": {"name": "authority"}}}
+    right: dict[str, Any] = {"tls": {"caSecretRef": {"name": "authority"}}}
     # At the pod: what a Service has no port for may go wherever the node's routes lead.
     pod = await outside.cluster.read("pods", "redis", namespace=NAMESPACE)
     closed = f"{pod['status']['podIP']}:27017"
     await outside.put("wrong-mongodb", {"uri": f"mongodb://a:b@{closed}/"})
-    named = {"mongodb": {"external": right | {"secret": {"name": "wrong-mongodb"}}}}
+    named = {"mongodb": {"external": right | {"connectionSecretRef": {"name": "wrong-mongodb"}}}}
     await patch(outside, IDLE, {"spec": named})
     says = await told(
-        outside, {"redis": "RightMissing", "rabbitmq": "Unreachable", "mongodb": "Unreachable"}
+        outside, {"redis": "PermissionMissing", "rabbitmq": "Unreachable", "mongodb": "Unreachable"}
     )
     assert "ACL SETUSER helper +acl" in says["redis"]
     assert "mq.invalid of RabbitMQ (AMQP) does not resolve" in says["rabbitmq"]
@@ -249,7 +252,8 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
 
     assert await credentials(outside, IDLE) == before, "nothing that fails was handed out"
     back = {
-        name: {"external": {"secret": {"name": name}}} for name in ("rabbitmq", "redis", "mongodb")
+        name: {"external": {"connectionSecretRef": {"name": name}}}
+        for name in ("rabbitmq", "redis", "mongodb")
     }
     await patch(outside, IDLE, {"spec": back})
     await wait_ready(outside, IDLE)
@@ -263,17 +267,17 @@ async def test_a_switch_waits_until_it_is_confirmed_and_keeps_the_volume(outside
     await patch(outside, IDLE, {"spec": {"redis": {"external": None}}})
 
     async def held() -> bool:
-        now = condition(await resource(outside, IDLE), "Degraded")
+        now = condition(await resource(outside, IDLE), ConditionType.DEGRADED)
         return bool(now["reason"] == "SwitchNotConfirmed")
 
     await until(held, within=30, what="SwitchNotConfirmed")
-    says = condition(await resource(outside, IDLE), "Degraded")["message"]
-    assert f"{CONFIRM}=redis:Managed" in says
+    says = condition(await resource(outside, IDLE), ConditionType.DEGRADED)["message"]
+    assert f"{Annotation.ALLOW_SWITCH}=redis:Managed" in says
     assert await credentials(outside, IDLE) == before, "the external one goes on"
     assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
 
     async def confirm(word: str) -> Object:
-        await patch(outside, IDLE, {"metadata": {"annotations": {CONFIRM: word}}})
+        await patch(outside, IDLE, {"metadata": {"annotations": {Annotation.ALLOW_SWITCH: word}}})
         return await wait_ready(outside, IDLE)
 
     found = await confirm("redis:Managed")

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from ashchat_core.api.names import API_VERSION
 from ashchat_dev.kube.cluster import ApiError, Cluster
 
 Object = dict[str, Any]
 
 LEAST: Object = {"email": {"smtp": {"host": "mail.example.org", "from": "a@example.org"}}}
-GOOGLE: Object = {"project": "p", "credentialsSecret": {"name": "key"}}
-THEIRS: Object = {"secret": {"name": "x"}}
+GOOGLE: Object = {"project": "p", "credentialsSecretRef": {"name": "key"}}
+THEIRS: Object = {"connectionSecretRef": {"name": "x"}}
 INVALID = 422
 
 
@@ -25,40 +26,40 @@ def smtp(**changes: Any) -> Object:
 
 REFUSED: dict[str, tuple[Object, str]] = {
     "no mail server": ({"email": {}}, "spec.email.smtp: Required"),
-    "no e-mail address": (smtp(**{"from": "me"}), "from is an e-mail address"),
+    "no e-mail address": (smtp(**{"from": "me"}), "from must be an e-mail address"),
     "credentials in the clear": (
-        smtp(security="None", credentialsSecret={"name": "x"}),
-        "credentials are not sent over an unencrypted connection",
+        smtp(security="None", credentialsSecretRef={"name": "x"}),
+        "credentialsSecretRef requires an encrypted connection",
     ),
     "an authority for nothing": (
-        smtp(security="None", caSecret={"name": "x"}),
-        "an authority is only for an encrypted connection",
+        smtp(security="None", caSecretRef={"name": "x"}),
+        "caSecretRef requires an encrypted connection",
     ),
     "an unknown encryption": (smtp(security="SSL"), 'supported values: "None", "StartTLS", "TLS"'),
     "a port beyond ports": (smtp(port=70000), "less than or equal to 65535"),
     "google without its block": (
         {"translate": {"provider": "Google"}},
-        "provider Google needs the block translate.google",
+        "provider Google requires translate.google",
     ),
     "an endpoint without a port": (
         {"translate": {"provider": "Google", "google": {**GOOGLE, "endpoint": "host"}}},
-        "endpoint is host:port",
+        "endpoint must be host:port",
     ),
     "a node port on a service that has none": (
         {"exposure": {"edge": {"serviceType": "ClusterIP", "nodePort": 30099}}},
-        "nodePort is only for serviceType NodePort",
+        "nodePort requires serviceType NodePort",
     ),
     "a node port for HTTPS without TLS": (
-        {"exposure": {"edge": {"nodePortHttps": 30099}}},
-        "nodePortHttps is only for serviceType NodePort with tls",
+        {"exposure": {"edge": {"httpsNodePort": 30099}}},
+        "httpsNodePort requires serviceType NodePort and tls",
     ),
     "an Ingress that is not described": (
         {"exposure": {"type": "Ingress"}},
-        "exposure.ingress belongs to type Ingress",
+        "exposure.ingress and type Ingress require each other",
     ),
     "an Ingress beside the edge": (
         {"exposure": {"ingress": {"hosts": ["chat.example.org"]}}},
-        "exposure.ingress belongs to type Ingress",
+        "exposure.ingress and type Ingress require each other",
     ),
     "an Ingress for no host": (
         {"exposure": {"type": "Ingress", "ingress": {"hosts": []}}},
@@ -70,22 +71,22 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "a route to no Gateway": (
         {"exposure": {"type": "Gateway"}},
-        "exposure.gateway belongs to type Gateway",
+        "exposure.gateway and type Gateway require each other",
     ),
     "the edge's TLS without the edge": (
-        {"exposure": {"type": "None", "edge": {"tls": {"secretName": "x"}}}},
-        "exposure.edge.tls belongs to type Edge",
+        {"exposure": {"type": "None", "edge": {"tls": {"certificateSecretRef": {"name": "x"}}}}},
+        "exposure.edge.tls requires type Edge",
     ),
     "HTTP for people where there is HTTPS": (
         {
             "publicUrl": "http://chat.example.org",
-            "exposure": {"edge": {"tls": {"secretName": "x"}}},
+            "exposure": {"edge": {"tls": {"certificateSecretRef": {"name": "x"}}}},
         },
-        "let publicUrl begin with https://",
+        "publicUrl must start with https://",
     ),
     "a trusted proxy that is no network": (
         {"exposure": {"trustedProxies": ["192.0.2.1"]}},
-        "a trusted proxy is a network in CIDR notation",
+        "a trusted proxy must be a network in CIDR notation",
     ),
     "an origin with a path": (
         {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
@@ -93,27 +94,31 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "a prefix that is no name": (
         {"rabbitmq": {"external": {**THEIRS, "prefix": "1st"}}},
-        "prefix consists of lower case letters",
+        "prefix must consist of lower case letters",
     ),
     "an authority for no TLS": (
-        {"redis": {"external": {**THEIRS, "tls": {"enabled": False, "caSecret": {"name": "x"}}}}},
-        "an authority is only for an encrypted connection",
+        {
+            "redis": {
+                "external": {**THEIRS, "tls": {"enabled": False, "caSecretRef": {"name": "x"}}}
+            }
+        },
+        "caSecretRef requires an encrypted connection",
     ),
     "rotations all the time": (
-        {"rotation": {"every": "30m"}},
-        "every is a duration of at least 1h",
+        {"rotation": {"interval": "30m"}},
+        "interval must be a duration of at least 1h",
     ),
     "a window at a time that is none": (
-        {"rotation": {"every": "720h", "windows": [{"start": "24:00", "duration": "2h"}]}},
-        "start is a time of day",
+        {"rotation": {"interval": "720h", "windows": [{"start": "24:00", "duration": "2h"}]}},
+        "start must be a time of day",
     ),
     "a window that nothing fits into": (
-        {"rotation": {"every": "720h", "windows": [{"start": "03:00", "duration": "5m"}]}},
-        "duration is from 10m to 24h",
+        {"rotation": {"interval": "720h", "windows": [{"start": "03:00", "duration": "5m"}]}},
+        "duration must be between 10m and 24h",
     ),
     "windows without a schedule": (
         {"rotation": {"windows": [{"start": "03:00", "duration": "2h"}]}},
-        "windows are for scheduled rotations",
+        "windows require interval",
     ),
     "an unknown way with NetworkPolicies": (
         {"networkPolicy": {"mode": "Maybe"}},
@@ -121,31 +126,31 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "two pods on one volume": (
         {"static": {"replicas": 2}},
-        "replicas above 1 needs storage.accessMode ReadWriteMany",
+        "replicas above 1 requires storage.accessMode ReadWriteMany",
     ),
     "an autoscaler on one volume": (
         {"static": {"autoscaling": {"maxReplicas": 2}}},
-        "autoscaling needs storage.accessMode ReadWriteMany",
+        "autoscaling above 1 pod requires storage.accessMode ReadWriteMany",
     ),
     "an autoscaler that is upside down": (
         {"chat": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
-        "minReplicas is not above maxReplicas",
+        "minReplicas must not exceed maxReplicas",
     ),
     "fewer than no pods": ({"chat": {"replicas": -1}}, "greater than or equal to 0"),
     "a size that is none": (
         {"static": {"storage": {"size": "large"}}},
-        "this is a quantity above zero",
+        "the value must be a quantity above zero",
     ),
     "a cache of nothing": ({"translate": {"cache": {"maxMemory": "0"}}}, "above zero"),
     "a fate of data that is none": (
         {"deletionPolicy": "Orphan"},
         'supported values: "Retain", "Delete"',
     ),
-    "a URL without a scheme": ({"publicUrl": "chat.example.org"}, "publicUrl is a URL"),
+    "a URL without a scheme": ({"publicUrl": "chat.example.org"}, "publicUrl must be a URL"),
     "a URL of another scheme": ({"publicUrl": "ftp://chat.example.org"}, "http or https"),
     "a URL with a path": (
         {"publicUrl": "https://chat.example.org/x"},
-        "publicUrl ends after the host and port",
+        "publicUrl must end after host and port",
     ),
     "a request that is no quantity": (
         {"chat": {"resources": {"limits": {"memory": "much"}}}},
@@ -157,7 +162,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
 def named(cluster: Cluster, spec: Object, name: str | None = None) -> Object:
     """Return a resource; it is only ever tried, so nothing has to run for it."""
     return {
-        "apiVersion": "ashchat.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "AshChat",
         "metadata": {
             "name": name or f"try-{secrets.token_hex(4)}",

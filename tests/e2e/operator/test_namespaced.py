@@ -15,6 +15,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import API_VERSION, FINALIZER, Label
 from ashchat_dev.kube.cluster import ApiError, Cluster, CommandFailed
 from ashchat_dev.waiting import until
 from ashchat_e2e.operator_pods import OPERATOR, configured
@@ -93,7 +95,7 @@ async def second(cluster: Cluster, helm: Helm) -> AsyncIterator[None]:
 
 def small() -> Object:
     return {
-        "apiVersion": "ashchat.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "AshChat",
         "metadata": {"name": NAME, "namespace": PLACE},
         "spec": {
@@ -151,7 +153,7 @@ async def test_it_looks_after_its_namespace(cluster: Cluster, helm: Helm, second
     status = await until(told, within=WITHIN_S, what="the second operator's status")
     conditions = {item["type"]: item["status"] for item in status["conditions"]}
     assert conditions["Ready"] == "False"
-    assert conditions["SchemaCurrent"] == "True"
+    assert conditions[ConditionType.SCHEMA_CURRENT] == "True"
     name = f"{NAME}-rabbitmq"
     before = await cluster.read("configmaps", name, namespace=PLACE)
     await cluster.delete("configmaps", name, namespace=PLACE)
@@ -161,7 +163,7 @@ async def test_it_looks_after_its_namespace(cluster: Cluster, helm: Helm, second
         return now if now and now["metadata"]["uid"] != before["metadata"]["uid"] else None
 
     await until(anew, within=WITHIN_S, what="a deleted object made anew")
-    (pod,) = await cluster.list("pods", {"app.kubernetes.io/instance": RELEASE}, namespace=PLACE)
+    (pod,) = await cluster.list("pods", {Label.INSTANCE.value: RELEASE}, namespace=PLACE)
     log = await cluster.logs(pod["metadata"]["name"], namespace=PLACE)
     assert "forbidden" not in log
     metrics = await cluster.metrics(pod["metadata"]["name"], namespace=PLACE)
@@ -182,17 +184,15 @@ async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
     await cluster.patch("deployments", RELEASE, {"spec": {"replicas": 0}}, namespace=PLACE)
 
     async def ended() -> bool:
-        labels = {"app.kubernetes.io/component": "operator"}
+        labels = {Label.COMPONENT.value: "operator"}
         return not await cluster.list("pods", labels, namespace=PLACE)
 
     await until(ended, within=WITHIN_S, what="the second operator gone: it takes finalizers off")
-    finalizers = {"metadata": {"finalizers": ["ashchat.dev/cleanup"]}}
+    finalizers = {"metadata": {"finalizers": [FINALIZER]}}
     await cluster.patch("ashchats", NAME, finalizers, namespace=PLACE)
     with pytest.raises(CommandFailed):
         await helm("uninstall", RELEASE, "--timeout=60s")
-    (pod,) = await cluster.list(
-        "pods", {"app.kubernetes.io/component": "uninstall"}, namespace=PLACE
-    )
+    (pod,) = await cluster.list("pods", {Label.COMPONENT.value: "uninstall"}, namespace=PLACE)
     says = await cluster.logs(pod["metadata"]["name"], namespace=PLACE)
     assert f"{PLACE}/{NAME}" in says
     assert "deletionPolicy" in says

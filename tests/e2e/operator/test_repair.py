@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ashchat_core.api.names import Label
 from ashchat_dev.client import Refused
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import ApiError, Cluster, PatchKind
@@ -118,7 +119,7 @@ def meaning(body: Object) -> Object:
 
 async def children(cluster: Cluster) -> list[Child]:
     """Return all of AshChat's children by their labels."""
-    labels = {"app.kubernetes.io/managed-by": "ashchat-operator", **cluster.labels()}
+    labels = {Label.MANAGED_BY.value: "ashchat-operator", **cluster.labels()}
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     found: list[Child] = []
     for place, plural in await child_kinds(cluster):
@@ -231,7 +232,7 @@ def edits(child: Child) -> Iterator[tuple[str, Any, PatchKind]]:
             yield "an added opening", {"spec": {"ingress": [{}]}}, "merge"
         case _:
             pass
-    label = "app.kubernetes.io/component"
+    label = Label.COMPONENT
     if label in child.body["metadata"]["labels"]:
         yield "a label taken off", {"metadata": {"labels": {label: None}}}, "merge"
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from ashchat_core.api.conditions import ConditionType
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.operator_pods import looked, operator_pods, own_metrics
@@ -48,13 +49,13 @@ async def older(cluster: Cluster, ready: None) -> AsyncIterator[None]:  # noqa: 
 
 async def schema_current(cluster: Cluster) -> str:
     conditions = (await cluster.resource())["status"]["conditions"]
-    return str(next(x["status"] for x in conditions if x["type"] == "SchemaCurrent"))
+    return str(next(x["status"] for x in conditions if x["type"] == ConditionType.SCHEMA_CURRENT))
 
 
 async def test_it_waits_and_says_what_to_run(cluster: Cluster, older: None) -> None:  # noqa: ARG001
     async def told() -> str | None:
         for item in (await cluster.resource())["status"]["conditions"]:
-            if item["type"] == "SchemaCurrent" and item["status"] == "False":
+            if item["type"] == ConditionType.SCHEMA_CURRENT and item["status"] == "False":
                 return str(item["message"])
         return None
 

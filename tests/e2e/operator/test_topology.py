@@ -35,6 +35,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ashchat_core import topology as table
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import (
     AUTH_REPLIES_EXCHANGE,
     DELIVERY_LIMIT,
@@ -46,7 +47,7 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.servers import admin_environment, take_away, username
 from ashchat_operator.backends.addresses import rabbitmq_uri
-from ashchat_operator.backends.base import Backend, BackendResult, Login, Reason
+from ashchat_operator.backends.base import Backend, BackendResult, Login
 from ashchat_operator.backends.ensure import Backends, ensure
 from ashchat_operator.backends.mongodb.desired import MongoDBTarget
 from ashchat_operator.backends.rabbitmq.client import ManagementClient

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from ashchat_auth import passwords
+from ashchat_core.api.names import Label
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_e2e.bench import auth, floor, health, peer, report
 from ashchat_e2e.bench.figures import Lag, Probe, lag_between, percentile, spread, within
@@ -287,13 +288,13 @@ def test_an_object_to_be_made_again_has_nothing_that_the_api_server_gave_it() ->
             "uid": "1",
             "resourceVersion": "7",
             "ownerReferences": [{"uid": "2"}],
-            "labels": {floor.INSTANCE: "n", floor.MANAGED_BY: "ashchat-operator"},
+            "labels": {Label.INSTANCE: "n", Label.MANAGED_BY: "ashchat-operator"},
         },
         "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 1}]},
         "status": {"loadBalancer": {}},
     }
     assert floor.bare(live) == {
-        "metadata": {"name": "n-chat", "labels": {floor.INSTANCE: "n"}},
+        "metadata": {"name": "n-chat", "labels": {Label.INSTANCE: "n"}},
         "spec": {"ports": [{"port": 1}]},
     }
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 import httpx2
 import yaml
 
+from ashchat_core.api.names import Label
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.waiting import until
 
@@ -335,8 +336,8 @@ class Cluster:
 
     def labels(self, component: str | None = None) -> dict[str, str]:
         """Return the labels that all children carry, or those of one component."""
-        own = {"app.kubernetes.io/part-of": "ashchat", "app.kubernetes.io/instance": self.name}
-        return {**own, "app.kubernetes.io/component": component} if component else own
+        own = {Label.PART_OF.value: "ashchat", Label.INSTANCE.value: self.name}
+        return {**own, Label.COMPONENT.value: component} if component else own
 
     async def resource(self) -> Object:
         """Return the AshChat.

@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar
 
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Service
 
 
@@ -21,25 +22,6 @@ class Backend(StrEnum):
     REDIS = "redis"
     CACHE = "cache"
     MONGODB = "mongodb"
-
-
-class Reason(StrEnum):
-    """Why a backend is or is not ready: the `reason` of a condition."""
-
-    DECLARED = "Declared"
-    LEAST_PRIVILEGE_NOT_ENFORCED = "LeastPrivilegeNotEnforced"
-    DRIFTED = "Drifted"
-    UNREACHABLE = "Unreachable"
-    TLS_FAILED = "TlsFailed"
-    LOGIN_REFUSED = "LoginRefused"
-    RIGHT_MISSING = "RightMissing"
-    NOT_READY_YET = "NotReadyYet"
-    VERSION_TOO_OLD = "VersionTooOld"
-    FEATURE_MISSING = "FeatureMissing"
-    QUEUE_INEQUIVALENT = "QueueInequivalent"
-    EXCHANGE_INEQUIVALENT = "ExchangeInequivalent"
-    REFUSED = "Refused"
-    TIMED_OUT = "TimedOut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +158,16 @@ class TlsFailedError(BackendError):
     reason = Reason.TLS_FAILED
 
 
-class RightMissingError(BackendError):
-    """The login is right, but may not do what it has to."""
+class PermissionMissingError(BackendError):
+    """The login works but lacks a permission."""
 
-    reason = Reason.RIGHT_MISSING
+    reason = Reason.PERMISSION_MISSING
 
 
-class NotReadyYetError(BackendError):
+class StartingError(BackendError):
     """The server answers, but is still starting or loading."""
 
-    reason = Reason.NOT_READY_YET
+    reason = Reason.BACKEND_STARTING
 
 
 class VersionTooOldError(BackendError):

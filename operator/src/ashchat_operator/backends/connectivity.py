@@ -119,7 +119,9 @@ async def check(product: str, address: Address) -> None:
 def _certificate(error: ssl.SSLCertVerificationError, address: Address) -> str:
     code = error.verify_code
     if code in _UNKNOWN_AUTHORITY:
-        given = "that of tls.caSecret" if address.ca else "a public one; name it in tls.caSecret"
+        given = (
+            "that of tls.caSecretRef" if address.ca else "a public one; name it in tls.caSecretRef"
+        )
         return f"its certificate was signed by another authority than {given}."
     if code in _WRONG_NAME:
         return (

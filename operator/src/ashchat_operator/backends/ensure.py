@@ -10,14 +10,8 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from ashchat_operator.backends.base import (
-    Accounts,
-    Backend,
-    BackendError,
-    BackendResult,
-    Login,
-    Reason,
-)
+from ashchat_core.api.reasons import Reason
+from ashchat_operator.backends.base import Accounts, Backend, BackendError, BackendResult, Login
 from ashchat_operator.backends.mongodb import client as mongodb_client
 from ashchat_operator.backends.mongodb import reconcile as mongodb
 from ashchat_operator.backends.mongodb.desired import MongoDBTarget

@@ -20,10 +20,9 @@ from ashchat_core.at_rest import (
     RETIRE,
     hashing_key,
 )
+from ashchat_operator.resource.types import Data
 
 FIRST_VERSION: Final = "1"
-
-Data = Mapping[str, bytes]
 
 
 def new_key() -> str:

@@ -29,11 +29,10 @@ from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.credentials.signing_keys import SigningKeySet, new_key
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import child
+from ashchat_operator.resource.types import Data
 
 PASSWORD_BYTES: Final = 32
 CODE_KEY_BYTES: Final = 32
-Data = Mapping[str, bytes]
-"""A Secret's data, decoded."""
 
 ADMIN_NAMES: Final = {
     Backend.RABBITMQ: "ashchat-admin",

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from ashchat_core.api.conditions import ConditionStatus, Finding
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.credentials.bundle import ProvidedSecret, ProvidedSecrets
 from ashchat_operator.resource.model import AshChat, Provider, SecretReference, SmtpSecurity
 from ashchat_operator.resource.types import Data
 
-CONDITION: Final = "CredentialsAccepted"
-MOVING: Final = frozenset({"Trying", "Distributing"})
-"""The reasons of the condition that another look may soon replace."""
+MOVING: Final = frozenset({Reason.TRYING, Reason.DISTRIBUTING})
+"""The reasons of the condition that another pass may soon replace."""
 
 GOOGLE_ENDPOINT: Final = "translate.googleapis.com:443"
 
@@ -26,20 +27,6 @@ class ProvidedKind(StrEnum):
 
     SMTP = "smtp"
     GOOGLE = "google"
-
-
-class Reason(StrEnum):
-    """How a candidate stands: the `reason` of the condition CredentialsAccepted."""
-
-    ACCEPTED = "Accepted"
-    TRYING = "Trying"
-    UNREACHABLE = "Unreachable"
-    LOGIN_REFUSED = "LoginRefused"
-    CERTIFICATE_REFUSED = "CertificateRefused"
-    RIGHT_MISSING = "RightMissing"
-    NOT_OFFERED = "NotOffered"
-    MALFORMED = "Malformed"
-    SECRET_MISSING = "SecretMissing"  # noqa: S105 (a word, no secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +169,8 @@ def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[ProvidedKind, Ca
         "email",
         SmtpServer(smtp.host, smtp.port, smtp.security),
         Pair(provided.smtp, provided.smtp_ca),
-        smtp.credentials_secret,
-        smtp.ca_secret,
+        smtp.credentials_secret_ref,
+        smtp.ca_secret_ref,
     )
     if ash.spec.translate.provider is Provider.GOOGLE and google is not None:
         add(
@@ -191,8 +178,8 @@ def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[ProvidedKind, Ca
             "translate",
             GoogleApi(google.endpoint or GOOGLE_ENDPOINT, google.project, google.location),
             Pair(provided.google, provided.google_ca),
-            google.credentials_secret,
-            google.ca_secret,
+            google.credentials_secret_ref,
+            google.ca_secret_ref,
         )
     return found
 
@@ -262,9 +249,7 @@ def chosen(
     )
 
 
-def condition(
-    decisions: Mapping[ProvidedKind, Decision], waits_for: str = ""
-) -> tuple[str, str, str] | None:
+def condition(decisions: Mapping[ProvidedKind, Decision], waits_for: str = "") -> Finding | None:
     """Return the condition CredentialsAccepted: status, reason, message; None: none is given.
 
     Args:
@@ -273,12 +258,13 @@ def condition(
     """
     if not decisions:
         return None
-    for status in ("False", "Unknown"):
+    for status in (ConditionStatus.FALSE, ConditionStatus.UNKNOWN):
         for item in decisions.values():
-            if not item.accepted and (item.reason is Reason.TRYING) == (status == "Unknown"):
-                return status, item.reason.value, item.message
+            trying = item.reason is Reason.TRYING
+            if not item.accepted and trying == (status is ConditionStatus.UNKNOWN):
+                return Finding(status, item.reason, item.message)
     if waits_for:
-        return "True", "Distributing", f"accepted; {waits_for}"
+        return Finding(ConditionStatus.TRUE, Reason.DISTRIBUTING, f"accepted; {waits_for}")
     return in_use(decisions)
 
 
@@ -291,7 +277,7 @@ def wanted(decisions: Mapping[ProvidedKind, Decision]) -> dict[str, dict[str, st
     }
 
 
-def in_use(decisions: Mapping[ProvidedKind, Decision]) -> tuple[str, str, str]:
+def in_use(decisions: Mapping[ProvidedKind, Decision]) -> Finding:
     """Return the condition of credentials that were accepted and that every pod uses.
 
     It names their revisions, so a status that says so needs no pod to be asked again.
@@ -300,7 +286,7 @@ def in_use(decisions: Mapping[ProvidedKind, Decision]) -> tuple[str, str, str]:
         f"{item.message}{f' (revision {item.revision})' if item.revision else ''}"
         for item in decisions.values()
     ]
-    return "True", "InUse", f"{'; '.join(says)}; every pod uses it"
+    return Finding(ConditionStatus.TRUE, Reason.IN_USE, f"{'; '.join(says)}; every pod uses it")
 
 
 def _data(part: ProvidedSecret | None) -> dict[str, bytes] | None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.resource.types import Data
 
 CHAIN_KEY: Final = "tls.crt"
@@ -33,7 +34,7 @@ _SHOWN_NAMES: Final = 8
 class CertificateRejectedError(Exception):
     """A certificate cannot be served; the text says why and what to do."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -68,7 +69,7 @@ class CertificateChoice:
     """Whether the given one is the one served, and valid."""
     works: bool
     """Whether people can connect: one is served that has not expired."""
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -81,7 +82,7 @@ def load(data: Data) -> Certificate:
     chain, key = data.get(CHAIN_KEY, b""), data.get(PRIVATE_KEY_KEY, b"")
     if not chain or not key:
         raise CertificateRejectedError(
-            "CertificateMissing", f"it lacks {CHAIN_KEY} and {PRIVATE_KEY_KEY}"
+            Reason.CERTIFICATE_MISSING, f"it lacks {CHAIN_KEY} and {PRIVATE_KEY_KEY}"
         )
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
@@ -90,13 +91,13 @@ def load(data: Data) -> Certificate:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Never the library's words: they may quote what was to be a key.
         raise CertificateRejectedError(
-            "CertificateUnreadable",
+            Reason.CERTIFICATE_UNREADABLE,
             f"{CHAIN_KEY} and {PRIVATE_KEY_KEY} are to be PEM, the key without a passphrase",
         ) from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*form) != public.public_bytes(*form):
         raise CertificateRejectedError(
-            "CertificateKeyMismatch",
+            Reason.CERTIFICATE_KEY_MISMATCH,
             f"{PRIVATE_KEY_KEY} is not the key of the first certificate in {CHAIN_KEY}",
         )
     return Certificate(
@@ -123,16 +124,17 @@ def check(data: Data, host: str, now: datetime) -> Certificate:
     leaf = x509.load_pem_x509_certificates(found.chain)[0]
     if found.not_after <= now:
         raise CertificateRejectedError(
-            "CertificateExpired", f"it expired on {_day(found.not_after)}"
+            Reason.CERTIFICATE_EXPIRED, f"it expired on {_day(found.not_after)}"
         )
     if leaf.not_valid_before_utc > now:
         raise CertificateRejectedError(
-            "CertificateNotYetValid", f"it is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}"
+            Reason.CERTIFICATE_NOT_YET_VALID,
+            f"it is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}",
         )
     if host and not found.covers(host):
         names = ", ".join(found.names[:_SHOWN_NAMES]) or "nobody"
         raise CertificateRejectedError(
-            "CertificateHostMismatch", f"it is for {names}, and publicUrl's host is {host}"
+            Reason.CERTIFICATE_HOST_MISMATCH, f"it is for {names}, and publicUrl's host is {host}"
         )
     return found
 
@@ -157,7 +159,7 @@ def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> 
         served,
         good=True,
         works=True,
-        reason="ExpiresSoon" if soon else "Served",
+        reason=Reason.EXPIRES_SOON if soon else Reason.SERVED,
         message=f"the certificate in Secret {secret} {'expires on' if soon else 'is valid until'} "
         f"{ends}",
     )

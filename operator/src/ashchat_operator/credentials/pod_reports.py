@@ -9,15 +9,16 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from ashchat_core.api.names import Label
 from ashchat_operator.backends import connectivity
-from ashchat_operator.resource.names import COMPONENT_LABEL, PRIVATE_PORT
+from ashchat_operator.resource.names import PRIVATE_PORT
+from ashchat_operator.resource.types import ObjectView
 
-Object = Mapping[str, Any]
 Revisions = Mapping[str, frozenset[str]]
 """Credential → the revisions in use."""
 
@@ -37,7 +38,7 @@ class PodReport:
     revisions: Revisions | None
 
 
-def relevant(pods: Iterable[Object], now: datetime) -> list[Object]:
+def relevant(pods: Iterable[ObjectView], now: datetime) -> list[ObjectView]:
     """Return the pods that may use a credential now.
 
     A pod that is ending counts until the end of its grace period, which its
@@ -47,7 +48,7 @@ def relevant(pods: Iterable[Object], now: datetime) -> list[Object]:
     return [pod for pod in pods if not _gone(pod, now)]
 
 
-def _gone(pod: Object, now: datetime) -> bool:
+def _gone(pod: ObjectView, now: datetime) -> bool:
     if pod.get("status", {}).get("phase") in _ENDED:
         return True
     ends = pod["metadata"].get("deletionTimestamp")
@@ -125,13 +126,13 @@ class PodReporter:
         """Close its connections."""
         await self._http.aclose()
 
-    async def ask(self, pods: Sequence[Object]) -> tuple[PodReport, ...]:
+    async def ask(self, pods: Sequence[ObjectView]) -> tuple[PodReport, ...]:
         """Return every pod's report; that a pod does not answer is in it, not raised."""
         return tuple(await asyncio.gather(*(self._one(pod) for pod in pods)))
 
-    async def _one(self, pod: Object) -> PodReport:
+    async def _one(self, pod: ObjectView) -> PodReport:
         metadata = pod["metadata"]
-        component = metadata.get("labels", {}).get(COMPONENT_LABEL, "")
+        component = metadata.get("labels", {}).get(Label.COMPONENT, "")
         address = pod.get("status", {}).get("podIP", "")
         revisions = None
         if address:

@@ -10,14 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.credentials import try_smtp
-from ashchat_operator.credentials.candidates import (
-    Candidate,
-    GoogleApi,
-    ProvidedKind,
-    Reason,
-    Verdict,
-)
+from ashchat_operator.credentials.candidates import Candidate, GoogleApi, ProvidedKind, Verdict
 
 PATIENCE_SECONDS: Final = 0.7
 """A server that is near answers within this; then its verdict is in the same look."""

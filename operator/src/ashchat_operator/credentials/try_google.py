@@ -13,8 +13,9 @@ from urllib.parse import quote
 import grpc
 import jwt
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.credentials.bundle import ProvidedSecret
-from ashchat_operator.credentials.candidates import GoogleApi, Reason, Verdict
+from ashchat_operator.credentials.candidates import GoogleApi, Verdict
 
 METHOD: Final = "/google.cloud.translation.v3.TranslationService/GetSupportedLanguages"
 AUDIENCE: Final = "https://translate.googleapis.com/"
@@ -30,16 +31,16 @@ _AUTH: Final = Verdict(
 _VERDICTS: Final = {
     grpc.StatusCode.UNAUTHENTICATED: _AUTH,
     grpc.StatusCode.PERMISSION_DENIED: Verdict(
-        Reason.RIGHT_MISSING,
+        Reason.PERMISSION_MISSING,
         "the account may not translate in this project: give it roles/cloudtranslate.user, and "
         "enable the API (translate.googleapis.com)",
     ),
     grpc.StatusCode.NOT_FOUND: Verdict(
-        Reason.RIGHT_MISSING,
+        Reason.PERMISSION_MISSING,
         "there is no such project or location: see spec.translate.google",
     ),
     grpc.StatusCode.INVALID_ARGUMENT: Verdict(
-        Reason.RIGHT_MISSING,
+        Reason.PERMISSION_MISSING,
         "the project or location is refused: see spec.translate.google",
     ),
 }
@@ -81,7 +82,7 @@ def verdict(code: grpc.StatusCode, details: str) -> Verdict:
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return Verdict(
             Reason.CERTIFICATE_REFUSED,
-            "the endpoint's certificate is not trusted: see spec.translate.google.caSecret",
+            "the endpoint's certificate is not trusted: see spec.translate.google.caSecretRef",
         )
     away = Verdict(Reason.UNREACHABLE, "Google's API does not answer; it is tried again")
     return _VERDICTS.get(code, away)

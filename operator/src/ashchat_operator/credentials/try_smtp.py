@@ -9,8 +9,9 @@ from typing import Final
 
 import aiosmtplib
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.credentials.bundle import ProvidedSecret
-from ashchat_operator.credentials.candidates import Reason, SmtpServer, Verdict
+from ashchat_operator.credentials.candidates import SmtpServer, Verdict
 from ashchat_operator.resource.model import SmtpSecurity
 
 TIMEOUT_SECONDS: Final = 15.0
@@ -74,7 +75,7 @@ def verdict(error: BaseException) -> Verdict:
             return Verdict(
                 Reason.CERTIFICATE_REFUSED,
                 "the server's certificate is not trusted, or it speaks no TLS there: see "
-                "spec.email.smtp.caSecret, security and port",
+                "spec.email.smtp.caSecretRef, security and port",
             )
         cause = cause.__cause__
     if isinstance(error, ValueError) and not isinstance(error, OSError):

@@ -6,22 +6,16 @@ labels. What bears the name only is somebody else's, and is never written to.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from ashchat_core.api.names import OPERATOR, Annotation, Label
 from ashchat_operator.kube.compare import applied_by_us
 from ashchat_operator.resource.model import AshChat
-from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, child
-
-Object = Mapping[str, Any]
-
-KEY_RING_ANNOTATION: Final = "ashchat.dev/key-ring"
-"""On MongoDB's claim: the fingerprints of the keys that what is on it was sealed with.
-
-The status tells them too, but goes with the resource, while this goes where the data goes.
-"""
+from ashchat_operator.resource.names import child
+from ashchat_operator.resource.types import ObjectKey, ObjectView
 
 
-def is_ours(ash: AshChat, body: Object) -> bool:
+def is_ours(ash: AshChat, body: ObjectView) -> bool:
     """Tell whether an object with the name of one of ours is ours.
 
     Its labels say so, or, should they have been taken off, its owner, or that it was us who
@@ -29,7 +23,7 @@ def is_ours(ash: AshChat, body: Object) -> bool:
     """
     metadata = body["metadata"]
     labels = metadata.get("labels", {})
-    if labels.get(INSTANCE_LABEL) == ash.name and labels.get(MANAGED_BY_LABEL) == MANAGER:
+    if labels.get(Label.INSTANCE) == ash.name and labels.get(Label.MANAGED_BY) == OPERATOR:
         return True
     if any(owner["uid"] == ash.uid for owner in metadata.get("ownerReferences", [])):
         return True
@@ -41,11 +35,11 @@ def taken(kind: str, name: str) -> str:
     return (
         f"{kind} {name} is there and was not made for this AshChat, so it is left as it is. Rename "
         f"or delete it; or, if it is this AshChat's, restored without its labels, label it "
-        f"{INSTANCE_LABEL}=<this AshChat's name> and {MANAGED_BY_LABEL}={MANAGER}"
+        f"{Label.INSTANCE}=<this AshChat's name> and {Label.MANAGED_BY}={OPERATOR}"
     )
 
 
-def claims(body: Object) -> frozenset[tuple[str, str]]:
+def claims(body: ObjectView) -> frozenset[ObjectKey]:
     """Return by kind and name the claims that a StatefulSet takes, or makes where they are missing.
 
     Anything else has none.
@@ -60,14 +54,14 @@ def claims(body: Object) -> frozenset[tuple[str, str]]:
     )
 
 
-def data_claim(ash: AshChat) -> tuple[str, str]:
+def data_claim(ash: AshChat) -> ObjectKey:
     """Return the kind and name of the claim with what keys of the ring have sealed."""
     return "PersistentVolumeClaim", f"data-{child(ash, 'mongodb')}-0"
 
 
-def ring_of(claim: Object | None) -> dict[str, str]:
+def ring_of(claim: ObjectView | None) -> dict[str, str]:
     """Return the fingerprints at a claim; none where there is no claim or nothing readable."""
-    text = claim["metadata"].get("annotations", {}).get(KEY_RING_ANNOTATION, "") if claim else ""
+    text = claim["metadata"].get("annotations", {}).get(Annotation.KEY_RING, "") if claim else ""
     try:
         read = json.loads(text or "{}")
     except ValueError:
@@ -80,9 +74,7 @@ def ring_annotation(fingerprints: Mapping[str, str]) -> str:
     return json.dumps(dict(sorted(fingerprints.items())), separators=(",", ":"))
 
 
-def missing_claims(
-    desired: Sequence[Object], live: Mapping[tuple[str, str], Any]
-) -> list[tuple[str, str]]:
+def missing_claims(desired: Sequence[ObjectView], live: Mapping[ObjectKey, Any]) -> list[ObjectKey]:
     """Return by kind and name the claims of what is about to be made: these may be there.
 
     The StatefulSet controller takes a claim of the right name, whosever it is.

@@ -9,16 +9,15 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
 
+from ashchat_core.api.names import GROUP, KIND, PLURAL, VERSION
 from ashchat_operator.kube.pool import ConnectionPool, login
 from ashchat_operator.metrics import API_CALLS
-from ashchat_operator.resource.model import GROUP, KIND, PLURAL, VERSION
-
-Object = dict[str, Any]
+from ashchat_operator.resource.types import Object
 
 PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "ConfigMap": ("/api/v1", "configmaps"),

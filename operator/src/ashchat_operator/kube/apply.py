@@ -9,12 +9,13 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
+from ashchat_core.api.names import OPERATOR, Label
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.kube import adoption, replicas
 from ashchat_operator.kube.api import (
     CONFLICT,
-    NAMESPACE_TERMINATING,
     NOT_FOUND,
     Api,
     ApiServerError,
@@ -23,9 +24,7 @@ from ashchat_operator.kube.changes import Change
 from ashchat_operator.kube.compare import differs, without_additions
 from ashchat_operator.kube.concurrency import gather_limited
 from ashchat_operator.resource.model import AshChat
-from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
-
-Object = dict[str, Any]
+from ashchat_operator.resource.types import Live, Object, ObjectKey
 
 STEPS: Final = (
     ("Secret",),
@@ -44,12 +43,6 @@ AT_A_TIME: Final = 8
 OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
 """Kinds that not every cluster knows."""
 
-Key = tuple[str, str]
-"""An object's kind and name."""
-
-Live = Mapping[Key, Object]
-"""The objects found, by kind and name."""
-
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -61,7 +54,7 @@ class Applied:
     """What was written; empty: no write."""
     problems: tuple[str, ...] = ()
     """What the API server refused, for a person."""
-    reason: str = "Refused"
+    reason: Reason = Reason.REFUSED
     """Why, for a machine."""
     stopped: bool = False
     """Nothing was done beyond what the problems are about: Secrets are not as rendered."""
@@ -73,7 +66,7 @@ async def find(api: Api, ash: AshChat) -> Live:
     Raises:
         ApiServerError: They cannot be listed.
     """
-    labels = {INSTANCE_LABEL: ash.name, MANAGED_BY_LABEL: MANAGER}
+    labels: dict[str, str] = {Label.INSTANCE: ash.name, Label.MANAGED_BY: OPERATOR}
     lists = await asyncio.gather(*(_listed(api, kind, ash, labels) for kind in CHILD_KINDS))
     return {
         (kind, item["metadata"]["name"]): item
@@ -110,18 +103,20 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     plan = _Plan(ash, wanted, named.taken, live)
     changes: list[Change] = []
     problems: list[str] = []
-    reason = "Refused"
+    reason = Reason.REFUSED
     for keys in _steps(wanted):
         outcomes = await gather_limited(partial(_try, api, plan), keys, AT_A_TIME)
         for key, outcome in zip(keys, outcomes, strict=True):
             changes += outcome.changes
             problems += outcome.problems
-            reason = "NameTaken" if outcome.taken else reason
+            reason = Reason.NAME_TAKEN if outcome.taken else reason
             if outcome.live is not None:
                 live[key] = outcome.live
         if any(outcome.terminating for outcome in outcomes):
             says = f"the namespace {ash.namespace} is being deleted"
-            return Applied(live, tuple(changes), (says,), NAMESPACE_TERMINATING, stopped=True)
+            return Applied(
+                live, tuple(changes), (says,), Reason.NAMESPACE_TERMINATING, stopped=True
+            )
         if keys[0][0] == "Secret" and any(outcome.failed for outcome in outcomes):
             return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
     for key, body in found.items():
@@ -132,7 +127,7 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
     return Applied(live, tuple(changes), tuple(problems), reason)
 
 
-def _steps(wanted: Mapping[Key, Object]) -> Iterator[list[Key]]:
+def _steps(wanted: Mapping[ObjectKey, Object]) -> Iterator[list[ObjectKey]]:
     """Yield what is applied together."""
     for kinds in STEPS:
         if keys := sorted(key for key in wanted if key[0] in kinds):
@@ -144,8 +139,8 @@ class _Plan:
     """What one run goes by."""
 
     ash: AshChat
-    wanted: Mapping[Key, Object]
-    taken: frozenset[Key]
+    wanted: Mapping[ObjectKey, Object]
+    taken: frozenset[ObjectKey]
     """The claims that somebody else has."""
     live: Live
 
@@ -165,7 +160,7 @@ class _Outcome:
     """Nothing can be made in this namespace any more."""
 
 
-async def _try(api: Api, plan: _Plan, key: Key) -> _Outcome:
+async def _try(api: Api, plan: _Plan, key: ObjectKey) -> _Outcome:
     """Bring one object to what is desired, unless somebody else's has its name."""
     outcome = _Outcome()
     try:
@@ -193,18 +188,18 @@ async def _try(api: Api, plan: _Plan, key: Key) -> _Outcome:
     return outcome
 
 
-def _applied(key: Key) -> Change:
+def _applied(key: ObjectKey) -> Change:
     return Change(f"applied {key[0]} {key[1]}", *key)
 
 
-async def _make(api: Api, plan: _Plan, key: Key) -> Object | None:
+async def _make(api: Api, plan: _Plan, key: ObjectKey) -> Object | None:
     """Make an object that our labels did not find; None: one of its name is there.
 
     It is not looked for first: of a new AshChat none is there.
     """
     body = await _with_scaler(api, plan, key, None)
     try:
-        return await api.apply(body, MANAGER, new=True)
+        return await api.apply(body, OPERATOR, new=True)
     except ApiServerError as error:
         if error.status != CONFLICT:
             raise
@@ -216,11 +211,11 @@ class Named:
     """What was found by name, not by its labels."""
 
     ours: Live
-    taken: frozenset[Key]
+    taken: frozenset[ObjectKey]
     """Kinds and names that somebody else's objects have."""
 
 
-async def by_name(api: Api, ash: AshChat, names: Iterable[Key]) -> Named:
+async def by_name(api: Api, ash: AshChat, names: Iterable[ObjectKey]) -> Named:
     """Look for objects that our labels did not find: the labels were taken off, or never on.
 
     Raises:
@@ -233,7 +228,7 @@ async def by_name(api: Api, ash: AshChat, names: Iterable[Key]) -> Named:
     return Named(ours, frozenset(there.keys() - ours.keys()))
 
 
-async def _with_scaler(api: Api, plan: _Plan, key: Key, live: Object | None) -> Object:
+async def _with_scaler(api: Api, plan: _Plan, key: ObjectKey, live: Object | None) -> Object:
     """Return what is desired of an object; replicas that change hands do so first."""
     body, scaler = plan.wanted[key], plan.wanted.get(("HorizontalPodAutoscaler", key[1]))
     if scaler is None or not replicas.autoscaled(body):
@@ -254,12 +249,12 @@ async def _bring(api: Api, desired: Object, live: Object | None, changes: list[C
         return live  # The next look, after it is gone, makes it anew.
     body = _with_fixed_fields(desired, live)
     if live is None or differs(body, live):
-        live = await api.apply(body, MANAGER)
+        live = await api.apply(body, OPERATOR)
         changes.append(_applied(key))
     corrected = without_additions(body, live)
     if corrected is not None:
         kind = {"apiVersion": body["apiVersion"], "kind": body["kind"]}
-        live = await api.replace({**corrected, **kind}, MANAGER)
+        live = await api.replace({**corrected, **kind}, OPERATOR)
         changes.append(Change(f"took out of {says} what was added to it", *key))
     return live
 

@@ -11,10 +11,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ashchat_operator.resource.names import MANAGER
+from ashchat_core.api.names import OPERATOR
 from ashchat_operator.resource.quantity import quantity
-
-Object = dict[str, Any]
+from ashchat_operator.resource.types import Object
 
 CORRECTED: Final = ("spec", "data", "binaryData", "stringData", "immutable", "type")
 """Where additions are taken out; in `metadata` only labels, others' annotations stay."""
@@ -87,7 +86,7 @@ def without_additions(desired: Object, live: Object) -> Object | None:
 
 def applied_by_us(entry: Mapping[str, Any]) -> bool:
     """Tell whether an entry of `managedFields` is of what the operator applied."""
-    return bool(entry.get("manager") == MANAGER and entry.get("operation") == "Apply")
+    return bool(entry.get("manager") == OPERATOR and entry.get("operation") == "Apply")
 
 
 def _copy(value: Any) -> Any:

@@ -10,18 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ashchat_operator.kube.changes import Change
-
-Key = tuple[str, str]
+from ashchat_operator.resource.types import ObjectKey, ResourceKey
 
 
 class Drift:
     """What was wanted at the last look, per AshChat."""
 
     def __init__(self) -> None:
-        self._wanted: dict[Key, dict[Key, str]] = {}
+        self._wanted: dict[ResourceKey, dict[ObjectKey, str]] = {}
 
     def corrected(
-        self, owner: Key, wanted: Iterable[Mapping[str, Any]], changes: Iterable[Change]
+        self, owner: ResourceKey, wanted: Iterable[Mapping[str, Any]], changes: Iterable[Change]
     ) -> Iterator[str]:
         """Yield the kind of each object that was put right.
 
@@ -41,7 +40,7 @@ class Drift:
             if before.get(key) == now.get(key):
                 yield change.kind
 
-    def forget(self, owner: Key) -> None:
+    def forget(self, owner: ResourceKey) -> None:
         """Forget an AshChat that is gone."""
         self._wanted.pop(owner, None)
 

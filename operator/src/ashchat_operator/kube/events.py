@@ -1,4 +1,4 @@
-"""Events at the resource, on transitions of its conditions only."""
+"""Events of an AshChat, published only when the status of a condition changes."""
 
 import logging
 import uuid
@@ -8,49 +8,42 @@ from typing import Any, Final
 
 from aiohttp import ClientError
 
+from ashchat_core.api.conditions import ConditionStatus, ConditionType
+from ashchat_core.api.names import API_VERSION, KIND, OPERATOR
+from ashchat_core.api.reasons import EventReason
 from ashchat_operator.kube import clock
 from ashchat_operator.kube.api import Api, ApiServerError
-from ashchat_operator.resource.model import API_VERSION, KIND
-from ashchat_operator.resource.names import MANAGER
 
-TOLD: Final = frozenset(
+SILENT: Final = frozenset({ConditionType.PROGRESSING, ConditionType.BACKENDS_READY})
+"""Conditions whose transitions are not published: others report the same."""
+
+_NORMAL: Final = frozenset(
     {
-        "Ready",
-        "TopologyReady",
-        "Degraded",
-        "Paused",
-        "LeversHandled",
-        "SchemaCurrent",
-        "SecretsRotated",
-        "CredentialsAccepted",
-        "CertificateReady",
+        (ConditionType.DEGRADED, ConditionStatus.FALSE),
+        (ConditionType.PAUSED, ConditionStatus.FALSE),
+        (ConditionType.SECRETS_ROTATED, ConditionStatus.FALSE),
+        *(
+            (kind, ConditionStatus.TRUE)
+            for kind in ConditionType
+            if kind is not ConditionType.DEGRADED
+        ),
     }
 )
-_GOOD: Final = frozenset(
-    {
-        ("Ready", "True"),
-        ("TopologyReady", "True"),
-        ("Degraded", "False"),
-        ("Paused", "True"),
-        ("Paused", "False"),
-        ("LeversHandled", "True"),
-        ("SchemaCurrent", "True"),
-        ("SecretsRotated", "True"),
-        ("SecretsRotated", "False"),
-        ("CredentialsAccepted", "True"),
-        ("CertificateReady", "True"),
-    }
-)
-_NAMES: Final = {("Paused", "False"): "Resumed", ("SecretsRotated", "False"): "SecretsRotating"}
-"""The reason of a transition, where "Not" and its type would not say it."""
+"""The transitions that are no reason for a warning."""
 
-_MESSAGE_MAX: Final = 1000
+_REASONS: Final = {
+    (ConditionType.PAUSED, ConditionStatus.FALSE): EventReason.RESUMED,
+    (ConditionType.SECRETS_ROTATED, ConditionStatus.FALSE): EventReason.SECRETS_ROTATING,
+}
+"""The reason of a transition, where "Not" and the condition's type would mislead."""
+
+_MESSAGE_MAX_CHARS: Final = 1000
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened."""
+    """Something that happened to an AshChat."""
 
     normal: bool
     reason: str
@@ -58,24 +51,35 @@ class Event:
 
 
 def transitions(former: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Event]:
-    """Yield an event for each condition whose status changed; the first is no transition."""
+    """Yield an event for each condition whose status changed, and for each restart.
+
+    The first status of a condition is no transition.
+    """
     before = {item["type"]: item["status"] for item in former.get("conditions", [])}
     for item in status["conditions"]:
-        kind, value = item["type"], item["status"]
-        if kind in TOLD and value != before.get(kind, value) and value != "Unknown":
-            good = (kind, value) in _GOOD
-            reason = _NAMES.get((kind, value), kind if value == "True" else f"Not{kind}")
-            yield Event(good, reason, (item["message"] or item["reason"])[:_MESSAGE_MAX])
-    before = former.get("levers", {}).get("restarts", {})
-    for component, stamp in status.get("levers", {}).get("restarts", {}).items():
-        if stamp != before.get(component):
-            yield Event(True, "Restarted", f"{component}: restarted for stamp {stamp}")  # noqa: FBT003
+        kind, value = ConditionType.parse(item["type"]), ConditionStatus(item["status"])
+        if (
+            kind is None
+            or kind in SILENT
+            or value is ConditionStatus.UNKNOWN
+            or value == before.get(kind, value)
+        ):
+            continue
+        default = str(kind) if value is ConditionStatus.TRUE else f"Not{kind}"
+        reason = str(_REASONS.get((kind, value), default))
+        message = (item["message"] or item["reason"])[:_MESSAGE_MAX_CHARS]
+        yield Event((kind, value) in _NORMAL, reason, message)
+    handled = former.get("commands", {}).get("restarts", {})
+    for component, token in status.get("commands", {}).get("restarts", {}).items():
+        if token != handled.get(component):
+            message = f"{component}: restarted for token {token}"
+            yield Event(normal=True, reason=EventReason.RESTARTED.value, message=message)
 
 
 async def publish(api: Api, body: Mapping[str, Any], event: Event) -> None:
-    """Write an event about a resource; that it cannot be written is only logged."""
+    """Create an event about a resource; a failure is only logged."""
     where = body["metadata"]
-    now = clock.stamp()
+    now = clock.timestamp()
     try:
         await api.create(
             {
@@ -95,17 +99,17 @@ async def publish(api: Api, body: Mapping[str, Any], event: Event) -> None:
                 "type": "Normal" if event.normal else "Warning",
                 "reason": event.reason,
                 "message": event.message,
-                "source": {"component": MANAGER},
-                "reportingComponent": MANAGER,
+                "source": {"component": OPERATOR},
+                "reportingComponent": OPERATOR,
                 "firstTimestamp": now,
                 "lastTimestamp": now,
                 "count": 1,
             },
-            MANAGER,
+            OPERATOR,
         )
     except ApiServerError as error:
         if not error.terminating:
-            _log.warning("an event could not be written: %s", error)
+            _log.warning("an event could not be published: %s", error)
     except (ClientError, OSError, TimeoutError) as error:
-        # Not worth a second look: what the event tells stands in the status.
-        _log.warning("an event could not be written: %r", error)
+        # Not worth another pass: the status reports the same.
+        _log.warning("an event could not be published: %r", error)

@@ -18,8 +18,8 @@ from typing import Any, Final, Self
 
 from aiohttp import ClientError
 
+from ashchat_core.api.names import OPERATOR
 from ashchat_operator.kube.api import Api, ApiServerError
-from ashchat_operator.resource.names import MANAGER
 
 JITTER: Final = 0.2
 LEASE_ERRORS: Final = (ApiServerError, ClientError, OSError, TimeoutError, ValueError)
@@ -202,7 +202,7 @@ class Election:
         self._renewed = None
         try:
             async with asyncio.timeout(self._timing.retry):
-                await self._api.replace({**self._body, "spec": record.spec()}, MANAGER)
+                await self._api.replace({**self._body, "spec": record.spec()}, OPERATOR)
         except LEASE_ERRORS as error:
             _log.warning("Lease %s not released, it runs out: %s", self._name, error)
 
@@ -229,7 +229,7 @@ class Election:
                 "metadata": metadata,
                 "spec": record.spec(),
             }
-            self._body = await self._api.create(lease, MANAGER)
+            self._body = await self._api.create(lease, OPERATOR)
         else:
             found = LeaseRecord.read(body)
             self._seen = observed(self._seen, found, self._clock())
@@ -237,7 +237,7 @@ class Election:
                 return False
             record = claimed(found, self._me, self._timing.lease, now)
             # Only what we read is replaced: of two that take it, one is refused (409).
-            self._body = await self._api.replace({**body, "spec": record.spec()}, MANAGER)
+            self._body = await self._api.replace({**body, "spec": record.spec()}, OPERATOR)
         self._seen = observed(self._seen, record, self._clock())
         self._renewed = began
         return True

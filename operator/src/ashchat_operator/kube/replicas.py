@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ashchat_operator.kube.compare import applied_by_us
-
-Object = dict[str, Any]
+from ashchat_operator.resource.types import Object
 
 HOLDER: Final = "ashchat-operator-replicas"
 """The field manager that holds the replicas until the autoscaler writes them."""

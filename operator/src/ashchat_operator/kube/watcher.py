@@ -13,14 +13,10 @@ from typing import Any, Final
 
 from aiohttp import ClientError
 
+from ashchat_core.api.names import OPERATOR, Label
 from ashchat_operator.kube.api import DISCOVERY_SECONDS, Api, ApiServerError
 from ashchat_operator.kube.apply import CHILD_KINDS, OPTIONAL_KINDS
 from ashchat_operator.kube.workers import Workers, jittered
-from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
-
-WATCH_LABEL: Final = "ashchat.dev/watch"
-"""A person's Secret with this label ("true") is seen at once when it is edited; others at the
-next resync."""
 
 WATCH_SECONDS: Final = 240
 """The API server ends a watch after this long; a dead connection is noticed by then."""
@@ -75,8 +71,8 @@ class Watcher:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             for namespace in self._namespaces:
-                watched = [(kind, MANAGED_BY_LABEL, MANAGER) for kind in CHILD_KINDS]
-                for kind, label, value in [*watched, ("Secret", WATCH_LABEL, "true")]:
+                watched = [(kind, Label.MANAGED_BY, OPERATOR) for kind in CHILD_KINDS]
+                for kind, label, value in [*watched, ("Secret", Label.WATCH, "true")]:
                     self._alive[kind, namespace, label] = time.monotonic()
                     work = self._watch(kind, namespace, label, value)
                     group.create_task(work, name=f"watch {kind} {label}")
@@ -115,8 +111,8 @@ class Watcher:
         metadata = body["metadata"]
         if event["type"] != "BOOKMARK":
             labels = metadata.get("labels", {})
-            instance = labels.get(INSTANCE_LABEL)
-            if WATCH_LABEL in labels:
+            instance = labels.get(Label.INSTANCE)
+            if Label.WATCH in labels:
                 for name in self._referring(metadata["namespace"], metadata["name"]):
                     self._workers.wake(metadata["namespace"], name)
             if instance is not None:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from ashchat_operator.resource.types import ResourceKey
+
 Reconcile = Callable[[str, str], Awaitable[float]]
 """Looks at a resource (namespace, name); returns the seconds until the next look."""
 
@@ -31,9 +33,9 @@ class Workers:
     def __init__(self, look: Reconcile, *, parallel: int) -> None:
         self._look = look
         self._slots = asyncio.Semaphore(parallel)
-        self._wakes: dict[tuple[str, str], asyncio.Event] = {}
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._unseen: set[tuple[str, str]] = set()
+        self._wakes: dict[ResourceKey, asyncio.Event] = {}
+        self._tasks: dict[ResourceKey, asyncio.Task[None]] = {}
+        self._unseen: set[ResourceKey] = set()
         self._all_seen = asyncio.Event()
         self._all_seen.set()
 
@@ -72,7 +74,7 @@ class Workers:
         self._wakes.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, key: tuple[str, str]) -> None:
+    async def _work(self, key: ResourceKey) -> None:
         wake = self._wakes[key]
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
@@ -86,12 +88,12 @@ class Workers:
                 async with asyncio.timeout(jittered(again)):
                     await wake.wait()
 
-    def _seen(self, key: tuple[str, str]) -> None:
+    def _seen(self, key: ResourceKey) -> None:
         self._unseen.discard(key)
         if not self._unseen:
             self._all_seen.set()
 
-    async def _once(self, key: tuple[str, str]) -> float:
+    async def _once(self, key: ResourceKey) -> float:
         try:
             return await self._look(*key)
         except Exception:  # noqa: BLE001 (logged with its trace; nothing may end the keeping)

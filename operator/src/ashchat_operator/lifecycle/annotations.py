@@ -1,8 +1,8 @@
-"""What a person asks of the operator by annotations of an AshChat: pause, restart.
+"""Annotation commands: pause and restart, requested by annotations of an AshChat.
 
-An annotation is a wish, and its value a stamp: any text. The status says which stamp was
-handled, so a wish is carried out once, whenever it is seen and by whichever operator. What
-was handled stays in the status: taking the annotation off again restarts nothing.
+The value of a restart annotation is a token: any text. The status records the token that was
+handled, so a restart is carried out once, whenever it is seen and by whichever operator. The
+record stays: removing the annotation restarts nothing.
 """
 
 import copy
@@ -11,98 +11,112 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ashchat_operator.resource.model import GROUP
-from ashchat_operator.status.conditions import Component, Finding, renewed
+from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
+from ashchat_core.api.names import Annotation, Label, restart_annotation
+from ashchat_core.api.reasons import Reason
+from ashchat_operator.resource.types import WORKLOADS, Object
+from ashchat_operator.status.components import Component
+from ashchat_operator.status.conditions import renewed
 
-Object = dict[str, Any]
-
-PAUSE: Final = f"{GROUP}/pause"
-RESTART: Final = f"{GROUP}/restart-"
-STAMP: Final = f"{GROUP}/restart"
-"""On pod templates: the stamp they were last restarted for."""
-
-_STAMP_MAX: Final = 64
-_TEMPLATES: Final = frozenset({"Deployment", "StatefulSet"})
+_TOKEN_MAX_CHARS: Final = 64
+_RESTART_PREFIX: Final = restart_annotation("")
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What is asked for now."""
+    """The annotation commands of one AshChat."""
 
     paused: bool = False
     restarts: Mapping[str, str] = field(default_factory=dict)
-    """Component → stamp: what was handled before, and what is asked for now."""
+    """Component → token: those handled before, and those requested now."""
     unknown: Sequence[str] = ()
-    """Annotations that name no component."""
+    """Annotations that name a component that does not exist."""
     components: Sequence[str] = ()
-    """The names that there are."""
+    """The components that exist."""
     handled: Mapping[str, str] = field(default_factory=dict)
-    """Component → stamp that the status has."""
+    """Component → token that the status records."""
 
     @property
-    def findings(self) -> Mapping[str, Finding]:
-        """Return the conditions, for when all that is asked for has been applied."""
-        pause = ("False", "NotPaused", "")
+    def findings(self) -> Mapping[ConditionType, Finding]:
+        """Return the conditions, assuming that every request has been applied."""
+        pause = Finding(ConditionStatus.FALSE, Reason.NOT_PAUSED)
         if self.paused:
-            pause = (
-                "True",
-                "PausedByAnnotation",
-                f"nothing is applied, declared or deleted while annotation {PAUSE} is true",
+            pause = Finding(
+                ConditionStatus.TRUE,
+                Reason.PAUSED_BY_ANNOTATION,
+                f"nothing is applied, declared or deleted while annotation {Annotation.PAUSE} is "
+                "true",
             )
-        return {"Paused": pause, "LeversHandled": self._handled()}
+        return {ConditionType.PAUSED: pause, ConditionType.COMMANDS_HANDLED: self._handled()}
 
     def _handled(self) -> Finding:
         if self.unknown:
             names, valid = ", ".join(self.unknown), ", ".join(self.components)
-            return "False", "UnknownComponent", f"{names}: no such component; there are {valid}"
-        waiting = [name for name, stamp in self.restarts.items() if self.handled.get(name) != stamp]
+            return Finding(
+                ConditionStatus.FALSE,
+                Reason.UNKNOWN_COMPONENT,
+                f"{names}: no such component; valid are {valid}",
+            )
+        waiting = [name for name, token in self.restarts.items() if self.handled.get(name) != token]
         if self.paused and waiting:
-            says = f"{', '.join(waiting)}: restarted when annotation {PAUSE} is taken off"
-            return "False", "Paused", says
+            return Finding(
+                ConditionStatus.FALSE,
+                Reason.PAUSED,
+                f"{', '.join(waiting)}: restarted when annotation {Annotation.PAUSE} is removed",
+            )
         if not self.restarts:
-            return "True", "NothingAsked", ""
-        says = ", ".join(f"{name} ({stamp})" for name, stamp in self.restarts.items())
-        return "True", "Handled", f"restarted: {says}"
+            return Finding(ConditionStatus.TRUE, Reason.NOTHING_REQUESTED)
+        restarted = ", ".join(f"{name} ({token})" for name, token in self.restarts.items())
+        return Finding(ConditionStatus.TRUE, Reason.HANDLED, f"restarted: {restarted}")
 
     def status(self) -> Object:
-        """Return what the status says of the levers that were applied."""
-        return {"levers": {"restarts": dict(self.restarts)}} if self.restarts else {}
+        """Return the part of the status that records the handled commands."""
+        return {"commands": {"restarts": dict(self.restarts)}} if self.restarts else {}
+
+
+def handled_restarts(status: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return component → token of the restarts that a status records."""
+    found: Mapping[str, str] = status.get("commands", {}).get("restarts", {})
+    return found
 
 
 def read(body: Mapping[str, Any], components: Sequence[str]) -> Commands:
-    """Return what an AshChat's annotations ask for.
+    """Return the commands in an AshChat's annotations.
 
     Args:
-        body: The resource as the API server gives it.
+        body: The resource as the API server returns it.
         components: The names of its components.
     """
     annotations: Mapping[str, str] = body["metadata"].get("annotations") or {}
-    handled = body.get("status", {}).get("levers", {}).get("restarts", {})
-    wished = {
-        key.removeprefix(RESTART): _short(stamp)
-        for key, stamp in annotations.items()
-        if key.startswith(RESTART) and stamp
+    handled = handled_restarts(body.get("status", {}))
+    requested = {
+        key.removeprefix(_RESTART_PREFIX): _short(token)
+        for key, token in annotations.items()
+        if key.startswith(_RESTART_PREFIX) and token
     }
-    restarts = {**handled, **wished}
+    restarts = {**handled, **requested}
     return Commands(
-        paused=annotations.get(PAUSE, "").lower() == "true",
+        paused=annotations.get(Annotation.PAUSE, "").lower() == "true",
         restarts={name: restarts[name] for name in components if name in restarts},
-        unknown=sorted(f"{RESTART}{name}" for name in wished if name not in components),
+        unknown=sorted(restart_annotation(name) for name in requested if name not in components),
         components=components,
         handled=handled,
     )
 
 
-def stamped(objects: Iterable[Object], commands: Commands) -> list[Object]:
-    """Return rendered objects with the stamps on the pod templates of what is restarted."""
+def with_restart_tokens(objects: Iterable[Object], commands: Commands) -> list[Object]:
+    """Return rendered objects, with the tokens on the pod templates of restarted components."""
     result = []
     for item in objects:
-        component = item["metadata"]["labels"].get("app.kubernetes.io/component")
-        stamp = commands.restarts.get(component, "") if item["kind"] in _TEMPLATES else ""
-        if stamp:
+        component = item["metadata"]["labels"].get(Label.COMPONENT)
+        token = commands.restarts.get(component, "") if item["kind"] in WORKLOADS else ""
+        if token:
             item = copy.deepcopy(item)  # noqa: PLW2901 (rendered objects are left as they are)
             metadata = item["spec"]["template"]["metadata"]
-            metadata["annotations"] = {**metadata.get("annotations", {}), STAMP: stamp}
+            metadata["annotations"] = {
+                **metadata.get("annotations", {}),
+                Annotation.RESTART.value: token,
+            }
         result.append(item)
     return result
 
@@ -110,9 +124,9 @@ def stamped(objects: Iterable[Object], commands: Commands) -> list[Object]:
 def paused_status(
     former: Mapping[str, Any], components: Sequence[Component], commands: Commands, now: str
 ) -> Object:
-    """Return the status while paused: how the components are; the rest is as it was.
+    """Return the status while paused: the components are current, the rest stays as it was.
 
-    `observedGeneration` stays too, since a newer spec was not applied.
+    `observedGeneration` stays too, because a newer spec was not applied.
 
     Args:
         former: The status as it was.
@@ -122,14 +136,21 @@ def paused_status(
     """
     before = {item["type"]: item for item in former.get("conditions", [])}
     waiting = [item for item in components if not item.ready]
-    as_wanted = ("TopologyReady", "True"), ("Degraded", "False")
-    in_order = all(before.get(kind, {}).get("status") == value for kind, value in as_wanted)
+    required = {
+        ConditionType.TOPOLOGY_READY: ConditionStatus.TRUE,
+        ConditionType.DEGRADED: ConditionStatus.FALSE,
+    }
+    in_order = all(before.get(kind, {}).get("status") == value for kind, value in required.items())
     findings = dict(commands.findings)
     if waiting:
-        says = "; ".join(f"{x.name}: {x.message or x.reason}" for x in waiting)
-        findings["Ready"] = ("False", "ComponentsNotReady", f"paused; {says}")
+        reasons = "; ".join(f"{x.name}: {x.message or x.reason}" for x in waiting)
+        findings[ConditionType.READY] = Finding(
+            ConditionStatus.FALSE, Reason.COMPONENTS_NOT_READY, f"paused; {reasons}"
+        )
     elif in_order:
-        findings["Ready"] = ("True", "Ready", "every component is ready; paused")
+        findings[ConditionType.READY] = Finding(
+            ConditionStatus.TRUE, Reason.READY, "every component is ready; paused"
+        )
     generation = former.get("observedGeneration", 0)
     for kind, finding in findings.items():
         known = before.get(kind)
@@ -143,8 +164,8 @@ def paused_status(
     }
 
 
-def _short(stamp: str) -> str:
-    """Return a stamp, or a digest of one that is too long for a status."""
-    if len(stamp) <= _STAMP_MAX:
-        return stamp
-    return f"sha256:{hashlib.sha256(stamp.encode()).hexdigest()[:32]}"
+def _short(token: str) -> str:
+    """Return a token, or a digest of one that is too long for a status."""
+    if len(token) <= _TOKEN_MAX_CHARS:
+        return token
+    return f"sha256:{hashlib.sha256(token.encode()).hexdigest()[:32]}"

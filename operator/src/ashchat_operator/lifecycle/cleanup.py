@@ -7,8 +7,10 @@ Level-based as everything else: each look deletes what is still there. What is g
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from ashchat_core.api.names import OPERATOR, Label
+from ashchat_core.api.reasons import EventReason
 from ashchat_operator.kube.api import CONFLICT, NOT_FOUND, Api, ApiServerError
 from ashchat_operator.kube.clock import rfc3339
 from ashchat_operator.kube.events import Event, publish
@@ -25,9 +27,7 @@ from ashchat_operator.lifecycle.deletion import (
     waited,
 )
 from ashchat_operator.resource.model import DeletionPolicy
-from ashchat_operator.resource.names import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
-
-Object = dict[str, Any]
+from ashchat_operator.resource.types import WORKLOADS, Object
 
 Step = Callable[[Object], Awaitable[Sequence[str]]]
 """Removes something outside the cluster that the operator made there for a resource.
@@ -37,7 +37,6 @@ A backend that is gone is done. Called again at each look until it is done, whil
 resource's Secrets are there.
 """
 
-WORKLOADS: Final = ("Deployment", "StatefulSet")
 DATA: Final = ("PersistentVolumeClaim", "Secret")
 
 _log = logging.getLogger(__name__)
@@ -84,7 +83,9 @@ class Cleanup:
             says = f"let go after {PATIENCE.seconds // 60} minutes; left: {', '.join(left)}"
             _log.warning("%s: %s", where, says)
             await publish(
-                self._api, body, Event(normal=False, reason="CleanupGivenUp", message=says)
+                self._api,
+                body,
+                Event(normal=False, reason=EventReason.CLEANUP_ABANDONED.value, message=says),
             )
         else:
             _log.info("%s: nothing of it is left", where)
@@ -105,7 +106,7 @@ class Cleanup:
 
     async def _delete(self, body: Object, kinds: Iterable[str]) -> list[str]:
         where = body["metadata"]
-        labels = {INSTANCE_LABEL: where["name"], MANAGED_BY_LABEL: MANAGER}
+        labels: dict[str, str] = {Label.INSTANCE: where["name"], Label.MANAGED_BY: OPERATOR}
         left = []
         for kind in kinds:
             try:
@@ -133,7 +134,7 @@ class Cleanup:
             # The version, since a list is replaced as a whole: nobody else's entry is lost.
             body,
             {"finalizers": list(wanted), "resourceVersion": body["metadata"]["resourceVersion"]},
-            MANAGER,
+            OPERATOR,
         )
 
     async def _tell(self, body: Object, left: Sequence[str], now: datetime) -> None:
@@ -148,7 +149,7 @@ class Cleanup:
             return
         status = {**former, "conditions": conditions}
         try:
-            await self._api.replace({**body, "status": status}, MANAGER, status=True)
+            await self._api.replace({**body, "status": status}, OPERATOR, status=True)
         except ApiServerError as error:
             if error.status not in {CONFLICT, NOT_FOUND}:
                 raise

@@ -6,12 +6,9 @@ from typing import Any, Final
 
 import httpx2
 
+from ashchat_core.api.names import FINALIZER, KIND
 from ashchat_operator.kube.api import Api, ApiServerError
-from ashchat_operator.resource.model import GROUP, KIND
 from ashchat_operator.settings import Settings
-
-FINALIZER: Final = f"{GROUP}/cleanup"
-"""On an AshChat whose deletion only the operator can finish."""
 
 POLL_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 10.0

@@ -16,16 +16,17 @@ from typing import Any, Final
 
 from aiohttp import ClientError
 
+from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
+from ashchat_core.api.names import GROUP, KIND, PLURAL, VERSION
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.kube.api import FORBIDDEN, NOT_FOUND, Api, ApiServerError
-from ashchat_operator.resource.model import GROUP, KIND, PLURAL, VERSION
-from ashchat_operator.status.conditions import Finding, with_one
+from ashchat_operator.status.conditions import with_one
 
-REVISION: Final = 2
+REVISION: Final = 3
 """That of crds/ashchat.dev_ashchats.yaml; a test compares."""
 
 EVERY_SECONDS: Final = 15.0
 WAITING_SECONDS: Final = 2.0
-CONDITION: Final = "SchemaCurrent"
 RUN: Final = (
     "run: kubectl apply --server-side --force-conflicts -f crds/ashchat.dev_ashchats.yaml"
     " (of the operator's version)"
@@ -65,12 +66,14 @@ def wrong_with(served: int | None) -> str:
 
 def finding(says: str) -> Finding:
     """Return the condition."""
-    return ("False", "OlderThanOperator", says) if says else ("True", "Current", "")
+    if says:
+        return Finding(ConditionStatus.FALSE, Reason.SCHEMA_OUTDATED, says)
+    return Finding(ConditionStatus.TRUE, Reason.UP_TO_DATE)
 
 
 def outdated_status(body: Mapping[str, Any], says: str, now: str) -> dict[str, Any]:
     """Return the status as it was, with the condition: nothing else is known to be true."""
-    return with_one(body, CONDITION, finding(says), now)
+    return with_one(body, ConditionType.SCHEMA_CURRENT, finding(says), now)
 
 
 class Schema:

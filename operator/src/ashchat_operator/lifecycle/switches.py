@@ -7,17 +7,15 @@ back takes another word in the annotation, so one left behind confirms nothing b
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.backends.external import blocks
 from ashchat_operator.resource.model import AshChat, External
 from ashchat_operator.resource.names import child
+from ashchat_operator.resource.types import Object
 
-ANNOTATION: Final = "ashchat.dev/allow-switch"
-"""Backends and what they may become, for example "mongodb:External,redis:External"."""
-
-NOT_CONFIRMED: Final = "SwitchNotConfirmed"
 MANAGED: Final = "Managed"
 EXTERNAL: Final = "External"
 
@@ -27,8 +25,6 @@ _STAYS_BEHIND: Final = {
     Backend.MONGODB: "all accounts and conversations",
 }
 """The cache is missing here: it may lose everything at any time."""
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -
         body: The same as the API server gave it, for its annotations and its status.
         live: The objects found: of an AshChat whose status knows nothing, a StatefulSet tells.
     """
-    text = (body["metadata"].get("annotations") or {}).get(ANNOTATION, "")
+    text = (body["metadata"].get("annotations") or {}).get(Annotation.ALLOW_SWITCH, "")
     allowed = {word.strip().lower() for word in text.split(",")}
     known = body.get("status", {}).get("backends", {})
     wanted = blocks(ash)
@@ -74,7 +70,7 @@ def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -
             f"{backend} is to change from {kind} to {becomes}, and nothing moves its data: "
             f"{_STAYS_BEHIND[backend]} would stay behind. So {backend} goes on as it was. Move the "
             "data, or do without it; then confirm: kubectl annotate --overwrite ashchat "
-            f"{ash.name} -n {ash.namespace} {ANNOTATION}={backend}:{becomes}"
+            f"{ash.name} -n {ash.namespace} {Annotation.ALLOW_SWITCH}={backend}:{becomes}"
         )
     parts = {
         "rabbitmq": spec.rabbitmq.model_copy(update={"external": use[Backend.RABBITMQ]}),

@@ -24,7 +24,7 @@ async def read(api: Api, ash: AshChat, found: Live, now: datetime) -> ObservedEx
     """
     spec = ash.spec.exposure
     if spec.type is ExposureType.EDGE and spec.edge.tls is not None:
-        name = spec.edge.tls.secret_name
+        name = spec.edge.tls.certificate_secret_ref.name
         given = await api.get("Secret", ash.namespace, name)
         former = found.get(("Secret", tls_secret(ash)))
         choice = choose(

@@ -1,9 +1,10 @@
 """Reading the Secrets of external backends, and saying what is wrong with them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.backends.external import (
     CA_KEY,
@@ -16,7 +17,7 @@ from ashchat_operator.backends.external import (
 from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.secret_data import decoded
 from ashchat_operator.resource.model import AshChat, External
-from ashchat_operator.status.conditions import Component
+from ashchat_operator.status.components import Component
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class ExternalSecrets:
     """The external servers, and what is wrong with the Secrets of the others."""
 
     servers: Mapping[Backend, ExternalServer] = field(default_factory=dict)
-    wrong: Mapping[Backend, tuple[str, str]] = field(default_factory=dict)
+    wrong: Mapping[Backend, tuple[Reason, str]] = field(default_factory=dict)
     """Reason and what to do."""
 
 
@@ -37,14 +38,17 @@ async def read(api: Api, ash: AshChat) -> ExternalSecrets:
     named = {backend: _names(block) for backend, block in blocks(ash).items()}
     secrets = await api.get_each("Secret", ash.namespace, chain.from_iterable(named.values()))
     servers: dict[Backend, ExternalServer] = {}
-    wrong: dict[Backend, tuple[str, str]] = {}
+    wrong: dict[Backend, tuple[Reason, str]] = {}
     for backend, block in blocks(ash).items():
         names = named[backend]
         bodies = [secrets[name] for name in names]
         missing = [name for name, body in zip(names, bodies, strict=True) if body is None]
         if missing:
             says = f"Secret {' and '.join(missing)} of the external {backend} is not there"
-            wrong[backend] = ("SecretMissing", f"{says}: make it in namespace {ash.namespace}")
+            wrong[backend] = (
+                Reason.SECRET_MISSING,
+                f"{says}: make it in namespace {ash.namespace}",
+            )
             continue
         data = [decoded(body) for body in bodies if body is not None]
         revision = "-".join(str(body["metadata"]["resourceVersion"]) for body in bodies if body)
@@ -58,21 +62,19 @@ async def read(api: Api, ash: AshChat) -> ExternalSecrets:
                 revision=revision,
             )
         except InvalidSecretError as error:
-            wrong[backend] = ("SecretInvalid", f"Secret {names[0]}: {error}")
+            wrong[backend] = (Reason.SECRET_INVALID, f"Secret {names[0]}: {error}")
     return ExternalSecrets(servers, wrong)
 
 
 def _names(block: External) -> list[str]:
     """Return the names of the Secrets that an external backend refers to, the login's first."""
-    return [block.secret.name, *([block.tls.ca_secret.name] if block.tls.ca_secret else [])]
+    return [
+        block.connection_secret_ref.name,
+        *([block.tls.ca_secret_ref.name] if block.tls.ca_secret_ref else []),
+    ]
 
 
 def with_wrong(components: Sequence[Component], found: ExternalSecrets) -> list[Component]:
     """Return the backends whose Secret is not usable as not ready."""
     wrong = {backend.value: said for backend, said in found.wrong.items()}
-    return [
-        replace(item, ready=False, reason=wrong[item.name][0], message=wrong[item.name][1])
-        if item.name in wrong
-        else item
-        for item in components
-    ]
+    return [item.blocked(*wrong[item.name]) if item.name in wrong else item for item in components]

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from ashchat_core.api.names import OPERATOR, Annotation, Label
 from ashchat_operator.credentials.pod_reports import PodReporter, relevant, unaware
 from ashchat_operator.credentials.pod_reports import lacking as lacking_by
 from ashchat_operator.kube.api import Api, ApiServerError
 from ashchat_operator.resource.model import AshChat
-from ashchat_operator.resource.names import COMPONENT_LABEL, MANAGER, selector
+from ashchat_operator.resource.names import selector
 
 Wanted = Mapping[str, Mapping[str, str]]
 """Component → credential → revision."""
 
-NUDGE_ANNOTATION: Final = "ashchat.dev/credentials-wanted"
 NUDGE_SECONDS: Final = 15
 """A pod that knows nothing of what is wanted is nudged again after this time."""
 
@@ -27,15 +27,15 @@ async def lacking(api: Api, ash: AshChat, wanted: Wanted, now: datetime) -> tupl
     Raises:
         ApiServerError: The pods cannot be listed.
     """
-    labels = {k: v for k, v in selector(ash, "").items() if k != COMPONENT_LABEL}
+    labels = {k: v for k, v in selector(ash, "").items() if k != Label.COMPONENT}
     found = relevant(await api.list("Pod", ash.namespace, labels), now)
-    pods = [pod for pod in found if pod["metadata"]["labels"].get(COMPONENT_LABEL) in wanted]
+    pods = [pod for pod in found if pod["metadata"]["labels"].get(Label.COMPONENT) in wanted]
     async with PodReporter() as reporter:
         reports = await reporter.ask(pods)
     behind = unaware(reports, wanted)
     for pod in pods:
         if pod["metadata"]["name"] in behind:
-            await _nudge(api, pod, wanted[pod["metadata"]["labels"][COMPONENT_LABEL]], now)
+            await _nudge(api, pod, wanted[pod["metadata"]["labels"][Label.COMPONENT]], now)
     return lacking_by(reports, wanted)
 
 
@@ -58,7 +58,7 @@ async def _nudge(
     words = [*sorted(wanted.items()), int(now.timestamp() // NUDGE_SECONDS)]
     stamp = hashlib.sha256(repr(words).encode()).hexdigest()[:12]
     metadata = pod["metadata"]
-    if metadata.get("annotations", {}).get(NUDGE_ANNOTATION) == stamp:
+    if metadata.get("annotations", {}).get(Annotation.CREDENTIALS_WANTED) == stamp:
         return
     body = {
         "apiVersion": "v1",
@@ -66,10 +66,10 @@ async def _nudge(
         # With the uid: a pod that is gone is not made anew.
         "metadata": {
             **{key: metadata[key] for key in ("name", "namespace", "uid")},
-            "annotations": {NUDGE_ANNOTATION: stamp},
+            "annotations": {Annotation.CREDENTIALS_WANTED.value: stamp},
         },
     }
     try:
-        await api.apply(body, MANAGER)
+        await api.apply(body, OPERATOR)
     except ApiServerError:
         return  # It is gone, or we may not: the kubelet comes by itself.

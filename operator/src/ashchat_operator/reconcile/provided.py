@@ -36,13 +36,13 @@ async def read(api: Api, ash: AshChat) -> ProvidedSecrets:
         return found
 
     server = ash.spec.email.smtp
-    smtp = await one("email", server.credentials_secret, SMTP_KEYS)
-    smtp_ca = await one("email", server.ca_secret, CA_KEYS)
+    smtp = await one("email", server.credentials_secret_ref, SMTP_KEYS)
+    smtp_ca = await one("email", server.ca_secret_ref, CA_KEYS)
     google = ash.spec.translate.google
     if ash.spec.translate.provider is not Provider.GOOGLE or google is None:
         return ProvidedSecrets(smtp, smtp_ca, missing=missing)
-    key = await one("translate", google.credentials_secret, GOOGLE_KEYS)
-    authority = await one("translate", google.ca_secret, CA_KEYS)
+    key = await one("translate", google.credentials_secret_ref, GOOGLE_KEYS)
+    authority = await one("translate", google.ca_secret_ref, CA_KEYS)
     return ProvidedSecrets(smtp, smtp_ca, key, authority, missing)
 
 

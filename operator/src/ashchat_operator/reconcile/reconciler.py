@@ -10,10 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
+from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
+from ashchat_core.api.names import KIND, OPERATOR, Annotation, Label
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Service
 from ashchat_operator import metrics
 from ashchat_operator.backends.base import Backend
@@ -33,7 +36,6 @@ from ashchat_operator.credentials.trials import Trials
 from ashchat_operator.kube import adoption, clock
 from ashchat_operator.kube.api import (
     CONFLICT,
-    NAMESPACE_TERMINATING,
     NOT_FOUND,
     Api,
     ApiServerError,
@@ -51,22 +53,14 @@ from ashchat_operator.reconcile import external_secrets, pod_credentials, provid
 from ashchat_operator.reconcile.declare import Declarer, Results, Turns, targets
 from ashchat_operator.render import platform
 from ashchat_operator.render.exposure import ObservedExposure
-from ashchat_operator.resource.model import KIND, AshChat
-from ashchat_operator.resource.names import (
-    COMPONENT_LABEL,
-    MANAGER,
-    ClusterContext,
-    child,
-    selector,
-)
+from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.names import ClusterContext, child, selector
 from ashchat_operator.resource.quantity import quantity
 from ashchat_operator.resource.references import References
-from ashchat_operator.resource.types import Data, Live
+from ashchat_operator.resource.types import Data, Live, Object, ResourceKey
+from ashchat_operator.status import components as components_status
 from ashchat_operator.status import conditions, exposure
-from ashchat_operator.status.conditions import Component
-
-Object = dict[str, Any]
-Key = tuple[str, str]
+from ashchat_operator.status.components import Component
 
 SOON_LOOKS: Final = 60
 """So many looks go by at full pace before they become rarer."""
@@ -114,13 +108,13 @@ class Reconciler:
         self._context = context
         self._version = version
         self._pace = pace
-        self._declarers: dict[Key, Declarer] = {}
+        self._declarers: dict[ResourceKey, Declarer] = {}
         self._turns = Turns()
-        self._trials: dict[Key, Trials] = {}
+        self._trials: dict[ResourceKey, Trials] = {}
         self.references = References()
-        self._unsettled: dict[Key, int] = {}
+        self._unsettled: dict[ResourceKey, int] = {}
         self._drift = Drift()
-        self._proven: dict[Key, frozenset[ExternalServer]] = {}
+        self._proven: dict[ResourceKey, frozenset[ExternalServer]] = {}
 
     async def look(self, namespace: str, name: str, wake: Callable[[], None]) -> float:
         """Bring one AshChat to what is wanted, as far as it goes now.
@@ -143,7 +137,9 @@ class Reconciler:
             done = body is None or await self._cleanup.done(body, clock.now())
             return self._pace.settled if done else self._pace.progressing
         if self._schema.says:
-            await self._tell(body, schema.outdated_status(body, self._schema.says, clock.stamp()))
+            await self._tell(
+                body, schema.outdated_status(body, self._schema.says, clock.timestamp())
+            )
             return self._pace.progressing
         try:
             ash = AshChat.parse(body)
@@ -151,7 +147,9 @@ class Reconciler:
             wrong = [(".".join(map(str, x["loc"])), x["msg"]) for x in error.errors()]
             _log.error("%s/%s is not what the schema promises: %s", namespace, name, wrong)
             invalid = conditions.invalid(wrong)
-            await self._tell(body, conditions.with_one(body, "Ready", invalid, clock.stamp()))
+            await self._tell(
+                body, conditions.with_one(body, ConditionType.READY, invalid, clock.timestamp())
+            )
             return self._pace.settled
         self.references.note(ash)
         settled = await self._reconcile(ash, body, wake)
@@ -192,7 +190,7 @@ class Reconciler:
         for key in {*self._declarers, *self._trials}:
             await self._rest(key)
 
-    async def _rest(self, key: Key) -> None:
+    async def _rest(self, key: ResourceKey) -> None:
         """Stop what goes on in the background for a resource."""
         for running in (self._declarers.pop(key, None), self._trials.pop(key, None)):
             if running is not None:
@@ -210,7 +208,7 @@ class Reconciler:
         inputs = await self._read(ash, body, found, wake)
         credentials = self._credentials(ash, inputs)
         rendered = platform.render(ash, self._context, credentials, inputs.exposure)
-        objects = annotations.stamped(rendered, pulled)
+        objects = annotations.with_restart_tokens(rendered, pulled)
         applied = await apply(self._api, ash, objects, found)
         if applied.stopped and not applied.problems:
             return False
@@ -228,7 +226,7 @@ class Reconciler:
         asks = not (applied.stopped or _is_new(body))
         results = await self._declare(ash, credentials, components, wake) if asks else {}
         proven = self._prove(ash, inputs.outside, results)
-        lost = conditions.key_ring_lost(ash, credentials.key_ring.lost)
+        lost = components_status.key_ring_lost(ash, credentials.key_ring.lost)
         problems += _problems(inputs, lost)
         components = _judged(ash, components, results, inputs, lost=lost, live=applied.live)
         look = rotate.RotationPass(
@@ -244,39 +242,37 @@ class Reconciler:
         rotations = await rotate.step(self._api, look, inputs.rotations)
         rotation_metrics.told(ash.namespace, ash.name, rotations.values())
         said = await self._in_use(ash, inputs.decisions, body.get("status", {}))
-        status = conditions.status(
-            ash,
+        report = conditions.Report(
             components=components,
             results=results,
             problems=problems,
-            problem=switches.NOT_CONFIRMED if switch.held else applied.reason,
+            problem_reason=Reason.SWITCH_NOT_CONFIRMED if switch.held else applied.reason,
             backends=switch.backends,
-            address=exposure.url(ash, inputs.exposure) or conditions.url(ash, applied.live),
+            url=exposure.url(ash, inputs.exposure) or conditions.edge_url(ash, applied.live),
             version=self._version,
             key_ring=inputs.known_ring if applied.stopped else fingerprints,
-            former=body.get("status", {}),
-            now=clock.stamp(),
             more={
                 **pulled.findings,
                 **exposure.conditions(inputs.exposure),
-                schema.CONDITION: schema.finding(""),
-                rotate.CONDITION: rotate.finding(rotations.values()),
-                **({candidates.CONDITION: said} if said is not None else {}),
+                ConditionType.SCHEMA_CURRENT: schema.finding(""),
+                ConditionType.SECRETS_ROTATED: rotate.finding(rotations.values()),
+                **({ConditionType.CREDENTIALS_ACCEPTED: said} if said is not None else {}),
             },
         )
+        status = conditions.status(ash, report, body.get("status", {}), clock.timestamp())
         status["rotation"] = rotate.entries(rotations)
         status.update(pulled.status())
         _tell_expiry(ash, inputs.exposure)
         written = await self._tell(body, status)
-        ready = status["conditions"][0]["status"] == "True"
+        ready = status["conditions"][0]["status"] == ConditionStatus.TRUE
         moves = (
             bool(applied.changes)
             or proven
             or any(state.running for state in rotations.values())
-            or (said is not None and said[1] in candidates.MOVING)
+            or (said is not None and said.reason in candidates.MOVING)
         )
         # In a namespace that goes, no look makes anything better.
-        terminating = applied.reason == NAMESPACE_TERMINATING
+        terminating = applied.reason is Reason.NAMESPACE_TERMINATING
         return terminating or (ready and written and not moves)
 
     def _count(self, ash: AshChat, objects: list[Object], applied: Applied) -> None:
@@ -294,7 +290,7 @@ class Reconciler:
         await self._rest((ash.namespace, ash.name))
         components = await self._components(ash, found)
         status = annotations.paused_status(
-            body.get("status", {}), components, pulled, clock.stamp()
+            body.get("status", {}), components, pulled, clock.timestamp()
         )
         return await self._tell(body, status)
 
@@ -386,11 +382,11 @@ class Reconciler:
 
     async def _in_use(
         self, ash: AshChat, decisions: Mapping[ProvidedKind, Decision], former: Object
-    ) -> conditions.Finding | None:
+    ) -> Finding | None:
         """Return how what people gave stands; pods are asked until all use it, then no more."""
         if all(item.accepted for item in decisions.values()) and decisions:
             said = candidates.in_use(decisions)
-            if said in conditions.said(former):
+            if said in conditions.reported(former):
                 return said
             names = await pod_credentials.lacking(
                 self._api, ash, candidates.wanted(decisions), clock.now()
@@ -433,7 +429,7 @@ class Reconciler:
                 "spec": {"resources": {"requests": {"storage": size}}},
             }
             try:
-                await self._api.apply(body, MANAGER)
+                await self._api.apply(body, OPERATOR)
             except ApiServerError as error:
                 problems.append(f"the volume {name} cannot grow to {size}: {error}")
         return problems
@@ -450,8 +446,8 @@ class Reconciler:
         try:
             await self._api.patch_metadata(
                 {**claim, "kind": kind},
-                {"annotations": {adoption.KEY_RING_ANNOTATION: text}},
-                MANAGER,
+                {"annotations": {Annotation.KEY_RING.value: text}},
+                OPERATOR,
             )
         except ApiServerError as error:
             return [f"the key ring's fingerprints cannot be kept at {name}: {error}"]
@@ -461,14 +457,14 @@ class Reconciler:
     async def _components(self, ash: AshChat, live: Live) -> list[Component]:
         """Return how the components are; pods are asked why only where one is not ready."""
         names = platform.components(ash)
-        result = [conditions.component(ash, name, live, ()) for name in names]
+        result = [components_status.component(ash, name, live, ()) for name in names]
         if all(item.ready for item in result):
             return result
-        labels = {k: v for k, v in selector(ash, "").items() if k != COMPONENT_LABEL}
+        labels = {k: v for k, v in selector(ash, "").items() if k != Label.COMPONENT}
         pods: dict[str, list[Object]] = {}
         for pod in await self._api.list("Pod", ash.namespace, labels):
-            pods.setdefault(pod["metadata"]["labels"].get(COMPONENT_LABEL, ""), []).append(pod)
-        return [conditions.component(ash, name, live, pods.get(name, ())) for name in names]
+            pods.setdefault(pod["metadata"]["labels"].get(Label.COMPONENT, ""), []).append(pod)
+        return [components_status.component(ash, name, live, pods.get(name, ())) for name in names]
 
     async def _declare(
         self,
@@ -500,7 +496,7 @@ class Reconciler:
         if status == former:
             return True
         try:
-            await self._api.replace({**body, "status": status}, MANAGER, status=True)
+            await self._api.replace({**body, "status": status}, OPERATOR, status=True)
         except ApiServerError as error:
             if error.status in {CONFLICT, NOT_FOUND}:
                 return False  # It changed meanwhile: the next look sees to it.
@@ -536,12 +532,12 @@ def _judged(
     live: Live,
 ) -> list[Component]:
     """Return the components with all that keeps them from being ready beside their pods."""
-    found = [conditions.with_topology(item, results) for item in components]
+    found = [components_status.with_topology(item, results) for item in components]
     for decision in (item for item in inputs.decisions.values() if item.blocking):
-        found = [conditions.with_nothing_given(item, decision) for item in found]
+        found = [components_status.without_credentials(item, decision) for item in found]
     found = external_secrets.with_wrong(found, inputs.outside)
     if lost:
-        found = [conditions.with_lost_ring(item, lost) for item in found]
+        found = [components_status.with_lost_key_ring(item, lost) for item in found]
     return exposure.components(ash, found, live, inputs.exposure)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ashchat_core.api.conditions import ConditionStatus, Finding
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Service
 from ashchat_operator.backends import ensure
 from ashchat_operator.backends.base import Backend, BackendResult
@@ -28,12 +30,9 @@ from ashchat_operator.reconcile.pod_credentials import Wanted, waits_for
 from ashchat_operator.render.secrets import service_files
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import ClusterContext
-from ashchat_operator.status.conditions import Finding
-
-Object = dict[str, Any]
+from ashchat_operator.resource.types import Object
 
 KINDS: Final = (users.NAME, signing_keys.NAME, key_ring.NAME)
-CONDITION: Final = "SecretsRotated"
 
 
 def states(status: Mapping[str, Any]) -> dict[str, RotationState]:
@@ -75,13 +74,15 @@ async def advance_one(
 ) -> RotationState:
     """Return how far one rotation is after this look: it begins, waits, or goes one phase on."""
     wanted = triggers.stamps(look.body["metadata"].get("annotations", {}), kind.name)
-    if not state.since:
+    if not state.last_transition_time:
         # Seen for the first time: what was asked for before there was anything to rotate is
         # answered, and a rotation whose status was lost goes on where nothing is in danger.
         phase = Phase.PROVING if kind.unfinished(state) else Phase.IDLE
         at = rfc3339(look.now)
         started = at if phase is Phase.PROVING else ""
-        state = replace(state, phase=phase, since=at, started=started, handled=wanted)
+        state = replace(
+            state, phase=phase, last_transition_time=at, start_time=started, handled_tokens=wanted
+        )
         return replace(state, active=kind.active())
     if state.running:
         says = "waits for its Secrets to be applied"
@@ -96,7 +97,7 @@ async def advance_one(
     state = replace(state, active=kind.active(), message="")
     if kind.unfinished(state):
         at = rfc3339(look.now)
-        return replace(state, phase=Phase.PROVING, since=at, started=at)
+        return replace(state, phase=Phase.PROVING, last_transition_time=at, start_time=at)
     created = datetime.fromisoformat(look.body["metadata"]["creationTimestamp"])
     asked = triggers.asked(state, wanted)
     scheduled = triggers.due(
@@ -152,9 +153,13 @@ def finding(after: Iterable[RotationState]) -> Finding:
     """Return the condition `SecretsRotated`: status, reason and message."""
     running = [state for state in after if state.running]
     if not running:
-        return "True", "Settled", "one credential of each kind is in use, and no other works"
+        return Finding(
+            ConditionStatus.TRUE,
+            Reason.UP_TO_DATE,
+            "one credential of each kind is in use, and no other works",
+        )
     says = "; ".join(f"{x.name}: {x.phase}{_because(x.message)}" for x in running)
-    return "False", "Rotating", says
+    return Finding(ConditionStatus.FALSE, Reason.ROTATING, says)
 
 
 def _because(message: str) -> str:

@@ -231,7 +231,7 @@ def _https(ash: AshChat) -> str:
     spec = ash.spec
     if spec.public_url is not None:
         return spec.public_url.rstrip("/")
-    number = spec.exposure.edge.node_port_https
+    number = spec.exposure.edge.https_node_port
     return "https://{host}" + (f":{number}" if number is not None else "")
 
 
@@ -354,8 +354,8 @@ def edge_service(ash: AshChat) -> Object:
     ports = [http]
     if spec.tls is not None:
         https: Object = {"name": "https", "port": 443, "targetPort": TLS_PORT, "protocol": "TCP"}
-        if spec.node_port_https is not None:
-            https["nodePort"] = spec.node_port_https
+        if spec.https_node_port is not None:
+            https["nodePort"] = spec.https_node_port
         ports.append(https)
     body: Object = {
         "type": spec.service_type.value,

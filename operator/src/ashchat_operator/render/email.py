@@ -39,6 +39,6 @@ def environment(ash: AshChat) -> dict[str, str]:
         "ASHCHAT_SMTP_SECURITY": smtp.security.value.lower(),
         "ASHCHAT_SMTP_FROM": smtp.from_,
     }
-    if smtp.ca_secret is not None:
+    if smtp.ca_secret_ref is not None:
         result["ASHCHAT_SMTP_CA_FILE"] = f"{CREDENTIALS_DIR}/smtp-ca.pem"
     return result

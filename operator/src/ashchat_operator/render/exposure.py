@@ -76,7 +76,9 @@ def _ingress(ash: AshChat, wanted: Ingress) -> Object:
     if wanted.class_name is not None:
         spec["ingressClassName"] = wanted.class_name
     if wanted.tls is not None:
-        spec["tls"] = [{"hosts": list(wanted.hosts), "secretName": wanted.tls.secret_name}]
+        spec["tls"] = [
+            {"hosts": list(wanted.hosts), "secretName": wanted.tls.certificate_secret_ref.name}
+        ]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

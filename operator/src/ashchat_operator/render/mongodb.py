@@ -12,11 +12,11 @@ authorization for that moment, then for good with it.
 
 from typing import Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.credentials.bundle import Credentials, admin_secret
 from ashchat_operator.render.objects import claim_template, config_map, service, stateful_set
 from ashchat_operator.render.pods import (
-    ADMIN_REVISION_ANNOTATION,
     BACKEND_UID,
     alone,
     config_revision,
@@ -76,7 +76,7 @@ def render(ash: AshChat, context: ClusterContext, credentials: Credentials) -> l
     """Return the store's StatefulSet and Service, and what its start needs."""
     spec = ash.spec.mongodb.managed
     claim = claim_template(ash, "mongodb", spec.storage.size, spec.storage.storage_class_name)
-    annotations = {ADMIN_REVISION_ANNOTATION: credentials.admins[Backend.MONGODB].revision}
+    annotations = {Annotation.ADMIN_REVISION.value: credentials.admins[Backend.MONGODB].revision}
     objects: list[Object] = []
     if spec.engine is Engine.FERRETDB:
         template = _ferretdb(ash, context, annotations)

@@ -9,10 +9,11 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Final
 
+from ashchat_core.api.names import Label
 from ashchat_operator.render.connections import Connection, Outside, connections
 from ashchat_operator.render.objects import metadata
 from ashchat_operator.resource.model import AshChat, NetworkPolicyMode
-from ashchat_operator.resource.names import COMPONENT_LABEL, ClusterContext, child, selector
+from ashchat_operator.resource.names import ClusterContext, child, selector
 from ashchat_operator.resource.types import Object
 
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
@@ -69,7 +70,7 @@ def _component(
 def _policy(ash: AshChat, component: str, rules: Object) -> Object:
     pods = selector(ash, component)
     if component == DENY:
-        del pods[COMPONENT_LABEL]
+        del pods[Label.COMPONENT]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from ashchat_operator.resource.model import API_VERSION, KIND, AccessMode, AshChat
+from ashchat_core.api.names import API_VERSION, KIND
+from ashchat_operator.resource.model import AccessMode, AshChat
 from ashchat_operator.resource.names import child, labels, selector
 from ashchat_operator.resource.types import Object
 

@@ -1,7 +1,7 @@
-"""All objects of one AshChat, in the order in which they are applied.
+"""All objects of one AshChat.
 
 Nothing waits for anything to become ready: pods wait for their mounts, services for their
-backends. `apply.STEPS` applies the objects by kind.
+backends. `kube.apply.STEPS` is the order in which kinds are applied.
 """
 
 from ashchat_core.topology import Service
@@ -30,7 +30,6 @@ from ashchat_operator.resource.model import AshChat, ExposureType
 from ashchat_operator.resource.names import ClusterContext
 from ashchat_operator.resource.types import Object
 
-WORKLOADS = ("Deployment", "StatefulSet")
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
 
 

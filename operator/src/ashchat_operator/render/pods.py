@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.resource.model import AshChat, ExposureType, Resources
 from ashchat_operator.resource.names import (
     CREDENTIALS_DIR,
@@ -25,12 +26,6 @@ from ashchat_operator.resource.names import (
 )
 from ashchat_operator.resource.quantity import quantity
 from ashchat_operator.resource.types import Object
-
-ADMIN_REVISION_ANNOTATION: Final = "ashchat.dev/admin-revision"
-"""On pods of a backend: a digest of what it reads at its start only, its admin's password."""
-
-CONFIG_REVISION_ANNOTATION: Final = "ashchat.dev/config-revision"
-"""On pods of a backend: a digest of the files it reads at its start only."""
 
 SERVICE_UID: Final = 10001
 
@@ -221,7 +216,7 @@ def pod_template(
 def config_revision(files: Mapping[str, str]) -> dict[str, str]:
     """Return the annotation that starts pods anew when files change that they read once."""
     text = json.dumps(files, sort_keys=True)
-    return {CONFIG_REVISION_ANNOTATION: hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {Annotation.CONFIG_REVISION.value: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def alone(data_dir: str, *command: str) -> list[str]:

@@ -10,11 +10,11 @@
 
 from typing import Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.credentials.bundle import Credentials, admin_secret
 from ashchat_operator.render.objects import claim_template, config_map, service, stateful_set
 from ashchat_operator.render.pods import (
-    ADMIN_REVISION_ANNOTATION,
     BACKEND_UID,
     alone,
     config_revision,
@@ -137,7 +137,7 @@ def render(ash: AshChat, context: ClusterContext, credentials: Credentials) -> l
         ],
         grace_seconds=60,
         annotations={
-            ADMIN_REVISION_ANNOTATION: credentials.admins[Backend.RABBITMQ].revision,
+            Annotation.ADMIN_REVISION.value: credentials.admins[Backend.RABBITMQ].revision,
             **config_revision(FILES),
         },
     )

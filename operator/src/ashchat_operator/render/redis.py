@@ -9,11 +9,11 @@ loses nothing it answered for, a crashed machine at most that second
 from collections.abc import Mapping
 from typing import Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.backends.base import Backend
 from ashchat_operator.credentials.bundle import Credentials
 from ashchat_operator.render.objects import claim_template, config_map, service, stateful_set
 from ashchat_operator.render.pods import (
-    ADMIN_REVISION_ANNOTATION,
     BACKEND_UID,
     alone,
     config_revision,
@@ -127,7 +127,7 @@ def template(
         volumes=volumes,
         grace_seconds=30,
         annotations={
-            ADMIN_REVISION_ANNOTATION: credentials.admins[backend].revision,
+            Annotation.ADMIN_REVISION.value: credentials.admins[backend].revision,
             **config_revision(files),
         },
     )

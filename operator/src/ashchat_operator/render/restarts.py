@@ -9,10 +9,8 @@ import hashlib
 from typing import Final
 from urllib.parse import urlsplit
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.resource.types import Object
-
-REDIS_SERVER_ANNOTATION: Final = "ashchat.dev/redis-server"
-"""On pods that use an external Redis: a digest of its address and of the prefix there."""
 
 _FILE: Final = "redis.uri"
 
@@ -36,7 +34,7 @@ def at_another_redis(objects: list[Object]) -> None:
             digest = digests.get(volume.get("secret", {}).get("secretName"))
             if digest:
                 annotations = template["metadata"].setdefault("annotations", {})
-                annotations[REDIS_SERVER_ANNOTATION] = digest
+                annotations[Annotation.REDIS_SERVER.value] = digest
 
 
 def _external(data: dict[str, str]) -> str:

@@ -43,7 +43,7 @@ def environment(ash: AshChat, context: ClusterContext) -> dict[str, str]:
         result["ASHCHAT_GOOGLE_LOCATION"] = spec.google.location
         if spec.google.endpoint is not None:
             result["ASHCHAT_GOOGLE_ENDPOINT"] = spec.google.endpoint
-        if spec.google.ca_secret is not None:
+        if spec.google.ca_secret_ref is not None:
             result["ASHCHAT_GOOGLE_CA_FILE"] = f"{CREDENTIALS_DIR}/google-ca.pem"
         if spec.apertium.replicas > 0:
             result["ASHCHAT_TRANSLATE_FALLBACK"] = Provider.APERTIUM.value.lower()

@@ -8,16 +8,10 @@ operator works beside a newer schema.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-
-GROUP: Final = "ashchat.dev"
-VERSION: Final = "v1alpha1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
-KIND: Final = "AshChat"
-PLURAL: Final = "ashchats"
 
 
 class Model(BaseModel):
@@ -94,7 +88,7 @@ class Users(StrEnum):
     """Whose logins the services use at an external backend."""
 
     DECLARE = "Declare"
-    GIVEN = "Given"
+    PROVIDED = "Provided"
 
 
 class NetworkPolicyMode(StrEnum):
@@ -169,7 +163,7 @@ class Window(Model):
 class Rotation(Model):
     """When credentials are changed."""
 
-    every: str | None = None
+    interval: str | None = None
     windows: tuple[Window, ...] = ()
 
 
@@ -184,22 +178,23 @@ class ExternalTls(Model):
     """How the connection to an external backend is encrypted."""
 
     enabled: bool = True
-    ca_secret: SecretReference | None = None
+    ca_secret_ref: SecretReference | None = None
 
 
 class External(Model):
     """A backend that somebody else runs."""
 
-    secret: SecretReference
+    connection_secret_ref: SecretReference
     users: Users = Users.DECLARE
     prefix: str | None = None
     tls: ExternalTls = ExternalTls()
 
 
 class Tls(Model):
-    """A Secret of type kubernetes.io/tls in the resource's namespace."""
+    """The certificate of a server."""
 
-    secret_name: str
+    certificate_secret_ref: SecretReference
+    """A Secret of type kubernetes.io/tls."""
 
 
 class Edge(Replicated):
@@ -207,7 +202,7 @@ class Edge(Replicated):
 
     service_type: ServiceType = ServiceType.NODE_PORT
     node_port: int | None = None
-    node_port_https: int | None = None
+    https_node_port: int | None = None
     tls: Tls | None = None
 
 
@@ -269,8 +264,8 @@ class Smtp(Model):
     port: int = 587
     security: SmtpSecurity = SmtpSecurity.START_TLS
     from_: str = Field(alias="from")
-    credentials_secret: SecretReference | None = None
-    ca_secret: SecretReference | None = None
+    credentials_secret_ref: SecretReference | None = None
+    ca_secret_ref: SecretReference | None = None
 
 
 class Email(Scaled):
@@ -285,8 +280,8 @@ class Google(Model):
     project: str
     location: str = "global"
     endpoint: str | None = None
-    ca_secret: SecretReference | None = None
-    credentials_secret: SecretReference
+    ca_secret_ref: SecretReference | None = None
+    credentials_secret_ref: SecretReference
 
 
 class Cache(Workload):

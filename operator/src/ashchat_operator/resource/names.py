@@ -3,17 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ashchat_core.api.names import OPERATOR, Label
 from ashchat_operator.resource.images import Images
 from ashchat_operator.resource.model import AshChat
-
-MANAGER: Final = "ashchat-operator"
-"""The field manager of everything the operator applies."""
-
-INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
-
-COMPONENT_LABEL: Final = "app.kubernetes.io/component"
-
-MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 
 PUBLIC_PORT: Final = 8080
 
@@ -50,8 +42,8 @@ def selector(ash: AshChat, component: str) -> dict[str, str]:
     """Return the labels that select a component's pods; they may never change."""
     return {
         "app.kubernetes.io/name": "ashchat",
-        INSTANCE_LABEL: ash.name,
-        COMPONENT_LABEL: component,
+        Label.INSTANCE.value: ash.name,
+        Label.COMPONENT.value: component,
     }
 
 
@@ -60,5 +52,5 @@ def labels(ash: AshChat, component: str) -> dict[str, str]:
     return {
         **selector(ash, component),
         "app.kubernetes.io/part-of": "ashchat",
-        MANAGED_BY_LABEL: MANAGER,
+        Label.MANAGED_BY.value: OPERATOR,
     }

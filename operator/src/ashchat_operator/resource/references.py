@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from ashchat_operator.resource.model import AshChat, SecretReference, Tls
+from ashchat_operator.resource.model import AshChat, SecretReference
+from ashchat_operator.resource.types import ResourceKey
 
 
 class References:
     """What the AshChats that are looked after refer to."""
 
     def __init__(self) -> None:
-        self._names: dict[tuple[str, str], frozenset[str]] = {}
+        self._names: dict[ResourceKey, frozenset[str]] = {}
 
     def note(self, ash: AshChat) -> None:
         """Keep what an AshChat refers to now."""
@@ -34,9 +35,6 @@ def referenced(part: BaseModel) -> Iterator[str]:
     """Yield the names of all Secrets that a part of the resource refers to, at any depth."""
     if isinstance(part, SecretReference):
         yield part.name
-        return
-    if isinstance(part, Tls):
-        yield part.secret_name
         return
     for name in type(part).model_fields:
         value = getattr(part, name)

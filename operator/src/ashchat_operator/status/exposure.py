@@ -6,16 +6,16 @@ writes anything. An HTTPRoute says which Gateway accepted it, and why not
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
+from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.render.exposure import COMPONENT, ObservedExposure
 from ashchat_operator.resource.model import AshChat, ExposureType
 from ashchat_operator.resource.names import child
 from ashchat_operator.resource.types import Live, Object
-from ashchat_operator.status.conditions import Component
+from ashchat_operator.status.components import Component
 
-CERTIFICATE_READY: Final = "CertificateReady"
 _NEEDED: Final = ("Accepted", "ResolvedRefs")
 
 
@@ -36,18 +36,20 @@ def _with_certificate(component: Component, observed: ObservedExposure) -> Compo
     choice = observed.choice
     if component.name != "edge" or choice is None or choice.works:
         return component
-    return replace(component, ready=False, reason=choice.reason, message=choice.message)
+    return component.blocked(choice.reason, choice.message)
 
 
 def _ingress(body: Object | None) -> Component:
     if body is None:
-        return Component(COMPONENT, ready=False, reason="Missing", message="it is being made")
+        return Component(COMPONENT, ready=False, reason=Reason.MISSING, message="it is being made")
     for place in body.get("status", {}).get("loadBalancer", {}).get("ingress", []):
         where = place.get("hostname") or place.get("ip")
-        return Component(COMPONENT, ready=True, reason="Admitted", message=f"served at {where}")
+        return Component(
+            COMPONENT, ready=True, reason=Reason.ADMITTED, message=f"served at {where}"
+        )
     # Not every controller tells, so it cannot be waited for.
     says = "the Ingress is there; no controller has said where it serves it"
-    return Component(COMPONENT, ready=True, reason="NotReported", message=says)
+    return Component(COMPONENT, ready=True, reason=Reason.NOT_REPORTED, message=says)
 
 
 def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component:
@@ -56,12 +58,12 @@ def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component
 
     if not gateway_api:
         return no(
-            "GatewayApiMissing",
+            Reason.GATEWAY_API_MISSING,
             "the cluster does not know HTTPRoute (gateway.networking.k8s.io/v1): install the "
             "Gateway API 1.2 or newer, or choose another exposure.type",
         )
     if body is None:
-        return no("Missing", "it is being made")
+        return no(Reason.MISSING, "it is being made")
     parents = body.get("status", {}).get("parents", [])
     gateways = {
         (parent.namespace or ash.namespace, parent.name)
@@ -85,8 +87,10 @@ def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component
     silent = sorted(gateways - told)
     if silent:
         names = ", ".join("/".join(name) for name in silent)
-        return no("NotAccepted", f"no controller has accepted the route at Gateway {names} yet")
-    return Component(COMPONENT, ready=True, reason="Accepted", message="")
+        return no(
+            Reason.NOT_ACCEPTED, f"no controller has accepted the route at Gateway {names} yet"
+        )
+    return Component(COMPONENT, ready=True, reason=Reason.ACCEPTED, message="")
 
 
 def url(ash: AshChat, observed: ObservedExposure) -> str:
@@ -101,9 +105,10 @@ def url(ash: AshChat, observed: ObservedExposure) -> str:
     return observed.listener
 
 
-def conditions(observed: ObservedExposure) -> dict[str, tuple[str, str, str]]:
-    """Return the condition that tells of the certificate; none without TLS at the edge."""
+def conditions(observed: ObservedExposure) -> dict[ConditionType, Finding]:
+    """Return the condition of the edge's certificate; empty without TLS at the edge."""
     choice = observed.choice
     if choice is None:
         return {}
-    return {CERTIFICATE_READY: ("True" if choice.good else "False", choice.reason, choice.message)}
+    status = ConditionStatus.TRUE if choice.good else ConditionStatus.FALSE
+    return {ConditionType.CERTIFICATE_READY: Finding(status, choice.reason, choice.message)}

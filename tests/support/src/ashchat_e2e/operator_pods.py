@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ashchat_core.api.names import Label
 from ashchat_dev.kube.cluster import Cluster, pod_ready, rolled_out
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.waiting import until
@@ -11,7 +12,7 @@ from ashchat_e2e.container_runtime import Runtime
 OPERATOR = "ashchat-operator"
 """Its release, Deployment and Lease."""
 
-POD = {"app.kubernetes.io/name": OPERATOR, "app.kubernetes.io/component": "operator"}
+POD = {Label.NAME.value: OPERATOR, Label.COMPONENT.value: "operator"}
 
 Object = dict[str, Any]
 
@@ -79,7 +80,7 @@ async def own_metrics(cluster: Cluster) -> Metrics:
 async def generations(cluster: Cluster) -> dict[str, int]:
     """Return how often each workload's spec was changed, by component."""
     return {
-        work["metadata"]["labels"]["app.kubernetes.io/component"]: work["metadata"]["generation"]
+        work["metadata"]["labels"][Label.COMPONENT]: work["metadata"]["generation"]
         for kind in ("deployments", "statefulsets")
         for work in await cluster.list(kind, cluster.labels())
     }

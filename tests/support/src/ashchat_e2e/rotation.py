@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
 from ashchat_dev.waiting import until
 
@@ -37,7 +38,7 @@ async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
         await settled()
     finally:
         annotations = (await cluster.resource())["metadata"].get("annotations", {})
-        off = {key: None for key in annotations if key.startswith("ashchat.dev/rotate")}
+        off = {key: None for key in annotations if key.startswith(Annotation.ROTATE)}
         await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": off}})
 
 
@@ -67,7 +68,8 @@ async def over(
     async def ended() -> bool:
         now = await entries(cluster)
         return all(
-            stamp in now[kind].get("handled", []) and now[kind]["phase"] == "Idle" for kind in kinds
+            stamp in now[kind].get("handledTokens", []) and now[kind]["phase"] == "Idle"
+            for kind in kinds
         )
 
     await until(ended, within=within, every=every, what=f"{', '.join(kinds)} rotated")
@@ -90,7 +92,9 @@ async def let_tokens_expire(cluster: Cluster, *, within: float) -> None:
         body = await cluster.resource()
         for entry in body["status"]["rotation"]:
             if entry["name"] == "signing-keys":
-                entry["since"] = (datetime.now(UTC) - LONG_AGO).strftime("%Y-%m-%dT%H:%M:%SZ")
+                entry["lastTransitionTime"] = (datetime.now(UTC) - LONG_AGO).strftime(
+                    "%Y-%m-%dT%H:%M:%SZ"
+                )
         path = path_of("ashchats", cluster.name, cluster.namespace)
         try:
             await cluster.request("PUT", f"{path}/status", json=body)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from ashchat_core.api.names import API_VERSION, Label
 from ashchat_core.topology import Service
 from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
 from ashchat_dev.waiting import until
@@ -32,7 +33,7 @@ def idle(name: str, **spec: Any) -> Object:
     none["translate"]["apertium"] = {"replicas": 0}
     none["exposure"] = {"type": "None"}
     return {
-        "apiVersion": "ashchat.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "AshChat",
         "metadata": {"name": name},
         "spec": {**none, **spec},
@@ -120,8 +121,8 @@ async def gone(own: Cluster, kind: str, name: str, *, within: float = GONE_S) ->
 def of(name: str) -> dict[str, str]:
     """Return the labels of what there is of an AshChat."""
     return {
-        "app.kubernetes.io/managed-by": "ashchat-operator",
-        "app.kubernetes.io/instance": name,
+        Label.MANAGED_BY.value: "ashchat-operator",
+        Label.INSTANCE.value: name,
     }
 
 

@@ -23,9 +23,9 @@ from ashchat_operator.backends.base import (
     BackendError,
     Login,
     LoginRefusedError,
-    NotReadyYetError,
+    PermissionMissingError,
     RefusedError,
-    RightMissingError,
+    StartingError,
     UnreachableError,
 )
 from ashchat_operator.backends.mongodb.desired import MongoDBTarget, MongoDBUser, ServerInfo
@@ -142,7 +142,7 @@ class MongoDBClient:
         """Check that this login may read and write a database.
 
         Raises:
-            RightMissingError: It may not.
+            PermissionMissingError: It may not.
             BackendError: See `_command`.
         """
         asked = {"connectionStatus": 1, "showPrivileges": True}
@@ -150,7 +150,7 @@ class MongoDBClient:
         privileges = status.get("authInfo", {}).get("authenticatedUserPrivileges", [])
         if not _sufficient(privileges, database):
             name = self._target.username
-            raise RightMissingError(
+            raise PermissionMissingError(
                 f"{name} of {self._where} lacks the right to read and write {database}. Grant it: "
                 f'db.grantRolesToUser("{name}", [{{role: "readWrite", db: "{database}"}}])'
             )
@@ -161,8 +161,8 @@ class MongoDBClient:
         Raises:
             UnreachableError: Nothing answers, or not in time.
             LoginRefusedError: The admin's name or password are not accepted.
-            RightMissingError: They are, but the user may not do this.
-            NotReadyYetError: The server is still starting.
+            PermissionMissingError: They are, but the user may not do this.
+            StartingError: The server is still starting.
             RefusedError: It refused the command.
         """
         try:
@@ -201,16 +201,16 @@ class MongoDBClient:
         if code == _FULL:
             return RefusedError(
                 f"{where} has as many users as it can hold, so it refused to {says} ({code}). "
-                "Take another server, or set users: Given."
+                "Take another server, or set users: Provided."
             )
         if error.code in _NOT_ALLOWED:
-            return RightMissingError(
+            return PermissionMissingError(
                 f"{name} of {where} lacks the right to {says} ({code}). Grant it: "
                 f'db.grantRolesToUser("{name}", ["userAdminAnyDatabase"]). Where the provider '
-                "does not allow that, set users: Given."
+                "does not allow that, set users: Provided."
             )
         if any(state in str(error) for state in _NOT_STARTED_YET):
-            return NotReadyYetError(f"{where} is still starting.")
+            return StartingError(f"{where} is still starting.")
         return RefusedError(f"{where} refused to {says} ({code}).")
 
 

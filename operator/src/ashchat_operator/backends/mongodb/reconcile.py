@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends.base import (
     Accounts,
     BackendResult,
-    NotReadyYetError,
-    Reason,
+    StartingError,
     require_version,
     with_provided_login,
 )
@@ -163,7 +163,7 @@ async def reconcile(
     if todo:
         still = await compare(client, wanted, retired, roles_enforced=enforced)
         if still:
-            raise NotReadyYetError(
+            raise StartingError(
                 f"{server.name} took {len(changes)} changes, but still differs when read back: "
                 f"{still[0].says}, for one. Something else may be changing it."
             )

@@ -10,9 +10,9 @@ from ashchat_operator.backends import connectivity
 from ashchat_operator.backends.base import (
     Address,
     LoginRefusedError,
-    NotReadyYetError,
+    PermissionMissingError,
     RefusedError,
-    RightMissingError,
+    StartingError,
     UnreachableError,
 )
 from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget, VirtualHostState
@@ -78,7 +78,7 @@ class ManagementClient:
             # One virtual host may be read by an administrator only, the list by everybody.
             seen = _by("name", await self._get(api_path("vhosts"))).get(vhost, {})
             if not seen:
-                raise RightMissingError(self._lacks("", f"sees no virtual host {vhost}"))
+                raise PermissionMissingError(self._lacks("", f"sees no virtual host {vhost}"))
 
         async def get(what: str) -> Any:
             # The rest is missing where the virtual host is.
@@ -123,7 +123,7 @@ class ManagementClient:
         Raises:
             UnreachableError: Nothing answers, or not in time.
             LoginRefusedError: Name or password are not accepted, or lack the tag.
-            NotReadyYetError: The node is still starting.
+            StartingError: The node is still starting.
             RefusedError: Anything else that is not a success.
         """
         response = await self._send(action.method, action.path, action.body)
@@ -162,7 +162,7 @@ class ManagementClient:
             commands.insert(0, f"rabbitmqctl set_user_tags {name} {tag}")
         if self._target.declare_users:
             commands = commands[:1]
-        hint = " Where the provider does not allow that, set users: Given."
+        hint = " Where the provider does not allow that, set users: Provided."
         return (
             f"{name} of RabbitMQ at {self._url} {what}. Grant it: {'; '.join(commands)}."
             f"{hint if self._target.declare_users else ''}"
@@ -179,7 +179,7 @@ class ManagementClient:
         tags = who.json().get("tags", "")
         tags = tags if isinstance(tags, str) else ",".join(tags)
         said = _reason_of(response)
-        return RightMissingError(
+        return PermissionMissingError(
             self._lacks(tags, f"lacks a right to: {says}. {said}".rstrip(". "))
         )
 
@@ -190,7 +190,7 @@ class ManagementClient:
         if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
             raise await self._refused_login(response, says)
         if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
-            raise NotReadyYetError(
+            raise StartingError(
                 f"RabbitMQ at {self._url} answered {status} to: {says}. It may still be starting."
             )
         raise RefusedError(

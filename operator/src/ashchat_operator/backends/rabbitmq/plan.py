@@ -10,9 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ashchat_core import topology
-from ashchat_operator.backends.base import (
-    Reason,
-)
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends.rabbitmq.desired import (
     Desired,
     VirtualHostState,
@@ -285,7 +283,7 @@ def _queues(wanted: Desired, state: VirtualHostState) -> Plan:
         elif found.get("state") in _DEAD_STATES:
             problems.append(
                 Problem(
-                    Reason.NOT_READY_YET,
+                    Reason.BACKEND_STARTING,
                     f"Queue {name} is {found['state']}: a majority of its members must run. "
                     "Look at the RabbitMQ pods.",
                 )

@@ -4,12 +4,12 @@ from itertools import groupby
 from typing import Final, Protocol
 
 from ashchat_core import topology
+from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends.base import (
     Accounts,
     BackendResult,
     FeatureMissingError,
-    NotReadyYetError,
-    Reason,
+    StartingError,
     require_version,
     with_provided_login,
 )
@@ -83,7 +83,7 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
     if changes:
         state, todo = await _perform(client, wanted, state, todo)
         if todo.actions:
-            raise NotReadyYetError(
+            raise StartingError(
                 f"RabbitMQ took {len(changes)} changes, but still differs when read back: "
                 f"{todo.actions[0].says}, for one. Something else may be changing it."
             )

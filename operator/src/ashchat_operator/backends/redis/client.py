@@ -17,9 +17,9 @@ from ashchat_operator.backends.base import (
     FeatureMissingError,
     Login,
     LoginRefusedError,
-    NotReadyYetError,
+    PermissionMissingError,
     RefusedError,
-    RightMissingError,
+    StartingError,
     UnreachableError,
 )
 from ashchat_operator.backends.redis.desired import (
@@ -129,9 +129,9 @@ class RedisClient:
         Raises:
             UnreachableError: Nothing answers, or not in time.
             LoginRefusedError: Name or password are not accepted.
-            RightMissingError: They are, but the user may not do this.
+            PermissionMissingError: They are, but the user may not do this.
             FeatureMissingError: The server does not know the command (or its provider hides it).
-            NotReadyYetError: The server is still loading its data.
+            StartingError: The server is still loading its data.
             RefusedError: It refused the command.
         """
         where = f"Redis at {self._target.host}:{self._target.port}"
@@ -139,9 +139,9 @@ class RedisClient:
             # As words, so that a library's parsing of one server's answers stays out of it.
             return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
         except exceptions.BusyLoadingError as error:
-            raise NotReadyYetError(f"{where} is still loading its data.") from error
+            raise StartingError(f"{where} is still loading its data.") from error
         except exceptions.NoPermissionError as error:
-            raise RightMissingError(self._lacks(where, says)) from error
+            raise PermissionMissingError(self._lacks(where, says)) from error
         except exceptions.AuthenticationError as error:
             raise LoginRefusedError(
                 f"{where} refuses the login of {self._target.username}. Look at its Secret."
@@ -154,7 +154,7 @@ class RedisClient:
             if str(error).lower().startswith(("unknown command", "unknown subcommand")):
                 raise FeatureMissingError(
                     f"{where} has no command {command[0]}, which it takes to {says}. Where the "
-                    "provider hides it, make the user there and set users: Given."
+                    "provider hides it, make the user there and set users: Provided."
                 ) from error
             raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
         except exceptions.RedisError as error:
@@ -166,7 +166,7 @@ class RedisClient:
         if self._target.declare_users:
             return (
                 f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} +acl "
-                "+info +client|kill. Where the provider does not allow that, set users: Given."
+                "+info +client|kill. Where the provider does not allow that, set users: Provided."
             )
         return (
             f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} "

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import REDIS_GRANTS
 from ashchat_operator.backends.base import (
     Accounts,
     BackendResult,
-    NotReadyYetError,
-    Reason,
+    StartingError,
     require_version,
     with_provided_login,
 )
@@ -112,7 +112,7 @@ async def reconcile(
         there = await client.users()
         for user in wanted:
             if there.get(user.name) != user:
-                raise NotReadyYetError(
+                raise StartingError(
                     f"Redis took {len(changes)} changes, but user {user.name} still differs "
                     "when read back. Something else may be changing it."
                 )

@@ -11,6 +11,7 @@ from typing import Final
 from ashchat_core import at_rest
 from ashchat_operator.credentials.at_rest import AtRestKeyRing
 from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
+from ashchat_operator.resource.types import Data
 
 NAME: Final = "key-ring"
 
@@ -19,8 +20,6 @@ IN_USE: Final = "key-ring"
 """The credential whose revision says which ring a pod uses."""
 SEALED: Final = "at-rest"
 """The credential whose revision says for which ring nothing is left under a retiring key."""
-
-Data = Mapping[str, bytes]
 
 
 def complete(

@@ -33,14 +33,14 @@ class RotationState:
 
     name: str
     phase: Phase = Phase.IDLE
-    since: str = ""
+    last_transition_time: str = ""
     """When the phase began (RFC 3339)."""
-    started: str = ""
+    start_time: str = ""
     """When this rotation, or the last one, began."""
     active: str = ""
     """The credential that its users are to use: a generation, a kid, a version."""
-    last_rotated: str = ""
-    handled: tuple[str, ...] = ()
+    last_rotation_time: str = ""
+    handled_tokens: tuple[str, ...] = ()
     """The stamps that this rotation, or the last one, answers."""
     message: str = ""
 
@@ -57,11 +57,11 @@ class RotationState:
                 return cls(
                     name,
                     Phase(entry["phase"]),
-                    entry.get("since", ""),
-                    entry.get("started", ""),
+                    entry.get("lastTransitionTime", ""),
+                    entry.get("startTime", ""),
                     entry.get("active", ""),
-                    entry.get("lastRotated", ""),
-                    tuple(entry.get("handled", ())),
+                    entry.get("lastRotationTime", ""),
+                    tuple(entry.get("handledTokens", ())),
                     entry.get("message", ""),
                 )
         return cls(name)
@@ -71,11 +71,11 @@ class RotationState:
         found = {
             "name": self.name,
             "phase": self.phase.value,
-            "since": self.since,
-            "started": self.started,
+            "lastTransitionTime": self.last_transition_time,
+            "startTime": self.start_time,
             "active": self.active,
-            "lastRotated": self.last_rotated,
-            "handled": list(self.handled),
+            "lastRotationTime": self.last_rotation_time,
+            "handledTokens": list(self.handled_tokens),
             "message": self.message[:_MESSAGE_MAX],
         }
         return {key: value for key, value in found.items() if value}
@@ -109,7 +109,12 @@ def begin(state: RotationState, stamps: Sequence[str], now: datetime) -> Rotatio
     """Return the state with which a rotation begins, answering these stamps."""
     at = rfc3339(now)
     return replace(
-        state, phase=Phase.ADDING, since=at, started=at, handled=tuple(stamps), message=""
+        state,
+        phase=Phase.ADDING,
+        last_transition_time=at,
+        start_time=at,
+        handled_tokens=tuple(stamps),
+        message="",
     )
 
 
@@ -126,9 +131,9 @@ def advance(state: RotationState, outstanding: str, newcomer: str, now: datetime
         return replace(state, message=outstanding)
     at = rfc3339(now)
     following = ORDER[(ORDER.index(state.phase) + 1) % len(ORDER)]
-    after = replace(state, phase=following, since=at, message="")
+    after = replace(state, phase=following, last_transition_time=at, message="")
     if following is Phase.DISTRIBUTING:
         return replace(after, active=newcomer)
     if following is Phase.IDLE:
-        return replace(after, last_rotated=at)
+        return replace(after, last_rotation_time=at)
     return after

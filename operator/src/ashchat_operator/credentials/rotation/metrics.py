@@ -31,11 +31,11 @@ def told(namespace: str, name: str, states: Iterable[RotationState]) -> None:
     for state in states:
         labels = (namespace, name, state.name)
         RUNNING.labels(*labels).set(state.running)
-        SINCE.labels(*labels).set(_unix(state.since))
-        if state.last_rotated:
-            LAST.labels(*labels).set(_unix(state.last_rotated))
-        if state.last_rotated and not state.running:
-            took = _unix(state.last_rotated) - _unix(state.started)
+        SINCE.labels(*labels).set(_unix(state.last_transition_time))
+        if state.last_rotation_time:
+            LAST.labels(*labels).set(_unix(state.last_rotation_time))
+        if state.last_rotation_time and not state.running:
+            took = _unix(state.last_rotation_time) - _unix(state.start_time)
             DURATION.labels(*labels).set(took)
 
 

@@ -13,6 +13,7 @@ from ashchat_core.topology import SERVICES, Service
 from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
 from ashchat_operator.credentials.signing_keys import SigningKeySet, public_jwk
 from ashchat_operator.kube.clock import rfc3339
+from ashchat_operator.resource.types import Data
 
 NAME: Final = "signing-keys"
 
@@ -22,8 +23,6 @@ VERIFY: Final = tuple(spec.name.value for spec in SERVICES if spec.public)
 MARGIN_SECONDS: Final = 30
 """Beyond a token's life and the verifiers' leeway: our clock and auth's may differ, and a
 token may be on its way."""
-
-Data = Mapping[str, bytes]
 
 
 def complete(
@@ -93,4 +92,4 @@ class RotatingSigningKeys:
         Since the phase began every pod of auth has signed with the new one.
         """
         life = self.token_life + timedelta(seconds=LEEWAY_SECONDS + MARGIN_SECONDS)
-        return datetime.fromisoformat(state.since) + life
+        return datetime.fromisoformat(state.last_transition_time) + life

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from ashchat_core.api.names import Annotation
 from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.resource.model import Rotation, Window
-
-ANNOTATION: Final = "ashchat.dev/rotate"
-"""Asks all kinds to rotate; with `-<kind>` after it that one. Its value is a stamp: any text,
-and another text is another request."""
 
 STAMP_MAX: Final = 256
 EARLIER: Final = 0.1
@@ -26,13 +23,15 @@ _DURATION: Final = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m)?")
 
 def stamps(annotations: Mapping[str, str], kind: str) -> tuple[str, ...]:
     """Return the stamps that ask a kind to rotate."""
-    found = (annotations.get(name, "") for name in (ANNOTATION, f"{ANNOTATION}-{kind}"))
+    found = (
+        annotations.get(name, "") for name in (Annotation.ROTATE, f"{Annotation.ROTATE}-{kind}")
+    )
     return tuple(stamp[:STAMP_MAX] for stamp in found if stamp)
 
 
 def asked(state: RotationState, wanted: Sequence[str]) -> bool:
     """Tell whether there is a stamp that no rotation has answered."""
-    return not set(wanted) <= set(state.handled)
+    return not set(wanted) <= set(state.handled_tokens)
 
 
 def due(
@@ -47,10 +46,10 @@ def due(
         uid: Of the resource.
         now: The time, in UTC.
     """
-    if rotation.every is None:
+    if rotation.interval is None:
         return False
-    period = duration(rotation.every)
-    last = datetime.fromisoformat(state.last_rotated) if state.last_rotated else created
+    period = duration(rotation.interval)
+    last = datetime.fromisoformat(state.last_rotation_time) if state.last_rotation_time else created
     place = _place(uid, state.name)
     if not rotation.windows:
         return now >= last + period * (1 - EARLIER * place)

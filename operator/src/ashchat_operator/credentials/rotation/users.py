@@ -16,11 +16,10 @@ from typing import Final
 from ashchat_core.topology import Service
 from ashchat_operator.backends.base import Backend, BackendResult, Login
 from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
+from ashchat_operator.resource.types import Data
 
 NAME: Final = "users"
 GENERATIONS: Final = ("a", "b")
-
-Data = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def complete(
     match state.phase:
         case Phase.RETIRING | Phase.VERIFYING:
             return Users(logins, former=held, retired=retired)
-        case Phase.IDLE if state.since:
+        case Phase.IDLE if state.last_transition_time:
             return Users(logins, retired=retired)
         case _:
             # Also at rest as far as we know, when the status was lost: nothing is taken away
@@ -110,7 +109,7 @@ class RotatingUsers:
 
     def unfinished(self, state: RotationState) -> bool:
         """Tell whether a rotation was under way when the status was lost."""
-        return not state.since and bool(self.beside)
+        return not state.last_transition_time and bool(self.beside)
 
     async def outstanding(self, state: RotationState) -> str:
         """Return what the phase waits for."""

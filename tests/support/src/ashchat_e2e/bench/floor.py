@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ashchat_core.api.names import Label
 from ashchat_dev.kube.cluster import Cluster
 
 KINDS: Final = (
@@ -24,8 +25,6 @@ KINDS: Final = (
 AT_A_TIME: Final = 16
 """So many requests are under way, as at the operator."""
 
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-INSTANCE: Final = "app.kubernetes.io/instance"
 
 Object = dict[str, Any]
 Pattern = Sequence[tuple[str, Object]]
@@ -41,13 +40,13 @@ async def pattern(cluster: Cluster, name: str, namespace: str) -> Pattern:
     return [
         (kind, bare(item))
         for kind in KINDS
-        for item in await cluster.list(kind, {INSTANCE: name}, namespace=namespace)
+        for item in await cluster.list(kind, {Label.INSTANCE: name}, namespace=namespace)
     ]
 
 
 def bare(live: Object) -> Object:
     """Return an object without what the API server gave it, and without the operator's label."""
-    labels = {k: v for k, v in live["metadata"]["labels"].items() if k != MANAGED_BY}
+    labels = {k: v for k, v in live["metadata"]["labels"].items() if k != Label.MANAGED_BY}
     body = {key: value for key, value in live.items() if key not in {"metadata", "status"}}
     if body.get("spec", {}).get("clusterIP", "None") != "None":
         given = {"clusterIP", "clusterIPs"}

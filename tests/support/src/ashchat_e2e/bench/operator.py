@@ -20,6 +20,8 @@ from typing import Any, Final
 import httpx2
 from rich.console import Console
 
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import API_VERSION, Label
 from ashchat_dev import environment
 from ashchat_dev.environment import Environment, NotConfigured
 from ashchat_dev.images import ROOT
@@ -71,7 +73,7 @@ def ashchat(name: str, **spec: Any) -> Object:
     """Return an AshChat that uses the mailbox of `make up`."""
     smtp = {"host": "mailpit.mailpit.svc", "port": 1025, "security": "None", "from": "a@test"}
     return {
-        "apiVersion": "ashchat.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "AshChat",
         "metadata": {"name": name},
         "spec": {"email": {"smtp": smtp}, **spec},
@@ -146,7 +148,7 @@ async def _marks(own: Cluster) -> dict[str, float]:
         if {f"demo-{backend}" for backend in BACKENDS} <= ready:
             mark("backends")
         states = {x["type"]: x["status"] for x in body.get("status", {}).get("conditions", [])}
-        if states.get("TopologyReady") == "True":
+        if states.get(ConditionType.TOPOLOGY_READY) == "True":
             mark("declared")
         if states.get("Ready") == "True":
             mark("Ready")
@@ -239,8 +241,8 @@ def _outside(name: str) -> Object:
     def external(server: str, users: str = "Declare") -> Object:
         return {
             "external": {
-                "secret": {"name": server},
-                "tls": {"caSecret": {"name": "authority"}},
+                "connectionSecretRef": {"name": server},
+                "tls": {"caSecretRef": {"name": "authority"}},
                 "prefix": f"{name}-",
                 "users": users,
             }
@@ -256,7 +258,7 @@ def _outside(name: str) -> Object:
         rabbitmq=external("rabbitmq"),
         redis=external("redis"),
         # FerretDB has room for a hundred users, whoever they are.
-        mongodb=external("mongodb", "Given"),
+        mongodb=external("mongodb", "Provided"),
     )
     body["spec"]["translate"] = {"apertium": none, "cache": external("redis"), **none}
     body["spec"]["email"] |= none
@@ -283,7 +285,7 @@ async def _floor(bench: Bench) -> float:
     await bench.cluster.delete("ashchats", "pattern", namespace=EMPTY)
 
     async def unmade() -> bool:
-        labels = {floor.INSTANCE: "pattern"}
+        labels: dict[str, str] = {Label.INSTANCE: "pattern"}
         return not await bench.cluster.list("deployments", labels, namespace=EMPTY)
 
     await until(unmade, within=60, every=0.2, what="the pattern gone")
