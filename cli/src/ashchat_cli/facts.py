@@ -28,7 +28,7 @@ OPERATOR_LABELS: Final[dict[str, str]] = {Label.NAME: OPERATOR}
 CRD: Final = "ashchats.ashchat.dev"
 CONSUMING: Final = tuple(service.value for service in Service if consumed(service))
 
-_HELD: Final = re.compile(r'^ashchat_amqp_held\{queue="([^"]+)"\} (\S+)$', re.MULTILINE)
+_HELD: Final = re.compile(r'^ashchat_amqp_held_messages\{queue="([^"]+)"\} (\S+)$', re.MULTILINE)
 _MAIL: Final = re.compile(
     r'^ashchat_email_smtp_connections_total\{event="([^"]+)"\} (\S+)$', re.MULTILINE
 )

@@ -56,14 +56,16 @@ def test_series_of_a_resource_go_with_it() -> None:
     status = {
         "conditions": [{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "False"}]
     }
-    metrics.told("gone", "demo", status)
-    metrics.told("stays", "demo", status)
-    metrics.dead_letters("gone", "demo", {"A.dead": 2})
+    metrics.publish_conditions("gone", "demo", status)
+    metrics.publish_conditions("stays", "demo", status)
+    metrics.publish_dead_letters("gone", "demo", {"A.dead": 2})
     assert REGISTRY.get_sample_value(
-        "ashchat_operator_condition",
+        "ashchat_operator_resource_condition",
         {"namespace": "gone", "name": "demo", "type": "Ready", "status": "True"},
     )
-    assert {"ashchat_operator_dead_letters", "ashchat_operator_paused"} <= shown("gone")
+    assert {"ashchat_operator_dead_letter_messages", "ashchat_operator_resource_paused"} <= shown(
+        "gone"
+    )
     metrics.forget("gone", "demo")
     assert not shown("gone")
     assert shown("stays")
@@ -71,16 +73,16 @@ def test_series_of_a_resource_go_with_it() -> None:
 
 
 def test_a_failed_look_counts_and_is_timed() -> None:
-    def value(name: str) -> float:
-        return REGISTRY.get_sample_value(name) or 0.0
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0.0
 
-    errors = value("ashchat_operator_reconcile_errors_total")
+    errors = value("ashchat_operator_reconcile_total", result="error")
     looks = value("ashchat_operator_reconcile_duration_seconds_count")
     with metrics.reconciling():
         pass
     with pytest.raises(ValueError, match="x"), metrics.reconciling():
         raise ValueError("x")
-    assert value("ashchat_operator_reconcile_errors_total") == errors + 1
+    assert value("ashchat_operator_reconcile_total", result="error") == errors + 1
     assert value("ashchat_operator_reconcile_duration_seconds_count") == looks + 2
 
 

@@ -40,8 +40,8 @@ async def test_the_operator_tells_of_this_resource(cluster: Cluster) -> None:
     conditions = (await cluster.resource())["status"]["conditions"]
     for item in conditions:
         told = {**labels, "type": item["type"], "status": item["status"]}
-        assert metrics.value("ashchat_operator_condition", **told) == 1, told
-    assert metrics.total("ashchat_operator_api_calls_total", verb="get", kind="AshChat") > 0
+        assert metrics.value("ashchat_operator_resource_condition", **told) == 1, told
+    assert metrics.total("ashchat_operator_api_requests_total", verb="get", kind="AshChat") > 0
     assert metrics.total("ashchat_operator_build_info") == 1
-    queues = {item["queue"] for item in metrics.labels("ashchat_operator_dead_letters")}
+    queues = {item["queue"] for item in metrics.labels("ashchat_operator_dead_letter_messages")}
     assert any(queue.endswith(".dead") for queue in queues)

@@ -23,7 +23,7 @@ async def held(cluster: Cluster) -> float:
     pods = await cluster.pods("email")
     metrics = await asyncio.gather(*(cluster.metrics(pod) for pod in pods))
     queue = Queue.ACCOUNT_CREATION.value
-    return sum(one.value("ashchat_amqp_held", queue=queue) for one in metrics)
+    return sum(one.value("ashchat_amqp_held_messages", queue=queue) for one in metrics)
 
 
 async def confirmed_once(who: Person, mailbox: Mailbox) -> None:

@@ -81,7 +81,9 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
     measure("pause acknowledged", time.monotonic() - began)
     assert Annotation.PAUSE in said["message"]
     await another_event(cluster, "Paused", paused)
-    assert (await own_metrics(cluster)).value("ashchat_operator_paused", name=cluster.name) == 1
+    assert (await own_metrics(cluster)).value(
+        "ashchat_operator_resource_paused", name=cluster.name
+    ) == 1
     mark = audit.mark()
     name = (await cluster.list("configmaps", cluster.labels("rabbitmq")))[0]["metadata"]["name"]
     await cluster.delete("configmaps", name)
@@ -105,7 +107,9 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
         return await cluster.find("configmaps", name) is not None
 
     await until(back, within=WITHIN_S, what="the deleted object")
-    assert (await own_metrics(cluster)).value("ashchat_operator_paused", name=cluster.name) == 0
+    assert (await own_metrics(cluster)).value(
+        "ashchat_operator_resource_paused", name=cluster.name
+    ) == 0
 
 
 async def test_one_component_is_restarted_once_for_a_stamp(

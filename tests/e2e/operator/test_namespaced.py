@@ -167,12 +167,14 @@ async def test_it_looks_after_its_namespace(cluster: Cluster, helm: Helm, second
     log = await cluster.logs(pod["metadata"]["name"], namespace=PLACE)
     assert "forbidden" not in log
     metrics = await cluster.metrics(pod["metadata"]["name"], namespace=PLACE)
-    assert metrics.total("ashchat_operator_api_calls_total", code="403") == 0
-    assert metrics.total("ashchat_operator_reconcile_errors_total") == 0
+    assert metrics.total("ashchat_operator_api_requests_total", code="403") == 0
+    assert metrics.total("ashchat_operator_reconcile_total", result="error") == 0
     # The first one does not know it.
     (first,) = await cluster.list("pods", namespace=cluster.operator_namespace)
     there = await cluster.metrics(first["metadata"]["name"], namespace=cluster.operator_namespace)
-    assert not [x for x in there.labels("ashchat_operator_condition") if x["namespace"] == PLACE]
+    assert not [
+        x for x in there.labels("ashchat_operator_resource_condition") if x["namespace"] == PLACE
+    ]
 
 
 async def test_an_uninstall_leaves_nothing_that_only_it_could_end(

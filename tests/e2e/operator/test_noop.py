@@ -20,7 +20,7 @@ async def operator_account(cluster: Cluster) -> str:
 
 async def reconciles(cluster: Cluster) -> float:
     """Return how many reconciles the operator has finished."""
-    return (await own_metrics(cluster)).total("ashchat_operator_reconciles_total")
+    return (await own_metrics(cluster)).total("ashchat_operator_reconcile_total", result="success")
 
 
 def by_operator(audit: AuditLog, mark: Mark, user: str) -> list[str]:

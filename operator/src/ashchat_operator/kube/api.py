@@ -16,7 +16,7 @@ import aiohttp
 
 from ashchat_core.api.names import GROUP, KIND, PLURAL, VERSION
 from ashchat_operator.kube.pool import ConnectionPool, login
-from ashchat_operator.metrics import API_CALLS
+from ashchat_operator.metrics import API_REQUESTS
 from ashchat_operator.resource.types import Object
 
 PLACES: Final[Mapping[str, tuple[str, str]]] = {
@@ -359,7 +359,7 @@ class Api:
                 code = response.status
             finally:
                 verb = "watch" if "watch" in found else _VERBS.get(method, method.lower())
-                API_CALLS.labels(verb, _kind(path), code).inc()
+                API_REQUESTS.labels(verb, _kind(path), code).inc()
             later = _later(response.status, response.headers)
             if later is None or not left:
                 break

@@ -153,7 +153,7 @@ class Reconciler:
             return self._pace.settled
         self.references.note(ash)
         settled = await self._reconcile(ash, body, wake)
-        metrics.RECONCILES.inc()
+        metrics.count_completed()
         again = self._again(namespace, name, settled=settled)
         declarer = self._declarers.get((namespace, name))  # a pause ends it
         if declarer is None:
@@ -240,7 +240,7 @@ class Reconciler:
             now=clock.now(),
         )
         rotations = await rotate.step(self._api, look, inputs.rotations)
-        rotation_metrics.told(ash.namespace, ash.name, rotations.values())
+        rotation_metrics.publish(ash.namespace, ash.name, rotations.values())
         said = await self._in_use(ash, inputs.decisions, body.get("status", {}))
         report = conditions.Report(
             components=components,
@@ -483,7 +483,7 @@ class Reconciler:
             ash.generation, targets(ash, self._context, credentials, up)
         )
         for result in results.values():
-            metrics.dead_letters(ash.namespace, ash.name, result.dead_letters)
+            metrics.publish_dead_letters(ash.namespace, ash.name, result.dead_letters)
         for change in declarer.changes():
             metrics.WRITES.inc()
             _log.info("%s/%s: %s", ash.namespace, ash.name, change)
@@ -492,7 +492,7 @@ class Reconciler:
     async def _tell(self, body: Object, status: Object) -> bool:
         """Write the status if it says something new; tell whether it is written."""
         former = body.get("status", {})
-        metrics.told(body["metadata"]["namespace"], body["metadata"]["name"], status)
+        metrics.publish_conditions(body["metadata"]["namespace"], body["metadata"]["name"], status)
         if status == former:
             return True
         try:

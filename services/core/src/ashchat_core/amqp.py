@@ -76,15 +76,17 @@ minutes, longer than most servers greylist (RFC 6647, section 4.1)."""
 UNKNOWN_ERROR_LIMIT = 5
 """How often an error that nobody foresaw is tried again within one delivery."""
 
-_CONNECTED = Gauge("ashchat_amqp_connected", "1 while there is a session with the broker")
+_CONNECTED = Gauge("ashchat_amqp_connected", "1: connected to the broker")
 _PUBLISHED = Counter(
     "ashchat_amqp_published_total", "Messages confirmed by the broker", ["routing_key"]
 )
 _CONSUMED = Counter(
-    "ashchat_amqp_consumed_total", "Messages, by what became of them", ["queue", "outcome"]
+    "ashchat_amqp_consumed_total", "Messages consumed, by outcome", ["queue", "outcome"]
 )
 _HELD = Gauge(
-    "ashchat_amqp_held", "Messages held back because something they need is away", ["queue"]
+    "ashchat_amqp_held_messages",
+    "Messages held back because a dependency is unavailable",
+    ["queue"],
 )
 
 _BROKEN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)

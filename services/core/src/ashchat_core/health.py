@@ -25,7 +25,7 @@ _LAG = Histogram(
     f"or up to {HEARTBEAT_SECONDS} s longer",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
-_BUILD = Info("ashchat_build", "What runs here")
+_BUILD = Info("ashchat_build", "Version of the service and of Python")
 
 
 class Readiness:

@@ -39,7 +39,7 @@ BODY_LIMIT_BYTES = 64 * 1024
 _BAD_REQUEST = 400
 
 _SECONDS = Histogram(
-    "ashchat_http_request_seconds",
+    "ashchat_http_request_duration_seconds",
     "Time to answer, by route and status",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),

@@ -34,7 +34,9 @@ M = TypeVar("M", bound=Message)
 R = TypeVar("R")
 
 _DEAD = Counter(
-    "ashchat_email_dead_letters_total", "Mails given up, by queue and reason", ["queue", "reason"]
+    "ashchat_email_dead_letters_total",
+    "Mail that was given up, by queue and reason",
+    ["queue", "reason"],
 )
 
 

@@ -51,8 +51,10 @@ _NOT_THE_MAIL = (
 _POLICY = re.compile(r"5\.7\.\d")
 """An enhanced code that is about security or policy (RFC 3463, section 3.8)."""
 
-_MAILS = Counter("ashchat_email_mails_total", "Mails, by what the server said", ["outcome"])
-_SECONDS = Histogram("ashchat_email_smtp_seconds", "Time to hand over a mail")
+_MAILS = Counter("ashchat_email_mails_total", "Mail, by the mail server's response", ["outcome"])
+_SECONDS = Histogram(
+    "ashchat_email_smtp_delivery_duration_seconds", "Duration of one delivery to the mail server"
+)
 _CONNECTIONS = Counter(
     "ashchat_email_smtp_connections_total",
     "Connections to the mail server, by what became of them",

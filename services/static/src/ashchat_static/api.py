@@ -21,8 +21,8 @@ from ashchat_static.store import Volume
 
 _FORM_OVERHEAD_BYTES: Final = bodies.FORM_FIELDS_MAX_BYTES + 4096
 
-_UPLOADS = Counter("ashchat_static_uploads_total", "Uploads, by what became of them", ["outcome"])
-_UPLOADED_BYTES = Counter("ashchat_static_uploaded_bytes_total", "Bytes of uploads that were taken")
+_UPLOADS = Counter("ashchat_static_uploads_total", "Uploads, by outcome", ["outcome"])
+_UPLOADED_BYTES = Counter("ashchat_static_uploaded_bytes_total", "Bytes of accepted uploads")
 _DOWNLOADS = Counter("ashchat_static_downloads_total", "Downloads, by status", ["status"])
 
 _DRAIN_SECONDS: Final = 5.0

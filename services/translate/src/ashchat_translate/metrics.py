@@ -2,24 +2,24 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-JOBS = Counter("ashchat_translate_jobs_total", "Jobs answered, every language of them")
+JOBS = Counter("ashchat_translate_jobs_total", "Jobs answered for all their languages")
 RESULTS = Counter(
     "ashchat_translate_results_total",
     "Results, by what became of them",
     ["outcome", "reason", "provider"],
 )
 CALLS = Counter(
-    "ashchat_translate_provider_calls_total", "Calls of a provider", ["provider", "outcome"]
+    "ashchat_translate_provider_calls_total", "Calls to a provider", ["provider", "outcome"]
 )
 CALL_SECONDS = Histogram(
-    "ashchat_translate_provider_seconds",
+    "ashchat_translate_provider_call_duration_seconds",
     "Time a provider took to answer",
     ["provider"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-CACHE = Counter("ashchat_translate_cache_total", "Look-ups in the cache", ["result"])
+CACHE = Counter("ashchat_translate_cache_lookups_total", "Cache lookups", ["result"])
 SHARED = Counter(
-    "ashchat_translate_shared_total", "Texts that joined a call that was already under way"
+    "ashchat_translate_shared_calls_total", "Texts that joined a call already in progress"
 )
-HELD = Gauge("ashchat_translate_held", "Texts that wait for a provider to come back")
+HELD = Gauge("ashchat_translate_held_texts", "Texts that wait for an unavailable provider")
 BREAKER = Gauge("ashchat_translate_breaker_state", "0 closed, 1 half-open, 2 open", ["provider"])

@@ -1,4 +1,4 @@
-"""What the operator tells of rotations; from the status, so a restart forgets nothing."""
+"""The metrics of rotations. They follow from the status, so that a restart loses nothing."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -10,38 +10,40 @@ from ashchat_operator.credentials.rotation.machine import RotationState
 
 _LABELS: Final = ("namespace", "name", "kind")
 
-RUNNING: Final = Gauge("ashchat_operator_rotation_running", "1: a rotation is under way", _LABELS)
-SINCE: Final = Gauge(
-    "ashchat_operator_rotation_phase_timestamp_seconds",
-    "When the phase of the rotation began (Unix time)",
+RUNNING: Final = Gauge(
+    "ashchat_operator_rotation_running", "1: a rotation of this credential is under way", _LABELS
+)
+PHASE_START: Final = Gauge(
+    "ashchat_operator_rotation_phase_start_timestamp_seconds",
+    "When the current phase of the rotation began (Unix time)",
     _LABELS,
 )
-LAST: Final = Gauge(
-    "ashchat_operator_rotation_timestamp_seconds",
-    "When the last rotation ended (Unix time); its age is time() minus this",
+LAST_ROTATION: Final = Gauge(
+    "ashchat_operator_last_rotation_timestamp_seconds",
+    "When the last rotation ended (Unix time)",
     _LABELS,
 )
-DURATION: Final = Gauge(
-    "ashchat_operator_rotation_duration_seconds", "How long the last rotation took", _LABELS
+LAST_DURATION: Final = Gauge(
+    "ashchat_operator_last_rotation_duration_seconds", "Duration of the last rotation", _LABELS
 )
 
 
-def told(namespace: str, name: str, states: Iterable[RotationState]) -> None:
-    """Show how far the rotations of a resource are."""
+def publish(namespace: str, name: str, states: Iterable[RotationState]) -> None:
+    """Publish the state of a resource's rotations."""
     for state in states:
         labels = (namespace, name, state.name)
         RUNNING.labels(*labels).set(state.running)
-        SINCE.labels(*labels).set(_unix(state.last_transition_time))
+        PHASE_START.labels(*labels).set(_unix(state.last_transition_time))
         if state.last_rotation_time:
-            LAST.labels(*labels).set(_unix(state.last_rotation_time))
+            LAST_ROTATION.labels(*labels).set(_unix(state.last_rotation_time))
         if state.last_rotation_time and not state.running:
             took = _unix(state.last_rotation_time) - _unix(state.start_time)
-            DURATION.labels(*labels).set(took)
+            LAST_DURATION.labels(*labels).set(took)
 
 
 def forget(namespace: str, name: str) -> None:
-    """Show nothing more of a resource: it is gone."""
-    for metric in (RUNNING, SINCE, LAST, DURATION):
+    """Remove the series of a resource that was deleted."""
+    for metric in (RUNNING, PHASE_START, LAST_ROTATION, LAST_DURATION):
         metric.remove_by_labels({"namespace": namespace, "name": name})
 
 

@@ -166,14 +166,14 @@ async def no_ops(bench: Bench) -> Samples:
     async def counts() -> tuple[float, float, float]:
         metrics = await own_metrics(bench.cluster)
         reads = sum(
-            metrics.value("ashchat_operator_api_calls_total", **labels)
-            for labels in metrics.labels("ashchat_operator_api_calls_total")
+            metrics.value("ashchat_operator_api_requests_total", **labels)
+            for labels in metrics.labels("ashchat_operator_api_requests_total")
             if labels["verb"] == "get" and labels["kind"] != "Lease"
         )
         return (
             reads,
             metrics.total("ashchat_operator_writes_total"),
-            metrics.total("ashchat_operator_reconciles_total"),
+            metrics.total("ashchat_operator_reconcile_total", result="success"),
         )
 
     found: Samples = {"reads of a no-op": [], "writes of a no-op": []}
