@@ -32,7 +32,6 @@ class Said:
     sender_id: str
     at: float
     """time.monotonic() right before it was sent."""
-    acknowledged_seconds: float
     reply: Payload
 
 
@@ -96,9 +95,7 @@ class Participant:
         reply = await self.channel.push("send_message", {"content": text, "mobile_ref_id": own})
         if reply.status != "ok":
             raise NotSent(f"{text!r} was refused: {reply.response}")
-        return Said(
-            text, own, self.person.user_id, started, time.monotonic() - started, reply.response
-        )
+        return Said(text, own, self.person.user_id, started, reply.response)
 
     async def hear(self, said: Said, *, within: float = HEARD_S) -> Heard:
         """Return a message of somebody else as this person gets it.

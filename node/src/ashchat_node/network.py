@@ -18,7 +18,6 @@ BRIDGE: Final = "ashchat0"
 POD_SUBNET: Final = "10.244.0.0/24"
 SERVICE_SUBNET: Final = "10.96.0.0/16"
 NODE_ADDRESS: Final = "10.244.0.1"
-CLUSTER_DNS: Final = "10.96.0.10"
 CNI_PLUGINS: Final = Path("/usr/lib/cni")
 _BRIDGE_MAC: Final = "0a:58:0a:f4:00:01"  # fixed: a bridge else takes a port's, and changes
 SYSCTLS: Final[Mapping[str, str]] = {"net/ipv4/ip_forward": "1"}

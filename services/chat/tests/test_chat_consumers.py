@@ -75,8 +75,8 @@ class Rules:
     async def delete(self, *what: object) -> None:
         self._note(*what)
 
-    async def translated(self, **fields: object) -> None:
-        self._note(fields)
+    async def translated(self, result: TranslationResult) -> None:
+        self._note(result)
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ from chat_world import (
     SharedLog,
     enter,
     eventually,
+    result,
     revocations,
     say,
     world,
@@ -240,9 +241,16 @@ async def lived_in(store: PeopleStore, rooms: Rooms) -> None:
                 room, f"friend-{room}", text=f"kept {number}", language="en", client_id=f"{number}"
             )
             await rooms.translated(
-                message=mine.message_id, text_version=1, target="en", outcome="translated",
-                text=f"secret in English {number}", provider="p", reason=None,
-            )  # fmt: skip
+                result(
+                    message=mine.message_id,
+                    text_version=1,
+                    target="en",
+                    outcome="translated",
+                    text=f"secret in English {number}",
+                    provider="p",
+                    reason=None,
+                )
+            )
         await rooms.acknowledge(room, "ana", 3)
 
 
@@ -340,9 +348,16 @@ async def test_what_happens_beside_the_deletion_is_erased_too(seed: int) -> None
                 await rooms.send("r", "ana", text="secret late", language="es", client_id=name)
             case 1:
                 await rooms.translated(
-                    message=chance.choice(original).message_id, text_version=1, target=name,
-                    outcome="translated", text="secret late", provider="p", reason=None,
-                )  # fmt: skip
+                    result(
+                        message=chance.choice(original).message_id,
+                        text_version=1,
+                        target=name,
+                        outcome="translated",
+                        text="secret late",
+                        provider="p",
+                        reason=None,
+                    )
+                )
             case 2:
                 await rooms.acknowledge("r", "ana", 99)
             case _:
@@ -383,9 +398,16 @@ async def test_a_translation_that_was_on_its_way_is_dropped() -> None:
     store.at = overtaken  # type: ignore[method-assign]
     for _ in range(2):  # and again, when the message is erased already
         assert not await others.translated(
-            message="r.2", text_version=1, target="de", outcome="translated",
-            text="secret late", provider="p", reason=None,
-        )  # fmt: skip
+            result(
+                message="r.2",
+                text_version=1,
+                target="de",
+                outcome="translated",
+                text="secret late",
+                provider="p",
+                reason=None,
+            )
+        )
     assert left_of(store) == []
 
 

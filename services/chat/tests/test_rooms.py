@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,7 @@ from ashchat_chat import rooms as rooms_module
 from ashchat_chat.log import RoomView, fold_messages, fold_room
 from ashchat_chat.ports import StoreAway
 from ashchat_chat.rooms import NoSuchMessage, NoSuchRoom, Rooms
-from chat_world import ROOM, Reader, enter, eventually, say, settled, world
+from chat_world import ROOM, Reader, enter, eventually, result, say, settled, world
 
 
 async def test_a_message_is_committed_before_anybody_hears_of_it(
@@ -169,12 +168,12 @@ async def test_only_readers_of_a_language_get_its_translation_once(
         await enter(it.pods[0], english)
         await enter(it.pods[1], spanish)
         event, _ = await say(it.pods[0], "ana", "1")
-        result: dict[str, Any] = {
-            "message": event.message_id, "text_version": 1, "target": "en",
-            "outcome": "translated", "text": "hi", "provider": "p", "reason": None,
-        }  # fmt: skip
+        answer = result(
+            message=event.message_id, text_version=1, target="en",
+            outcome="translated", text="hi", provider="p", reason=None,
+        )  # fmt: skip
         assert await asyncio.gather(
-            *(it.pods[number % 2].translated(**result) for number in range(4))
+            *(it.pods[number % 2].translated(answer) for number in range(4))
         ) in ([True, False, False, False], [False, True, False, False])
         await settled([english], 3)
         assert [one["kind"] for one in english.events()] == ["message", "translation"]
@@ -188,9 +187,16 @@ async def test_a_translation_of_nothing_is_told(monkeypatch: pytest.MonkeyPatch)
         for message in ("", "nowhere.2", f"{ROOM}.1", f"{ROOM}.99", "nonsense"):
             with pytest.raises(NoSuchMessage):
                 await it.pods[0].translated(
-                    message=message, text_version=1, target="en", outcome="failed",
-                    text=None, provider=None, reason="x",
-                )  # fmt: skip
+                    result(
+                        message=message,
+                        text_version=1,
+                        target="en",
+                        outcome="failed",
+                        text=None,
+                        provider=None,
+                        reason="x",
+                    )
+                )
 
 
 async def test_a_client_of_the_original_gets_the_translation_and_its_sender_is_told(
@@ -204,9 +210,16 @@ async def test_a_client_of_the_original_gets_the_translation_and_its_sender_is_t
         event, _ = await say(rooms, "ana", "1", "hola")
         assert ben.events("receive_message") == []
         await rooms.translated(
-            message=event.message_id, text_version=1, target="en", outcome="translated",
-            text="hi", provider="p", reason=None,
-        )  # fmt: skip
+            result(
+                message=event.message_id,
+                text_version=1,
+                target="en",
+                outcome="translated",
+                text="hi",
+                provider="p",
+                reason=None,
+            )
+        )
         told = {"chat_id": ROOM, "content": "hi", "sender_id": "ana"}
         assert ben.events("receive_message") == [told]
         assert ana.events("receive_message") == []
@@ -262,9 +275,16 @@ async def test_what_is_projected_is_the_log(monkeypatch: pytest.MonkeyPatch) -> 
             event, _ = await say(it.pods[0], "ana", str(number))
             if number % 2:
                 await it.pods[1].translated(
-                    message=event.message_id, text_version=1, target="en",
-                    outcome="translated", text=f"t{number}", provider="p", reason=None,
-                )  # fmt: skip
+                    result(
+                        message=event.message_id,
+                        text_version=1,
+                        target="en",
+                        outcome="translated",
+                        text=f"t{number}",
+                        provider="p",
+                        reason=None,
+                    )
+                )
             if number == 4:
                 await it.pods[0].project(ROOM)
         await asyncio.gather(*(rooms.project(ROOM) for rooms in it.pods))

@@ -1,4 +1,4 @@
-"""Languages, pairs, guards, breaker, single flight, settings: rules without any I/O."""
+"""Codes of providers, pairs, guards, breaker, single flight, settings: rules without any I/O."""
 
 import asyncio
 import itertools
@@ -10,52 +10,24 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ashchat_core.settings import env_example
-from ashchat_translate import guards, languages
+from ashchat_translate import guards
 from ashchat_translate.breaker import Breaker, BreakerOpen, State
 from ashchat_translate.pairs import Pair, PairGraph
+from ashchat_translate.providers import codes
 from ashchat_translate.settings import Settings
 from ashchat_translate.singleflight import SingleFlight
 
-# languages
-
-
-@pytest.mark.parametrize(
-    ("tag", "normal"),
-    [
-        ("es", "es"),
-        (" PT_br ", "pt-br"),
-        ("zh-Hant", "zh-hant"),
-        ("", None),
-        ("e", None),
-        ("x|y", None),
-    ],
-)
-def test_normal(tag: str, normal: str | None) -> None:
-    assert languages.normal(tag) == normal
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("pt", "pt-br", True),
-        ("es", "pt", False),
-        ("zh", "zh-hans", True),
-        ("zh-cn", "zh-tw", False),
-        ("zh-hant", "zh-hk", True),
-    ],
-)
-def test_same(one: str, other: str, same: bool) -> None:  # noqa: FBT001
-    assert languages.same(one, other) is same
+# codes
 
 
 def test_codes_of_the_providers() -> None:
-    assert languages.apertium("pt-br") == "por"
-    assert languages.apertium("srd") == "srd"
-    assert languages.from_apertium("por_BR") == "por"
-    assert languages.from_apertium("es") == "spa"
-    assert languages.google("zh-hant") == "zh-TW"
-    assert languages.google("zh") == "zh-CN"
-    assert languages.google("pt-br") == "pt"
+    assert codes.apertium("pt-br") == "por"
+    assert codes.apertium("srd") == "srd"
+    assert codes.from_apertium("por_BR") == "por"
+    assert codes.from_apertium("es") == "spa"
+    assert codes.google("zh-hant") == "zh-TW"
+    assert codes.google("zh") == "zh-CN"
+    assert codes.google("pt-br") == "pt"
 
 
 # pairs

@@ -30,6 +30,7 @@ from ashchat_chat.service import (
     SelfChat,
     message_body,
 )
+from ashchat_chat.text import is_storable
 from ashchat_core.http import APIError, BodyLimit, Unavailable, create_app, error_response
 from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
 
@@ -38,8 +39,7 @@ PHOTO_PATH = "/api/user/photo"
 
 
 def _storable(text: str) -> str:
-    # JSON may hold half a surrogate pair, UTF-8 may not; PostgreSQL keeps no NUL.
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not is_storable(text):
         raise ValueError("not Unicode text")
     return text
 

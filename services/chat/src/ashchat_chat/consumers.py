@@ -124,18 +124,9 @@ def register_translations(broker: Broker, rooms: Rooms) -> None:
     """Consume the queue in which translate answers."""
 
     async def translated(delivery: Delivery[TranslationResult]) -> None:
-        body = delivery.body
         try:
             with _held_while_away():
-                await rooms.translated(
-                    message=body.message,
-                    text_version=body.text_version,
-                    target=body.target,
-                    outcome=body.outcome,
-                    text=body.text,
-                    provider=body.provider,
-                    reason=body.reason,
-                )
+                await rooms.translated(delivery.body)
         except NoSuchMessage as error:
             raise Reject("no such message") from error
 

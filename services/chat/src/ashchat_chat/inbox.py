@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from ashchat_chat import phoenix
+from ashchat_chat.clock import monotonic
 from ashchat_chat.holdback import Holdback, Ready
 from ashchat_chat.log import Sent, parse, timestamp
 from ashchat_chat.ports import Fanout, StoreAway, Subscriber
@@ -123,7 +124,7 @@ class Inbox:
                 return
             hold = Holdback(next(iter(box.subscribers)).language)
             box.holds[event.room] = hold
-        self._show(user, box, hold.take(event, _monotonic()))
+        self._show(user, box, hold.take(event, monotonic()))
         self._tidy(user, box)
 
     def subscribed(self, channel: str) -> None:
@@ -211,9 +212,5 @@ class Inbox:
 
     def _expire(self, user: str, box: _Box) -> None:
         for hold in box.holds.values():
-            self._show(user, box, hold.expire(_monotonic()))
+            self._show(user, box, hold.expire(monotonic()))
         self._tidy(user, box)
-
-
-def _monotonic() -> float:
-    return asyncio.get_running_loop().time()

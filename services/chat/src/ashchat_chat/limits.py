@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-FRAME_MAX_BYTES = 64 * 1024
-"""The largest frame from a client; larger ones close the socket with 1009 (RFC 6455)."""
-
 REF_MAX_CHARS = 128
 """The longest `mobile_ref_id`."""
 

@@ -1,12 +1,12 @@
 """What the rules need from outside, as Protocols; the adapters are store, fanout, queues."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ashchat_chat import languages
 from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
+from ashchat_core import languages
 
 
 class StoreAway(Exception):
@@ -138,6 +138,4 @@ class Subscriber(Protocol):
         ...
 
 
-Clock = Callable[[], datetime]
 Job = Callable[[Sent], None]
-Hook = Callable[[], Awaitable[None]]

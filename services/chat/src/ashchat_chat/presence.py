@@ -82,10 +82,6 @@ class Presence:
             self._here.pop(user, None)
             self._spawn(user)
 
-    def is_here(self, user: str) -> bool:
-        """Tell whether somebody has a socket on this pod."""
-        return user in self._here
-
     async def online(self, user: str) -> bool:
         """Tell whether somebody is online anywhere, as far as can be told now."""
         if user in self._here:

@@ -11,9 +11,10 @@ from typing import Protocol
 
 import structlog
 
-from ashchat_chat import languages, metrics
+from ashchat_chat import metrics
 from ashchat_chat.log import Sent
 from ashchat_chat.ports import StoreAway
+from ashchat_core import languages
 from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
 from ashchat_core.messages import TranslateJob
 from ashchat_core.topology import Queue, Service

@@ -19,6 +19,7 @@ from typing import Protocol
 import structlog
 
 from ashchat_chat import metrics
+from ashchat_chat.clock import monotonic
 
 BEGINNING = "0"
 AGAIN_SECONDS = 0.5
@@ -125,7 +126,7 @@ class Revocations:
         return bool(found)
 
     def _take(self, over: Iterable[Over]) -> None:
-        until = _monotonic() + self._keep
+        until = monotonic() + self._keep
         new = [one for one in over if one not in self._over]
         for one in new:
             self._over[one] = until
@@ -134,13 +135,9 @@ class Revocations:
             self._tell()
 
     def _forget(self) -> None:
-        now = _monotonic()
+        now = monotonic()
         while self._over and (first := next(iter(self._over))):
             if self._over[first] > now:
                 break
             del self._over[first]
         metrics.REVOKED.set(len(self._over))
-
-
-def _monotonic() -> float:
-    return asyncio.get_running_loop().time()

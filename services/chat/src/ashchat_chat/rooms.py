@@ -21,11 +21,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
-from ashchat_chat import languages, metrics, phoenix
+from ashchat_chat import metrics, phoenix
+from ashchat_chat.clock import monotonic
 from ashchat_chat.holdback import Holdback, Ready
 from ashchat_chat.log import (
     TRANSLATOR,
@@ -52,6 +52,8 @@ from ashchat_chat.ports import (
     deleted_profile,
 )
 from ashchat_chat.sequence import Sequencer
+from ashchat_core import languages
+from ashchat_core.messages import TranslationResult
 
 RESUME_MAX_EVENTS = 1_000
 """A longer gap is answered with `reset`: fetching pages is cheaper than replaying."""
@@ -273,7 +275,7 @@ class Rooms:
         read = await self._read_by([*members])
         source = language if language not in {None, languages.UNKNOWN} else read.get(user)
         source = source or languages.UNKNOWN
-        targets = languages.wanted(source, [tag for who, tag in read.items() if who != user])
+        targets = languages.targets(source, [tag for who, tag in read.items() if who != user])
 
         def message(view: RoomView) -> Sent:
             if user not in view.members:
@@ -346,17 +348,7 @@ class Rooms:
         with contextlib.suppress(_NotNeeded):
             await self._append(room_id, without)
 
-    async def translated(
-        self,
-        *,
-        message: str,
-        text_version: int,
-        target: str,
-        outcome: Any,
-        text: str | None,
-        provider: str | None,
-        reason: str | None,
-    ) -> bool:
+    async def translated(self, result: TranslationResult) -> bool:
         """Commit a translation once per (message, version, language); return whether it is new.
 
         One of a message whose sender has deleted their account is dropped.
@@ -365,7 +357,7 @@ class Rooms:
             NoSuchMessage: nothing in the log has that id.
             StoreAway: it is not known whether it was committed; to repeat it is safe.
         """
-        place = message_place(message)
+        place = message_place(result.message)
         if place is None:
             raise NoSuchMessage
         room_id, rev = place
@@ -376,7 +368,7 @@ class Rooms:
         original = await self._store.at(room_id, rev)
         if not isinstance(original, Sent):
             raise NoSuchMessage
-        client_id = f"{rev}.{text_version}.{target}"
+        client_id = f"{rev}.{result.text_version}.{result.target}"
 
         def translation(view: RoomView) -> Translated:
             if original.erased or original.sender not in view.members:
@@ -386,14 +378,14 @@ class Rooms:
                 rev=view.rev + 1,
                 at=self._now(),
                 client_id=client_id,
-                message=message,
+                message=result.message,
                 message_rev=rev,
-                text_version=text_version,
-                target=target,
-                outcome=outcome,
-                text=text,
-                provider=provider,
-                reason=reason,
+                text_version=result.text_version,
+                target=result.target,
+                outcome=result.outcome,
+                text=result.text,
+                provider=result.provider,
+                reason=result.reason,
             )
 
         try:
@@ -405,7 +397,9 @@ class Rooms:
         if fresh and isinstance(event, Translated):
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
             read = await self._read_by([*room.view.members])
-            readers = [who for who, tag in read.items() if languages.same(tag, target)]
+            readers = [
+                who for who, tag in read.items() if languages.same_reader(tag, result.target)
+            ]
             self._tell_members(room_id, event, [who for who in readers if who != original.sender])
         return fresh
 
@@ -490,7 +484,7 @@ class Rooms:
                 async with asyncio.timeout(CHECK_FIRST_SECONDS / 2):
                     await self._wake.wait()
             self._wake.clear()
-            now = _monotonic()
+            now = monotonic()
             due = [room for room in self._dirty if room in self._rooms]
             known = set(due)
             due += [
@@ -607,7 +601,7 @@ class Rooms:
 
         `make` gets the room as it is before the event, and says no by an exception.
         """
-        started = _monotonic()
+        started = monotonic()
         room = await self._room(room_id)
         attempt = 0
         # One at a time on this pod; other pods are met at the unique index.
@@ -627,13 +621,13 @@ class Rooms:
                     await self._refresh(room)
                 except StoreAway:
                     # It may be there: the next insert then meets it as a conflict.
-                    if _monotonic() - started > APPEND_SECONDS:
+                    if monotonic() - started > APPEND_SECONDS:
                         raise
                     await asyncio.sleep(APPEND_AGAIN_SECONDS)
                 attempt += 1
                 if attempt > 3:  # noqa: PLR2004 (a busy room: step out of each other's way)
                     await asyncio.sleep(random.uniform(0.0, 0.01))  # noqa: S311
-            metrics.COMMIT_SECONDS.observe(_monotonic() - started)
+            metrics.COMMIT_SECONDS.observe(monotonic() - started)
             metrics.EVENTS.labels(event.kind).inc()
             self._unprojected.add(room_id)
             self._busy(room)
@@ -682,7 +676,7 @@ class Rooms:
                 reader.send(text, "event")
         if not room.one:
             return
-        now = _monotonic()
+        now = monotonic()
         for language, hold in room.holds.items():
             self._show(room_id, room, language, hold.take(event, now))
         if isinstance(event, Sent):
@@ -733,7 +727,7 @@ class Rooms:
             )
 
     def _expire(self, room_id: str, room: _Room) -> None:
-        now = _monotonic()
+        now = monotonic()
         for language, hold in room.holds.items():
             self._show(room_id, room, language, hold.expire(now))
         self._set_timer(room_id, room)
@@ -747,7 +741,7 @@ class Rooms:
 
     async def _read_by(self, users: Sequence[str]) -> dict[str, str]:
         """Return what people read, from a short memory or the store."""
-        now = _monotonic()
+        now = monotonic()
         unknown = [who for who in users if self._languages.get(who, ("", 0.0))[1] <= now]
         if unknown:
             found = await self._store.languages(unknown)
@@ -780,7 +774,7 @@ class Rooms:
         if len(events) >= limit:
             for room_id in room_ids:
                 self._mark_dirty(room_id)
-        now = _monotonic()
+        now = monotonic()
         for room_id in revs:
             room = self._rooms.get(room_id)
             if room is not None and room.check_at <= now:
@@ -789,7 +783,7 @@ class Rooms:
 
     def _busy(self, room: _Room) -> None:
         room.check_every = CHECK_FIRST_SECONDS
-        room.check_at = min(room.check_at, _monotonic() + CHECK_FIRST_SECONDS)
+        room.check_at = min(room.check_at, monotonic() + CHECK_FIRST_SECONDS)
 
     def _mark_dirty(self, room_id: str) -> None:
         if room_id in self._rooms:
@@ -801,7 +795,3 @@ def _everyone(room: _Room) -> list[Subscriber]:
     return [
         subscriber for group in (*room.two.values(), *room.one.values()) for subscriber in group
     ]
-
-
-def _monotonic() -> float:
-    return asyncio.get_running_loop().time()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from ashchat_chat import languages
 from ashchat_chat.inbox import Pending
 from ashchat_chat.log import (
     AnyEvent,
@@ -25,6 +24,7 @@ from ashchat_chat.log import (
 )
 from ashchat_chat.ports import Conflict, Fanout, Profile, RoomRecord, deleted_profile
 from ashchat_chat.rooms import USER_CHANNEL
+from ashchat_core import languages
 
 CHATS_MAX = 200
 """Chats in one list: the most recently active ones."""

@@ -16,7 +16,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from ashchat_chat import languages, limits, metrics, origins, phoenix
+from ashchat_chat import limits, metrics, origins, phoenix
 from ashchat_chat.connection import Close, Connection
 from ashchat_chat.inbox import Inbox
 from ashchat_chat.limits import Bucket
@@ -26,6 +26,8 @@ from ashchat_chat.presence import LOBBY, Presence, Typing
 from ashchat_chat.revocations import Revocations
 from ashchat_chat.rooms import NoSuchRoom, ReceiverGone, Rooms
 from ashchat_chat.service import Chats, NoSuchUser
+from ashchat_chat.text import is_storable
+from ashchat_core import languages
 from ashchat_core.messages import TEXT_MAX_CHARS
 from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
 
@@ -433,7 +435,7 @@ class Sockets:
             raise RefusedByUs("too_long", limit=TEXT_MAX_CHARS)
         if not isinstance(client_id, str) or not 1 <= len(client_id) <= limits.REF_MAX_CHARS:
             raise RefusedByUs("invalid_message", field="mobile_ref_id")
-        if not _encodable(text) or not _encodable(client_id):
+        if not is_storable(text) or not is_storable(client_id):
             raise RefusedByUs("invalid_message", field="content")
         _limit(self._sending, session.user, limits.MESSAGES)
         event, fresh = await self._rooms.send(
@@ -496,20 +498,6 @@ def _limit(buckets: dict[str, Bucket], user: str, rate: limits.Rate) -> None:
     wait = bucket.take(now)
     if wait:
         raise RefusedByUs("rate_limited", retry_after_ms=int(wait * 1000) + 1)
-
-
-def _encodable(text: str) -> bool:
-    """Tell whether a text is Unicode: JSON may hold half a surrogate pair, UTF-8 may not.
-
-    NUL is left out as well: PostgreSQL under FerretDB keeps none.
-    """
-    if "\0" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 async def _deny(websocket: WebSocket, status: int, reason: str) -> None:

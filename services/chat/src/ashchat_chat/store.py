@@ -20,10 +20,10 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from ashchat_chat import languages
 from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent, parse
 from ashchat_chat.ports import Conflict, Profile, RoomRecord, StoreAway
 from ashchat_chat.service import Device
+from ashchat_core import languages
 from ashchat_core.mongo import Mongo, unavailable
 
 Collection = AsyncCollection[dict[str, Any]]

@@ -21,10 +21,16 @@ from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
 from ashchat_chat.ports import Conflict, RoomRecord, StoreAway
 from ashchat_chat.revocations import Over, Revocations
 from ashchat_chat.rooms import Rooms
+from ashchat_core.messages import TranslationResult
 
 ROOM = "r"
 PEOPLE = {"ana": "es", "ben": "en"}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def result(**fields: Any) -> TranslationResult:
+    """Return what translate sends for a message of ROOM."""
+    return TranslationResult(room=ROOM, source=None, **fields)
 
 
 class MemoryStore:

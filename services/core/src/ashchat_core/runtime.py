@@ -32,6 +32,9 @@ GRACE_SECONDS = 12
 ENDING_SECONDS = 2.0
 """How long requests are still taken: longer than the edge keeps an idle connection (1 s)."""
 
+FRAME_MAX_BYTES = 64 * 1024
+"""Largest WebSocket frame from a client; a larger one closes the socket with 1009 (RFC 6455)."""
+
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 Check = Callable[[], Awaitable[None]]
@@ -84,7 +87,7 @@ def _config(app: ASGIApp, settings: ServiceSettings, port: int) -> uvicorn.Confi
         date_header=True,
         timeout_graceful_shutdown=GRACE_SECONDS,
         ws="websockets-sansio",
-        ws_max_size=64 * 1024,
+        ws_max_size=FRAME_MAX_BYTES,
         ws_per_message_deflate=False,
         lifespan="off",
         h11_max_incomplete_event_size=32 * 1024,

@@ -1,6 +1,6 @@
-"""The rules of email: who gets which mail, and which code is right. No I/O library here."""
+"""Rules of the email service: which mail is sent to whom, and whether a code is right. No I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -24,26 +24,29 @@ from ashchat_core.messages import (
     SecurityNotice,
 )
 from ashchat_email.codes import LIFETIME_SECONDS, CodeKeys, Purpose, mail_key
-from ashchat_email.mails import Mail, compose
+from ashchat_email.mails import Kind, Mail, compose
 
 NO_CODE = ""
-"""Kept in a digest's place where no code may ever be right: no digest is empty."""
+"""Stored instead of a digest if no code may be right: a digest is never empty."""
+
+Codes = Mapping[Purpose, str | None]
+"""The code of each purpose."""
 
 DeadReason = Literal["mailbox", "content", "policy", "unsendable"]
-"""Why a mail will never go out: the mailbox does not exist, what it says or who sends it is
-not wanted, or its address cannot be said to this server."""
+"""Why a mail is never delivered: the mailbox does not exist, the server rejects its content or
+its sender, or the address cannot be sent to this server."""
 
 
 class ServerAway(Exception):
-    """The server is unreachable, busy or refuses us: it is not this mail's fault."""
+    """The mail server is unreachable, busy or rejects us; no mail in particular is at fault."""
 
 
 class TemporaryFailure(Exception):
-    """The server does not take this mail now (4yz): greylisting, a full mailbox."""
+    """The server does not accept this mail now (4yz): greylisting, a full mailbox."""
 
 
 class PermanentFailure(Exception):
-    """The server will never take this mail (5yz): no such mailbox."""
+    """The server will never accept this mail (5yz): no such mailbox."""
 
     def __init__(self, message: str, reason: DeadReason) -> None:
         super().__init__(message)
@@ -52,51 +55,87 @@ class PermanentFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of a code."""
+    """The result of checking a code."""
 
     refusal: CodeRefusal | None
     payload: str | None
 
 
 class Pending(Protocol):
-    """What waits for its code; see `store.RedisPending`."""
+    """Stores what waits for its code; see `store.RedisPending`."""
 
     async def put(
         self, key: str, *, subject: str, digests: Sequence[str], payload: str, at: float
     ) -> bool:
-        """Keep a pending item for 600 s; False: a newer one is there, or it was used."""
+        """Store a pending item for 600 s; False if a newer one is stored, or it was used."""
 
     async def check(
         self, key: str, *, request_id: str, digests: Sequence[Sequence[str]]
     ) -> Checked:
-        """Check codes by their possible digests; the same request gets the same answer again."""
+        """Check codes by their possible digests; a repeated request gets the same answer."""
 
     async def drop(self, key: str, subject: str) -> None:
-        """Forget a pending item that was used; the same one is not kept again."""
+        """Delete a pending item that was used; it cannot be stored again."""
 
     async def was_sent(self, message_id: str) -> bool:
-        """Tell whether the server took this mail before."""
+        """Return whether the server has accepted this mail before."""
 
     async def sent(self, message_id: str) -> None:
-        """Remember that the server took this mail."""
+        """Record that the server accepted this mail."""
 
 
 class Sender(Protocol):
     """Hands a mail to the server; see `smtp.Mailer.send`."""
 
     async def send(self, message: EmailMessage) -> None:
-        """Return after the server has taken it.
+        """Return once the server has accepted the mail.
 
         Raises:
             ServerAway, TemporaryFailure, PermanentFailure: see there.
         """
 
 
-class EmailService:
-    """Pending sign-ups, devices, resets and address changes, their codes, and notices.
+class Addressed(Protocol):
+    """A request to mail a code or a notice to one address."""
 
-    Whatever mails may raise ServerAway, TemporaryFailure or PermanentFailure; the same
-    message again then goes on where it was.
+    @property
+    def email(self) -> str:
+        """The address."""
+
+    @property
+    def nickname(self) -> str:
+        """The name that the mail greets."""
+
+    @property
+    def preferred_language(self) -> str:
+        """The mail's language."""
+
+    @property
+    def requested_at(self) -> datetime:
+        """When the mail was requested."""
+
+
+class Confirmation(Protocol):
+    """A request to check codes, or the message that their item was used."""
+
+    @property
+    def kind(self) -> Literal["confirm", "settled"]:
+        """Whether codes are to be checked, or their item was used."""
+
+    @property
+    def request_id(self) -> str:
+        """Identifies the request; a repeated one gets the same answer."""
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the caller stops waiting for the answer."""
+
+
+class EmailService:
+    """Pending sign-ups, devices, resets and address changes with their codes, and notices.
+
+    Every method that mails may raise ServerAway, TemporaryFailure or PermanentFailure. The same
+    message delivered again continues where it stopped.
     """
 
     def __init__(
@@ -108,19 +147,16 @@ class EmailService:
         self._from = from_
         self._product = product
         self._unrecorded: set[str] = set()
-        """Mails that the server took and Redis does not know of yet."""
+        """Mails that the server accepted and that Redis does not have yet."""
 
     async def account_creation(self, request: AccountCreation) -> None:
-        """Keep the pending account and mail its code, or tell the owner of a taken address.
+        """Store the pending account and mail its code, or notify the owner of a taken address.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail did not go out.
+            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
         """
         code = None
         if request.kind == "sign_up":
-            if not _alive(request.requested_at):
-                return  # nobody can use a code of a sign-up that is over
-            key = f"signup:{mail_key(request.email)}"
             code = self._keys.code("sign-up", request.sign_up_id)
             account = PendingAccount(
                 sign_up_id=request.sign_up_id,
@@ -129,154 +165,101 @@ class EmailService:
                 password_hash=request.password_hash or "",
                 preferred_language=request.preferred_language,
             )
-            newest = await self._store.put(
-                key,
-                subject=request.sign_up_id,
-                digests=(self._keys.digest("sign-up", key, code),),
+            if not await self._put(
+                f"signup:{mail_key(request.email)}",
+                request.sign_up_id,
+                {"sign-up": code},
                 payload=account.model_dump_json(),
-                at=request.requested_at.timestamp(),
-            )
-            if not newest:
+                requested_at=request.requested_at,
+            ):
                 return
-        await self._mail(
-            Mail(
-                kind=request.kind,
-                to=request.email,
-                name=request.nickname,
-                language=request.preferred_language,
-                code=code,
-                message_id=f"{request.kind}.{request.sign_up_id}",
-                at=request.requested_at,
-            )
-        )
+        await self._mail(_mail(request, request.kind, f"{request.kind}.{request.sign_up_id}", code))
 
     async def confirm_code(self, request: ConfirmEmailCode) -> ConfirmEmailCodeReply | None:
-        """Answer whether a sign-up's code is right; None when nobody waits for an answer."""
+        """Check a sign-up's code; None if the caller does not wait for an answer."""
         key = f"signup:{mail_key(request.email)}"
-        if request.kind == "settled":
-            if request.sign_up_id:
-                await self._store.drop(key, request.sign_up_id)
+        checked = await self._confirm(key, request.sign_up_id, request, {"sign-up": request.code})
+        if checked is None:
             return None
-        if _over(request.deadline):
-            return None
-        checked = await self._check(key, request.request_id, ("sign-up", request.code))
         account = PendingAccount.model_validate_json(checked.payload) if checked.payload else None
         return ConfirmEmailCodeReply(
             request_id=request.request_id, account=account, refusal=checked.refusal
         )
 
     async def new_device(self, request: NewDeviceCode) -> None:
-        """Keep a challenge and mail its code.
+        """Store a challenge and mail its code.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail did not go out.
+            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
         """
-        if not _alive(request.requested_at):
-            return
-        key = f"device:{request.challenge_id}"
         code = self._keys.code("device", request.challenge_id)
-        kept = await self._store.put(
-            key,
-            subject=request.challenge_id,
-            digests=(self._keys.digest("device", key, code),),
+        if await self._put(
+            f"device:{request.challenge_id}",
+            request.challenge_id,
+            {"device": code},
             payload=request.user_id,
-            at=request.requested_at.timestamp(),
-        )
-        if not kept:
-            return
-        await self._mail(
-            Mail(
-                kind="new_device",
-                to=request.email,
-                name=request.nickname,
-                language=request.preferred_language,
-                code=code,
-                message_id=f"device.{request.challenge_id}",
-                at=request.requested_at,
-            )
-        )
+            requested_at=request.requested_at,
+        ):
+            await self._mail(_mail(request, "new_device", f"device.{request.challenge_id}", code))
 
     async def confirm_device(self, request: ConfirmNewDevice) -> ConfirmNewDeviceReply | None:
-        """Answer whether a device's code is right; None when nobody waits."""
-        key = f"device:{request.challenge_id}"
-        if request.kind == "settled":
-            await self._store.drop(key, request.challenge_id)
+        """Check a device's code; None if the caller does not wait for an answer."""
+        subject = request.challenge_id
+        codes: Codes = {"device": request.code}
+        checked = await self._confirm(f"device:{subject}", subject, request, codes)
+        if checked is None:
             return None
-        if _over(request.deadline):
-            return None
-        checked = await self._check(key, request.request_id, ("device", request.code))
         return ConfirmNewDeviceReply(request_id=request.request_id, refusal=checked.refusal)
 
     async def change_password(self, request: ChangePassword) -> None:
-        """Keep a reset and mail its code; nothing for an address that nobody has.
+        """Store a reset and mail its code; do nothing for an address without an account.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail did not go out.
+            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
         """
-        if request.kind == "no_account" or not _alive(request.requested_at):
+        if request.kind == "no_account":
             return
-        key = f"reset:{request.reset_id}"
         code = self._keys.code("reset", request.reset_id)
-        kept = await self._store.put(
-            key,
-            subject=request.reset_id,
-            digests=(self._keys.digest("reset", key, code),),
+        if await self._put(
+            f"reset:{request.reset_id}",
+            request.reset_id,
+            {"reset": code},
             payload="",
-            at=request.requested_at.timestamp(),
-        )
-        if not kept:
-            return
-        await self._mail(
-            Mail(
-                kind="reset",
-                to=request.email,
-                name=request.nickname,
-                language=request.preferred_language,
-                code=code,
-                message_id=f"reset.{request.reset_id}",
-                at=request.requested_at,
-            )
-        )
+            requested_at=request.requested_at,
+        ):
+            await self._mail(_mail(request, "reset", f"reset.{request.reset_id}", code))
 
     async def confirm_password(
         self, request: ConfirmChangePassword
     ) -> ConfirmChangePasswordReply | None:
-        """Answer whether a reset's code is right; None when nobody waits."""
-        key = f"reset:{request.reset_id}"
-        if request.kind == "settled":
-            await self._store.drop(key, request.reset_id)
+        """Check a reset's code; None if the caller does not wait for an answer."""
+        subject = request.reset_id
+        codes: Codes = {"reset": request.code}
+        checked = await self._confirm(f"reset:{subject}", subject, request, codes)
+        if checked is None:
             return None
-        if _over(request.deadline):
-            return None
-        checked = await self._check(key, request.request_id, ("reset", request.code))
         return ConfirmChangePasswordReply(request_id=request.request_id, refusal=checked.refusal)
 
     async def change_email(self, request: ChangeEmail) -> None:
-        """Keep an address change and mail a code to each end.
+        """Store an address change and mail a code to each of the two addresses.
 
-        Where the new address has an account, its owner is told instead of given a code,
-        and no code confirms the change; all else is the same, so nobody learns of it.
+        If the new address has an account, its owner gets a notice instead of a code, and no
+        code confirms the change. Everything else is the same, so that the requester cannot
+        tell the difference.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: a mail did not go out.
+            ServerAway, TemporaryFailure, PermanentFailure: a mail was not sent.
         """
-        if not _alive(request.requested_at):
-            return
-        key = f"change:{request.change_id}"
         old_code = self._keys.code("email-old", request.change_id)
-        new_code = self._keys.code("email-new", request.change_id)
         taken = request.kind == "address_taken"
-        kept = await self._store.put(
-            key,
-            subject=request.change_id,
-            digests=(
-                self._keys.digest("email-old", key, old_code),
-                NO_CODE if taken else self._keys.digest("email-new", key, new_code),
-            ),
+        new_code = None if taken else self._keys.code("email-new", request.change_id)
+        if not await self._put(
+            f"change:{request.change_id}",
+            request.change_id,
+            {"email-old": old_code, "email-new": new_code},
             payload=request.new_email,
-            at=request.requested_at.timestamp(),
-        )
-        if not kept:
+            requested_at=request.requested_at,
+        ):
             return
         await self._mail(
             Mail(
@@ -292,38 +275,31 @@ class EmailService:
             Mail(
                 kind="change_taken" if taken else "change_new",
                 to=request.new_email,
-                # The owner of a taken address is somebody else, whose name is not this one.
+                # The owner of a taken address is another user, with another name.
                 name="" if taken else request.nickname,
                 language=request.preferred_language,
-                code=None if taken else new_code,
+                code=new_code,
                 message_id=f"change_new.{request.change_id}",
                 at=request.requested_at,
             ),
         )
 
     async def confirm_email(self, request: ConfirmChangeEmail) -> ConfirmChangeEmailReply | None:
-        """Answer whether both codes of an address change are right; None when nobody waits."""
-        key = f"change:{request.change_id}"
-        if request.kind == "settled":
-            await self._store.drop(key, request.change_id)
+        """Check both codes of an address change; None if the caller does not wait."""
+        subject = request.change_id
+        codes: Codes = {"email-old": request.old_code, "email-new": request.new_code}
+        checked = await self._confirm(f"change:{subject}", subject, request, codes)
+        if checked is None:
             return None
-        if _over(request.deadline):
-            return None
-        checked = await self._check(
-            key,
-            request.request_id,
-            ("email-old", request.old_code),
-            ("email-new", request.new_code),
-        )
         return ConfirmChangeEmailReply(
             request_id=request.request_id, new_email=checked.payload, refusal=checked.refusal
         )
 
     async def security_notice(self, request: SecurityNotice) -> None:
-        """Tell an owner what happened. Late is better than never, so no age is too great.
+        """Mail a notice to an account's owner, however old the event is.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail did not go out.
+            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
         """
         await self._mail(
             Mail(
@@ -337,19 +313,57 @@ class EmailService:
             )
         )
 
-    async def _check(
-        self, key: str, request_id: str, *codes: tuple[Purpose, str | None]
-    ) -> Checked:
+    async def _put(
+        self, key: str, subject: str, codes: Codes, *, payload: str, requested_at: datetime
+    ) -> bool:
+        """Store a pending item; False if its code has expired, was used or was superseded.
+
+        Args:
+            key: Where it is stored.
+            subject: Identifies the item among those under the key.
+            codes: The code of each purpose; None: no code is right.
+            payload: Returned with a right code.
+            requested_at: When the codes were requested.
+        """
+        if (datetime.now(UTC) - requested_at).total_seconds() >= LIFETIME_SECONDS:
+            return False
+        return await self._store.put(
+            key,
+            subject=subject,
+            digests=[
+                NO_CODE if code is None else self._keys.digest(purpose, key, code)
+                for purpose, code in codes.items()
+            ],
+            payload=payload,
+            at=requested_at.timestamp(),
+        )
+
+    async def _confirm(
+        self, key: str, subject: str | None, request: Confirmation, codes: Codes
+    ) -> Checked | None:
+        """Check codes, or delete the item that was used.
+
+        Returns:
+            The result; None if the caller does not wait for it.
+        """
+        if request.kind == "settled":
+            if subject:
+                await self._store.drop(key, subject)
+            return None
+        if request.deadline is not None and datetime.now(UTC) > request.deadline:
+            return None
         return await self._store.check(
             key,
-            request_id=request_id,
-            digests=[self._keys.digests(purpose, key, code or "") for purpose, code in codes],
+            request_id=request.request_id,
+            digests=[
+                self._keys.digests(purpose, key, code or "") for purpose, code in codes.items()
+            ],
         )
 
     async def _mail(self, *mails: Mail) -> None:
-        """Mail each, so that greylisting at one end does not hold up the other.
+        """Send each mail, so that greylisting of one address does not delay the other.
 
-        All are needed, so a permanent refusal of one decides over a temporary one of another.
+        All of them are needed, so a permanent failure outweighs a temporary one.
         """
         later: TemporaryFailure | None = None
         never: PermanentFailure | None = None
@@ -376,16 +390,20 @@ class EmailService:
                     minutes=LIFETIME_SECONDS // 60,
                 )
             )
-            # Dying right here mails once more: the same code under the same Message-ID.
+            # A crash at this point sends the mail again: same code, same Message-ID.
             self._unrecorded.add(mail.message_id)
-        # Redis may be away just now; then the message is held, and only this is done again.
+        # If Redis is unavailable, the message is held, and only this step is repeated.
         await self._store.sent(mail.message_id)
         self._unrecorded.discard(mail.message_id)
 
 
-def _alive(requested_at: datetime) -> bool:
-    return (datetime.now(UTC) - requested_at).total_seconds() < LIFETIME_SECONDS
-
-
-def _over(deadline: datetime | None) -> bool:
-    return deadline is not None and datetime.now(UTC) > deadline
+def _mail(request: Addressed, kind: Kind, message_id: str, code: str | None) -> Mail:
+    return Mail(
+        kind=kind,
+        to=request.email,
+        name=request.nickname,
+        language=request.preferred_language,
+        code=code,
+        message_id=message_id,
+        at=request.requested_at,
+    )

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ashchat_translate import languages
+from ashchat_translate.providers import codes
 
 HUB = "spa"
 
@@ -37,8 +37,8 @@ class PairGraph:
     def __init__(self, pairs: Iterable[Pair]) -> None:
         edges: dict[str, dict[str, Pair]] = defaultdict(dict)
         for pair in pairs:
-            source = languages.from_apertium(pair.source)
-            target = languages.from_apertium(pair.target)
+            source = codes.from_apertium(pair.source)
+            target = codes.from_apertium(pair.target)
             known = edges[source].get(target)
             # The plain language before its variants, whatever the order of the list.
             if source != target and (known is None or _rank(pair) < _rank(known)):

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from ashchat_core import languages
 from ashchat_core.messages import TranslateJob, TranslationResult
-from ashchat_translate import guards, languages, metrics
+from ashchat_translate import guards, metrics
 from ashchat_translate.breaker import Breaker, BreakerOpen
 from ashchat_translate.placeholders import LostPlaceholder, Protected, protect
 from ashchat_translate.providers import Answer, Provider, ProviderDown, Refused
@@ -135,11 +136,11 @@ class Translator:
 
     async def translate(self, text: str, source: str | None, target: str) -> Outcome:
         """Translate a text, or say why it stays as it is."""
-        wanted = languages.normal(target)
-        spoken = languages.normal(source) if source else None
+        wanted = languages.lower(target)
+        spoken = languages.lower(source) if source else None
         if wanted is None:
             return Outcome("failed", source, reason="target_unknown")
-        if spoken is not None and languages.same(spoken, wanted):
+        if spoken is not None and languages.same_script(spoken, wanted):
             return Outcome("unchanged", source, reason="same_language")
         protected = protect(text)
         if not protected.translatable:

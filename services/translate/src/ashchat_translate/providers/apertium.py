@@ -11,9 +11,8 @@ from typing import Any
 
 import httpx2
 
-from ashchat_translate import languages
 from ashchat_translate.pairs import Pair, PairGraph
-from ashchat_translate.providers import Answer, ProviderDown, Refused
+from ashchat_translate.providers import Answer, ProviderDown, Refused, codes
 
 PAIRS_SECONDS = 300.0
 """How long the list of pairs is believed."""
@@ -51,7 +50,7 @@ class Apertium:
         """Translate, step by step where there is no direct pair."""
         if source is None:
             raise Refused("source_unknown")
-        steps = await self._path(languages.apertium(source), languages.apertium(target))
+        steps = await self._path(codes.apertium(source), codes.apertium(target))
         async with self._slots:
             for step in steps:
                 text = await self._step(text, step)

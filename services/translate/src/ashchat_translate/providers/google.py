@@ -20,8 +20,8 @@ from google.cloud.translate_v3.services.translation_service.transports import (
 )
 from google.oauth2 import service_account
 
+from ashchat_core import languages
 from ashchat_core.credentials import Credentials, MissingCredential
-from ashchat_translate import languages
 from ashchat_translate.providers import Answer, DownReason, ProviderDown, Refused
 
 KEY_FILE = "google.json"
@@ -68,8 +68,8 @@ class Google:
             parent=self._parent,
             contents=[text],
             mime_type="text/plain",
-            source_language_code=languages.google(source) if source else "",
-            target_language_code=languages.google(target),
+            source_language_code=codes.google(source) if source else "",
+            target_language_code=codes.google(target),
         )
         client = self._client or self._open()
         try:
@@ -84,7 +84,7 @@ class Google:
         if len(response.translations) != 1:
             raise ProviderDown("broken")
         translation = response.translations[0]
-        detected = languages.normal(translation.detected_language_code or "")
+        detected = languages.lower(translation.detected_language_code or "")
         return Answer(translation.translated_text, source or detected)
 
     async def reload(self) -> None:
