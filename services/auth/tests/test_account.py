@@ -129,7 +129,7 @@ async def test_a_deleted_account_leaves_nothing_and_everybody_is_told(world: Wor
     signed_in = await world.sign_in()
     await world.sign_in()
     await refused(world.sign_in("wrong"))
-    await world.auth.events.settled()
+    await world.auth.events.drain()
     assert world.store.events
     await delete(world, await world.caller(signed_in))
     assert (world.store.users, world.store.chains, world.store.events) == ({}, {}, {})
@@ -161,7 +161,7 @@ async def test_a_deletion_that_breaks_off_anywhere_is_finished_by_the_sweeper(
 ) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
-    await world.auth.events.settled()
+    await world.auth.events.drain()
     world.store.fails, world.queues.away = fails, away
     await delete(world, await world.caller(signed_in))
     # It is over at once, whatever is left to do.
@@ -189,7 +189,7 @@ async def test_an_event_that_comes_late_does_not_outlive_the_account(world: Worl
     )
     await refused(with_event)
     await delete(world, caller)
-    await world.auth.events.settled()
+    await world.auth.events.drain()
     assert not world.store.events
 
 

@@ -28,7 +28,7 @@ async def test_signing_in_on_a_known_device(world: World) -> None:
     assert signed_in.user_id == "s1"
     assert world.tokens.issued[signed_in.token].device_hash == PHONE.device_hash
     assert signed_in.refresh_token not in repr(signed_in)
-    await world.auth.events.settled()
+    await world.auth.events.drain()
     assert world.store.kinds() == ["account_made", "signed_in"]
 
 
@@ -52,7 +52,7 @@ async def test_failures_are_one_counted_event_an_hour_and_network(world: World) 
     await world.confirm()
     for _ in range(3):
         await refused(world.sign_in("wrong"))
-    await world.auth.events.settled()
+    await world.auth.events.drain()
     counts = [event.count for event in world.store.events.values() if event.kind != "account_made"]
     assert sum(counts) == 3
     assert len(counts) in {1, 2}, "two when the hour changed just now"
@@ -60,9 +60,9 @@ async def test_failures_are_one_counted_event_an_hour_and_network(world: World) 
 
 async def test_an_event_that_cannot_be_kept_costs_nobody_the_sign_in(world: World) -> None:
     await world.confirm()
-    world.store.fails = {"keep_event"}
+    world.store.fails = {"store_event"}
     assert (await world.sign_in()).user_id == "s1"
-    await world.auth.events.settled()
+    await world.auth.events.drain()
 
 
 async def test_too_many_wrong_passwords_wait(world: World) -> None:

@@ -1,7 +1,7 @@
-"""Signing keys: files that may overlap and change while the service runs.
+"""Signing keys: files, several at a time, that may change while the service runs.
 
-`<kid>.pem` are EC P-256 keys; `active` names the one that signs. All of them are
-published (RFC 7517), so a token signed by the former one verifies until it expires.
+`<kid>.pem` are EC P-256 keys; `active` names the one that signs. All of them are published
+(RFC 7517), so a token signed with the previous key is valid until it expires.
 """
 
 import json
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ashchat_auth.models import Purpose, Temporary
-from ashchat_auth.watched import WatchedFolder
+from ashchat_auth.watched_folder import WatchedFolder
 from ashchat_core.tokens import (
     ACCESS_TOKEN_TYPE,
     ALGORITHM,
@@ -38,7 +38,7 @@ class _Keys:
 
 
 class SigningKeys:
-    """Signs and reads access and temporary tokens, and publishes the keys."""
+    """Signs and verifies access and temporary tokens, and publishes the public keys."""
 
     def __init__(self, folder: Path, *, issuer: str, audience: str, minutes: int) -> None:
         self._folder: WatchedFolder[_Keys] = WatchedFolder(folder, "*.pem", _load)
@@ -62,7 +62,7 @@ class SigningKeys:
         )
 
     def read_access(self, token: str) -> AccessToken:
-        """Return what an access token says.
+        """Return the claims of an access token.
 
         Raises:
             InvalidToken: with the reason; see `ashchat_core.tokens`.
@@ -71,21 +71,21 @@ class SigningKeys:
         def key(kid: str) -> Any:
             found = self._folder.current().keys.get(kid)
             if found is None:
-                raise InvalidToken("unknown_key", "the token was signed with another key")
+                raise InvalidToken("unknown_key", "the token was signed with an unknown key")
             return found.public_key()
 
         return verify_access(token, key, issuer=self._issuer, audience=self._audience)
 
-    def temporary(self, says: Temporary, now: datetime) -> str:
-        """Return a token that is good for one challenge and for nothing else."""
+    def temporary(self, claims: Temporary, now: datetime) -> str:
+        """Return a token for one challenge and nothing else."""
         return self._sign(
             {
                 "aud": self._issuer,
-                "sub": says.subject,
-                "challenge": says.challenge_id,
-                "dev": says.device_hash,
-                "for": says.purpose.value,
-                "epoch": says.epoch,
+                "sub": claims.subject,
+                "challenge": claims.challenge_id,
+                "dev": claims.device_hash,
+                "for": claims.purpose.value,
+                "epoch": claims.epoch,
                 "type": "TEMPORARY",
             },
             TEMPORARY_TOKEN_TYPE,
@@ -94,7 +94,7 @@ class SigningKeys:
         )
 
     def read_temporary(self, token: str) -> Temporary | None:
-        """Return what a temporary token says; None when it is not (any more) one of ours."""
+        """Return the claims of a temporary token; None if it is not valid."""
         keys = self._folder.current().keys
         try:
             header = jwt.get_unverified_header(token)
@@ -121,13 +121,13 @@ class SigningKeys:
 
     @property
     def active(self) -> str:
-        """The id of the key that signs now; empty: there is none."""
+        """The id of the key that signs; empty if there is none."""
         keys = self._usable()
         return keys.active if keys else ""
 
     @property
     def revision(self) -> str:
-        """The `key_set_revision` of the keys that tokens are verified by now; empty: none."""
+        """The `key_set_revision` of the keys that verify tokens; empty if there are none."""
         keys = self._usable()
         return key_set_revision(keys.keys) if keys else ""
 
@@ -135,7 +135,7 @@ class SigningKeys:
         try:
             return self._folder.current()
         except (OSError, ValueError, TypeError):
-            return None  # the check at the start waits for them
+            return None  # the start-up check waits for them
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys (RFC 7517)."""
@@ -166,7 +166,7 @@ def _load(paths: list[Path], active: str) -> _Keys:
             raise TypeError(f"{path.name} is not an EC key")
         keys[path.stem] = key
     if active not in keys:
-        raise ValueError("the active signing key is not there")
+        raise ValueError("the active signing key is missing")
     return _Keys(active, keys, {"keys": [public_jwk(kid, key) for kid, key in keys.items()]})
 
 

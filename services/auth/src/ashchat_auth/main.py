@@ -8,12 +8,12 @@ from prometheus_client import Gauge
 
 from ashchat_auth import api, common_passwords
 from ashchat_auth.keys import SigningKeys
-from ashchat_auth.limiting import RedisLimits
+from ashchat_auth.limits import RedisLimits
 from ashchat_auth.models import RingMissing
 from ashchat_auth.passwords import Argon2
-from ashchat_auth.queues import RabbitRequests
+from ashchat_auth.requests import RabbitRequests
 from ashchat_auth.resets import RedisResets
-from ashchat_auth.service import Auth, Lives
+from ashchat_auth.service import Auth, Lifetimes
 from ashchat_auth.service import build as build_flows
 from ashchat_auth.service.resealing import Resealing
 from ashchat_auth.settings import Settings
@@ -61,7 +61,7 @@ def build(settings: Settings) -> runtime.App:
         limits=RedisLimits(redis, settings),
         resets=RedisResets(redis),
         vault=vault,
-        lives=Lives(
+        lifetimes=Lifetimes(
             refresh=timedelta(days=settings.refresh_token_days),
             session=timedelta(days=settings.session_days),
         ),
@@ -94,31 +94,31 @@ def build(settings: Settings) -> runtime.App:
             lambda: credentials.report(SIGNING_KEYS, lambda: signer.active),
             lambda: _reseal(vault, store, credentials),
         ),
-        on_stop=(auth.events.settled, broker.stop),
+        on_stop=(auth.events.drain, broker.stop),
         on_close=(redis.close, mongo.close),
     )
 
 
 async def _sweep(auth: Auth) -> None:
-    """Do what was left over; runs until cancelled."""
+    """Do what requests left over, regularly; until cancelled."""
     log = structlog.get_logger("outbox")
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
             count = await auth.outbox.sweep()
         except (BrokerUnavailable, PublishError) as error:
-            log.info("not now", kind=type(error).__name__)
+            log.info("sweep postponed", kind=type(error).__name__)
         except Exception as error:
             if not unavailable(error):
                 raise
-            log.info("not now", kind=type(error).__name__)
+            log.info("sweep postponed", kind=type(error).__name__)
         else:
             if count:
-                log.info("done", accounts=count)
+                log.info("remove_due", accounts=count)
 
 
 async def _report(vault: Vault, credentials: Credentials) -> None:
-    """Report which key ring is in use; without one all but two-factor works."""
+    """Report which key ring is in use; without one, only two-factor requests fail."""
     log = structlog.get_logger("vault")
     before: str | None = None
     while True:
@@ -128,16 +128,16 @@ async def _report(vault: Vault, credentials: Credentials) -> None:
             if revision:
                 log.info("key ring in use", revision=revision)
             else:
-                log.error("there is no usable key ring: two-factor is answered with 503")
+                log.error("the key ring is not usable: two-factor requests get 503")
             before = revision
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def _reseal(vault: Vault, store: MongoStore, credentials: Credentials) -> None:
-    """Seal anew what a retiring key sealed, at every change of the ring.
+    """Re-encrypt what a retiring key sealed, whenever the ring changes.
 
-    The revision `at-rest` says: a pass that began with this ring left nothing under a key
-    that is to go. The operator takes a key away when every pod says so.
+    The reported revision `at-rest` means that a pass which began with this ring left nothing
+    sealed with a retiring key. The operator deletes a key once every pod reports it.
     """
     log = structlog.get_logger("vault")
     resealing = Resealing(store, vault)
@@ -149,11 +149,11 @@ async def _reseal(vault: Vault, store: MongoStore, credentials: Credentials) -> 
                 left = await resealing.run()
                 retiring = vault.retiring()
             except RingMissing:
-                log.info("not now", kind="RingMissing")
+                log.info("sweep postponed", kind="RingMissing")
             except Exception as error:
                 if not unavailable(error):
                     raise
-                log.info("not now", kind=type(error).__name__)
+                log.info("sweep postponed", kind=type(error).__name__)
             else:
                 _SEALED.clear()
                 for version, count in left.items():

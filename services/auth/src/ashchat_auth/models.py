@@ -1,4 +1,4 @@
-"""What auth keeps and what it answers."""
+"""What the auth service stores and returns, and the errors of its rules."""
 
 from datetime import datetime
 from enum import Enum
@@ -23,17 +23,17 @@ EventKind = (
         "email_change_requested",
     ]
 )
-"""What is kept of an account's life; the owner is mailed a notice of `SecurityEventKind` too."""
+"""Events that are stored for an account; the owner also gets a mail for `SecurityEventKind`."""
 
 
 class Stored(BaseModel):
-    """The base of what is kept: frozen, and what a newer version added is left alone."""
+    """Base of what is stored: frozen; fields that a newer version added are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Device(Stored):
-    """A device that its owner has confirmed by a code."""
+    """A device that its owner has confirmed with a code."""
 
     device_hash: str
     os: str | None = None
@@ -41,7 +41,7 @@ class Device(Stored):
 
 
 class RecoveryCode(Stored):
-    """A recovery code that was not used yet, as a keyed hash."""
+    """An unused recovery code, as a keyed hash."""
 
     hash: str
 
@@ -56,14 +56,14 @@ class TwoFactor(Stored):
 
 
 class Enrolment(Stored):
-    """An authenticator that has still to show a right code."""
+    """An authenticator that has not been confirmed by a right code yet."""
 
     secret: str = Field(repr=False, description="Sealed.")
     at: datetime
 
 
 class EmailChange(Stored):
-    """An address change whose codes are on their way."""
+    """An address change whose codes have been mailed."""
 
     id: str
     new_email: str
@@ -71,7 +71,7 @@ class EmailChange(Stored):
 
 
 class SecurityEvent(Stored):
-    """Who (whose account, from which device and address), what, when; never a secret."""
+    """What happened to whose account, when, from which device and address; never a secret."""
 
     id: str
     user_id: str
@@ -84,10 +84,10 @@ class SecurityEvent(Stored):
 
 
 class Due(Stored):
-    """What has still to happen because of a write; it lies in the written document itself.
+    """What must still follow a write; stored in the written document itself.
 
-    Sessions to end, an event for the owner's list, a message for a queue: in this order.
-    All of it is idempotent, by `id`, so it may happen again after a crash.
+    In this order: sessions to end, an event to store, a message to publish. All of it is
+    idempotent by `id`, so it may be repeated after a crash.
     """
 
     id: str
@@ -95,10 +95,10 @@ class Due(Stored):
     queue: Queue | None = None
     body: str | None = Field(default=None, repr=False, description="The message, as JSON.")
     event: SecurityEvent | None = None
-    ends_below: int | None = Field(default=None, description="Sessions of older epochs are over.")
+    ends_below: int | None = Field(default=None, description="Sessions of older epochs end.")
 
     @classmethod
-    def telling(
+    def for_message(
         cls,
         queue: Queue,
         body: Message,
@@ -108,16 +108,20 @@ class Due(Stored):
         event: SecurityEvent | None = None,
         ends_below: int | None = None,
     ) -> Self:
-        """Return a message that is to be published."""
+        """Return what is due because a message must be published."""
         text = body.model_dump_json()
         return cls(id=id, at=at, queue=queue, body=text, event=event, ends_below=ends_below)
 
+    def without_message(self) -> Self:
+        """Return the rest of what is due once the message was published."""
+        return self.model_copy(update={"queue": None, "body": None})
+
 
 class User(Stored):
-    """An account. `email` is as typed, `email_key` what is unique.
+    """An account. `email` is as typed, `email_key` is unique.
 
-    `epoch` counts the changes of its password and second factor: a session or a challenge
-    of an older epoch is over, whatever else may have failed to be written.
+    `epoch` counts the changes of its password and second factor. A session or challenge of an
+    older epoch is not valid, even if ending it could not be written.
     """
 
     id: str
@@ -152,17 +156,17 @@ class Session(Stored):
 
 
 class RevokedSession(Stored):
-    """A session that is over and of which this has still to be told."""
+    """A session that has ended and whose end must still be published."""
 
     id: str
     user_id: str
     revoked_at: datetime
     reused_from: str | None = None
-    """The network address from which an old refresh token was used again."""
+    """The network address from which an old refresh token was used again, if it was."""
 
 
 class Reused(Exception):
-    """An old refresh token was used again: it is in two hands."""
+    """An old refresh token was used again, so it was copied."""
 
 
 class EmailTaken(Exception):
@@ -170,15 +174,15 @@ class EmailTaken(Exception):
 
 
 class NoAnswer(Exception):
-    """Nobody answered in time; the request is durable all the same."""
+    """No service answered in time; the request is durable nevertheless."""
 
 
 class RingMissing(Exception):
-    """The key ring for secrets at rest is not there, or lacks the key that is needed."""
+    """The at-rest key ring is missing, or lacks the required key."""
 
 
 class Purpose(Enum):
-    """What a temporary token is good for."""
+    """What a temporary token may be used for."""
 
     MAILED_CODE = "device"
     TOTP = "totp"
@@ -186,10 +190,10 @@ class Purpose(Enum):
 
 
 class Temporary(Stored):
-    """What a temporary token says.
+    """The claims of a temporary token.
 
-    `subject` is the account where the password was right, and a random id for a reset,
-    which must not tell whether there is an account.
+    `subject` is the account if the password was right, and a random id for a reset, which must
+    not reveal whether the account exists.
     """
 
     purpose: Purpose
@@ -200,14 +204,14 @@ class Temporary(Stored):
 
 
 class Reset(Stored):
-    """A reset that was asked for; `user_id` is empty where nobody has the address."""
+    """A requested reset; `user_id` is empty if no account has the address."""
 
     user_id: str
     epoch: int
 
 
 class Caller(Stored):
-    """Somebody who is signed in: by a verified access token, on its own device."""
+    """A signed-in user: a verified access token, sent from the session's device."""
 
     user: User
     session: Session
@@ -215,5 +219,5 @@ class Caller(Stored):
 
 
 def email_key(address: str) -> str:
-    """Return what makes two addresses the same account: case and surrounding space do not count."""
+    """Return the key by which addresses are unique: without case and surrounding space."""
     return address.strip().casefold()

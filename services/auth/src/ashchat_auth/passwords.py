@@ -1,4 +1,4 @@
-"""Passwords: argon2id in a bounded pool of threads, never on the event loop.
+"""Password hashing: argon2id in a bounded thread pool, never on the event loop.
 
 OWASP Password Storage Cheat Sheet: argon2id, at least 19 MiB, t=2, p=1.
 """
@@ -19,60 +19,62 @@ MEMORY_KIB = 19 * 1024
 TIME_COST = 2
 PARALLELISM = 1
 WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
-"""How many hashes are computed at once, about 20 ms of one core each.
+"""Maximum concurrent hashes, about 20 ms of one core each.
 
-One core is left for all the rest: with as many threads as cores, no more people get in a
-second, and health answers take three times as long (`make bench-auth`).
+One core is left for everything else: with as many threads as cores, no more sign-ins per second
+succeed, and health checks take three times as long (`make bench-auth`).
 """
 
 WAITING_MAX = 500
-"""How many may wait for that; more are told to come back: they would wait over 5 s."""
+"""Maximum waiting hashes; further requests get 503, because they would wait over 5 s."""
 
 NICENESS = 10
-"""Of the hashing threads: health answers and other requests do not wait for them."""
+"""Niceness of the hashing threads, so that health checks and other requests come first."""
 
 R = TypeVar("R")
 
 
 class Argon2:
-    """Hashes and verifies."""
+    """Hashes and verifies passwords."""
 
     def __init__(self) -> None:
         self._hasher = argon2.PasswordHasher(
             time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM
         )
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="argon2", initializer=_give_way)
+        self._pool = ThreadPoolExecutor(
+            WORKERS, thread_name_prefix="argon2", initializer=_lower_priority
+        )
         self._waiting = 0
-        self._nobody: str | None = None
+        self._dummy_hash: str | None = None
 
     async def prepare(self) -> None:
-        """Compute the hash that stands for an account nobody has, before it is needed.
+        """Compute the hash that is verified for an unknown address, before it is needed.
 
-        Else the first sign-in to an unknown address would take twice as long.
+        Otherwise the first sign-in to an unknown address would take twice as long.
         """
-        if self._nobody is None:
-            self._nobody = await self.hash("nobody has this password")
+        if self._dummy_hash is None:
+            self._dummy_hash = await self.hash("no account has this password")
 
     async def hash(self, password: str) -> str:
         """Return the hash in PHC format.
 
         Raises:
-            APIError: 503, too many wait for theirs.
+            APIError: 503, too many hashes are waiting.
         """
         return await self._run(self._hasher.hash, _normal(password))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
-        """Tell whether the password is right; None (no such account) takes as long.
+        """Return whether the password is right; None (no such account) takes as long.
 
         Raises:
-            APIError: 503, too many wait for theirs.
+            APIError: 503, too many hashes are waiting.
         """
         await self.prepare()
-        right = await self._run(self._verify, hashed or self._nobody or "", _normal(password))
+        right = await self._run(self._verify, hashed or self._dummy_hash or "", _normal(password))
         return right and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
-        """Tell whether a hash was made with other parameters than today's."""
+        """Return whether a hash was computed with other parameters than the current ones."""
         try:
             return self._hasher.check_needs_rehash(hashed)
         except argon2.exceptions.InvalidHashError:
@@ -86,7 +88,7 @@ class Argon2:
 
     async def _run(self, function: Callable[..., R], *args: str) -> R:
         if self._waiting >= WAITING_MAX:
-            raise Unavailable("too many sign in just now; try again in a moment")
+            raise Unavailable("Too many sign-ins at the moment; try again shortly.")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
@@ -95,10 +97,10 @@ class Argon2:
 
 
 def _normal(password: str) -> str:
-    """Return one form of each character, whatever keyboard it came from (NIST SP 800-63B)."""
+    """Return the NFKC form, independent of the keyboard (NIST SP 800-63B)."""
     return unicodedata.normalize("NFKC", password)
 
 
-def _give_way() -> None:
-    """Let the event loop's thread come first: on Linux a thread has a niceness of its own."""
+def _lower_priority() -> None:
+    """Let the event loop's thread run first: on Linux each thread has its own niceness."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

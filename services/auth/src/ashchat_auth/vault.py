@@ -1,10 +1,10 @@
 """Secrets at rest: sealed with AES-256-GCM under a key ring of versioned keys.
 
-The ring is a folder: `<version>.key` are 32 bytes in hex, `active` names the version that
-seals; all of them open. So a new key is added, made active, and the old one stays for as
-long as something is sealed with it: `retire` names those that `service.resealing` empties.
-Of a key that is gone, `<version>.hash` may be left. See `ashchat_core.at_rest`. Who has the
-database but not the ring has nothing.
+The ring is a folder: `<version>.key` files contain 32 bytes in hex, and `active` names the
+version that seals; every version opens. A new key is added and made active, and the old one
+stays until nothing is sealed with it any more: `retire` names the versions that
+`service.resealing` empties. Of a deleted key, `<version>.hash` may remain. See
+`ashchat_core.at_rest`. A copy of the database is useless without the ring.
 """
 
 import hmac
@@ -18,12 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ashchat_auth.models import RingMissing
-from ashchat_auth.watched import WatchedFolder
+from ashchat_auth.watched_folder import WatchedFolder
 from ashchat_core import at_rest
 from ashchat_core.at_rest import HASH_SUFFIX, KEY_BYTES, KEY_SUFFIX, RETIRE
 
 NONCE_BYTES = 12
-"""Random: fine for 2^32 messages a key (NIST SP 800-38D, 8.3)."""
+"""Random nonces are safe for 2^32 messages per key (NIST SP 800-38D, 8.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class _Ring:
 
 
 class Vault:
-    """Seals, opens, and hashes with a key."""
+    """Encrypts, decrypts and computes keyed hashes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder: WatchedFolder[_Ring] = WatchedFolder(folder, "[!.]*", _load)
 
     def seal(self, secret: bytes, owner: str) -> str:
-        """Encrypt for one owner: what is copied into another's record does not open.
+        """Encrypt for one owner; copied into another owner's record, it does not decrypt.
 
         Raises:
             RingMissing: there is no usable ring.
@@ -56,7 +56,7 @@ class Vault:
         """Decrypt what was sealed for this owner.
 
         Raises:
-            RingMissing: there is no usable ring, it lacks the key, or the key is another.
+            RingMissing: there is no usable ring, or it lacks the right key.
         """
         version, _, text = sealed.partition(".")
         key = self._ring().sealing.get(version)
@@ -66,10 +66,10 @@ class Vault:
             raw = urlsafe_b64decode(text)
             return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(version, owner))
         except (InvalidTag, Base64Error, ValueError):
-            raise RingMissing(f"version {version} of the key ring does not open this") from None
+            raise RingMissing(f"version {version} of the key ring does not decrypt this") from None
 
     def stale(self, sealed: str) -> bool:
-        """Tell whether it was sealed with another key than the active one.
+        """Return whether it was sealed with a key other than the active one.
 
         Raises:
             RingMissing: there is no usable ring.
@@ -77,7 +77,7 @@ class Vault:
         return sealed.partition(".")[0] != self._ring().active
 
     def versions(self) -> tuple[str, ...]:
-        """Return the versions that open.
+        """Return the versions that decrypt.
 
         Raises:
             RingMissing: there is no usable ring.
@@ -85,7 +85,7 @@ class Vault:
         return tuple(sorted(self._ring().sealing))
 
     def retiring(self) -> tuple[str, ...]:
-        """Return the versions that nothing may be sealed with any more.
+        """Return the versions that must not be used any more.
 
         Raises:
             RingMissing: there is no usable ring.
@@ -93,7 +93,7 @@ class Vault:
         return self._ring().retiring
 
     def keyed_hashes(self, text: str, owner: str) -> tuple[str, ...]:
-        """Return a text's hash by every key of the ring, the active one's first.
+        """Return a text's hash with every key of the ring, the active one first.
 
         Raises:
             RingMissing: there is no usable ring.
@@ -108,7 +108,7 @@ class Vault:
 
     @property
     def revision(self) -> str:
-        """An opaque word that changes with the ring; empty: there is none."""
+        """An opaque value that changes with the ring; empty if there is no ring."""
         try:
             return self._ring().revision
         except RingMissing:
@@ -118,14 +118,14 @@ class Vault:
         try:
             return self._folder.current()
         except (OSError, ValueError, TypeError) as error:
-            raise RingMissing("there is no usable key ring") from error
+            raise RingMissing("the key ring is not usable") from error
 
 
 def _load(paths: list[Path], active: str) -> _Ring:
     files = {path.name: path.read_text() for path in paths if path.is_file()}
     keys = _secrets(files, KEY_SUFFIX)
     if active not in keys:
-        raise ValueError("the active key is not there")
+        raise ValueError("the active key is missing")
     retiring = tuple(v for v in files.get(RETIRE, "").split() if v in keys and v != active)
     left = _secrets(files, HASH_SUFFIX)
     return _Ring(

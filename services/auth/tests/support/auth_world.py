@@ -26,7 +26,7 @@ from ashchat_auth.models import (
     Temporary,
     User,
 )
-from ashchat_auth.service import Lives, build
+from ashchat_auth.service import Lifetimes, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
 from ashchat_auth.service.ports import Changes, Limits, M, Signer, Where
 from ashchat_auth.service.resealing import Part
@@ -182,7 +182,7 @@ class MemoryStore:
     async def count_sealed(self, version: str) -> int:
         return len([user async for user in self.sealed_under(version)])
 
-    async def done(self, user_id: str, due_id: str) -> None:
+    async def remove_due(self, user_id: str, due_id: str) -> None:
         user = self.users.get(user_id)
         if user is not None:
             left = tuple(due for due in user.due if due.id != due_id)
@@ -234,7 +234,7 @@ class MemoryStore:
         chain.session = chain.session.model_copy(update={"used_at": now})
         return f"{session_id}.{chain.good}"
 
-    async def keep_session(self, session_id: str, epoch: int) -> None:
+    async def set_session_epoch(self, session_id: str, epoch: int) -> None:
         chain = self.chains[session_id]
         chain.session = chain.session.model_copy(update={"epoch": epoch})
 
@@ -278,12 +278,12 @@ class MemoryStore:
             if chain.revoked_at is not None and chain.revoked_at < before:
                 yield chain.session.user_id
 
-    async def forget_sessions(self, session_ids: Sequence[str]) -> None:
+    async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         for session_id in session_ids:
             self.chains.pop(session_id, None)
 
-    async def keep_event(self, event: SecurityEvent) -> None:
-        self._may("keep_event")
+    async def store_event(self, event: SecurityEvent) -> None:
+        self._may("store_event")
         self.events.setdefault(event.id, event)
 
     async def count_event(self, event: SecurityEvent) -> None:
@@ -302,7 +302,7 @@ class MemoryStore:
         ]
         return sorted(found, key=lambda event: event.at, reverse=True)[:limit]
 
-    async def forget_events(self, user_id: str) -> None:
+    async def delete_events(self, user_id: str) -> None:
         self.events = {key: x for key, x in self.events.items() if x.user_id != user_id}
 
     def age(self) -> None:
@@ -343,7 +343,7 @@ class Queues:
         self.away: set[Queue] = set()
         self.ids: list[str] = []
 
-    async def tell(self, queue: Queue, body: Message, *, message_id: str) -> None:
+    async def publish(self, queue: Queue, body: Message, *, message_id: str) -> None:
         assert message_id
         if queue in self.away:
             raise BrokerUnavailable("x")
@@ -351,7 +351,7 @@ class Queues:
         self.ids.append(message_id)
 
     async def ask(self, queue: Queue, body: Message, answer: type[M], *, message_id: str) -> M:
-        await self.tell(queue, body, message_id=message_id)
+        await self.publish(queue, body, message_id=message_id)
         found = self.answers.get(queue)
         if not isinstance(found, answer):
             raise NoAnswer
@@ -400,7 +400,7 @@ class MemoryLimits:
         self.mails.append((kind, email_key))
         return self.wait.get("mail", 0)
 
-    async def no_mail(self, kind: str, email_key: str, address: str) -> None:
+    async def uncount_mail(self, kind: str, email_key: str, address: str) -> None:
         assert address
         self.mails.remove((kind, email_key))
 
@@ -516,7 +516,7 @@ class World:
             limits=limits or self.limits,
             resets=self.resets,
             vault=Vault(ring),
-            lives=Lives(refresh=timedelta(days=30), session=timedelta(days=180)),
+            lifetimes=Lifetimes(refresh=timedelta(days=30), session=timedelta(days=180)),
             issuer="AshChat",
         )
 

@@ -1,7 +1,7 @@
 """Settings of a service: one pydantic-settings class each, read from the environment.
 
-Nothing secret is a setting. Secrets are files in `credentials_dir` (see `credentials`),
-so that they can change while the service runs and never show in a pod's description.
+Secrets are not settings. They are files in `credentials_dir` (see `credentials`), so that they
+can change while the service runs and never appear in a pod's description.
 """
 
 from pathlib import Path
@@ -15,34 +15,36 @@ ENV_PREFIX = "ASHCHAT_"
 
 
 class ServiceSettings(BaseSettings):
-    """What every service has. A service's own class adds to it."""
+    """Settings that every service has; each service derives its own class."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_file=".env", extra="ignore", frozen=True
     )
 
-    pod_name: str = Field("local", description="Names this process in metrics and queues.")
+    pod_name: str = Field("local", description="Name of this process in metrics and queues.")
     credentials_dir: Path = Field(
         Path("/etc/ashchat/credentials"),
-        description="Folder of credential files, read again when they change.",
+        description="Folder of credential files; they are read again when they change.",
     )
     bind: str = Field("0.0.0.0", description="Address both ports listen on.")  # noqa: S104
     port: int = Field(8080, description="Public HTTP port.")
     private_port: int = Field(9000, description="Port of /livez, /readyz and /metrics.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="The least severe line that is logged."
+        "INFO", description="Minimum severity of logged lines."
     )
     trusted_proxies: str = Field(
         "",
-        description="Networks (CIDR, comma-separated) whose X-Forwarded-For is believed.",
+        description="Networks (CIDR, comma-separated) whose X-Forwarded-For header is trusted.",
     )
     token_issuer: str = Field("ashchat-auth-service", description="`iss` of access tokens.")
     token_audience: str = Field("ashchat", description="`aud` of access tokens.")
 
 
 def env_example(cls: type[ServiceSettings]) -> str:
-    """Return the text of `.env.example`: every setting, its meaning and its default."""
-    lines = ["# Made from the settings class; a test compares. Secrets are files, not here."]
+    """Return the text of `.env.example`: every setting with its description and default."""
+    lines = [
+        "# Generated from the settings class; a test compares it. Secrets are files, not settings."
+    ]
     for name, field in cls.model_fields.items():
         default = "" if field.default is PydanticUndefined else field.default
         lines += ["", f"# {field.description}", f"{ENV_PREFIX}{name.upper()}={default}"]

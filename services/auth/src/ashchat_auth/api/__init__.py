@@ -1,15 +1,15 @@
-"""The HTTP API of auth: paths, envelope and status codes as the original's clients know them.
+"""The HTTP API of auth: paths, envelope and status codes that the original's clients expect.
 
-Every body is `{status, message, data}`; an error has `reason` as well, which a machine can
-match. The reasons of each route are in its OpenAPI description.
+Every body is `{status, message, data}`; an error also has a machine-readable `reason`. The
+OpenAPI description lists the reasons of each route.
 """
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from ashchat_auth.api import own, sign_in
-from ashchat_auth.api.answers import render
+from ashchat_auth.api import account_routes, session_routes, sign_in_routes, two_factor_routes
 from ashchat_auth.api.context import Context
+from ashchat_auth.api.envelope import render
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.service import Auth
 from ashchat_auth.settings import Settings
@@ -31,12 +31,12 @@ class KeySetResponse(JSONResponse):
 
 
 DESCRIPTION = """
-Accounts, sessions and tokens. Every body is `{status, message, data}`; an error has `reason`
-as well, which a machine can match.
+Accounts, sessions and tokens. Every body is `{status, message, data}`; an error also has a
+machine-readable `reason`.
 
-Of every path and method, in the same envelope: a path that is not here is 404 `not_found`, a
-method that a path does not have is 405 `method_not_allowed`, and a defect of ours is 500
-`internal`. With 429 and 503 comes `Retry-After`.
+Errors of every path, in the same envelope: 404 `not_found` for an unknown path, 405
+`method_not_allowed` for a method that the path does not support, and 500 `internal` for an
+unexpected error. Responses with 429 and 503 have the header `Retry-After`.
 """
 
 
@@ -52,10 +52,10 @@ def build(settings: Settings, auth: Auth, signer: SigningKeys) -> FastAPI:
     )
     app.add_middleware(BodyLimit, render=render)
     context = Context(auth, settings.trusted_proxies)
-    app.include_router(sign_in.routes(context))
-    app.include_router(own.sessions(context))
-    app.include_router(own.two_factor(context))
-    app.include_router(own.account(context))
+    app.include_router(sign_in_routes.routes(context))
+    app.include_router(session_routes.routes(context))
+    app.include_router(two_factor_routes.routes(context))
+    app.include_router(account_routes.routes(context))
 
     @app.get(
         "/.well-known/jwks.json",
@@ -69,7 +69,7 @@ def build(settings: Settings, auth: Auth, signer: SigningKeys) -> FastAPI:
             headers={"Cache-Control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"},
         )
 
-    # The original's documentation lived at these two.
+    # The original's documentation has these two paths.
     @app.get("/v3/api-docs", include_in_schema=False)
     async def api_docs() -> Response:
         return JSONResponse(app.openapi())

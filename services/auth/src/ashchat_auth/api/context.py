@@ -1,4 +1,4 @@
-"""What every route has: the flows, who the client is, who is calling."""
+"""Shared by the routes: the flows, the client's address, the caller."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ashchat_core.http import APIError, client_address
 
 
 def _bearer(name: str, description: str) -> Callable[..., Awaitable[str]]:
-    """Return the dependency that takes a bearer token (RFC 6750, section 2.1)."""
+    """Return the dependency that reads a bearer token (RFC 6750, section 2.1)."""
     scheme = HTTPBearer(scheme_name=name, description=description, auto_error=False)
 
     async def find(
@@ -23,7 +23,7 @@ def _bearer(name: str, description: str) -> Callable[..., Awaitable[str]]:
             raise APIError(
                 401,
                 "missing_token",
-                "send the header Authorization: Bearer <token>",
+                "Send the header Authorization: Bearer <token>.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return found.credentials.strip()
@@ -35,36 +35,36 @@ def device_token(
     device_token: Annotated[str | None, Header(convert_underscores=False)] = None,
     dashed: Annotated[str | None, Header(alias="Device-Token")] = None,
 ) -> str:
-    """Return the device token; some proxies drop headers with underscores."""
+    """Return the device token; some proxies remove headers with underscores."""
     token = device_token or dashed
     if not token:
-        raise APIError(400, "missing_device_token", "send the header device_token")
+        raise APIError(400, "missing_device_token", "Send the header device_token.")
     return token
 
 
 AccessToken = Annotated[
-    str, Depends(_bearer("access", "The access token of /signin or /refresh-token."))
+    str, Depends(_bearer("access", "The access token from /signin or /refresh-token."))
 ]
-RefreshToken = Annotated[str, Depends(_bearer("refresh", "The newest refresh token; good once."))]
+RefreshToken = Annotated[str, Depends(_bearer("refresh", "The newest refresh token; valid once."))]
 TemporaryToken = Annotated[
-    str, Depends(_bearer("temporary", "The token that came with a challenge or a reset."))
+    str, Depends(_bearer("temporary", "The token from a challenge or a reset."))
 ]
 DeviceHeader = Annotated[str, Depends(device_token)]
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the routes are made from."""
+    """What the routes need."""
 
     auth: Auth
     trusted_proxies: str
 
     def address(self, request: Request) -> str:
-        """Return the client's network address, as the trusted edge tells it."""
+        """Return the client's network address, as reported by the trusted edge."""
         return client_address(request, self.trusted_proxies)
 
     def caller(self) -> Callable[..., Awaitable[Caller]]:
-        """Return the dependency that finds out who is calling."""
+        """Return the dependency that authenticates the caller."""
 
         async def find(request: Request, token: AccessToken, device: DeviceHeader) -> Caller:
             return await self.auth.sessions.caller(

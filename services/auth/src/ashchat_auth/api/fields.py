@@ -1,4 +1,4 @@
-"""The fields of requests, and what they may hold."""
+"""Fields of requests and their constraints."""
 
 from typing import Annotated
 
@@ -10,17 +10,17 @@ from ashchat_auth.service.password_rules import MAX_CHARS, MIN_CHARS
 from ashchat_core.tokens import device_hash
 
 EMAIL_MAX_CHARS = 254
-"""RFC 5321, section 4.5.3.1.3, as RFC 3696's erratum 1690 reads it."""
+"""Maximum length: RFC 5321, section 4.5.3.1.3, and erratum 1690 of RFC 3696."""
 
-# A company's own mail may well live under .local or .internal.
+# An organisation's own mail domain may be under .local or .internal.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 def _address(text: str) -> str:
-    """Return an address whose syntax is right (RFC 5321), its domain as it is in the DNS.
+    """Return a syntactically valid address (RFC 5321), its domain as in the DNS.
 
-    Not every mail server takes a local part in other letters than ASCII (RFC 6531), so an
-    address that has one could not be confirmed.
+    Not every mail server accepts a local part with non-ASCII characters (RFC 6531), so such an
+    address could not be confirmed.
     """
     try:
         valid = email_validator.validate_email(
@@ -38,7 +38,7 @@ Address = Annotated[
     Field(examples=["ana@example.org"], json_schema_extra={"format": "email"}),
 ]
 
-# No control characters: these go into mails and logs.
+# No control characters: the values are written to mails and logs.
 Line = StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")
 Name = Annotated[
     str,
@@ -63,13 +63,13 @@ DeviceToken = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 
 
 class Body(BaseModel):
-    """A request's body; the original's clients may send more than is needed."""
+    """A request's body; unknown fields are ignored, as the original's clients may send some."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class DeviceFields(Body):
-    """What identifies a device; the same in every request that has one."""
+    """Fields that identify a device, the same in every request."""
 
     deviceTokenId: DeviceToken  # noqa: N815 (the original's name)
     deviceNotificationToken: Annotated[str, StringConstraints(max_length=512), Line] | None = None  # noqa: N815
@@ -85,7 +85,7 @@ class DeviceFields(Body):
 
 
 class SecondFactorFields(Body):
-    """A second factor, where the account has one: one of these."""
+    """A second factor, if the account has one: one of these."""
 
     totpCode: Code | None = None  # noqa: N815
     recoveryCode: RecoveryCode | None = None  # noqa: N815

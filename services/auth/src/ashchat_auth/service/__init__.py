@@ -1,25 +1,24 @@
-"""The rules of accounts, one module a flow. No I/O library here.
+"""The rules of accounts, one module per flow. No I/O library is imported here.
 
-What the rules need of the world is said by the protocols in `ports`; `main` gives the real
-ones.
+The protocols in `ports` declare what the rules need; `main` provides the implementations.
 
-- `sign_up`: from an address to an account
-- `sign_in`: from a password to tokens, by a device that is known or made known
-- `sessions`: refresh, list, revoke, sign out; who is calling
-- `passwords`: reset by a mailed code, change by the old one
-- `two_factor`, `second_factor`: an authenticator, and what counts as its code
+- `sign_up`: creates an account for a confirmed address
+- `sign_in`: exchanges a password for tokens, on a known device or a newly confirmed one
+- `sessions`: refresh, list, revoke, sign out; authenticates callers
+- `passwords`: reset by a mailed code, change by the old password
+- `two_factor`, `second_factor`: enrols an authenticator and checks its codes
 - `account`: name and language, address, deletion
-- `events`, `outbox`: what is kept of all that, and what follows each write
+- `events`, `outbox`: security events, and what must follow each write
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ashchat_auth.service.account import AccountCare
+from ashchat_auth.service.account import AccountSettings
 from ashchat_auth.service.events import Events
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
-from ashchat_auth.service.passwords import OwnPassword, PasswordChange
+from ashchat_auth.service.passwords import PasswordChange, PasswordCheck
 from ashchat_auth.service.ports import (
     CommonPasswords,
     Limits,
@@ -34,18 +33,18 @@ from ashchat_auth.service.second_factor import SecondFactor
 from ashchat_auth.service.sessions import Sessions
 from ashchat_auth.service.sign_in import SignIn
 from ashchat_auth.service.sign_up import SignUp
-from ashchat_auth.service.two_factor import TwoFactorCare
+from ashchat_auth.service.two_factor import TwoFactorSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
-    """How long what is given out is good."""
+class Lifetimes:
+    """How long tokens and sessions are valid."""
 
     refresh: timedelta
-    """Of a refresh token that is not used."""
+    """Lifetime of an unused refresh token."""
 
     session: timedelta
-    """Of a session, however often it is used."""
+    """Lifetime of a session, however often it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,8 @@ class Auth:
     sign_in: SignIn
     sessions: Sessions
     passwords: PasswordChange
-    two_factor: TwoFactorCare
-    account: AccountCare
+    two_factor: TwoFactorSettings
+    account: AccountSettings
     events: Events
     outbox: Outbox
 
@@ -72,14 +71,14 @@ def build(
     limits: Limits,
     resets: Resets,
     vault: Vault,
-    lives: Lives,
+    lifetimes: Lifetimes,
     issuer: str,
 ) -> Auth:
-    """Return the flows, on what the world gives; `issuer` is shown by authenticators."""
+    """Return the flows on these adapters; authenticators show `issuer`."""
     events = Events(store)
     outbox = Outbox(store, requests)
     rules = PasswordRules(common)
-    own_password = OwnPassword(passwords, limits)
+    password_check = PasswordCheck(passwords, limits)
     second_factor = SecondFactor(store, vault, outbox)
     return Auth(
         sign_up=SignUp(
@@ -99,21 +98,21 @@ def build(
             second_factor=second_factor,
             outbox=outbox,
             events=events,
-            refresh_life=lives.refresh,
+            refresh_life=lifetimes.refresh,
         ),
         sessions=Sessions(
             store=store,
             signer=signer,
             outbox=outbox,
             events=events,
-            refresh_life=lives.refresh,
-            longest_life=lives.session,
+            refresh_life=lifetimes.refresh,
+            longest_life=lifetimes.session,
         ),
         passwords=PasswordChange(
             store=store,
             requests=requests,
             passwords=passwords,
-            own_password=own_password,
+            password_check=password_check,
             rules=rules,
             signer=signer,
             limits=limits,
@@ -122,20 +121,20 @@ def build(
             outbox=outbox,
             events=events,
         ),
-        two_factor=TwoFactorCare(
+        two_factor=TwoFactorSettings(
             store=store,
             vault=vault,
             limits=limits,
-            own_password=own_password,
+            password_check=password_check,
             second_factor=second_factor,
             outbox=outbox,
             issuer=issuer,
         ),
-        account=AccountCare(
+        account=AccountSettings(
             store=store,
             requests=requests,
             limits=limits,
-            own_password=own_password,
+            password_check=password_check,
             second_factor=second_factor,
             outbox=outbox,
             events=events,

@@ -1,4 +1,4 @@
-"""An account's own matters: name and language, address, deletion."""
+"""An account's settings: name and language, address, deletion."""
 
 from datetime import UTC, datetime
 
@@ -9,10 +9,18 @@ from ashchat_auth.models import (
     EmailTaken,
     email_key,
 )
-from ashchat_auth.service.common import ask, deadline, new_id, now, quietly, refused, unless
+from ashchat_auth.service.common import (
+    ask,
+    deadline,
+    new_id,
+    now,
+    quietly,
+    raise_if_limited,
+    refused,
+)
 from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.passwords import OwnPassword, changed_meanwhile
+from ashchat_auth.service.passwords import PasswordCheck, changed_meanwhile
 from ashchat_auth.service.ports import Changes, Limits, Requests, Store
 from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_core.errors import APIError
@@ -26,8 +34,8 @@ from ashchat_core.messages import (
 from ashchat_core.topology import Queue
 
 
-class AccountCare:
-    """What an account's owner does with it."""
+class AccountSettings:
+    """Changes a signed-in user makes to the account."""
 
     def __init__(
         self,
@@ -35,7 +43,7 @@ class AccountCare:
         store: Store,
         requests: Requests,
         limits: Limits,
-        own_password: OwnPassword,
+        password_check: PasswordCheck,
         second_factor: SecondFactor,
         outbox: Outbox,
         events: Events,
@@ -43,7 +51,7 @@ class AccountCare:
         self._store = store
         self._requests = requests
         self._limits = limits
-        self._own_password = own_password
+        self._password_check = password_check
         self._second_factor = second_factor
         self._outbox = outbox
         self._events = events
@@ -51,19 +59,19 @@ class AccountCare:
     async def change_profile(
         self, caller: Caller, *, name: str | None, language: str | None
     ) -> None:
-        """Change what is given of name and preferred language; chat is told.
+        """Change name or preferred language, or both, and notify chat.
 
         Raises:
             APIError: 409 changed_meanwhile; 429; 503.
         """
-        unless(await self._limits.profile_changed(caller.user.id))
+        raise_if_limited(await self._limits.profile_changed(caller.user.id))
         moment = now()
         changes: Changes = {}
         if name is not None:
             changes["name"] = name
         if language is not None:
             changes["preferred_language"] = language
-        due = Due.telling(
+        due = Due.for_message(
             Queue.PROFILE_CHANGED,
             ProfileChanged(
                 user_id=caller.user.id, nickname=name, preferred_language=language, at=moment
@@ -76,23 +84,23 @@ class AccountCare:
         await self._outbox.settle(caller.user.id, [due])
 
     async def begin_email_change(self, caller: Caller, *, new_email: str, password: str) -> None:
-        """Mail a code to the old and one to the new address; the same for a taken one.
+        """Mail one code to the old and one to the new address, also if the new one is taken.
 
         Raises:
             APIError: 403 wrong_password; 409 same_email, changed_meanwhile; 429; 503.
         """
         user = caller.user
-        await self._own_password.check(caller, password)
+        await self._password_check.check(caller, password)
         if email_key(new_email) == user.email_key:
-            raise APIError(409, "same_email", "this is the account's address already")
-        unless(await self._limits.code_mailed(user.id))
+            raise APIError(409, "same_email", "This already is the account's address.")
+        raise_if_limited(await self._limits.code_mailed(user.id))
         taken = await self._store.user_by_email(email_key(new_email)) is not None
         change = EmailChange(id=new_id(), new_email=new_email.strip(), at=now())
         if not await self._store.change(
             user.id, {"email_change": change}, where={"epoch": user.epoch}
         ):
             raise changed_meanwhile()
-        await self._requests.tell(
+        await self._requests.publish(
             Queue.CHANGE_EMAIL,
             ChangeEmail(
                 kind="address_taken" if taken else "change",
@@ -105,20 +113,20 @@ class AccountCare:
             ),
             message_id=change.id,
         )
-        self._events.keep(event(user.id, "email_change_requested", address=caller.address))
+        self._events.record(event(user.id, "email_change_requested", address=caller.address))
 
     async def finish_email_change(self, caller: Caller, *, old_code: str, new_code: str) -> None:
-        """Change the address when both codes are right; the old one is told.
+        """Change the address if both codes are right, and notify the old address.
 
         Raises:
-            APIError: 400 with email's refusal as reason; 409 no_email_change, email_taken,
-                changed_meanwhile; 429; 503.
+            APIError: 400 with the email service's refusal as reason; 409 no_email_change,
+                email_taken, changed_meanwhile; 429; 503.
         """
         user = caller.user
-        unless(await self._limits.code_tried(user.id, caller.address))
+        raise_if_limited(await self._limits.code_tried(user.id, caller.address))
         change = user.email_change
         if change is None:
-            raise APIError(409, "no_email_change", "begin with POST /api/user/email")
+            raise APIError(409, "no_email_change", "Begin with POST /api/user/email.")
         request_id = new_id()
         reply = await ask(
             self._requests,
@@ -138,9 +146,9 @@ class AccountCare:
             raise refused(400, reply.refusal or "expired")
         moment = now()
         event_id = new_id()
-        due = Due.telling(
+        due = Due.for_message(
             Queue.SECURITY_NOTICE,
-            # `user` is from before: the notice goes to the old address.
+            # `user` was read before the change, so the notice goes to the old address.
             notice(user, "email_changed", id=event_id, at=moment),
             id=event_id,
             at=moment,
@@ -159,22 +167,22 @@ class AccountCare:
                 due=[due],
             )
         except EmailTaken:
-            raise APIError(409, "email_taken", "this address has an account meanwhile") from None
+            raise APIError(409, "email_taken", "Another account has this address by now.") from None
         if not changed:
             raise changed_meanwhile()
         await self._outbox.settle(user.id, [due])
         settled = ConfirmChangeEmail(kind="settled", request_id=new_id(), change_id=change.id)
         await quietly(
-            self._requests.tell(
+            self._requests.publish(
                 Queue.CONFIRM_CHANGE_EMAIL, settled, message_id=f"settled.{change.id}"
             )
         )
 
     async def delete(self, caller: Caller, *, password: str, factor: Factor) -> None:
-        """Delete the account, here and by queue everywhere.
+        """Delete the account here and, through queues, in the other services.
 
-        The first write ends it: nobody signs in any more. What follows is done at once, or
-        by the sweeper after a crash or an outage.
+        After the first write, sign-ins fail. The rest is done at once, or by the sweeper after
+        a crash or an outage.
 
         Raises:
             APIError: 400 wrong_code, wrong_recovery_code; 403 wrong_password,
@@ -182,21 +190,21 @@ class AccountCare:
         """
         user = caller.user
         if user.two_factor is not None:
-            unless(await self._limits.code_tried(user.id, caller.address))
-        await self._own_password.check(caller, password)
+            raise_if_limited(await self._limits.code_tried(user.id, caller.address))
+        await self._password_check.check(caller, password)
         await self._second_factor.check(user, factor, address=caller.address)
         moment = now()
         about = AccountDeletion(user_id=user.id, at=moment)
         notice_id = f"deleted.{user.id}"
         dues = [
             Due(id=f"sessions.{user.id}", at=moment, ends_below=user.epoch + 1),
-            Due.telling(
+            Due.for_message(
                 Queue.ACCOUNT_DELETION_CHAT, about, id=f"deletion.chat.{user.id}", at=moment
             ),
-            Due.telling(
+            Due.for_message(
                 Queue.ACCOUNT_DELETION_STATIC, about, id=f"deletion.static.{user.id}", at=moment
             ),
-            Due.telling(
+            Due.for_message(
                 Queue.SECURITY_NOTICE,
                 notice(user, "account_deleted", id=notice_id, at=moment),
                 id=notice_id,

@@ -1,4 +1,4 @@
-"""What the flows have in common: the time, limits as errors, asking email about a code."""
+"""Shared by the flows: the time, limits as errors, asking the email service about a code."""
 
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
@@ -14,46 +14,48 @@ from ashchat_core.messages import CodeRefusal, Message
 from ashchat_core.topology import Queue
 
 ANSWER_SECONDS = 5.0
-"""How long a person waits for another service's answer."""
+"""How long a request waits for another service's answer."""
 
 REFUSALS = {
-    "wrong_code": "the code is not right",
-    "expired": "the code has expired or was used; ask for a new one",
-    "too_many_tries": "the code was tried too often; ask for a new one",
+    "wrong_code": "The code is not right.",
+    "expired": "The code has expired or was used: request a new one.",
+    "too_many_tries": "The code was tried too often: request a new one.",
 }
 
 R = TypeVar("R", bound=Message)
 
 
 async def ask(requests: Requests, queue: Queue, body: Message, answer: type[R], request: str) -> R:
-    """Return email's answer about a code.
+    """Return the email service's answer about a code.
 
     Raises:
-        APIError: 503, no answer in time.
+        APIError: 503 if there is no answer in time.
     """
     try:
         return await requests.ask(queue, body, answer, message_id=request)
     except NoAnswer:
-        raise Unavailable("the code could not be checked just now; try again") from None
+        raise Unavailable("The code cannot be checked at the moment; try again.") from None
 
 
 async def quietly(*steps: Coroutine[Any, Any, object]) -> None:
-    """Do what is good to do after a write, but takes nothing back when it fails."""
+    """Run optional steps after a write; a failure is logged and undoes nothing."""
     for step in steps:
         try:
             await step
-        except Exception as error:  # noqa: BLE001 (what was asked for is done)
-            structlog.get_logger("after").warning("not done", kind=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 (the request itself succeeded)
+            structlog.get_logger("after").warning(
+                "an optional step failed", kind=type(error).__name__
+            )
 
 
 def now() -> datetime:
-    """Return the time; MongoDB keeps milliseconds, and what is compared has to be the same."""
+    """Return the time in milliseconds, as MongoDB stores it, so that times compare equal."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def deadline() -> datetime:
-    """Return until when an answer is waited for."""
+    """Return when the wait for an answer ends."""
     return datetime.now(UTC) + timedelta(seconds=ANSWER_SECONDS)
 
 
@@ -62,8 +64,11 @@ def new_id() -> str:
     return uuid4().hex
 
 
-def unless(wait: int) -> None:
-    """Go on if there is nothing to wait for.
+def raise_if_limited(wait: int) -> None:
+    """Raise an error if a limit applies.
+
+    Args:
+        wait: Seconds until the next attempt is allowed; 0: now.
 
     Raises:
         APIError: 429 too_many_requests.
@@ -72,16 +77,16 @@ def unless(wait: int) -> None:
         raise APIError(
             429,
             "too_many_requests",
-            f"too many tries; wait {wait} seconds",
+            f"Too many attempts; wait {wait} second{'' if wait == 1 else 's'}.",
             headers={"Retry-After": str(wait)},
         )
 
 
 def refused(status: int, reason: CodeRefusal) -> APIError:
-    """Return the error for a code that email refused."""
+    """Return the error for a code that the email service rejected."""
     return APIError(status, reason, REFUSALS[reason])
 
 
 def no_such_user() -> APIError:
-    """Return the error for an account that is gone."""
-    return APIError(404, "no_such_user", "this account does not exist any more")
+    """Return the error for a deleted account."""
+    return APIError(404, "no_such_user", "This account no longer exists.")

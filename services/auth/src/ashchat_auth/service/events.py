@@ -14,7 +14,7 @@ from ashchat_auth.service.ports import Store
 from ashchat_core.messages import SecurityEventKind, SecurityNotice
 
 PAGE_EVENTS = 100
-"""How many events one request returns at most."""
+"""Maximum events per page."""
 
 
 def event(
@@ -27,7 +27,7 @@ def event(
     at: datetime | None = None,
     id: str | None = None,  # noqa: A002 (the field's name)
 ) -> SecurityEvent:
-    """Return an event of this moment."""
+    """Return an event that happens now."""
     return SecurityEvent(
         id=id or new_id(),
         user_id=user_id,
@@ -46,7 +46,7 @@ def notice(
     id: str,  # noqa: A002 (the field's name)
     at: datetime,
 ) -> SecurityNotice:
-    """Return the notice that is mailed to the owner, at the address of this moment."""
+    """Return the notice for the owner, addressed to the current address."""
     return SecurityNotice(
         notice_id=id,
         event=kind,
@@ -58,10 +58,10 @@ def notice(
 
 
 class Events:
-    """Keeps events that no write of an account carries, beside the answer.
+    """Stores events in the background if no write of an account contains them.
 
-    Beside it, so that a sign-in that fails takes as long for an address that somebody has.
-    What is lost in a crash is one line of a list; what must not be lost is `Due`.
+    In the background, so that a failed sign-in takes as long for an existing account as for an
+    unknown address. A crash may lose such an event; events that must not be lost are in `Due`.
     """
 
     def __init__(self, store: Store) -> None:
@@ -69,18 +69,18 @@ class Events:
         self._running: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("security")
 
-    def keep(self, happened: SecurityEvent) -> None:
-        """Keep an event soon."""
-        self._soon(self._keep(happened))
+    def record(self, happened: SecurityEvent) -> None:
+        """Store an event soon."""
+        self._start(self._record(happened))
 
     def count(self, happened: SecurityEvent) -> None:
-        """Keep an event that somebody else can make happen: once an hour and network, counted."""
+        """Store an event that strangers can cause: one per hour and network, with a count."""
         who = f"{happened.user_id}/{happened.kind}/{happened.address}/{happened.at:%Y%m%d%H}"
         counted = happened.model_copy(update={"id": sha256(who.encode()).hexdigest()[:32]})
-        self._soon(self._count(counted))
+        self._start(self._count(counted))
 
-    async def settled(self) -> None:
-        """Return when everything that was begun has ended."""
+    async def drain(self) -> None:
+        """Wait until every event so far was stored."""
         while self._running:
             await asyncio.wait(self._running)
 
@@ -90,20 +90,20 @@ class Events:
         """Return an account's events, newest first."""
         return await self._store.events_of(user_id, before=before, limit=min(limit, PAGE_EVENTS))
 
-    async def _keep(self, happened: SecurityEvent) -> None:
-        await self._store.keep_event(happened)
-        await self._unless_gone(happened.user_id)
+    async def _record(self, happened: SecurityEvent) -> None:
+        await self._store.store_event(happened)
+        await self._delete_if_deleted(happened.user_id)
 
     async def _count(self, happened: SecurityEvent) -> None:
         await self._store.count_event(happened)
-        await self._unless_gone(happened.user_id)
+        await self._delete_if_deleted(happened.user_id)
 
-    async def _unless_gone(self, user_id: str) -> None:
-        # Written, then looked: a deletion that ran meanwhile leaves nothing behind.
+    async def _delete_if_deleted(self, user_id: str) -> None:
+        # Check after the write, so that a concurrent deletion leaves nothing behind.
         if await self._store.user(user_id) is None:
-            await self._store.forget_events(user_id)
+            await self._store.delete_events(user_id)
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._quietly(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -111,5 +111,5 @@ class Events:
     async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:  # noqa: BLE001 (nobody waits for it)
-            self._log.warning("an event was not kept", kind=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 (no caller waits for it)
+            self._log.warning("an event was not stored", kind=type(error).__name__)

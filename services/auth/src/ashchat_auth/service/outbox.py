@@ -1,8 +1,8 @@
-"""What follows a write: sessions end, events are kept, others are told.
+"""What follows a write: sessions end, events are stored, messages are published.
 
-MongoDB (FerretDB) has no transactions, so whatever has to follow a write is stored in the
-same document by the same write, done, and taken off. A request does it before it answers;
-what a crash or a lost backend left is done by the sweeper. Everything may happen twice and
+MongoDB (FerretDB) has no transactions, so whatever must follow a write is stored in the same
+document by the same write, then done, then removed. A request does it before it responds; the
+sweeper does what a crash or an unavailable backend left. Everything may happen twice and
 nothing may be missing: each step is idempotent by its id.
 """
 
@@ -28,7 +28,7 @@ from ashchat_core.messages import (
 from ashchat_core.topology import Queue
 
 SWEEP_AFTER = timedelta(seconds=15)
-"""How old something due is before the sweeper takes care of it: the request comes first."""
+"""Age at which the sweeper does what is due; the request that caused it comes first."""
 
 MODELS: dict[Queue, type[Message]] = {
     Queue.CONFIRM_NEW_ACCOUNT: ConfirmNewAccount,
@@ -38,11 +38,11 @@ MODELS: dict[Queue, type[Message]] = {
     Queue.ACCOUNT_DELETION_CHAT: AccountDeletion,
     Queue.ACCOUNT_DELETION_STATIC: AccountDeletion,
 }
-"""What may be due for a queue."""
+"""The messages that may be due, by queue."""
 
 
 class Outbox:
-    """Does what is due."""
+    """Does what is due after a write."""
 
     def __init__(self, store: Store, requests: Requests) -> None:
         self._store = store
@@ -50,30 +50,30 @@ class Outbox:
         self._log = structlog.get_logger("outbox")
 
     async def settle(self, user_id: str, dues: Sequence[Due]) -> None:
-        """Do what a write of this request made due; what fails is left to the sweeper.
+        """Do what a write of this request made due; the sweeper repeats what fails.
 
-        The write is done: whatever happens here, the answer to its person is a success.
+        The write succeeded, so the request succeeds whatever happens here.
         """
         try:
             for due in dues:
                 await self._do(user_id, due)
-        except Exception as error:  # noqa: BLE001 (the write is done; the sweeper goes on)
+        except Exception as error:  # noqa: BLE001 (the write succeeded; the sweeper continues)
             self._log.warning("left to the sweeper", kind=type(error).__name__)
 
     async def end_sessions(self, user_id: str) -> None:
-        """Tell that marked sessions are over, then delete them; failures as in `settle`."""
+        """Publish the end of marked sessions, then delete them; failures as in `settle`."""
         try:
             await self._end_sessions(user_id)
-        except Exception as error:  # noqa: BLE001 (the marks are there; the sweeper goes on)
+        except Exception as error:  # noqa: BLE001 (the sessions are marked; the sweeper continues)
             self._log.warning("left to the sweeper", kind=type(error).__name__)
 
     async def finish_deletion(self, user_id: str) -> bool:
-        """Delete what auth still has of an account, last the account; False: not yet.
+        """Delete what auth still stores of an account, the account last; False: not yet.
 
-        Until then its document holds what is due, so a crash anywhere here is gone on from.
+        Until then its document stores what is due, so a crash anywhere here can be resumed.
         """
         await self._end_sessions(user_id)
-        await self._store.forget_events(user_id)
+        await self._store.delete_events(user_id)
         return await self._store.delete_user(user_id)
 
     async def sweep(self) -> int:
@@ -93,7 +93,7 @@ class Outbox:
                     await self.finish_deletion(user.id)
             except (PublishError, ValueError) as error:
                 # Its queue is not there, or it is of another version: the others go on.
-                self._log.error("still due", user=user.id, kind=type(error).__name__)
+                self._log.error("what is due failed again", user=user.id, kind=type(error).__name__)
             else:
                 count += 1
         async for user_id in self._store.revoked_before(before):
@@ -106,11 +106,11 @@ class Outbox:
             await self._store.revoke(user_id, now(), below=due.ends_below)
             await self._end_sessions(user_id)
         if due.event is not None:
-            await self._store.keep_event(due.event)
+            await self._store.store_event(due.event)
         if due.queue is not None and due.body is not None:
             body = MODELS[due.queue].model_validate_json(due.body)
-            await self._requests.tell(due.queue, body, message_id=due.id)
-        await self._store.done(user_id, due.id)
+            await self._requests.publish(due.queue, body, message_id=due.id)
+        await self._store.remove_due(user_id, due.id)
 
     async def _end_sessions(self, user_id: str) -> None:
         revoked = await self._store.revoked_of(user_id)
@@ -120,20 +120,20 @@ class Outbox:
             if session.reused_from is not None:
                 await self._warn(session)
         ids = tuple(sorted(session.id for session in revoked))
-        await self._requests.tell(
+        await self._requests.publish(
             Queue.SESSION_REVOKED,
             SessionRevoked(user_id=user_id, session_ids=ids, at=revoked[0].revoked_at),
             message_id=f"revoked.{new_id()}",
         )
-        await self._store.forget_sessions(ids)
+        await self._store.delete_sessions(ids)
 
     async def _warn(self, session: RevokedSession) -> None:
-        """Keep the event and mail the notice of a refresh token that is in two hands."""
+        """Store the event and mail the notice about a refresh token that was used twice."""
         user = await self._store.user(session.user_id)
         if user is None:
             return
         event_id = f"reuse.{session.id}"
-        await self._store.keep_event(
+        await self._store.store_event(
             SecurityEvent(
                 id=event_id,
                 user_id=user.id,
@@ -143,7 +143,7 @@ class Outbox:
                 session_id=session.id,
             )
         )
-        await self._requests.tell(
+        await self._requests.publish(
             Queue.SECURITY_NOTICE,
             notice(user, "session_reuse", id=event_id, at=session.revoked_at),
             message_id=event_id,

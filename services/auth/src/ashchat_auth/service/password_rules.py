@@ -1,7 +1,7 @@
-"""What a password may be: 8 to 128 characters, any, but none that is guessed first.
+"""Password rules: 8 to 128 characters of any kind, but not an easily guessed password.
 
-OWASP ASVS 5.0, 6.2.4 (the most common ones are refused), 6.2.5 (no composition rules),
-6.2.8 (nothing is cut off or changed), 6.2.11 (nor words of its owner's).
+OWASP ASVS 5.0, 6.2.4 (the most common passwords are rejected), 6.2.5 (no composition rules),
+6.2.8 (passwords are not truncated or changed), 6.2.11 (no words about their owner).
 """
 
 import unicodedata
@@ -12,27 +12,27 @@ from ashchat_core.errors import APIError
 MIN_CHARS, MAX_CHARS = 8, 128
 
 OWN_WORD_CHARS = 3
-"""A shorter word of a person's name is not looked for."""
+"""Shorter words of the user's name are ignored."""
 
 OWN_REST_CHARS = 4
-"""What a password must have beside its owner's name and address, in characters."""
+"""Minimum characters of a password besides its owner's name and address."""
 
 PRODUCT = "ashchat"
 
 
 def fold(text: str) -> str:
-    """Return a text as it is compared: one form of each character (NFKC), no capitals."""
+    """Return a text as it is compared: NFKC, case-folded."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 class PasswordRules:
-    """Refuses what would be tried first."""
+    """Rejects passwords that an attacker would try first."""
 
     def __init__(self, common: CommonPasswords) -> None:
         self._common = common
 
     def check(self, password: str, email: str, name: str, *, field: str = "password") -> None:
-        """Pass a password that is neither common nor made of its owner's name and address.
+        """Reject a password that is common or consists of its owner's name and address.
 
         Raises:
             APIError: 422 password_too_common, password_too_personal.
@@ -42,12 +42,12 @@ class PasswordRules:
             raise APIError(
                 422,
                 "password_too_personal",
-                "this password is your name or address: choose one that others cannot guess",
+                "This password is your name or address: choose one that others cannot guess.",
                 data={"fields": [{"field": field, "rule": "too_personal"}]},
             )
 
     def check_common(self, password: str, *, field: str = "password") -> None:
-        """Pass a password that is not on the list.
+        """Reject a password that is on the list of common ones.
 
         Raises:
             APIError: 422 password_too_common.
@@ -56,13 +56,13 @@ class PasswordRules:
             raise APIError(
                 422,
                 "password_too_common",
-                "this password is known from breaches: choose another, such as three random words",
+                "This password is known from breaches: choose another, such as three random words.",
                 data={"fields": [{"field": field, "rule": "too_common"}]},
             )
 
 
 def _words(email: str, name: str) -> list[str]:
-    """Return what a person would use of their own, longest first."""
+    """Return words that the owner is likely to use, longest first."""
     local, _, domain = fold(email).partition("@")
     words = {fold(email), local, domain, fold(name), *fold(name).split(), PRODUCT}
     words |= set(local.replace("-", ".").replace("_", ".").split("."))

@@ -1,9 +1,9 @@
-"""A new password: by a mailed code, or by the old one.
+"""Sets a new password, with a mailed code or with the old password.
 
-A reset tells nobody whether an address has an account: the answer, its time and the token
-are the same, the token naming a random reset and not a person. Every later refusal is one
-`wrong_code` for the same reason: email's own reasons would tell a code that was sent from
-one that was not.
+A reset does not reveal whether an address has an account: the response, its time and the token
+are the same, and the token names a random reset instead of an account. For the same reason
+every later rejection is `wrong_code`: the email service's own reasons would reveal whether a
+code was sent.
 """
 
 from datetime import UTC, datetime
@@ -18,7 +18,15 @@ from ashchat_auth.models import (
     User,
     email_key,
 )
-from ashchat_auth.service.common import ask, deadline, new_id, no_such_user, now, quietly, unless
+from ashchat_auth.service.common import (
+    ask,
+    deadline,
+    new_id,
+    no_such_user,
+    now,
+    quietly,
+    raise_if_limited,
+)
 from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
@@ -34,34 +42,34 @@ from ashchat_core.messages import (
 from ashchat_core.topology import Queue
 
 NOBODY = "nobody"
-"""The name in a message about an address that nobody has; email drops it."""
+"""Nickname in the message about an unknown address; the email service drops that message."""
 
 
-class OwnPassword:
-    """Asks somebody who is signed in for their password again."""
+class PasswordCheck:
+    """Checks the password of a signed-in user again."""
 
     def __init__(self, passwords: Passwords, limits: Limits) -> None:
         self._passwords = passwords
         self._limits = limits
 
     async def check(self, caller: Caller, password: str) -> None:
-        """Pass the caller's password.
+        """Check the caller's password.
 
         Raises:
             APIError: 403 wrong_password; 429; 503.
         """
         key, device = caller.user.email_key, caller.session.device_hash
-        unless(await self._limits.sign_in_wait(key, caller.address, device))
+        raise_if_limited(await self._limits.sign_in_wait(key, caller.address, device))
         right = await self._passwords.verify(caller.user.password_hash, password)
-        # Once more, right or wrong: of many tries at once all have passed the first look.
-        unless(await self._limits.sign_in_wait(key, caller.address, device))
+        # Again, right or wrong: concurrent attempts all passed the first check.
+        raise_if_limited(await self._limits.sign_in_wait(key, caller.address, device))
         if not right:
             await self._limits.sign_in_failed(key, caller.address, device)
-            raise APIError(403, "wrong_password", "the password is not right")
+            raise APIError(403, "wrong_password", "The password is not right.")
 
 
 class PasswordChange:
-    """Reset and change; both end the account's sessions."""
+    """Resets and changes passwords; both end the account's sessions."""
 
     def __init__(
         self,
@@ -69,7 +77,7 @@ class PasswordChange:
         store: Store,
         requests: Requests,
         passwords: Passwords,
-        own_password: OwnPassword,
+        password_check: PasswordCheck,
         rules: PasswordRules,
         signer: Signer,
         limits: Limits,
@@ -81,7 +89,7 @@ class PasswordChange:
         self._store = store
         self._requests = requests
         self._passwords = passwords
-        self._own_password = own_password
+        self._password_check = password_check
         self._rules = rules
         self._signer = signer
         self._limits = limits
@@ -91,13 +99,13 @@ class PasswordChange:
         self._events = events
 
     async def ask(self, *, email: str, address: str) -> str:
-        """Mail a code for a new password; return the temporary token that goes with it.
+        """Mail a code for a new password; return the temporary token that belongs to it.
 
         Raises:
             APIError: 429; 503.
         """
         key = email_key(email)
-        unless(await self._limits.mail("reset", key, address))
+        raise_if_limited(await self._limits.mail("reset", key, address))
         reset_id = new_id()
         try:
             user = await self._store.user_by_email(key)
@@ -111,19 +119,19 @@ class PasswordChange:
                 preferred_language=user.preferred_language if user else "en",
                 requested_at=datetime.now(UTC),
             )
-            await self._requests.tell(Queue.CHANGE_PASSWORD, wanted, message_id=reset_id)
-        except Exception:  # whatever is away: no mail was asked for, so the next try need not wait
-            await quietly(self._limits.no_mail("reset", key, address))
+            await self._requests.publish(Queue.CHANGE_PASSWORD, wanted, message_id=reset_id)
+        except Exception:  # no mail was requested, so the next attempt need not wait
+            await quietly(self._limits.uncount_mail("reset", key, address))
             raise
         if user is not None:
             self._events.count(event(user.id, "reset_requested", address=address))
-        says = Temporary(purpose=Purpose.RESET, subject=reset_id, challenge_id=reset_id)
-        return self._signer.temporary(says, now())
+        claims = Temporary(purpose=Purpose.RESET, subject=reset_id, challenge_id=reset_id)
+        return self._signer.temporary(claims, now())
 
     async def reset(
         self, *, temporary: str, code: str, new_password: str, factor: Factor, address: str
     ) -> None:
-        """Set a new password by the mailed code; all sessions are over then.
+        """Set a new password with the mailed code; this ends all sessions.
 
         Raises:
             APIError: 400 wrong_code, wrong_recovery_code; 401 invalid_token;
@@ -132,10 +140,10 @@ class PasswordChange:
         """
         claims = self._signer.read_temporary(temporary)
         if claims is None or claims.purpose is not Purpose.RESET:
-            raise APIError(401, "invalid_token", "ask for a new code")
+            raise APIError(401, "invalid_token", "Request a new code.")
         self._rules.check_common(new_password, field="newPassword")
         reset_id = claims.challenge_id
-        unless(await self._limits.code_tried(reset_id, address))
+        raise_if_limited(await self._limits.code_tried(reset_id, address))
         kept = await self._resets.get(reset_id)
         await self._check_mailed(reset_id, code)
         if kept is None or not kept.user_id:
@@ -147,7 +155,7 @@ class PasswordChange:
             raise _wrong_code()
         self._rules.check(new_password, user.email, user.name, field="newPassword")
         if user.two_factor is not None and factor:
-            unless(await self._limits.challenge_tried(reset_id))
+            raise_if_limited(await self._limits.challenge_tried(reset_id))
         await self._second_factor.check(user, factor, address=address)
         if not await self._set(user, new_password, "password_reset", address, keep=None):
             raise _wrong_code()
@@ -158,7 +166,7 @@ class PasswordChange:
         )
 
     async def change(self, caller: Caller, *, old_password: str, new_password: str) -> None:
-        """Set a new password by the old one; the caller's other sessions are over then.
+        """Set a new password with the old one; this ends the caller's other sessions.
 
         Raises:
             APIError: 403 wrong_password; 409 changed_meanwhile; 422 password_too_common,
@@ -166,7 +174,7 @@ class PasswordChange:
         """
         user = caller.user
         self._rules.check(new_password, user.email, user.name, field="newPassword")
-        await self._own_password.check(caller, old_password)
+        await self._password_check.check(caller, old_password)
         if not await self._set(user, new_password, "password_changed", caller.address, keep=caller):
             raise changed_meanwhile()
 
@@ -201,7 +209,7 @@ class PasswordChange:
         due = credentials_changed(user, kind, address=address, caller=keep)
         changed = await self._store.change(
             user.id,
-            # What somebody else may have begun with the old password is over too.
+            # Also cancel what another person may have begun with the old password.
             {"password_hash": hashed, "enrolment": None, "email_change": None},
             where={"epoch": user.epoch},
             new_epoch=True,
@@ -209,13 +217,13 @@ class PasswordChange:
         )
         if changed:
             if keep is not None:
-                await self._store.keep_session(keep.session.id, user.epoch + 1)
+                await self._store.set_session_epoch(keep.session.id, user.epoch + 1)
             await self._outbox.settle(user.id, [due])
         return changed
 
     async def _settled(self, reset_id: str) -> None:
-        # Without it the code expires by itself, and the new epoch refuses it anyway.
-        await self._requests.tell(
+        # If this is lost, the code expires by itself, and the new epoch rejects it anyway.
+        await self._requests.publish(
             Queue.CONFIRM_CHANGE_PASSWORD,
             ConfirmChangePassword(kind="settled", request_id=new_id(), reset_id=reset_id),
             message_id=f"settled.{reset_id}",
@@ -227,7 +235,7 @@ def credentials_changed(
 ) -> Due:
     """Return what is due when an account's password or second factor changes.
 
-    Sessions of older epochs end, but the caller's, which its flow takes along right after
+    Sessions of older epochs end, except the caller's, which moves to the new epoch right after
     the write. A crash between the two ends that one as well, which is safe.
     """
     moment = now()
@@ -240,7 +248,7 @@ def credentials_changed(
         address=address,
         session_id=caller.session.id if caller else None,
     )
-    return Due.telling(
+    return Due.for_message(
         Queue.SECURITY_NOTICE,
         notice(user, kind, id=event_id, at=moment),
         id=event_id,
@@ -251,13 +259,17 @@ def credentials_changed(
 
 
 def changed_meanwhile() -> APIError:
-    """Return the error for an account that somebody changed in between."""
-    return APIError(409, "changed_meanwhile", "the account was changed meanwhile; look again")
+    """Return the error for an account that another request has changed."""
+    return APIError(
+        409,
+        "changed_meanwhile",
+        "The account was changed by another request: read it again and retry.",
+    )
 
 
 def _wrong_code() -> APIError:
     return APIError(
         400,
         "wrong_code",
-        "the code is not right, or not good any more; try again or ask for a new one",
+        "The code is not right or no longer valid: try again or request a new one.",
     )

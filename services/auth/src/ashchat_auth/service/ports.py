@@ -1,4 +1,4 @@
-"""What the rules need of the world; `main` gives the real ones."""
+"""Protocols of the adapters that the rules need; `main` provides the implementations."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Message)
 
 
 class Changes(TypedDict, total=False):
-    """Fields of an account and what they become; None takes an optional one away."""
+    """New values for fields of an account; None removes an optional one."""
 
     email: str
     email_key: str
@@ -50,21 +50,21 @@ Where = TypedDict(
     },
     total=False,
 )
-"""What has to hold for a change to be made, in the same write."""
+"""Conditions of a change, checked by the same write."""
 
 
 class Store(Protocol):
     """Accounts, sessions and events; see `store.MongoStore`.
 
-    What is `due` because of a write is stored by the same write of the same document. An
-    account whose deletion has begun is found by `overdue` only.
+    What is `due` because of a write is stored by the same write in the same document. Only
+    `overdue` returns accounts whose deletion has begun.
     """
 
     async def add_user(self, user: User) -> User:
-        """Store a user; the same one again is the same. Raises EmailTaken."""
+        """Store a user; storing it again returns the stored one. Raises EmailTaken."""
 
     async def user_by_email(self, key: str) -> User | None:
-        """Return the account of an address."""
+        """Return the account with an address."""
 
     async def user(self, user_id: str) -> User | None:
         """Return an account."""
@@ -78,38 +78,38 @@ class Store(Protocol):
         new_epoch: bool = False,
         due: Sequence[Due] = (),
     ) -> bool:
-        """Change an account in one write; False: it is not there, or not as it has to be.
+        """Change an account in one write; False if it does not exist or `where` does not hold.
 
         Raises EmailTaken.
         """
 
     async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
-        """Add a confirmed device; False: it is known, or there is no such account."""
+        """Add a confirmed device; False if it is known or the account does not exist."""
 
     async def accept_step(self, user_id: str, step: int) -> bool:
-        """Take a time step that is newer than every one accepted before; False: it is not."""
+        """Accept a time step; False if it is not newer than every accepted one."""
 
     async def renew_recovery(
         self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
     ) -> bool:
-        """Put new recovery codes in the place of the former; False: another epoch."""
+        """Replace the recovery codes; False if the epoch has changed."""
 
     async def reseal(
         self, user_id: str, part: Literal["two_factor", "enrolment"], before: str, after: str
     ) -> None:
-        """Put a secret that was sealed anew in the place of the former."""
+        """Replace a sealed secret by its re-encrypted form."""
 
     async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
-        """Take away the recovery code with one of these hashes; False: there is none."""
+        """Remove the recovery code with one of these hashes; False if there is none."""
 
-    async def done(self, user_id: str, due_id: str) -> None:
-        """Take off what is not due any more."""
+    async def remove_due(self, user_id: str, due_id: str) -> None:
+        """Remove what is done from what is due."""
 
     def overdue(self, before: datetime) -> AsyncIterator[User]:
-        """Yield the accounts with something older due, or whose deletion began before."""
+        """Yield the accounts with something due, or whose deletion began, before a time."""
 
     async def delete_user(self, user_id: str) -> bool:
-        """Delete an account whose deletion began, once nothing is due; False: something is."""
+        """Delete an account whose deletion began; False if something is still due."""
 
     async def add_session(self, session: Session, *, expires_at: datetime) -> str:
         """Store a session; return its first refresh token."""
@@ -123,13 +123,13 @@ class Store(Protocol):
     async def rotate(
         self, refresh_token: str, *, now: datetime, expires_at: datetime, address: str
     ) -> str | None:
-        """Exchange a refresh token for the next one; None: it is not good.
+        """Exchange a refresh token for the next one; None if it is not valid.
 
-        Raises Reused, the session being marked as over.
+        Raises Reused and marks the session as ended.
         """
 
-    async def keep_session(self, session_id: str, epoch: int) -> None:
-        """Take a session along into a new epoch of its account."""
+    async def set_session_epoch(self, session_id: str, epoch: int) -> None:
+        """Move a session to a new epoch of its account."""
 
     async def revoke(
         self,
@@ -140,40 +140,40 @@ class Store(Protocol):
         but: str | None = None,
         below: int | None = None,
     ) -> int:
-        """Mark sessions as over: one, all but one, those of older epochs; return how many."""
+        """Mark sessions as ended: one, all but one, or those of older epochs; return the number."""
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
-        """Return an account's sessions that are marked as over."""
+        """Return an account's sessions that are marked as ended."""
 
     def revoked_before(self, before: datetime) -> AsyncIterator[str]:
-        """Yield the accounts with sessions marked before."""
+        """Yield the accounts with sessions that were marked before a time."""
 
-    async def forget_sessions(self, session_ids: Sequence[str]) -> None:
+    async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """Delete sessions."""
 
-    async def keep_event(self, event: SecurityEvent) -> None:
-        """Store an event; the same one again is the same."""
+    async def store_event(self, event: SecurityEvent) -> None:
+        """Store an event; storing it again changes nothing."""
 
     async def count_event(self, event: SecurityEvent) -> None:
-        """Store an event, or count it one up if it is there."""
+        """Store an event, or increment its count if it exists."""
 
     async def events_of(
         self, user_id: str, *, before: datetime | None, limit: int
     ) -> list[SecurityEvent]:
         """Return an account's events, newest first."""
 
-    async def forget_events(self, user_id: str) -> None:
+    async def delete_events(self, user_id: str) -> None:
         """Delete an account's events."""
 
 
 class Requests(Protocol):
-    """The queues; see `queues.RabbitRequests`."""
+    """The queues; see `requests.RabbitRequests`."""
 
-    async def tell(self, queue: Queue, body: Message, *, message_id: str) -> None:
+    async def publish(self, queue: Queue, body: Message, *, message_id: str) -> None:
         """Publish durably. Raises BrokerUnavailable, PublishError."""
 
     async def ask(self, queue: Queue, body: Message, answer: type[M], *, message_id: str) -> M:
-        """Publish and wait for the answer. Raises NoAnswer as well."""
+        """Publish and wait for the answer. Raises NoAnswer, too."""
 
 
 class Passwords(Protocol):
@@ -183,14 +183,14 @@ class Passwords(Protocol):
         """Return the hash in PHC format."""
 
     async def verify(self, hashed: str | None, password: str) -> bool:
-        """Tell whether the password is right; None takes as long."""
+        """Return whether the password is right; None takes as long."""
 
     def outdated(self, hashed: str) -> bool:
-        """Tell whether a hash was made with other parameters than today's."""
+        """Return whether a hash was computed with other parameters than the current ones."""
 
 
 class Limits(Protocol):
-    """See `limiting.RedisLimits`. Each that returns seconds means: wait; 0: go on.
+    """See `limits.RedisLimits`. A returned number is how many seconds to wait; 0: none.
 
     `address` is the client's network address, `device` a confirmed device's hash.
     """
@@ -199,46 +199,46 @@ class Limits(Protocol):
         """Count a sign-up."""
 
     async def mail(self, kind: Literal["sign-up", "reset"], email_key: str, address: str) -> int:
-        """Count a code that somebody who is not signed in has mailed to an address."""
+        """Count a code that a client without a session has mailed to an address."""
 
-    async def no_mail(
+    async def uncount_mail(
         self, kind: Literal["sign-up", "reset"], email_key: str, address: str
     ) -> None:
-        """Take that back: the code could not be asked for."""
+        """Undo what `mail` counted, because the code could not be requested."""
 
     async def sign_in_wait(self, account: str, address: str, device: str | None) -> int:
-        """Look, without counting."""
+        """Return how long to wait before a sign-in, without counting."""
 
     async def sign_in_failed(self, account: str, address: str, device: str | None) -> None:
         """Count a wrong password."""
 
     async def forgive(self, account: str) -> None:
-        """Forget the wrong passwords from unknown devices: the owner proved to be one."""
+        """Delete the count of wrong passwords from unknown devices, after a reset by mail."""
 
     async def profile_changed(self, account: str) -> int:
-        """Count a change that others are told of."""
+        """Count a profile change."""
 
     async def code_mailed(self, account: str) -> int:
-        """Count a code that is about to be mailed to somebody whose password was right."""
+        """Count a code that will be mailed to a user whose password was right."""
 
     async def code_tried(self, account: str, address: str) -> int:
-        """Count a try of a code."""
+        """Count an attempt at a code."""
 
     async def challenge_tried(self, challenge_id: str) -> int:
-        """Count a try of a second factor for one challenge."""
+        """Count an attempt at a second factor for one challenge."""
 
 
 class Resets(Protocol):
-    """Resets that were asked for, for ten minutes; see `resets.RedisResets`."""
+    """Requested resets, stored for ten minutes; see `resets.RedisResets`."""
 
     async def put(self, reset_id: str, reset: Reset) -> None:
-        """Keep a reset."""
+        """Store a reset."""
 
     async def get(self, reset_id: str) -> Reset | None:
         """Return a reset."""
 
     async def drop(self, reset_id: str) -> None:
-        """Forget a reset that was used."""
+        """Delete a reset that was used."""
 
 
 class Signer(Protocol):
@@ -248,13 +248,13 @@ class Signer(Protocol):
         """Return an access token."""
 
     def read_access(self, token: str) -> AccessToken:
-        """Return what an access token says. Raises InvalidToken."""
+        """Return the claims of an access token. Raises InvalidToken."""
 
-    def temporary(self, says: Temporary, now: datetime) -> str:
-        """Return a token that is good for one challenge."""
+    def temporary(self, claims: Temporary, now: datetime) -> str:
+        """Return a token for one challenge."""
 
     def read_temporary(self, token: str) -> Temporary | None:
-        """Return what a temporary token says; None: not one of ours."""
+        """Return the claims of a temporary token; None if it is not valid."""
 
 
 class Vault(Protocol):
@@ -267,14 +267,14 @@ class Vault(Protocol):
         """Decrypt what was sealed for this owner."""
 
     def stale(self, sealed: str) -> bool:
-        """Tell whether it was sealed with another key than the active one."""
+        """Return whether it was sealed with a key other than the active one."""
 
     def keyed_hashes(self, text: str, owner: str) -> tuple[str, ...]:
-        """Return a text's hash by every key of the ring, the active one's first."""
+        """Return a text's hash with every key of the ring, the active one first."""
 
 
 class CommonPasswords(Protocol):
     """See `common_passwords.load`."""
 
     def __contains__(self, password: object) -> bool:
-        """Tell whether a password, folded, is a common one."""
+        """Return whether a folded password is a common one."""

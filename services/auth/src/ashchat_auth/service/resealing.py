@@ -1,7 +1,7 @@
-"""Sealing anew what is sealed with a key that is to go.
+"""Re-encrypts secrets that are sealed with a retiring key.
 
-Every write is one conditional write of one document, so any number of pods may do it at a
-time, stop anywhere and begin again. What is sealed meanwhile is sealed with the active key.
+Every write is one conditional write of one document, so any number of pods may do this
+concurrently, stop anywhere and start again. New secrets are sealed with the active key.
 """
 
 from collections.abc import AsyncIterator
@@ -16,26 +16,26 @@ Part = Literal["two_factor", "enrolment"]
 
 
 class Sealed(Protocol):
-    """What the store tells of sealed secrets; see `store.MongoUsers`."""
+    """Finds and replaces sealed secrets; see `store.MongoUsers`."""
 
     def sealed_under(self, version: str) -> AsyncIterator[User]:
         """Yield the accounts with a secret sealed with a version of the key ring."""
 
     async def count_sealed(self, version: str) -> int:
-        """Return how many accounts those are."""
+        """Return the number of these accounts."""
 
     async def reseal(self, user_id: str, part: Part, before: str, after: str) -> None:
-        """Put a secret that was sealed anew in the place of the former."""
+        """Replace a sealed secret by its re-encrypted form."""
 
 
 class Ring(Protocol):
     """The key ring; see `vault.Vault`. Each raises RingMissing."""
 
     def versions(self) -> tuple[str, ...]:
-        """Return the versions that open."""
+        """Return the versions that decrypt."""
 
     def retiring(self) -> tuple[str, ...]:
-        """Return the versions that nothing may be sealed with any more."""
+        """Return the versions that must not be used any more."""
 
     def seal(self, secret: bytes, owner: str) -> str:
         """Encrypt for one owner."""
@@ -46,7 +46,7 @@ class Ring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resealing:
-    """Empties the versions that are to go."""
+    """Re-encrypts everything that is sealed with a retiring version."""
 
     store: Sealed
     ring: Ring
@@ -55,7 +55,7 @@ class Resealing:
     )
 
     async def run(self) -> dict[str, int]:
-        """Seal anew what has to be; return for each version how many accounts are left.
+        """Re-encrypt what is necessary; return the remaining accounts of each version.
 
         Raises:
             RingMissing: there is no usable ring.
@@ -65,7 +65,7 @@ class Resealing:
             async for user in self.store.sealed_under(version):
                 count += await self._one(user, version)
             if count:
-                self._log.info("sealed anew", version=version, accounts=count)
+                self._log.info("re-encrypted", version=version, accounts=count)
         return {version: await self.store.count_sealed(version) for version in self.ring.versions()}
 
     async def _one(self, user: User, version: str) -> bool:
@@ -80,9 +80,9 @@ class Resealing:
             try:
                 after = self.ring.seal(self.ring.open(sealed, user.id), user.id)
             except RingMissing:
-                # Its key stays for as long as this does not open; without the exception's
-                # text, which could show what is sealed.
-                self._log.error("a sealed secret does not open", user=user.id, part=part)
+                # The operator keeps the key while this does not decrypt. The exception's text
+                # is not logged, because it could contain the secret.
+                self._log.error("a sealed secret does not decrypt", user=user.id, part=part)
                 moved = False
                 continue
             await self.store.reseal(user.id, part, sealed, after)

@@ -1,10 +1,10 @@
 """The second factor: codes of an authenticator (RFC 6238) and recovery codes.
 
-A time step is accepted once, also across pods: taking it is one conditional write of the
-account's document. Recovery codes are random (80 bits), so a keyed hash is enough for them
-(OWASP ASVS 5.0, 6.5.2, asks for slow hashes below 112 bits *where the hash alone suffices
-to try*: without the key ring, which is not in the database, it does not). Ten argon2 hashes
-would cost a fifth of a second for every wrong guess of anybody.
+A time step is accepted once, also across pods: accepting it is one conditional write of the
+account's document. Recovery codes are random (80 bits), so a keyed hash is enough for them.
+(OWASP ASVS 5.0, 6.5.2, requires slow hashes below 112 bits if the hash alone is enough to try
+codes; it is not enough without the key ring, which is not in the database.) Ten argon2 hashes
+would take a fifth of a second for every wrong guess.
 """
 
 import base64
@@ -25,22 +25,22 @@ from ashchat_core.topology import Queue
 
 STEP_SECONDS = 30
 WINDOW_STEPS = 1
-"""How many steps before and after this one count: clocks differ, and typing takes time."""
+"""Accepted steps before and after the current one: clocks differ, and typing takes time."""
 
 SECRET_BYTES = 20
 """160 bits, as RFC 4226, section 4 (R6), recommends."""
 
 RECOVERY_CODES = 10
 RECOVERY_ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"
-"""Crockford's 32 letters: none is taken for another."""
+"""Crockford's 32 letters, which are not mistaken for each other."""
 _MISTAKEN = str.maketrans({"o": "0", "i": "1", "l": "1"})
 RECOVERY_GROUPS, RECOVERY_GROUP_CHARS = 4, 4
-"""16 letters of 32: 80 bits."""
+"""16 letters out of 32: 80 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """What a person gives as second factor: one of these, or nothing."""
+    """The second factor of a request: one of these, or neither."""
 
     code: str | None
     recovery_code: str | None = None
@@ -50,7 +50,7 @@ class Factor:
 
 
 class SecondFactor:
-    """Checks what a person gives."""
+    """Checks second factors."""
 
     def __init__(self, store: Store, vault: Vault, outbox: Outbox) -> None:
         self._store = store
@@ -58,11 +58,11 @@ class SecondFactor:
         self._outbox = outbox
 
     async def check(self, user: User, factor: Factor, *, address: str, status: int = 400) -> None:
-        """Pass a right code that was not used before; use it up.
+        """Accept a right code that was not used before, and mark it as used.
 
         Raises:
             APIError: `status` wrong_code or wrong_recovery_code, 403 two_factor_required,
-                503 where the key ring is not there.
+                503 if the key ring is missing.
         """
         if user.two_factor is None:
             return
@@ -70,14 +70,14 @@ class SecondFactor:
             raise APIError(
                 403,
                 "two_factor_required",
-                "this account has two-factor: send totpCode or recoveryCode as well",
+                "This account has two-factor authentication: send totpCode or recoveryCode, too.",
             )
         if factor.recovery_code:
             if not await self._use_recovery(user, factor.recovery_code, address):
                 raise APIError(
                     status,
                     "wrong_recovery_code",
-                    "this recovery code is not right, or was used before",
+                    "This recovery code is not right, or was used before.",
                 )
             return
         secret = self.secret_of(user, user.two_factor.secret)
@@ -86,7 +86,7 @@ class SecondFactor:
             raise APIError(
                 status,
                 "wrong_code",
-                "the code is not right, or was used before: wait for the next one",
+                "The code is not right, or was used before: wait for the next one.",
             )
         await self._reseal(user, secret)
 
@@ -94,7 +94,7 @@ class SecondFactor:
         """Return an authenticator's secret.
 
         Raises:
-            APIError: 503 where the key ring is not there.
+            APIError: 503 if the key ring is missing.
         """
         try:
             return self._vault.open(sealed, user.id)
@@ -102,10 +102,10 @@ class SecondFactor:
             raise no_ring() from None
 
     def new_recovery_codes(self, user_id: str) -> tuple[list[str], tuple[RecoveryCode, ...]]:
-        """Return new recovery codes, and what is kept of them.
+        """Return new recovery codes, and their hashes to store.
 
         Raises:
-            APIError: 503 where the key ring is not there.
+            APIError: 503 if the key ring is missing.
         """
         codes = [_new_recovery_code() for _ in range(RECOVERY_CODES)]
         try:
@@ -121,7 +121,7 @@ class SecondFactor:
             raise no_ring() from None
         moment = now()
         event_id = new_id()
-        due = Due.telling(
+        due = Due.for_message(
             Queue.SECURITY_NOTICE,
             notice(user, "recovery_code_used", id=event_id, at=moment),
             id=event_id,
@@ -134,7 +134,7 @@ class SecondFactor:
         return True
 
     async def _reseal(self, user: User, secret: bytes) -> None:
-        """Seal a secret with the active key, when another was active when it was sealed."""
+        """Seal a secret with the active key if it was sealed with another one."""
         if user.two_factor is None or not self._vault.stale(user.two_factor.secret):
             return
         after = self._vault.seal(secret, user.id)
@@ -142,9 +142,9 @@ class SecondFactor:
 
 
 def matching_step(secret: bytes, code: str, moment: datetime) -> int | None:
-    """Return the time step that a code belongs to, the newest first; None: to none.
+    """Return the newest time step that a code belongs to; None if there is none.
 
-    Every step is compared, in constant time each.
+    Every step is compared, each in constant time.
     """
     totp = pyotp.TOTP(base32(secret))
     current = int(moment.timestamp()) // STEP_SECONDS
@@ -156,7 +156,7 @@ def matching_step(secret: bytes, code: str, moment: datetime) -> int | None:
 
 
 def base32(secret: bytes) -> str:
-    """Return a secret as authenticators take it."""
+    """Return a secret as authenticators accept it."""
     return base64.b32encode(secret).decode()
 
 
@@ -166,14 +166,14 @@ def new_secret() -> bytes:
 
 
 def plain(recovery_code: str) -> str:
-    """Return a recovery code as it was made: no hyphens or spaces, no letter mistaken."""
+    """Return a recovery code without hyphens and spaces, its mistakable letters corrected."""
     letters = recovery_code.casefold().translate(_MISTAKEN)
     return "".join(letter for letter in letters if letter.isalnum())
 
 
 def no_ring() -> APIError:
-    """Return the error for a key ring that is not there."""
-    return Unavailable("two-factor codes cannot be checked just now; try again later")
+    """Return the error for a missing key ring."""
+    return Unavailable("Two-factor codes cannot be checked at the moment; try again later.")
 
 
 def _new_recovery_code() -> str:

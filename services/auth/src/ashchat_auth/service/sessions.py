@@ -1,9 +1,9 @@
-"""Sessions: who is signed in, where, and the end of it.
+"""Sessions: refresh, list, revoke and sign out; authenticates callers.
 
-A session is over when it was revoked, when it was not used for as long as a refresh token
-lives, when it is older than the longest life there is, and when its account has a newer
-epoch (a changed password or second factor). Chat is told of every end but the two by age,
-which access tokens do not outlive by more than their own minutes.
+A session ends when it is revoked, when it is unused for the lifetime of a refresh token, when
+it reaches its maximum age, and when its account has a newer epoch (a changed password or
+second factor). Chat is notified of every end except the two by age, which access tokens
+outlive by a few minutes at most.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from ashchat_core.tokens import InvalidToken, device_hash
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Both tokens and whose they are."""
+    """Both tokens and their user."""
 
     token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -39,7 +39,7 @@ class Listed:
 
 
 class Sessions:
-    """Refresh, list, revoke, sign out."""
+    """The flows of sessions."""
 
     def __init__(
         self,
@@ -59,23 +59,23 @@ class Sessions:
         self._longest_life = longest_life
 
     async def caller(self, *, token: str, device_token: str, address: str) -> Caller:
-        """Return who sends a request with this access token from this device.
+        """Return the user and session of an access token that this device sends.
 
         Raises:
             APIError: 401 invalid_token, token_expired, device_mismatch, session_over; 503.
         """
         try:
-            says = self._signer.read_access(token)
+            claims = self._signer.read_access(token)
         except InvalidToken as error:
             if error.reason == "expired":
-                raise _unauthorized("token_expired", "the token has expired; refresh it") from None
-            raise _unauthorized("invalid_token", "this needs the access token") from None
-        if says.device_hash != device_hash(device_token):
-            raise _unauthorized("device_mismatch", "this session belongs to another device")
-        session = await self._store.session(says.session_id, now())
-        user = await self._store.user(says.user_id)
+                raise _unauthorized("token_expired", "The token has expired: refresh it.") from None
+            raise _unauthorized("invalid_token", "Send the access token.") from None
+        if claims.device_hash != device_hash(device_token):
+            raise _unauthorized("device_mismatch", "This session belongs to another device.")
+        session = await self._store.session(claims.session_id, now())
+        user = await self._store.user(claims.user_id)
         if session is None or user is None or session.epoch != user.epoch:
-            raise _unauthorized("session_over", "the session is over; sign in again")
+            raise _unauthorized("session_over", "The session has ended: sign in again.")
         return Caller(user=user, session=session, address=address)
 
     async def refresh(self, *, refresh_token: str, device_token: str, address: str) -> SignedIn:
@@ -86,20 +86,20 @@ class Sessions:
         """
         session_id, dot, secret = refresh_token.partition(".")
         if not dot or "." in secret:
-            raise APIError(403, "wrong_token", "this needs the refresh token")
+            raise APIError(403, "wrong_token", "Send the refresh token.")
         moment = now()
         session = await self._store.session(session_id, moment)
         if session is None:
-            raise _over()
+            raise _ended()
         hashed = device_hash(device_token)
         if hashed != session.device_hash:
-            raise _unauthorized("device_mismatch", "this session belongs to another device")
+            raise _unauthorized("device_mismatch", "This session belongs to another device.")
         user = await self._store.user(session.user_id)
         if user is None:
             raise no_such_user()
         end = session.created_at + self._longest_life
         if user.epoch != session.epoch or end <= moment:
-            raise _over()
+            raise _ended()
         try:
             fresh = await self._store.rotate(
                 refresh_token,
@@ -108,11 +108,11 @@ class Sessions:
                 address=address,
             )
         except Reused:
-            # Which of the two is the owner cannot be told: both are out, the owner is told.
+            # Which of the two is the owner cannot be known: end both, and notify the owner.
             await self._outbox.end_sessions(user.id)
-            raise _over() from None
+            raise _ended() from None
         if fresh is None:
-            raise _over()
+            raise _ended()
         token = self._signer.access(
             user_id=user.id, session_id=session.id, device_hash=hashed, now=moment
         )
@@ -143,27 +143,27 @@ class Sessions:
             APIError: 404 no_such_session; 503.
         """
         if not await self._store.revoke(caller.user.id, now(), only=session_id):
-            raise APIError(404, "no_such_session", "there is no such session, or it is over")
+            raise APIError(404, "no_such_session", "There is no such session, or it has ended.")
         await self._outbox.end_sessions(caller.user.id)
-        self._note(caller, "session_revoked", session_id)
+        self._record(caller, "session_revoked", session_id)
 
     async def revoke_all(self, caller: Caller, *, current: bool) -> int:
-        """End all of the caller's sessions, this one too or not; return how many."""
+        """End all of the caller's sessions, with or without this one; return their number."""
         but = None if current else caller.session.id
         count = await self._store.revoke(caller.user.id, now(), but=but)
         await self._outbox.end_sessions(caller.user.id)
-        self._note(caller, "session_revoked", None)
+        self._record(caller, "session_revoked", None)
         return count
 
     async def sign_out(self, caller: Caller) -> None:
         """End the caller's session."""
         await self._store.revoke(caller.user.id, now(), only=caller.session.id)
         await self._outbox.end_sessions(caller.user.id)
-        self._note(caller, "signed_out", caller.session.id)
+        self._record(caller, "signed_out", caller.session.id)
 
-    def _note(self, caller: Caller, kind: EventKind, session_id: str | None) -> None:
+    def _record(self, caller: Caller, kind: EventKind, session_id: str | None) -> None:
         device = caller.user.device(caller.session.device_hash)
-        self._events.keep(
+        self._events.record(
             event(
                 caller.user.id,
                 kind,
@@ -178,5 +178,5 @@ def _unauthorized(reason: str, sentence: str) -> APIError:
     return APIError(401, reason, sentence, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _over() -> APIError:
-    return _unauthorized("invalid_token", "the session is over; sign in again")
+def _ended() -> APIError:
+    return _unauthorized("invalid_token", "The session has ended: sign in again.")

@@ -1,7 +1,7 @@
-"""Sign-in: a password on a device that is known, or a device that is made known by a code.
+"""Sign-in with a password on a known device, and confirmation of new devices with a code.
 
 With two-factor enrolled, a new device needs the authenticator instead of a mailed code: a
-code by mail proves an address, not a person (OWASP ASVS 5.0, 6.3.6).
+mailed code proves control of an address only (OWASP ASVS 5.0, 6.3.6).
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from ashchat_auth.service.common import (
     no_such_user,
     now,
     quietly,
+    raise_if_limited,
     refused,
-    unless,
 )
 from ashchat_auth.service.events import Events, event
 from ashchat_auth.service.outbox import Outbox
@@ -45,28 +45,28 @@ from ashchat_core.topology import Queue
 NEW_DEVICE: Mapping[Purpose, tuple[str, str]] = {
     Purpose.MAILED_CODE: (
         "new_device",
-        "this device is new: confirm it with the code that was mailed",
+        "This device is new: confirm it with the mailed code.",
     ),
     Purpose.TOTP: (
         "new_device_totp",
-        "this device is new: confirm it with the code of your authenticator",
+        "This device is new: confirm it with a code of your authenticator.",
     ),
 }
-"""The reason and the sentence of a challenge, by which code is wanted."""
+"""Reason and message of a challenge, by the code that it requires."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceProof:
-    """What a person gives for a new device: one of these."""
+    """The proof for a new device: one of these."""
 
     code: str | None
-    """The mailed code, or the authenticator's where that is wanted."""
+    """The mailed code, or the authenticator's if that is required."""
 
     recovery_code: str | None = None
 
 
 class SignIn:
-    """From a password to tokens."""
+    """Exchanges a password for tokens."""
 
     def __init__(
         self,
@@ -105,10 +105,10 @@ class SignIn:
         user = await self._store.user_by_email(key)
         device = user.device(hashed) if user else None
         known = device.device_hash if device else None
-        unless(await self._limits.sign_in_wait(key, address, known))
+        raise_if_limited(await self._limits.sign_in_wait(key, address, known))
         right = await self._passwords.verify(user.password_hash if user else None, password)
-        # Once more, right or wrong: of many tries at once all have passed the first look.
-        unless(await self._limits.sign_in_wait(key, address, known))
+        # Again, right or wrong: concurrent attempts all passed the first check.
+        raise_if_limited(await self._limits.sign_in_wait(key, address, known))
         if user is None or not right:
             await self._limits.sign_in_failed(key, address, known)
             if user is not None:
@@ -122,27 +122,27 @@ class SignIn:
     async def confirm_new_device(
         self, *, temporary: str, proof: DeviceProof, device: Device, address: str
     ) -> None:
-        """Add a device to the account when the code that was wanted is right.
+        """Add a device to the account if the required code is right.
 
         Raises:
-            APIError: 401 invalid_token; 403 wrong_device or why the code was refused; 404;
+            APIError: 401 invalid_token; 403 wrong_device or the reason of a wrong code; 404;
                 429; 503.
         """
         claims = self._signer.read_temporary(temporary)
         if claims is None or claims.purpose not in NEW_DEVICE:
             raise _sign_in_again()
         if claims.device_hash != device.device_hash:
-            raise APIError(403, "wrong_device", "this code is for another device")
+            raise APIError(403, "wrong_device", "This code is for another device.")
         user = await self._store.user(claims.subject)
         if user is None:
             raise no_such_user()
         enrolled = user.two_factor is not None
         if user.epoch != claims.epoch or enrolled != (claims.purpose is Purpose.TOTP):
             raise _sign_in_again()
-        unless(await self._limits.code_tried(user.id, address))
+        raise_if_limited(await self._limits.code_tried(user.id, address))
         if claims.purpose is Purpose.TOTP:
             factor = Factor(proof.code, proof.recovery_code)
-            unless(await self._limits.challenge_tried(claims.challenge_id))
+            raise_if_limited(await self._limits.challenge_tried(claims.challenge_id))
             await self._second_factor.check(user, factor, address=address, status=403)
         else:
             await self._check_mailed(claims, proof)
@@ -168,7 +168,7 @@ class SignIn:
 
     async def _add(self, user: User, device: Device, claims: Temporary, address: str) -> None:
         moment = now()
-        due = Due.telling(
+        due = Due.for_message(
             Queue.CHANGE_DEVICE_TOKEN,
             ChangeDeviceToken(
                 user_id=user.id,
@@ -191,12 +191,12 @@ class SignIn:
         elif await self._store.user(user.id) is None:
             raise no_such_user()
         if claims.purpose is Purpose.MAILED_CODE:
-            # Without it the challenge expires by itself.
+            # If this is lost, the challenge expires by itself.
             settled = ConfirmNewDevice(
                 kind="settled", request_id=new_id(), challenge_id=claims.challenge_id
             )
             await quietly(
-                self._requests.tell(
+                self._requests.publish(
                     Queue.CONFIRM_NEW_DEVICE_REPLY,
                     settled,
                     message_id=f"settled.{claims.challenge_id}",
@@ -204,11 +204,11 @@ class SignIn:
             )
 
     async def _challenge(self, user: User, hashed: str, address: str) -> APIError:
-        unless(await self._limits.code_mailed(user.id))
+        raise_if_limited(await self._limits.code_mailed(user.id))
         purpose = Purpose.TOTP if user.two_factor else Purpose.MAILED_CODE
         challenge_id = new_id()
         if purpose is Purpose.MAILED_CODE:
-            await self._requests.tell(
+            await self._requests.publish(
                 Queue.CONFIRM_NEW_DEVICE,
                 NewDeviceCode(
                     challenge_id=challenge_id,
@@ -221,14 +221,14 @@ class SignIn:
                 message_id=challenge_id,
             )
         self._events.count(event(user.id, "new_device", address=address))
-        says = Temporary(
+        claims = Temporary(
             purpose=purpose,
             subject=user.id,
             challenge_id=challenge_id,
             device_hash=hashed,
             epoch=user.epoch,
         )
-        token = self._signer.temporary(says, now())
+        token = self._signer.temporary(claims, now())
         reason, sentence = NEW_DEVICE[purpose]
         return APIError(403, reason, sentence, data={"token": token, "info": sentence})
 
@@ -245,13 +245,13 @@ class SignIn:
         refresh_token = await self._store.add_session(
             session, expires_at=moment + self._refresh_life
         )
-        # Written, then looked: whoever changed the password meanwhile either saw this
-        # session and ended it, or is seen here.
+        # Check after the write: a concurrent change of the password either saw this session
+        # and ended it, or is detected here.
         still = await self._store.user(user.id)
         if still is None or still.epoch != user.epoch:
-            await self._store.forget_sessions([session.id])
+            await self._store.delete_sessions([session.id])
             raise _wrong_credentials()
-        self._events.keep(
+        self._events.record(
             event(
                 user.id,
                 "signed_in",
@@ -270,7 +270,7 @@ class SignIn:
         return SignedIn(token, refresh_token, user.id)
 
     async def _rehash(self, user: User, password: str) -> None:
-        """Hash anew what was hashed with other parameters; now is when the password is there."""
+        """Hash the password again if its hash has old parameters; only now is it known."""
         if self._passwords.outdated(user.password_hash):
             fresh = await self._passwords.hash(password)
             await self._store.change(
@@ -279,8 +279,8 @@ class SignIn:
 
 
 def _wrong_credentials() -> APIError:
-    return APIError(401, "wrong_credentials", "the address or the password is not right")
+    return APIError(401, "wrong_credentials", "The address or the password is not right.")
 
 
 def _sign_in_again() -> APIError:
-    return APIError(401, "invalid_token", "sign in again to get a new code")
+    return APIError(401, "invalid_token", "Sign in again to get a new code.")

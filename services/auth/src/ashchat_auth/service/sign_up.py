@@ -1,10 +1,18 @@
-"""Sign-up: a code goes to the address, its owner brings it back, the account is made."""
+"""Sign-up: a code is mailed to the address; with it the account is created."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from ashchat_auth.models import Device, Due, EmailTaken, NoAnswer, User, email_key
-from ashchat_auth.service.common import ask, deadline, new_id, now, quietly, refused, unless
+from ashchat_auth.service.common import (
+    ask,
+    deadline,
+    new_id,
+    now,
+    quietly,
+    raise_if_limited,
+    refused,
+)
 from ashchat_auth.service.events import event
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
@@ -22,7 +30,7 @@ from ashchat_core.topology import Queue
 
 
 class SignUp:
-    """From an address to an account."""
+    """Creates an account for a confirmed address."""
 
     def __init__(
         self,
@@ -44,20 +52,21 @@ class SignUp:
     async def begin(
         self, *, name: str, email: str, password: str, language: str, address: str
     ) -> None:
-        """Begin an account. The same for a free and a taken address: nobody learns which.
+        """Begin a sign-up: mail a code, or a notice to the owner of a taken address.
 
-        Asked again it mails a new code, after a wait that grows.
+        The caller cannot tell the two cases apart. A repeated call mails a new code, after a
+        growing wait.
 
         Raises:
             APIError: 422 password_too_common, password_too_personal; 429 too_many_requests;
                 503.
         """
         self._rules.check(password, email, name)
-        unless(await self._limits.sign_up(address))
-        unless(await self._limits.mail("sign-up", email_key(email), address))
+        raise_if_limited(await self._limits.sign_up(address))
+        raise_if_limited(await self._limits.mail("sign-up", email_key(email), address))
         sign_up_id = new_id()
         try:
-            # Hashed in either case: the time must not tell.
+            # Hashed in either case: the response time must not reveal a taken address.
             hashed = await self._passwords.hash(password)
             owner = await self._store.user_by_email(email_key(email))
             creation = AccountCreation(
@@ -69,18 +78,18 @@ class SignUp:
                 preferred_language=owner.preferred_language if owner else language,
                 requested_at=datetime.now(UTC),
             )
-            await self._requests.tell(Queue.ACCOUNT_CREATION, creation, message_id=sign_up_id)
-        except Exception:  # whatever is away: no mail was asked for, so the next try need not wait
-            await quietly(self._limits.no_mail("sign-up", email_key(email), address))
+            await self._requests.publish(Queue.ACCOUNT_CREATION, creation, message_id=sign_up_id)
+        except Exception:  # no mail was requested, so the next attempt need not wait
+            await quietly(self._limits.uncount_mail("sign-up", email_key(email), address))
             raise
 
     async def confirm(self, *, email: str, code: str, device: Device, address: str) -> str:
-        """Make the account when the code is right; return its id.
+        """Create the account if the code is right; return its id.
 
         Raises:
-            APIError: 400 with email's refusal as reason; 409 email_taken; 429; 503.
+            APIError: 400 with the email service's refusal as reason; 409 email_taken; 429; 503.
         """
-        unless(await self._limits.code_tried(email_key(email), address))
+        raise_if_limited(await self._limits.code_tried(email_key(email), address))
         request_id = new_id()
         reply = await ask(
             self._requests,
@@ -97,23 +106,22 @@ class SignUp:
         )
         if reply.account is None:
             raise refused(400, reply.refusal or "expired")
-        user = await self._make(reply.account, device, address)
-        await self._announce(user)
+        user = await self._create(reply.account, device, address)
         await self._settled(user)
         return user.id
 
-    async def _make(self, account: PendingAccount, device: Device, address: str) -> User:
+    async def _create(self, account: PendingAccount, device: Device, address: str) -> User:
         moment = now()
-        about = ConfirmNewAccount(
+        message = ConfirmNewAccount(
             user_id=account.sign_up_id,
             nickname=account.nickname,
             preferred_language=account.preferred_language,
             device_token_hash=device.device_hash,
             notification_token=device.notification_token,
         )
-        due = Due.telling(
+        due = Due.for_message(
             Queue.CONFIRM_NEW_ACCOUNT,
-            about,
+            message,
             id=f"account.{account.sign_up_id}",
             at=moment,
             event=event(
@@ -137,32 +145,35 @@ class SignUp:
             due=(due,),
         )
         try:
-            return await self._store.add_user(user)
+            stored = await self._store.add_user(user)
         except EmailTaken:
-            raise APIError(409, "email_taken", "this address has an account: sign in") from None
+            raise APIError(
+                409, "email_taken", "This address already has an account: sign in."
+            ) from None
+        if due in stored.due:
+            await self._announce(stored, due, message)
+        else:  # an earlier request created the account, and may have stopped halfway
+            await self._outbox.settle(stored.id, stored.due)
+        return stored
 
-    async def _announce(self, user: User) -> None:
-        """Have chat make the profile, and wait for it a moment; it follows in any case."""
-        for due in user.due:
-            if due.queue is not Queue.CONFIRM_NEW_ACCOUNT or due.body is None:
-                continue
-            about = ConfirmNewAccount.model_validate_json(due.body)
-            # Without the broker it stays due, and the sweeper announces.
-            with suppress(BrokerUnavailable, PublishError):
-                # Without an answer: the message is durable and the profile follows.
-                with suppress(NoAnswer):
-                    await self._requests.ask(
-                        Queue.CONFIRM_NEW_ACCOUNT, about, AccountConfirmed, message_id=due.id
-                    )
-                await self._outbox.settle(
-                    user.id, [due.model_copy(update={"queue": None, "body": None})]
+    async def _announce(self, user: User, due: Due, message: ConfirmNewAccount) -> None:
+        """Have chat create the profile, and wait a moment for it; it follows in any case."""
+        # If the broker is unavailable, the message stays due, and the sweeper publishes it.
+        with suppress(BrokerUnavailable, PublishError):
+            # No answer in time: the message is durable, and the profile follows.
+            with suppress(NoAnswer):
+                await self._requests.ask(
+                    Queue.CONFIRM_NEW_ACCOUNT, message, AccountConfirmed, message_id=due.id
                 )
+            await self._outbox.settle(user.id, [due.without_message()])
 
     async def _settled(self, user: User) -> None:
-        # Without it the pending account expires by itself.
+        # If this is lost, the pending account expires by itself.
         settled = ConfirmEmailCode(
             kind="settled", request_id=new_id(), email=user.email, sign_up_id=user.id
         )
         await quietly(
-            self._requests.tell(Queue.CONFIRM_EMAIL_CODE, settled, message_id=f"settled.{user.id}")
+            self._requests.publish(
+                Queue.CONFIRM_EMAIL_CODE, settled, message_id=f"settled.{user.id}"
+            )
         )

@@ -1,8 +1,8 @@
-"""Two-factor: enrol an authenticator, confirm it, renew the recovery codes, give it up.
+"""Two-factor settings: enrol and confirm an authenticator, renew recovery codes, disable.
 
-Enrolling and giving it up need the password again; confirming shows that the authenticator
-works before anybody depends on it. Both changes start a new epoch: the other sessions are
-over, and devices that were confirmed by mail alone have to show a code once.
+Enrolling and disabling require the password again; confirming proves that the authenticator
+works before the account depends on it. Enabling and disabling start a new epoch: the other
+sessions end, and devices that were confirmed by mail alone must present a code once.
 """
 
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import pyotp
 
 from ashchat_auth.models import Caller, Due, Enrolment, RingMissing, TwoFactor
-from ashchat_auth.service.common import new_id, now, unless
+from ashchat_auth.service.common import new_id, now, raise_if_limited
 from ashchat_auth.service.events import event, notice
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.passwords import OwnPassword, changed_meanwhile, credentials_changed
+from ashchat_auth.service.passwords import PasswordCheck, changed_meanwhile, credentials_changed
 from ashchat_auth.service.ports import Limits, Store, Vault
 from ashchat_auth.service.second_factor import (
     Factor,
@@ -29,7 +29,7 @@ from ashchat_core.topology import Queue
 
 @dataclass(frozen=True, slots=True)
 class Enrolling:
-    """What an authenticator needs."""
+    """What the user enters into an authenticator."""
 
     secret: str = field(repr=False)
     uri: str = field(repr=False)
@@ -37,14 +37,14 @@ class Enrolling:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Whether an account has two-factor."""
+    """Whether an account has two-factor authentication."""
 
     enabled: bool
     recovery_codes_left: int
 
 
-class TwoFactorCare:
-    """An account's authenticator."""
+class TwoFactorSettings:
+    """The flows of two-factor settings."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class TwoFactorCare:
         store: Store,
         vault: Vault,
         limits: Limits,
-        own_password: OwnPassword,
+        password_check: PasswordCheck,
         second_factor: SecondFactor,
         outbox: Outbox,
         issuer: str,
@@ -60,23 +60,23 @@ class TwoFactorCare:
         self._store = store
         self._vault = vault
         self._limits = limits
-        self._own_password = own_password
+        self._password_check = password_check
         self._second_factor = second_factor
         self._outbox = outbox
         self._issuer = issuer
 
     def state(self, caller: Caller) -> State:
-        """Return whether the caller has two-factor."""
+        """Return whether the caller has two-factor authentication."""
         enrolled = caller.user.two_factor
         return State(enrolled is not None, len(enrolled.recovery) if enrolled else 0)
 
     async def enrol(self, caller: Caller, *, password: str) -> Enrolling:
-        """Begin: return a new secret for an authenticator; the one before is forgotten.
+        """Begin an enrolment: return a new secret, which replaces an unconfirmed one.
 
         Raises:
             APIError: 403 wrong_password; 404; 409 two_factor_enabled; 429; 503.
         """
-        await self._own_password.check(caller, password)
+        await self._password_check.check(caller, password)
         user = caller.user
         if user.two_factor is not None:
             raise _enabled()
@@ -95,24 +95,24 @@ class TwoFactorCare:
         return Enrolling(text, uri)
 
     async def confirm(self, caller: Caller, *, code: str) -> list[str]:
-        """Begin to ask for the authenticator; return the recovery codes, seen only now.
+        """Enable two-factor authentication; return the recovery codes, which are shown only now.
 
         Raises:
             APIError: 400 wrong_code; 409 two_factor_enabled, no_enrolment,
                 changed_meanwhile; 429; 503.
         """
         user = caller.user
-        unless(await self._limits.code_tried(user.id, caller.address))
+        raise_if_limited(await self._limits.code_tried(user.id, caller.address))
         if user.two_factor is not None:
             raise _enabled()
         if user.enrolment is None:
-            raise APIError(409, "no_enrolment", "begin with POST /api/user/two-factor")
+            raise APIError(409, "no_enrolment", "Begin with POST /api/user/two-factor.")
         secret = self._second_factor.secret_of(user, user.enrolment.secret)
         moment = now()
         step = matching_step(secret, code, moment)
         if step is None:
             raise APIError(
-                400, "wrong_code", "the code is not right: check the authenticator's clock"
+                400, "wrong_code", "The code is not right: check the authenticator's clock."
             )
         codes, kept = self._second_factor.new_recovery_codes(user.id)
         device = user.device(caller.session.device_hash)
@@ -130,11 +130,11 @@ class TwoFactorCare:
             due=[due],
         ):
             raise changed_meanwhile()
-        await self._took_along(caller, due)
+        await self._keep_caller_signed_in(caller, due)
         return codes
 
     async def renew(self, caller: Caller, *, password: str, factor: Factor) -> list[str]:
-        """Return new recovery codes; the former ones are not good any more.
+        """Return new recovery codes; the previous ones become invalid.
 
         Raises:
             APIError: 400 wrong_code, wrong_recovery_code; 403 wrong_password,
@@ -145,7 +145,7 @@ class TwoFactorCare:
         codes, kept = self._second_factor.new_recovery_codes(user.id)
         moment = now()
         event_id = new_id()
-        due = Due.telling(
+        due = Due.for_message(
             Queue.SECURITY_NOTICE,
             notice(user, "recovery_codes_renewed", id=event_id, at=moment),
             id=event_id,
@@ -160,7 +160,7 @@ class TwoFactorCare:
         return codes
 
     async def disable(self, caller: Caller, *, password: str, factor: Factor) -> None:
-        """Give two-factor up.
+        """Disable two-factor authentication.
 
         Raises:
             APIError: as `renew`.
@@ -177,19 +177,23 @@ class TwoFactorCare:
             due=[due],
         ):
             raise changed_meanwhile()
-        await self._took_along(caller, due)
+        await self._keep_caller_signed_in(caller, due)
 
     async def _prove(self, caller: Caller, password: str, factor: Factor) -> None:
         if caller.user.two_factor is None:
-            raise APIError(409, "two_factor_off", "this account has no two-factor")
-        unless(await self._limits.code_tried(caller.user.id, caller.address))
-        await self._own_password.check(caller, password)
+            raise APIError(409, "two_factor_off", "This account has no two-factor authentication.")
+        raise_if_limited(await self._limits.code_tried(caller.user.id, caller.address))
+        await self._password_check.check(caller, password)
         await self._second_factor.check(caller.user, factor, address=caller.address)
 
-    async def _took_along(self, caller: Caller, due: Due) -> None:
-        await self._store.keep_session(caller.session.id, caller.user.epoch + 1)
+    async def _keep_caller_signed_in(self, caller: Caller, due: Due) -> None:
+        await self._store.set_session_epoch(caller.session.id, caller.user.epoch + 1)
         await self._outbox.settle(caller.user.id, [due])
 
 
 def _enabled() -> APIError:
-    return APIError(409, "two_factor_enabled", "this account has two-factor: give it up first")
+    return APIError(
+        409,
+        "two_factor_enabled",
+        "This account already has two-factor authentication: disable it first.",
+    )

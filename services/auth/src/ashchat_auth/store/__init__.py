@@ -1,7 +1,7 @@
 """Accounts, sessions and security events in MongoDB, database `auth`.
 
-FerretDB speaks no transactions: every promise here is one write of one document, or a
-unique index; never read-then-write.
+FerretDB has no transactions: every guarantee here is one write of one document or a unique
+index, never a read followed by a write.
 """
 
 from datetime import timedelta
@@ -13,14 +13,14 @@ from ashchat_core.mongo import Mongo
 
 
 class MongoStore(MongoUsers, MongoSessions, MongoEvents):
-    """Everything auth keeps; see `service.ports.Store`."""
+    """Everything that auth stores; see `service.ports.Store`."""
 
     def __init__(self, mongo: Mongo, *, event_life: timedelta) -> None:
         super().__init__(mongo)
         self._event_life = event_life
 
     async def create_indexes(self) -> None:
-        """Make the indexes; nothing happens when they are there."""
+        """Create the indexes that do not exist."""
         users = self._mongo.database["users"]
         await users.create_index("email_key", unique=True)
         await users.create_index("due.at")

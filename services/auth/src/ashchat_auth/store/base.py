@@ -1,4 +1,4 @@
-"""What the parts of the store share."""
+"""Shared by the parts of the store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class MongoPart:
 
 
 def plain(value: Any) -> Any:
-    """Return models as documents, at any depth; times stay times."""
+    """Return models as documents, recursively; times stay times."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, Mapping):

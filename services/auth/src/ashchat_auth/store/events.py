@@ -1,4 +1,4 @@
-"""Collection `events`: what happened to an account, for its owner, for a limited time."""
+"""Collection `events`: security events of accounts, stored for a limited time."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,22 +14,22 @@ _EVENTS = Counter("ashchat_auth_security_events_total", "Security events, by kin
 
 
 class MongoEvents(MongoPart):
-    """Security events; an index deletes them after their time."""
+    """Security events; a TTL index deletes them."""
 
     _event_life: timedelta
 
-    async def keep_event(self, event: SecurityEvent) -> None:
-        """Store an event; the same one again is the same."""
+    async def store_event(self, event: SecurityEvent) -> None:
+        """Store an event; storing it again changes nothing."""
         try:
             await self._events.insert_one(
                 {**document(event), "expires_at": event.at + self._event_life}
             )
         except DuplicateKeyError:
             return
-        _tell(event)
+        _report(event)
 
     async def count_event(self, event: SecurityEvent) -> None:
-        """Store an event, or count it one up if it is there."""
+        """Store an event, or increment its count if it exists."""
         kept = document(event)
         number = kept.pop("count")
         newest = {"at": kept.pop("at"), "expires_at": event.at + self._event_life}
@@ -38,7 +38,7 @@ class MongoEvents(MongoPart):
             {"$setOnInsert": kept, "$set": newest, "$inc": {"count": number}},
             upsert=True,
         )
-        _tell(event)
+        _report(event)
 
     async def events_of(
         self, user_id: str, *, before: datetime | None, limit: int
@@ -50,7 +50,7 @@ class MongoEvents(MongoPart):
         cursor = self._events.find(which).sort("at", -1).limit(limit)
         return [SecurityEvent.model_validate(fields(found)) async for found in cursor]
 
-    async def forget_events(self, user_id: str) -> None:
+    async def delete_events(self, user_id: str) -> None:
         """Delete an account's events."""
         await self._events.delete_many({"user_id": user_id})
 
@@ -59,8 +59,8 @@ class MongoEvents(MongoPart):
         return self._mongo.database["events"]
 
 
-def _tell(event: SecurityEvent) -> None:
-    """Tell of an event beside the collection, which its owner's account takes along."""
+def _report(event: SecurityEvent) -> None:
+    """Count and log an event: the collection is deleted with its owner's account."""
     _EVENTS.labels(event.kind).inc()
     structlog.get_logger("security").info(
         "security event", kind=event.kind, user=event.user_id, address=event.address

@@ -1,4 +1,4 @@
-"""Collection `sessions`: a chain of refresh tokens, of which only hashes are kept."""
+"""Collection `sessions`: chains of refresh tokens, stored as hashes."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -12,20 +12,21 @@ from ashchat_auth.models import Reused, RevokedSession, Session
 from ashchat_auth.store.base import MongoPart, document, fields
 
 GRACE_SECONDS = 10
-"""How long a lost answer to a refresh may be asked for again."""
+"""How long a refresh may be repeated because its response was lost."""
 
 SIBLINGS = 10
-"""How many refresh tokens of one session are good at once, after lost answers."""
+"""Maximum refresh tokens of one session that are valid at once, after lost responses."""
 
 SPENT_REMEMBERED = 100
-"""How many used refresh tokens of a session are known as such; older ones are just wrong."""
+"""Maximum used refresh tokens stored per session; older ones are merely invalid."""
 
 LISTED_MAX = 200
+"""Maximum sessions returned per account."""
 
 Document = dict[str, Any]
 
 _LIVE: Document = {"revoked_at": None}
-"""Also where the field is missing."""
+"""Also matches documents without the field."""
 
 
 def _hash(secret: str) -> str:
@@ -33,10 +34,10 @@ def _hash(secret: str) -> str:
 
 
 class MongoSessions(MongoPart):
-    """Sessions. One that is revoked is marked first, and deleted when this was told."""
+    """Sessions. A revoked one is marked first, and deleted once chat was notified."""
 
     async def add_session(self, session: Session, *, expires_at: datetime) -> str:
-        """Store a session; return its first refresh token (the only time it is seen)."""
+        """Store a session; return its first refresh token, which is not stored itself."""
         secret = token_urlsafe(32)
         await self._sessions.insert_one(
             {
@@ -50,7 +51,7 @@ class MongoSessions(MongoPart):
 
     async def session(self, session_id: str, now: datetime) -> Session | None:
         """Return a live session."""
-        # The index that ends sessions runs once a minute: compare here too.
+        # The TTL index deletes once a minute, so compare here as well.
         found = await self._sessions.find_one(
             {"_id": session_id, "expires_at": {"$gt": now}, **_LIVE}
         )
@@ -66,27 +67,27 @@ class MongoSessions(MongoPart):
     ) -> str | None:
         """Exchange a refresh token for the next one (RFC 9700, section 4.14.2).
 
-        A token that was used before is in two hands: the session is over. But for ten
-        seconds it is good for a sibling, since an answer may get lost, and a hash cannot be
-        sent again. All siblings are good until one of them is used; then the others count as
-        used too, or who asked twice with a stolen one would go on beside its owner unseen.
+        A token that was used before was copied, so the session ends. For ten seconds, however,
+        it returns a sibling, because a response may get lost and only its hash is stored. All
+        siblings are valid until one of them is used; then the others count as used, or a thief
+        who refreshed twice would stay signed in alongside the owner, undetected.
 
         Returns:
-            The next token; None: this one is not good (any more).
+            The next token; None if this one is not valid.
 
         Raises:
-            Reused: it was used before; the session is marked as over.
+            Reused: it was used before; the session is marked as ended.
         """
         session_id, _, secret = refresh_token.partition(".")
         given, fresh = _hash(secret), token_urlsafe(32)
-        # Again where somebody else's write came between: theirs is done then.
+        # Repeated if another write came in between, which has succeeded then.
         while True:
             which = {"_id": session_id, **_LIVE}
             found = await self._sessions.find_one(which, {"good": 1, "spent": 1})
             if found is None:
                 return None
             good: list[str] = found["good"]
-            # As it was read: a sibling made meanwhile would be missing among the spent.
+            # As it was read: a sibling created in between would not be marked as spent.
             which["good"] = good
             if given in good:
                 spent = [{"hash": one, "at": now} for one in good]
@@ -113,8 +114,8 @@ class MongoSessions(MongoPart):
         )
         structlog.get_logger("store").warning("a refresh token was used again", session=session_id)
 
-    async def keep_session(self, session_id: str, epoch: int) -> None:
-        """Take a session along into a new epoch of its account."""
+    async def set_session_epoch(self, session_id: str, epoch: int) -> None:
+        """Move a session to a new epoch of its account."""
         await self._sessions.update_one({"_id": session_id}, {"$set": {"epoch": epoch}})
 
     async def revoke(
@@ -126,25 +127,25 @@ class MongoSessions(MongoPart):
         but: str | None = None,
         below: int | None = None,
     ) -> int:
-        """Mark sessions as over: one, all but one, those of older epochs; return how many."""
+        """Mark sessions as ended: one, all but one, or those of older epochs; return the number."""
         which: Document = {"user_id": user_id, **_LIVE}
         if only is not None:
             which["_id"] = only
         if but is not None:
             which["_id"] = {"$ne": but}
         if below is not None:
-            # One from before epochs has none, which is 0.
+            # A missing epoch counts as 0.
             which["$or"] = [{"epoch": {"$lt": below}}, {"epoch": None}]
         marked = await self._sessions.update_many(which, {"$set": {"revoked_at": now}})
         return int(marked.modified_count)
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
-        """Return an account's sessions that are marked as over."""
+        """Return an account's sessions that are marked as ended."""
         cursor = self._sessions.find({"user_id": user_id, "revoked_at": {"$ne": None}})
         return [RevokedSession.model_validate(fields(found)) async for found in cursor]
 
     async def revoked_before(self, before: datetime) -> AsyncIterator[str]:
-        """Yield the accounts with sessions marked before."""
+        """Yield the accounts with sessions that were marked before a time."""
         cursor = self._sessions.find({"revoked_at": {"$lt": before}}, {"user_id": 1})
         seen: set[str] = set()
         async for found in cursor.limit(1000):
@@ -152,7 +153,7 @@ class MongoSessions(MongoPart):
                 seen.add(found["user_id"])
                 yield found["user_id"]
 
-    async def forget_sessions(self, session_ids: Sequence[str]) -> None:
+    async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """Delete sessions."""
         await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
 

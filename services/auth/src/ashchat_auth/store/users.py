@@ -1,4 +1,4 @@
-"""Collection `users`: an account, its devices, its second factor, what is due."""
+"""Collection `users`: accounts, their devices, second factors and what is due."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -15,21 +15,22 @@ from ashchat_auth.service.resealing import Part
 from ashchat_auth.store.base import MongoPart, document, fields, plain
 
 DEVICES_MAX = 100
-"""How many devices of an account are known; the oldest are forgotten beyond."""
+"""Maximum devices per account; the oldest are removed beyond that."""
 
 SWEPT_AT_ONCE = 100
+"""Maximum accounts per sweep."""
 
 Document = dict[str, Any]
 
 _LIVING: Document = {"deleting_since": None}
-"""Also where the field is missing."""
+"""Also matches documents without the field."""
 
 
 class MongoUsers(MongoPart):
-    """Accounts. The unique index on `email_key` is what makes an address one account's."""
+    """Accounts. The unique index on `email_key` gives an address to one account only."""
 
     async def add_user(self, user: User) -> User:
-        """Store a user; the same one again is the same.
+        """Store a user; storing it again returns the stored one.
 
         Raises:
             EmailTaken: another account has the address.
@@ -44,7 +45,7 @@ class MongoUsers(MongoPart):
         return user
 
     async def user_by_email(self, key: str) -> User | None:
-        """Return the account of an address."""
+        """Return the account with an address."""
         found = await self._users.find_one({"email_key": key, **_LIVING})
         return _user(found) if found else None
 
@@ -62,7 +63,7 @@ class MongoUsers(MongoPart):
         new_epoch: bool = False,
         due: Sequence[Due] = (),
     ) -> bool:
-        """Change an account in one write; False: it is not there, or not as it has to be.
+        """Change an account in one write; False if it does not exist or `where` does not hold.
 
         Raises:
             EmailTaken: another account has the new address.
@@ -78,7 +79,7 @@ class MongoUsers(MongoPart):
             raise EmailTaken from None
 
     async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
-        """Add a confirmed device; False: it is known, or there is no such account."""
+        """Add a confirmed device; False if it is known or the account does not exist."""
         push = {"$each": [plain(device)], "$slice": -DEVICES_MAX}
         return await self._update(
             user_id,
@@ -88,7 +89,7 @@ class MongoUsers(MongoPart):
         )
 
     async def accept_step(self, user_id: str, step: int) -> bool:
-        """Take a time step that is newer than every one accepted before; False: it is not."""
+        """Accept a time step; False if it is not newer than every accepted one."""
         return await self._update(
             user_id,
             {"two_factor.last_step": {"$lt": step}},
@@ -98,7 +99,7 @@ class MongoUsers(MongoPart):
     async def renew_recovery(
         self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
     ) -> bool:
-        """Put new recovery codes in the place of the former; False: another epoch."""
+        """Replace the recovery codes; False if the epoch has changed."""
         return await self._update(
             user_id,
             {**_conditions({"epoch": epoch}), "two_factor.last_step": {"$exists": True}},
@@ -107,7 +108,7 @@ class MongoUsers(MongoPart):
         )
 
     async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
-        """Take away the recovery code with one of these hashes; False: there is none."""
+        """Remove the recovery code with one of these hashes; False if there is none."""
         return await self._update(
             user_id,
             {"two_factor.recovery.hash": {"$in": list(hashes)}},
@@ -116,7 +117,7 @@ class MongoUsers(MongoPart):
         )
 
     async def reseal(self, user_id: str, part: Part, before: str, after: str) -> None:
-        """Put a secret that was sealed anew in the place of the former."""
+        """Replace a sealed secret by its re-encrypted form."""
         path = f"{part}.secret"
         await self._update(user_id, {path: before}, {"$set": {path: after}})
 
@@ -126,15 +127,15 @@ class MongoUsers(MongoPart):
             yield _user(found)
 
     async def count_sealed(self, version: str) -> int:
-        """Return how many accounts those are."""
+        """Return the number of these accounts."""
         return int(await self._users.count_documents(_sealed(version)))
 
-    async def done(self, user_id: str, due_id: str) -> None:
-        """Take off what is not due any more."""
+    async def remove_due(self, user_id: str, due_id: str) -> None:
+        """Remove what is done from what is due."""
         await self._users.update_one({"_id": user_id}, {"$pull": {"due": {"id": due_id}}})
 
     async def overdue(self, before: datetime) -> AsyncIterator[User]:
-        """Yield the accounts with something older due, or whose deletion began before."""
+        """Yield the accounts with something due, or whose deletion began, before a time."""
         late = {"$lt": before}
         cursor = self._users.find({"$or": [{"due.at": late}, {"deleting_since": late}]})
         async for found in cursor.limit(SWEPT_AT_ONCE):
@@ -146,7 +147,7 @@ class MongoUsers(MongoPart):
                 yield user
 
     async def delete_user(self, user_id: str) -> bool:
-        """Delete an account whose deletion began, once nothing is due; False: something is."""
+        """Delete an account whose deletion began; False if something is still due."""
         deleted = await self._users.delete_one(
             {"_id": user_id, "deleting_since": {"$ne": None}, "due": []}
         )
@@ -167,7 +168,7 @@ class MongoUsers(MongoPart):
 
 
 def _conditions(where: Where) -> Document:
-    # An account from before epochs has none, which is 0.
+    # A missing epoch counts as 0.
     return {
         key: {"$in": [0, None]} if key == "epoch" and value == 0 else value
         for key, value in where.items()

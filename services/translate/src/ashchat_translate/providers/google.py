@@ -22,7 +22,7 @@ from google.oauth2 import service_account
 
 from ashchat_core import languages
 from ashchat_core.credentials import Credentials, MissingCredential
-from ashchat_translate.providers import Answer, DownReason, ProviderDown, Refused
+from ashchat_translate.providers import Answer, DownReason, ProviderDown, Refused, codes
 
 KEY_FILE = "google.json"
 CLOSE_GRACE_SECONDS = 10.0

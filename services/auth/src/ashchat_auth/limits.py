@@ -1,10 +1,10 @@
-"""Limits in Redis; closed when Redis is gone: who may not be counted may not try.
+"""Rate limits in Redis. They fail closed: without Redis, nothing can be counted or tried.
 
-Nobody locks a victim out. A wrong password counts against the device where it is one that
-the account's owner confirmed, and against account *and* network where it is not; what
-strangers do never slows a known device. Two limits hold across networks: of one network for
-all accounts (a list of stolen passwords being tried), and of one account for all unknown
-devices (a botnet): the latter an owner on a new device passes by a reset by mail.
+An attacker cannot lock an account's owner out. A wrong password from a device that the owner
+has confirmed counts against that device; from any other device it counts against the account
+*and* the network, so that attackers never slow down a known device. Two limits are wider: all
+accounts from one network (a list of stolen passwords being tried), and one account from all
+unknown devices (a botnet). An owner on a new device gets past the latter with a reset by mail.
 """
 
 import ipaddress
@@ -21,25 +21,27 @@ from ashchat_auth.settings import Settings
 from ashchat_core.redis import Redis
 
 RESEND_WAITS_SECONDS = (0, 30, 60, 120, 240, 480, 600)
-"""After so many mails to one address from one network, how long until the next; the first
-again costs nothing: an answer was lost, or a button pressed twice."""
+"""Wait before the next mail to one address from one network, by the number of mails sent. The
+first repetition is free: an answer was lost, or a button was pressed twice."""
 
 RESEND_FORGOTTEN_SECONDS = 3600
+"""How long mails to an address are counted."""
 
 CHALLENGE_TRIES = 5
-"""Tries of a second factor for one challenge; then it takes the password (or mail) again."""
+"""Attempts at a second factor per challenge; then the password (or mail) is required again."""
 
 PROFILE_CHANGES = 30
-"""Changes of an account's name or language, per 15 minutes: chat is told of each."""
+"""Maximum changes of an account's name or language per 15 minutes; each is sent to chat."""
 
 _IPV6_NETWORK_BITS = 64
-"""One subscriber has at least a /64 (RFC 6177); its addresses are one client's."""
+"""A subscriber has at least a /64 (RFC 6177), so its addresses count as one client."""
 
 INBOX_SECONDS = 180
-"""The window in which an address gets no more than `mails_per_address`, across networks."""
+"""Window in which an address gets at most `mails_per_address` mails, across networks."""
 
-# KEYS: the address from a network, the address. ARGV: now, the first's life, the mails an
-# address gets in a window, the window, the waits; all in seconds. TIME is no command of ours.
+# KEYS: the address from a network, the address. ARGV: now, the lifetime of the first key, the
+# maximum mails per address in a window, the window, the waits; times in seconds. The ACL does
+# not allow TIME.
 _MAIL = """
 local now = tonumber(ARGV[1])
 local next = tonumber(redis.call('HGET', KEYS[1], 'next') or '0')
@@ -55,7 +57,7 @@ if redis.call('INCR', KEYS[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[4]) 
 return 0
 """
 
-# KEYS: as before. A mail that could not be asked for is not counted.
+# KEYS: as above. A mail that could not be requested is not counted.
 _NO_MAIL = """
 if redis.call('HINCRBY', KEYS[1], 'mails', -1) <= 0 then redis.call('DEL', KEYS[1]) end
 redis.call('HDEL', KEYS[1], 'next')
@@ -68,12 +70,12 @@ Names = tuple[str, ...]
 
 
 class RedisLimits:
-    """Counts by sliding window; keys are `auth:limit:…`, hashes that show nothing."""
+    """Counts by sliding window. Keys are `auth:limit:…` with hashes, so they reveal nothing."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         storage = RedisStorage(
-            "async+redis://localhost:6379",  # not used: the pool knows where to go
+            "async+redis://localhost:6379",  # not used: the pool has the address
             implementation="redispy",
             key_prefix=redis.key("auth:limit"),
             connection_pool=redis.client.connection_pool,  # type: ignore[arg-type]
@@ -94,10 +96,10 @@ class RedisLimits:
         return await self._hit(self._sign_ups, _names("sign-up", network(address)))
 
     async def mail(self, kind: MailKind, email_key: str, address: str) -> int:
-        """Count a code for an address: the wait grows, for each network by itself.
+        """Count a code for an address; the wait grows separately for each network.
 
-        Across networks an address gets some mails in three minutes: nobody's inbox is
-        flooded, and nobody else's hurry delays its owner by more than that.
+        Across networks an address gets a few mails in three minutes: no inbox is flooded, and
+        other clients delay its owner by no more than that.
         """
         return await self._eval(
             _MAIL,
@@ -109,12 +111,12 @@ class RedisLimits:
             *RESEND_WAITS_SECONDS,
         )
 
-    async def no_mail(self, kind: MailKind, email_key: str, address: str) -> None:
-        """Take back what `mail` counted: the code could not be asked for."""
+    async def uncount_mail(self, kind: MailKind, email_key: str, address: str) -> None:
+        """Undo what `mail` counted, because the code could not be requested."""
         await self._eval(_NO_MAIL, _mail_keys(kind, email_key, address))
 
     async def sign_in_wait(self, account: str, address: str, device: str | None) -> int:
-        """Return the seconds this may not be tried; 0: it may."""
+        """Return how many seconds to wait before a sign-in; 0: it is allowed now."""
         for item, names in self._failures(account, address, device):
             if not await self._limiter.test(item, *names):
                 return await self._wait(item, names)
@@ -126,23 +128,23 @@ class RedisLimits:
             await self._limiter.hit(item, *names)
 
     async def forgive(self, account: str) -> None:
-        """Forget the wrong passwords from unknown devices."""
+        """Delete the count of wrong passwords from unknown devices."""
         await self._limiter.clear(self._strangers, *_names("strangers", account))
 
     async def profile_changed(self, account: str) -> int:
-        """Count a change that others are told of."""
+        """Count a profile change."""
         return await self._hit(self._profiles, _names("profile", account))
 
     async def code_mailed(self, account: str) -> int:
-        """Count a code that is about to be mailed."""
+        """Count a code that will be mailed."""
         return await self._hit(self._mails, _names("mail", account))
 
     async def code_tried(self, account: str, address: str) -> int:
-        """Count a try of a code."""
+        """Count an attempt at a code."""
         return await self._hit(self._codes, _names("code", account, network(address)))
 
     async def challenge_tried(self, challenge_id: str) -> int:
-        """Count a try of a second factor."""
+        """Count an attempt at a second factor."""
         return await self._hit(self._challenges, _names("challenge", challenge_id))
 
     def _failures(

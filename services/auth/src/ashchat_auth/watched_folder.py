@@ -1,6 +1,6 @@
-"""A folder of files that may change while the service runs, read again when it does.
+"""A folder of files that is read again when it changes while the service runs.
 
-A Secret mount is swapped as a whole; the files' names and times are enough to see it.
+A Secret mount is replaced as a whole; the files' names and times are enough to detect it.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 class WatchedFolder(Generic[T]):
-    """What a folder holds, as something loaded from it."""
+    """What was last loaded from a folder."""
 
     def __init__(self, folder: Path, pattern: str, load: Callable[[list[Path], str], T]) -> None:
         """Watch a folder.
 
         Args:
             folder: Where the files are.
-            pattern: Which of them are loaded; `active` is beside them and names one.
-            load: Makes something of the files and of what `active` says. It may raise
-                OSError, ValueError or TypeError.
+            pattern: Which of them are loaded; the file `active` next to them names one.
+            load: Loads the files; gets the content of `active`, too. It may raise OSError,
+                ValueError or TypeError.
         """
         self._folder = folder
         self._pattern = pattern
@@ -31,10 +31,10 @@ class WatchedFolder(Generic[T]):
         self._loaded: T | None = None
 
     def current(self) -> T:
-        """Return what was loaded last; what was good stays when the folder is not.
+        """Return what is in the folder, or what was loaded last if it is not usable.
 
         Raises:
-            OSError, ValueError, TypeError: nothing was ever good.
+            OSError, ValueError, TypeError: the folder has never been usable.
         """
         try:
             paths = sorted(self._folder.glob(self._pattern))
@@ -44,10 +44,10 @@ class WatchedFolder(Generic[T]):
                 self._loaded = self._load(paths, active.read_text().strip())
                 self._stamp = stamp
         except (OSError, ValueError, TypeError) as error:
-            # A folder that is being changed, or is broken.
+            # The folder is being replaced, or is broken.
             if self._loaded is None:
                 raise
             structlog.get_logger("keys").error(
-                "keys unusable", folder=self._folder.name, kind=type(error).__name__
+                "the keys are not usable", folder=self._folder.name, kind=type(error).__name__
             )
         return self._loaded

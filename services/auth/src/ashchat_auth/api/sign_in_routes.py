@@ -1,12 +1,12 @@
-"""Routes of the original: sign-up, sign-in, devices, refresh, password reset."""
+"""Routes without a session: sign-up, sign-in, devices, refresh, password reset."""
 
 from typing import Self
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
-from ashchat_auth.api.answers import Envelope, ErrorEnvelope, Nothing, answer, errors
 from ashchat_auth.api.context import Context, DeviceHeader, RefreshToken, TemporaryToken
+from ashchat_auth.api.envelope import Envelope, ErrorEnvelope, Nothing, answer, errors
 from ashchat_auth.api.fields import (
     Address,
     Body,
@@ -48,10 +48,11 @@ class SignIn(Body):
 
 
 class ConfirmNewDevice(DeviceFields, SecondFactorFields):
-    """POST /confirm-new-device: the code that was wanted.
+    """POST /confirm-new-device: the required code.
 
-    `emailCode` is the mailed one, and the authenticator's as well where that is wanted, so
-    that the original's clients can do it; `recoveryCode` stands for the authenticator's.
+    `emailCode` is the mailed code. It may also contain the authenticator's code if that is
+    required, because the original's clients have this field only. `recoveryCode` replaces the
+    authenticator's code.
     """
 
     emailCode: Code | None = None  # noqa: N815
@@ -59,7 +60,7 @@ class ConfirmNewDevice(DeviceFields, SecondFactorFields):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if not (self.emailCode or self.totpCode or self.recoveryCode):
-            raise ValueError("emailCode, totpCode or recoveryCode is needed")
+            raise ValueError("emailCode, totpCode or recoveryCode is required")
         return self
 
 
@@ -77,13 +78,13 @@ class ResetPassword(SecondFactorFields):
 
 
 class Account(BaseModel):
-    """Which account was made."""
+    """The created account."""
 
     user_id: str
 
 
 class AccountMade(Envelope):
-    """The answer to a right code."""
+    """The response to a right code."""
 
     data: Account
 
@@ -92,48 +93,48 @@ class Tokens(BaseModel):
     """An access token and the refresh token for the next one."""
 
     token: str = Field(description="JWT (RFC 9068), for the header Authorization: Bearer.")
-    refresh_token: str = Field(description="Opaque; good once.")
+    refresh_token: str = Field(description="Opaque; valid once.")
 
 
 class Refreshed(Envelope):
-    """The answer to a refresh."""
+    """The response to a refresh."""
 
     data: Tokens
 
 
 class WhoAndTokens(Tokens):
-    """The tokens and whose they are."""
+    """The tokens and their user."""
 
     user_id: str
 
 
 class Welcome(Envelope):
-    """The answer to a sign-in on a known device."""
+    """The response to a sign-in on a known device."""
 
     data: WhoAndTokens
 
 
 class Challenge(BaseModel):
-    """What a new device needs: this token and the code that is wanted."""
+    """What confirms a new device: this token and the required code."""
 
-    token: str = Field(description="TEMPORARY: for POST /confirm-new-device and nothing else.")
+    token: str = Field(description="A TEMPORARY token, for POST /confirm-new-device only.")
     info: str
 
 
 class NewDevice(ErrorEnvelope):
-    """The answer to a sign-in on a new device."""
+    """The response to a sign-in on a new device."""
 
     data: Challenge
 
 
 class ResetToken(BaseModel):
-    """What a reset needs beside the mailed code."""
+    """What a reset requires besides the mailed code."""
 
-    token: str = Field(description="TEMPORARY: for PATCH /password and nothing else.")
+    token: str = Field(description="A TEMPORARY token, for PATCH /password only.")
 
 
 class ResetAsked(Envelope):
-    """The answer to a reset; the same whether somebody has the address."""
+    """The response to a reset request; the same whether or not the address has an account."""
 
     data: ResetToken
 
@@ -153,9 +154,9 @@ def routes(context: Context) -> APIRouter:
         ),
     )
     async def sign_up(body: SignUp, request: Request) -> Response:
-        """Begin an account: a code is mailed; again: another code, after a growing wait.
+        """Begin a sign-up: mail a code. Repeated, it mails another code, after a growing wait.
 
-        The same answer for a taken address.
+        The response for a taken address is the same.
         """
         await auth.sign_up.begin(
             name=body.name,
@@ -164,7 +165,7 @@ def routes(context: Context) -> APIRouter:
             language=body.preferredLanguage,
             address=context.address(request),
         )
-        return answer(202, "a code is on its way to this address")
+        return answer(202, "A code was requested for this address.")
 
     @router.post(
         "/confirm-email",
@@ -177,14 +178,14 @@ def routes(context: Context) -> APIRouter:
         ),
     )
     async def confirm_email(body: ConfirmEmail, request: Request) -> Response:
-        """Make the account with the mailed code."""
+        """Create the account with the mailed code."""
         user_id = await auth.sign_up.confirm(
             email=body.email,
             code=body.emailCode,
             device=body.device(),
             address=context.address(request),
         )
-        return answer(201, "the account is made: sign in", {"user_id": user_id})
+        return answer(201, "The account was created: sign in.", {"user_id": user_id})
 
     @router.post(
         "/signin",
@@ -193,13 +194,13 @@ def routes(context: Context) -> APIRouter:
             **errors(_401="wrong_credentials", _429="too_many_requests"),
             403: {
                 "model": NewDevice,
-                "description": "new_device (the mailed code is wanted), new_device_totp (the "
-                "authenticator's code is wanted)",
+                "description": "new_device (the mailed code is required), new_device_totp (the "
+                "authenticator's code is required)",
             },
         },
     )
     async def sign_in(body: SignIn, request: Request) -> Response:
-        """Sign in; a new device gets 403, a token, and the reason says which code is wanted."""
+        """Sign in. A new device gets 403 with a token; `reason` is the kind of code it needs."""
         signed_in = await auth.sign_in.begin(
             email=body.email,
             password=body.password,
@@ -208,7 +209,7 @@ def routes(context: Context) -> APIRouter:
         )
         return answer(
             200,
-            "welcome",
+            "Signed in.",
             {
                 "token": signed_in.token,
                 "refresh_token": signed_in.refresh_token,
@@ -230,7 +231,7 @@ def routes(context: Context) -> APIRouter:
     async def confirm_new_device(
         body: ConfirmNewDevice, request: Request, temporary: TemporaryToken
     ) -> Response:
-        """Confirm a new device with the temporary token and the code that is wanted."""
+        """Confirm a new device with the temporary token and the required code."""
         await auth.sign_in.confirm_new_device(
             temporary=temporary,
             proof=DeviceProof(body.emailCode or body.totpCode, body.recoveryCode),
@@ -252,12 +253,12 @@ def routes(context: Context) -> APIRouter:
     async def refresh(
         request: Request, refresh_token: RefreshToken, device: DeviceHeader
     ) -> Response:
-        """Exchange the refresh token for new tokens; the old one is used up."""
+        """Exchange the refresh token for new tokens; it is valid once."""
         fresh = await auth.sessions.refresh(
             refresh_token=refresh_token, device_token=device, address=context.address(request)
         )
         tokens = {"token": fresh.token, "refresh_token": fresh.refresh_token}
-        return answer(200, "refreshed", tokens)
+        return answer(200, "Refreshed.", tokens)
 
     @router.post(
         "/password",
@@ -266,16 +267,16 @@ def routes(context: Context) -> APIRouter:
         responses=errors(_429="too_many_requests"),
     )
     async def ask_reset(body: AskReset, request: Request) -> Response:
-        """Ask for a new password: a code is mailed if somebody has the address."""
+        """Request a reset: mail a code if the address has an account."""
         token = await auth.passwords.ask(email=body.email, address=context.address(request))
-        sentence = "if this address has an account, a code is on its way to it"
+        sentence = "If this address has an account, a code was requested for it."
         return answer(202, sentence, {"token": token})
 
     @router.patch(
         "/password",
         response_model=Nothing,
         responses=errors(
-            _400="wrong_code (also: expired, tried too often), wrong_recovery_code",
+            _400="wrong_code (also if expired or tried too often), wrong_recovery_code",
             _401="missing_token, invalid_token",
             _403="two_factor_required",
             _404="no_such_user",
@@ -284,7 +285,7 @@ def routes(context: Context) -> APIRouter:
         ),
     )
     async def reset(body: ResetPassword, request: Request, temporary: TemporaryToken) -> Response:
-        """Set a new password with the mailed code; every session is over then."""
+        """Set a new password with the mailed code; ends every session."""
         await auth.passwords.reset(
             temporary=temporary,
             code=body.emailCode,
@@ -292,6 +293,6 @@ def routes(context: Context) -> APIRouter:
             factor=Factor(body.totpCode, body.recoveryCode),
             address=context.address(request),
         )
-        return answer(200, "the password is changed: sign in")
+        return answer(200, "The password was changed: sign in.")
 
     return router

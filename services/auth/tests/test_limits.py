@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from ashchat_auth import api
 from ashchat_auth.keys import SigningKeys
-from ashchat_auth.limiting import INBOX_SECONDS, RESEND_WAITS_SECONDS, RedisLimits, network
+from ashchat_auth.limits import INBOX_SECONDS, RESEND_WAITS_SECONDS, RedisLimits, network
 from ashchat_auth.models import Purpose, Temporary
 from ashchat_auth.settings import Settings
 from ashchat_core import redis
@@ -61,7 +61,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("ashchat_auth.limiting.time", clock)
+    monkeypatch.setattr("ashchat_auth.limits.time", clock)
     return clock
 
 

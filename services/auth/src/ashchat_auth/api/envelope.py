@@ -1,4 +1,4 @@
-"""The envelope: `{status, message, data}`, and `reason` in an error."""
+"""The envelope of every response: `{status, message, data}`, and `reason` in errors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 class Envelope(BaseModel):
-    """The body of every answer."""
+    """The body of every response."""
 
     status: int
     message: str
@@ -21,11 +21,11 @@ class Envelope(BaseModel):
 class ErrorEnvelope(Envelope):
     """The body of every error."""
 
-    reason: str = Field(description="Machine-readable.")
+    reason: str = Field(description="Machine-readable reason.")
 
 
 class Nothing(Envelope):
-    """An answer that says no more than its message."""
+    """A response without data."""
 
     data: None = None
 
@@ -41,7 +41,7 @@ def render(error: APIError) -> dict[str, Any]:
 
 
 def answer(status: int, message: str, data: Any = None) -> JSONResponse:
-    """Return a success's answer."""
+    """Return a successful response."""
     return JSONResponse(
         {"status": status, "message": message, "data": data},
         status_code=status,
@@ -50,7 +50,7 @@ def answer(status: int, message: str, data: Any = None) -> JSONResponse:
 
 
 def errors(**reasons: str) -> Responses:
-    """Return OpenAPI's responses: `_400="wrong_code, expired"`."""
+    """Return OpenAPI's error responses, such as `_400="wrong_code, expired"`."""
     common = {"_413": "too_large", "_422": "invalid_request", "_503": "unavailable"}
     found = {**common, **reasons}
     return {
@@ -60,7 +60,7 @@ def errors(**reasons: str) -> Responses:
 
 
 def signed_in_errors(**reasons: str) -> Responses:
-    """Return the responses of a request that needs an access token."""
+    """Return the error responses of a route that requires an access token."""
     own = {
         "_400": "missing_device_token",
         "_401": "missing_token, invalid_token, token_expired, device_mismatch, session_over",

@@ -1,7 +1,8 @@
 """Requests over RabbitMQ and their answers.
 
-Each process has its exclusive queue `auth.reply.<pod>.<random>`, bound to the exchange
-`auth.replies`; it goes with the session. An answer finds its request by correlation id.
+Each process has an exclusive queue `auth.reply.<pod>.<random>`, bound to the exchange
+`auth.replies`; the broker deletes it with the session. Answers carry the correlation id of
+their request.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ M = TypeVar("M", bound=Message)
 
 
 class RabbitRequests:
-    """Asks other services, and publishes what needs no answer."""
+    """Sends requests to other services, and messages that need no answer."""
 
     def __init__(self, broker: Broker, pod: str) -> None:
         self._broker = broker
@@ -33,8 +34,8 @@ class RabbitRequests:
         self._log = structlog.get_logger("requests")
         broker.on_session(self._declare)
 
-    async def tell(self, queue: Queue, body: Message, *, message_id: str) -> None:
-        """Publish and return when the broker has confirmed.
+    async def publish(self, queue: Queue, body: Message, *, message_id: str) -> None:
+        """Publish a message; return once the broker has confirmed it.
 
         Raises:
             BrokerUnavailable, PublishError: see `ashchat_core.amqp`.
@@ -45,8 +46,8 @@ class RabbitRequests:
         """Publish a request and return its answer.
 
         Raises:
-            NoAnswer: not within five seconds.
-            BrokerUnavailable, PublishError: the request is not in the queue.
+            NoAnswer: no answer within five seconds.
+            BrokerUnavailable, PublishError: the request was not queued.
         """
         correlation_id = token_hex(16)
         future = asyncio.get_running_loop().create_future()
@@ -66,7 +67,7 @@ class RabbitRequests:
         except TimeoutError:
             raise NoAnswer(queue.value) from None
         except ValidationError as error:
-            raise BrokerUnavailable(f"an answer from {queue} was not understood") from error
+            raise BrokerUnavailable(f"the answer to {queue} is not valid") from error
         finally:
             del self._waiting[correlation_id]
 
@@ -82,4 +83,4 @@ class RabbitRequests:
         if future is not None and not future.done():
             future.set_result(message.body)
         else:
-            self._log.info("an answer came late")
+            self._log.info("an answer arrived after its deadline")
