@@ -10,7 +10,6 @@ from prometheus_client import REGISTRY
 from redis.exceptions import ConnectionError as RedisAway
 
 from ashchat_core.amqp import (
-    RETRY_LIMIT,
     Broker,
     Delivery,
     DependencyDown,
@@ -18,6 +17,7 @@ from ashchat_core.amqp import (
     Reject,
     Retry,
 )
+from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import ChangePassword, ConfirmChangePassword, ConfirmChangePasswordReply
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, QUEUES, Queue, Service
 from ashchat_email.consumers import register

@@ -20,7 +20,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ashchat_core import __version__, topology
-from ashchat_core.amqp import Broker, backoff
+from ashchat_core.amqp import Broker
+from ashchat_core.backoff import backoff
 from ashchat_core.health import Heartbeat, Readiness, private_app
 from ashchat_core.settings import ServiceSettings
 from ashchat_core.telemetry import configure_logging

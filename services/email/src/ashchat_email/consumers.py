@@ -7,7 +7,6 @@ from prometheus_client import Counter
 
 from ashchat_core import redis
 from ashchat_core.amqp import (
-    RETRY_LIMIT,
     Broker,
     Delivery,
     DependencyDown,
@@ -15,6 +14,7 @@ from ashchat_core.amqp import (
     Reject,
     Retry,
 )
+from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import (
     AccountCreation,
     ChangeEmail,

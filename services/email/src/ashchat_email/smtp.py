@@ -17,7 +17,7 @@ import aiosmtplib
 import structlog
 from prometheus_client import Counter, Histogram
 
-from ashchat_core.amqp import backoff
+from ashchat_core.backoff import backoff
 from ashchat_core.credentials import POLL_SECONDS, Credentials, MissingCredential
 from ashchat_email.service import PermanentFailure, ServerAway, TemporaryFailure
 from ashchat_email.settings import Settings
