@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from ashchat_core.amqp import BrokerUnavailable, PublishError
-from ashchat_core.http import APIError, BodyLimit, _Turns, client_address, create_app
+from ashchat_core.http import APIError, BodyLimit, _OnePerTurn, client_address, create_app
 
 RAISED: dict[str, Exception] = {
     "broker": BrokerUnavailable("x"),
@@ -156,7 +156,7 @@ async def test_of_many_requests_at_once_one_begins_per_turn_of_the_event_loop() 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         begun.append(turn)
 
-    turns: Any = _Turns(app)
+    turns: Any = _OnePerTurn(app)
     counting = asyncio.create_task(count())
     await asyncio.gather(*(turns({"type": "http"}, None, None) for _ in range(20)))
     ended.set()

@@ -281,7 +281,7 @@ class Broker:
                 session = await self._open()
             except (*BROKEN, MissingCredential) as error:
                 _raise_if_cancelled()
-                self._log.warning("new credentials do not work yet", error=error_name(error))
+                self._log.warning("the new credentials do not work yet", error=error_name(error))
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
                 continue

@@ -1,8 +1,8 @@
-"""What auth and the operator have to say alike about the key ring for secrets at rest.
+"""File format of the at-rest key ring, shared by auth and the operator.
 
-The ring is a folder of files: `<version>.key` seals and opens, `<version>.hash` is what is
-left of a key that is gone (it still tells recovery codes, and opens nothing), `active` names
-the version that seals, `retire` the versions that nothing may be sealed with any more.
+The ring is a folder of files: `<version>.key` encrypts and decrypts; `<version>.hash` is what
+remains of a deleted key (it still verifies recovery codes, but decrypts nothing); `active` names
+the version that encrypts, and `retire` the versions that must not be used any more.
 """
 
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ KEY_SUFFIX, HASH_SUFFIX = ".key", ".hash"
 
 
 def sealing_key(key: bytes) -> bytes:
-    """Return what of a ring's key seals and opens."""
+    """Return the part of a ring's key that encrypts and decrypts."""
     return _derived(key, "seal")
 
 
 def hashing_key(key: bytes) -> bytes:
-    """Return what of a ring's key hashes; the key cannot be told from it."""
+    """Return the part of a ring's key that hashes; it does not reveal the key."""
     return _derived(key, "hash")
 
 
 def revision(files: Mapping[str, str]) -> str:
-    """Return a word that changes with the ring and says nothing about it: 256 random bits a key."""
+    """Return an opaque value that changes with the ring; each key is 256 random bits."""
     text = "\n".join(f"{name}:{files[name].strip()}" for name in sorted(files))
     return sha256(text.encode()).hexdigest()[:12]
 
 
 def _derived(key: bytes, use: str) -> bytes:
-    """Return a key for one use (RFC 5869; the ring's keys are uniform, so expanding is enough)."""
+    """Return a key for one use (RFC 5869; the keys are uniform, so expanding is enough)."""
     return HKDFExpand(SHA256(), KEY_BYTES, f"ashchat auth {use} v1".encode()).derive(key)

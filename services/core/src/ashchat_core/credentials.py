@@ -1,9 +1,9 @@
 """Credentials as files: a mounted Secret that is read again when it changes.
 
-A Secret mount is swapped as a whole (a symlink is replaced), with a delay of up to a
-minute (https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod).
-Files are small and few, so comparing contents once a second is simpler than inotify, and
-right on every file system.
+A Secret mount is replaced as a whole (by a symlink), with a delay of up to a minute
+(https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod).
+The files are small and few, so comparing their contents once a second is simpler than inotify,
+and correct on every file system.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from pathlib import Path
 from prometheus_client import Gauge
 
 POLL_SECONDS = 1.0
+"""How often the files are compared."""
 
 _REVISION = Gauge(
     "ashchat_credential_revision_info",
@@ -25,7 +26,7 @@ _REVISION = Gauge(
 
 
 class MissingCredential(Exception):
-    """A credential file that the service needs is not there."""
+    """A required credential file is missing."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"credential file {path} is missing")
@@ -33,7 +34,7 @@ class MissingCredential(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential's text and its revision, both from the same moment."""
+    """A credential's text and its revision, read consistently."""
 
     text: str = field(repr=False)
     revision: str
@@ -60,54 +61,54 @@ class Credentials:
             raise MissingCredential(path) from None
 
     def has(self, name: str) -> bool:
-        """Tell whether a credential is there."""
+        """Return whether a credential file exists."""
         return (self._folder / name).is_file()
 
     def path(self, name: str) -> Path:
-        """Return where a credential lies, for libraries that read files themselves."""
+        """Return a credential's path, for libraries that read files themselves."""
         return self._folder / name
 
     def read(self, name: str) -> Credential:
         """Return the text of file `name` ("rabbitmq.uri") with the revision that belongs to it.
 
-        A mount is swapped by one rename of the link `..data`, so both are read behind one
+        A mount is replaced by one rename of the link `..data`, so both are read through one
         resolved link: a client must not report a newer revision than the one it uses.
 
         Raises:
             MissingCredential: there is no such file.
         """
         data = self._folder / "..data"
-        moment = Credentials(data.resolve()) if data.exists() else self
-        return Credential(moment.text(name), moment.revision(name.partition(".")[0]))
+        snapshot = Credentials(data.resolve()) if data.exists() else self
+        return Credential(snapshot.text(name), snapshot.revision(name.partition(".")[0]))
 
     def revision(self, credential: str) -> str:
-        """Return the opaque revision beside a credential ("rabbitmq", not a file name)."""
+        """Return the opaque revision of a credential ("rabbitmq", not a file name)."""
         return self.text(f"{credential}.revision") if self.has(f"{credential}.revision") else ""
 
     def use(self, credential: str, revision: str | None = None) -> None:
-        """Record that the client now uses this revision, by default the present one."""
+        """Record that the client now uses this revision, by default the current one."""
         before = self._in_use.get(credential)
         now = self.revision(credential) if revision is None else revision
         self._in_use[credential] = now
         _REVISION.labels(credential, now).set(1)
         if before is not None:
-            self._unless_used(credential, before)
+            self._remove_if_unused(credential, before)
 
     def hold(self, credential: str, revision: str) -> None:
-        """Record that something still uses this revision, whatever comes in its place.
+        """Record that something still uses this revision after it was replaced.
 
-        A rotation takes a credential away only when no pod reports it any more: a connection
-        that ends what it has in hand still needs its login.
+        A rotation deletes a credential only once no pod reports it any more: a connection that
+        finishes its work still needs its login.
         """
         self._held[credential, revision] += 1
         _REVISION.labels(credential, revision).set(1)
 
     def release(self, credential: str, revision: str) -> None:
-        """Record that one holder of this revision does not use it any more."""
+        """Record that one holder of this revision no longer uses it."""
         self._held[credential, revision] -= 1
-        self._unless_used(credential, revision)
+        self._remove_if_unused(credential, revision)
 
-    def _unless_used(self, credential: str, revision: str) -> None:
+    def _remove_if_unused(self, credential: str, revision: str) -> None:
         held = self._held[credential, revision] > 0
         if not held and self._in_use.get(credential) != revision:
             del self._held[credential, revision]
@@ -116,7 +117,7 @@ class Credentials:
 
     @property
     def in_use(self) -> dict[str, str]:
-        """The revision in use of each credential; reported by /readyz."""
+        """The revision in use of each credential, reported by /readyz."""
         return dict(self._in_use)
 
     async def watch(
@@ -126,9 +127,12 @@ class Credentials:
         *,
         used: Credential | None = None,
     ) -> None:
-        """Call `on_change` whenever file `name` or its revision changes; runs until cancelled.
+        """Call `on_change` whenever file `name` or its revision changes; until cancelled.
 
-        `used` is what was read of it before, if it was: it may have changed since.
+        Args:
+            name: The file.
+            on_change: Called after a change.
+            used: What was read from the file earlier, because it may have changed since.
         """
         last = self._peek(name) if used is None else used
         while True:
@@ -139,7 +143,7 @@ class Credentials:
                 last = now
 
     async def report(self, credential: str, revision: Callable[[], str]) -> None:
-        """Report what is not a file of this folder, as it changes; runs until cancelled."""
+        """Report the revision of something outside the folder as it changes; until cancelled."""
         before: str | None = None
         while True:
             now = revision()
@@ -151,5 +155,5 @@ class Credentials:
     def _peek(self, name: str) -> Credential | None:
         try:
             return self.read(name)
-        except (MissingCredential, OSError):  # or it is being swapped right now
+        except (MissingCredential, OSError):  # or the mount is being replaced
             return None

@@ -1,38 +1,38 @@
-"""What the rules of a service may raise; no I/O library is needed to do so.
+"""Errors that the rules of a service may raise, without importing an I/O library.
 
-`amqp` and `http` say what becomes of each.
+`deliveries` and `http` define the effect of each.
 """
 
 from typing import Any
 
 RETRY_AFTER_SECONDS = 2
-"""When to come back after a 503: backends restart in seconds."""
+"""Retry-After of a 503: backends restart within seconds."""
 
 
 class BrokerUnavailable(Exception):
-    """The broker is away, or did not confirm in time; the message may or may not be there."""
+    """The broker is unavailable or did not confirm in time; the message may have arrived."""
 
 
 class PublishError(Exception):
-    """The broker refused the message, or no queue is bound where it went."""
+    """The broker rejected the message, or no queue is bound to its routing key."""
 
 
 class Retry(Exception):
-    """A handler's word: this message failed for a reason of its own; later."""
+    """Raised by a handler: this message failed for its own reason; retry it later."""
 
 
 class Reject(Exception):
-    """A handler's word: this message can never succeed; to the dead letters."""
+    """Raised by a handler: this message can never succeed; dead-letter it."""
 
 
 class DependencyDown(Exception):
-    """A handler's word: something we need is away; hold the message and back off."""
+    """Raised by a handler: a dependency is unavailable; hold the message and back off."""
 
 
 class APIError(Exception):
-    """An answer that is not a success.
+    """An error response.
 
-    `data` goes to the client as it is; `headers` too.
+    `data` and `headers` are sent to the client unchanged.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class APIError(Exception):
 
 
 class Unavailable(APIError):
-    """503: something this needs is away; the same request is right in a moment."""
+    """503: a dependency is unavailable; the same request will succeed shortly."""
 
-    def __init__(self, message: str = "a part of the platform is restarting; try again") -> None:
+    def __init__(self, message: str = "A part of the platform is unavailable; try again.") -> None:
         super().__init__(
             503, "unavailable", message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
         )

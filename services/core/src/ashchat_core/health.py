@@ -1,8 +1,8 @@
 """The private port: /livez, /readyz, /metrics.
 
-Readiness waits once, at the start, for what the service needs. A backend lost later
-shows in the metrics and as 503 on what needs it; an unready pod would stop everything
-else too, and its clients would get the edge's 502 instead of an answer.
+Readiness waits once, at the start, for what the service needs. A backend that becomes
+unavailable later shows in the metrics and as 503 of the requests that need it. An unready pod
+would stop all other requests, too, and clients would get the edge's 502.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, Info, generate_latest
 
 HEARTBEAT_SECONDS = 0.025
-"""Short enough to see what blocks the loop for longer; 40 beats cost under 0.5 % of a core."""
+"""Interval of the heartbeat: detects shorter blocks; costs under 0.5 % of a core."""
 
 DEAF_AFTER_SECONDS = 15.0
-"""An event loop that has not run a callback for this long is stuck."""
+"""How long the event loop may not run a callback before it counts as stuck."""
 
 _LAG = Histogram(
     "ashchat_event_loop_lag_seconds",
-    "How late the event loop runs what is due: a block of it lasts as long, "
+    "How late the event loop runs what is due: a block lasts this long "
     f"or up to {HEARTBEAT_SECONDS} s longer",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
@@ -29,7 +29,7 @@ _BUILD = Info("ashchat_build", "Version of the service and of Python")
 
 
 class Readiness:
-    """Whether traffic is welcome: not before everything was there once, not while stopping."""
+    """Whether the pod accepts traffic: after the start-up checks, and not while stopping."""
 
     def __init__(self) -> None:
         self._waiting_for: str | None = "start"
@@ -37,29 +37,29 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether traffic is welcome."""
+        """Whether the pod accepts traffic."""
         return self._waiting_for is None and not self._stopping
 
     @property
     def waiting_for(self) -> str | None:
-        """What readiness waits for, in words."""
+        """What readiness waits for; None if it is ready."""
         return "stopping" if self._stopping else self._waiting_for
 
     def wait_for(self, what: str) -> None:
-        """Say what is waited for."""
+        """Record which start-up check is waited for."""
         self._waiting_for = what
 
     def done(self) -> None:
-        """Everything was there."""
+        """Record that every start-up check succeeded."""
         self._waiting_for = None
 
     def stop(self) -> None:
-        """No more traffic, please."""
+        """Stop accepting traffic."""
         self._stopping = True
 
 
 class Heartbeat:
-    """Shows that the event loop runs."""
+    """Detects whether the event loop runs."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

@@ -1,7 +1,6 @@
-"""What the public HTTP APIs share: errors, limits, who the client is, prefixes.
+"""Shared by the public HTTP APIs: errors, limits, the client's address, path prefixes.
 
-Every error has a documented status, a `reason` a machine can match and a sentence a
-person can act on.
+Every error has a documented status, a machine-readable `reason` and a message for people.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 BODY_LIMIT_BYTES = 64 * 1024
-"""The largest JSON body; uploads have a limit of their own."""
+"""Maximum size of a JSON body; uploads have a separate limit."""
 
 _BAD_REQUEST = 400
 
@@ -45,26 +44,26 @@ _SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-_CAREFUL = (
+_SECURITY_HEADERS = (
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
 )
-"""What every answer says that does not say otherwise (OWASP ASVS 5.0, 14.3.2, 3.4.4, 3.4.5)."""
+"""Default headers of every response (OWASP ASVS 5.0, 14.3.2, 3.4.4, 3.4.5)."""
 
 Renderer = Callable[[APIError], Any]
-"""Makes the body of an error: each service keeps the shape its clients know."""
+"""Returns the body of an error, in the shape that the service's clients expect."""
 
 
 def error_response(error: APIError, render: Renderer) -> JSONResponse:
-    """Return the answer for an error."""
-    # Here too: what answers for a defect is outside of every middleware.
-    headers = {**dict(_CAREFUL), **error.headers}
+    """Return the response to an error."""
+    # Set here, too: the handler of unexpected errors runs outside of every middleware.
+    headers = {**dict(_SECURITY_HEADERS), **error.headers}
     return JSONResponse(render(error), status_code=error.status, headers=headers)
 
 
 def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> FastAPI:
-    """Return a FastAPI application that answers with and without its path prefix."""
+    """Return a FastAPI application that serves its paths with and without a prefix."""
     app = FastAPI(title=title, version=__version__, redoc_url=None, **options)
     log = structlog.get_logger("http")
 
@@ -74,13 +73,13 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        # Names and rules, never the values: a value may be a password.
+        # Names and rules, never values: a value may be a password.
         fields = [
             {"field": ".".join(map(str, item["loc"][1:])), "rule": item["type"]}
             for item in error.errors()
         ]
         names = ", ".join(sorted({item["field"] for item in fields if item["field"]}))
-        sentence = f"check these fields: {names}" if names else "the body is not valid JSON"
+        sentence = f"Check these fields: {names}." if names else "The body is not valid JSON."
         return error_response(
             APIError(422, "invalid_request", sentence, data={"fields": fields}), render
         )
@@ -88,9 +87,11 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
     async def http_error(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
         if error.status_code == _BAD_REQUEST:
-            # FastAPI's word for a body that is not even text, or is nested too deeply.
+            # FastAPI's error for a body that is not text, or is nested too deeply.
             return error_response(
-                APIError(422, "invalid_request", "the body is not valid JSON", data={"fields": []}),
+                APIError(
+                    422, "invalid_request", "The body is not valid JSON.", data={"fields": []}
+                ),
                 render,
             )
         reason = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
@@ -102,15 +103,15 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
         )
 
     async def unavailable(_: Request, error: Exception) -> JSONResponse:
-        log.warning("a backend is away", kind=type(error).__name__)
+        log.warning("a backend is unavailable", kind=type(error).__name__)
         return error_response(Unavailable(), render)
 
-    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
         if mongo.unavailable(error):
             return error_response(Unavailable(), render)
-        log.error("unforeseen", exc_info=error)
+        log.error("unexpected error", exc_info=error)
         return error_response(
-            APIError(500, "internal", "something went wrong on our side; it has been recorded"),
+            APIError(500, "internal", "An unexpected error occurred; it has been logged."),
             render,
         )
 
@@ -119,20 +120,20 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
     app.add_exception_handler(HTTPException, http_error)
     for away in (BrokerUnavailable, PublishError, *mongo.UNAVAILABLE, *redis.UNAVAILABLE):
         app.add_exception_handler(away, unavailable)
-    app.add_exception_handler(OperationFailure, unforeseen)
-    app.add_exception_handler(Exception, unforeseen)
-    app.add_middleware(_Careful)
-    app.add_middleware(_Measure)
+    app.add_exception_handler(OperationFailure, unexpected)
+    app.add_exception_handler(Exception, unexpected)
+    app.add_middleware(_SecurityHeaders)
+    app.add_middleware(_Timing)
     app.add_middleware(_Prefix, prefix=prefix)
-    app.add_middleware(_Turns)
+    app.add_middleware(_OnePerTurn)
     return app
 
 
-class _Turns:
-    """Lets one request begin per turn of the event loop.
+class _OnePerTurn:
+    """Starts one request per iteration of the event loop.
 
-    Hundreds that come at once would all be parsed and routed in one turn, and for a tenth of a
-    second nothing else would be heard: no heartbeat, no socket, no answer from a backend.
+    Hundreds of simultaneous requests would otherwise be parsed and routed in one iteration, and
+    for a tenth of a second nothing else would run: no heartbeat, no socket, no backend response.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -145,8 +146,8 @@ class _Turns:
         await self._app(scope, receive, send)
 
 
-class _Careful:
-    """Keeps answers, errors among them, out of caches and browsers from guessing about them."""
+class _SecurityHeaders:
+    """Prevents caching and content sniffing of responses, including errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -155,7 +156,7 @@ class _Careful:
         async def add_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _CAREFUL:
+                for name, value in _SECURITY_HEADERS:
                     headers.setdefault(name, value)
             await send(message)
 
@@ -163,11 +164,11 @@ class _Careful:
 
 
 class _Prefix:
-    """Tells the application where it is mounted (ASGI's `root_path`).
+    """Sets the path prefix of the application (ASGI's `root_path`).
 
-    An Ingress has no portable prefix rewrite, so a service must know its own. Starlette
-    takes `root_path` off the front of a path that has it and leaves the others as they are;
-    links (to the OpenAPI document) carry it in either case.
+    An Ingress has no portable prefix rewrite, so a service must know its prefix. Starlette
+    removes `root_path` from paths that start with it and leaves the others unchanged; links (to
+    the OpenAPI document) contain it in either case.
     """
 
     def __init__(self, app: ASGIApp, *, prefix: str) -> None:
@@ -180,8 +181,8 @@ class _Prefix:
         await self._app(scope, receive, send)
 
 
-class _Measure:
-    """Times every HTTP request by its route (never by its path, which has ids in it)."""
+class _Timing:
+    """Measures every HTTP request by its route (not by its path, which contains ids)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -207,7 +208,7 @@ class _Measure:
 
 
 class BodyLimit:
-    """Refuses a body over the limit with 413, declared or not, before it is read whole."""
+    """Rejects a body above the limit with 413, declared or not, before reading all of it."""
 
     def __init__(
         self,
@@ -223,14 +224,15 @@ class BodyLimit:
         self._exempt = tuple(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body up to the limit, then hand it on."""
+        """Read the body up to the limit, then pass it on."""
         if scope["type"] != "http" or scope["path"].endswith(self._exempt or ("\0",)):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         declared = headers.get(b"content-length", b"0")
         too_large = error_response(
-            APIError(413, "too_large", f"a body may have {self._limit} bytes"), self._render
+            APIError(413, "too_large", f"A body may have at most {self._limit} bytes."),
+            self._render,
         )
         if declared.isdigit() and int(declared) > self._limit:
             await too_large(scope, receive, send)
@@ -246,26 +248,25 @@ class BodyLimit:
                 return
             if not message.get("more_body", False):
                 break
-        given = False
+        replayed = False
 
         async def replay() -> Message:
-            nonlocal given
-            if given:
+            nonlocal replayed
+            if replayed:
                 return await receive()
-            given = True
+            replayed = True
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self._app(scope, replay, send)
 
 
 def client_address(request: Request, trusted_proxies: str) -> str:
-    """Return the client's address as the trusted edge tells it.
+    """Return the client's address, as reported by trusted proxies.
 
-    X-Forwarded-For is believed only as far as it was written by a trusted proxy: read from
-    the right, the first address that is not one (RFC 7239, section 8.1, on trust). Where all
-    of them are trusted, people and pods share the private networks: then it is the furthest.
-    Several header lines are one list (RFC 9110, section 5.3): some proxies add a line of
-    their own below the client's.
+    X-Forwarded-For is trusted only as far as trusted proxies wrote it: the result is its last
+    address that is not a trusted proxy (RFC 7239, section 8.1). If all of them are trusted
+    (clients and pods share the private networks), it is the first. Several header lines are one
+    list (RFC 9110, section 5.3), because some proxies add a line below the client's.
     """
     networks = [ipaddress.ip_network(item.strip()) for item in trusted_proxies.split(",") if item]
 

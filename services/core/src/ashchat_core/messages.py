@@ -1,9 +1,9 @@
-"""What travels through the queues: versioned, frozen, strict.
+"""The messages in the queues: versioned, frozen, strict.
 
-Every body is JSON (UTF-8) with a field `v`; a consumer that meets a version it does not
-know rejects the message to the dead-letter queue, where it waits for a newer consumer.
-AMQP properties: `message_id` is the idempotency key, `correlation_id` and `reply_to` pair
-an answer with its request, `expiration` is not used (a queue's policy decides).
+Every body is JSON (UTF-8) with a field `v`. A consumer rejects a version that it does not know
+to the dead-letter queue, where it waits for a newer consumer. AMQP properties: `message_id` is
+the idempotency key, `correlation_id` and `reply_to` pair an answer with its request;
+`expiration` is not used (a queue's policy decides).
 """
 
 from datetime import datetime
@@ -12,38 +12,40 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 TEXT_MAX_CHARS = 8_000
-"""The longest message text, in characters."""
+"""Maximum length of a message text."""
 
 Language = str
-"""A BCP 47 language tag, lower-case primary subtag ("es", "pt"), as the clients send it."""
+"""A BCP 47 language tag, lower-case primary subtag ("es", "pt"), as clients send it."""
 
 
 class Message(BaseModel):
-    """The base of every body: frozen, and unknown fields are refused.
+    """Base of every body: frozen; unknown fields are rejected.
 
-    Errors do not show their input: they are logged, and a body is private.
+    Validation errors do not contain their input, because they are logged and a body is private.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class TranslateJob(Message):
-    """chat → translate: one text, wanted in some languages. Queue: TRANSLATE_QUEUE."""
+    """chat → translate: translate one text. Queue: TRANSLATE_QUEUE."""
 
     v: Literal[1] = 1
     room: str
-    message: str = Field(description="The id of the message in the room's log.")
+    message: str = Field(description="The message's id in the room's log.")
     text_version: int = Field(ge=1, description="1 for the original, +1 for every edit.")
     text: str = Field(max_length=TEXT_MAX_CHARS)
-    source: Language | None = Field(description="The writer's language; None: unknown.")
-    targets: tuple[Language, ...] = Field(min_length=1, description="What members read.")
+    source: Language | None = Field(description="The sender's language; None if unknown.")
+    targets: tuple[Language, ...] = Field(
+        min_length=1, description="The languages of the other members."
+    )
     requested_at: datetime
 
 
 class TranslationResult(Message):
-    """translate → chat: one language of one job. Queue: TRANSLATED_QUEUE.
+    """translate → chat: the result of a job in one language. Queue: TRANSLATED_QUEUE.
 
-    Results come at least once; (room, message, text_version, target) makes them idempotent.
+    Delivered at least once; idempotent by (room, message, text_version, target).
     """
 
     v: Literal[1] = 1
@@ -54,12 +56,12 @@ class TranslationResult(Message):
     source: Language | None
     outcome: Literal["translated", "unchanged", "failed"]
     text: str | None = Field(description="The translation; None unless outcome is translated.")
-    provider: str | None = Field(description="Who translated, or whose answer was cached.")
-    reason: str | None = Field(default=None, description="Why it failed: machine-readable.")
+    provider: str | None = Field(description="The provider of the (cached) translation.")
+    reason: str | None = Field(default=None, description="Machine-readable reason of a failure.")
 
 
 class ConfirmNewAccount(Message):
-    """auth → chat: a new account exists. Queue: CONFIRM_NEW_ACCOUNT_QUEUE; wants an answer."""
+    """auth → chat: a new account exists. Queue: CONFIRM_NEW_ACCOUNT_QUEUE; answered."""
 
     v: Literal[1] = 1
     user_id: str
@@ -87,7 +89,7 @@ class ChangeDeviceToken(Message):
 
 
 class AccountCreation(Message):
-    """auth → email: somebody signed up. Queue: ACCOUNT_CREATION_QUEUE.
+    """auth → email: a sign-up was requested. Queue: ACCOUNT_CREATION_QUEUE.
 
     Idempotent by `sign_up_id`: a redelivery mails the same code under the same Message-ID.
     """
@@ -105,7 +107,7 @@ class AccountCreation(Message):
 
 
 class PendingAccount(Message):
-    """A sign-up whose code was right, as email kept it."""
+    """A sign-up whose code was right, as stored by the email service."""
 
     sign_up_id: str
     email: str
@@ -119,9 +121,9 @@ CodeRefusal = Literal["wrong_code", "expired", "too_many_tries"]
 
 
 class ConfirmEmailCode(Message):
-    """auth → email: is this the code? Queue: CONFIRM_EMAIL_CODE_QUEUE.
+    """auth → email: check a sign-up's code. Queue: CONFIRM_EMAIL_CODE_QUEUE.
 
-    `settled` says that the user is stored, so the pending account can go.
+    `settled` means that the user is stored, so the pending account can be deleted.
     """
 
     v: Literal[1] = 1
@@ -131,7 +133,7 @@ class ConfirmEmailCode(Message):
     code: str | None = None
     sign_up_id: str | None = None
     deadline: datetime | None = Field(
-        default=None, description="After this nobody waits for the answer."
+        default=None, description="When the caller stops waiting for the answer."
     )
 
 
@@ -157,7 +159,7 @@ class NewDeviceCode(Message):
 
 
 class ConfirmNewDevice(Message):
-    """auth → email: is this the device's code? Queue: CONFIRM_NEW_DEVICE_REPLY_QUEUE."""
+    """auth → email: check a device's code. Queue: CONFIRM_NEW_DEVICE_REPLY_QUEUE."""
 
     v: Literal[1] = 1
     kind: Literal["confirm", "settled"]
@@ -178,8 +180,8 @@ class ConfirmNewDeviceReply(Message):
 class ChangePassword(Message):
     """auth → email: mail a code for a new password. Queue: CHANGE_PASSWORD_QUEUE.
 
-    `no_account` is sent for an address nobody has, so that asking costs auth the same time;
-    email drops it.
+    `no_account` is sent for an unknown address, so that a request takes auth the same time; the
+    email service drops it.
     """
 
     v: Literal[1] = 1
@@ -192,7 +194,7 @@ class ChangePassword(Message):
 
 
 class ConfirmChangePassword(Message):
-    """auth → email: is this the reset's code? Queue: CONFIRM_CHANGE_PASSWORD_QUEUE."""
+    """auth → email: check a reset's code. Queue: CONFIRM_CHANGE_PASSWORD_QUEUE."""
 
     v: Literal[1] = 1
     kind: Literal["confirm", "settled"]
@@ -211,10 +213,10 @@ class ConfirmChangePasswordReply(Message):
 
 
 class ChangeEmail(Message):
-    """auth → email: mail one code to each end of an address change. Queue: CHANGE_EMAIL_QUEUE.
+    """auth → email: mail a code to both addresses of a change. Queue: CHANGE_EMAIL_QUEUE.
 
-    `address_taken`: the new address has an account; its owner gets a notice instead of a
-    code, the old end gets its code all the same, so that the answer tells nothing.
+    `address_taken`: the new address has an account, whose owner gets a notice instead of a
+    code. The old address gets its code nevertheless, so that the response reveals nothing.
     """
 
     v: Literal[1] = 1
@@ -228,7 +230,7 @@ class ChangeEmail(Message):
 
 
 class ConfirmChangeEmail(Message):
-    """auth → email: are these both codes? Queue: CONFIRM_CHANGE_EMAIL_QUEUE."""
+    """auth → email: check both codes of an address change. Queue: CONFIRM_CHANGE_EMAIL_QUEUE."""
 
     v: Literal[1] = 1
     kind: Literal["confirm", "settled"]
@@ -240,7 +242,7 @@ class ConfirmChangeEmail(Message):
 
 
 class ConfirmChangeEmailReply(Message):
-    """email → auth: the answer; `new_email` when both codes were right."""
+    """email → auth: the answer; `new_email` is set if both codes were right."""
 
     v: Literal[1] = 1
     request_id: str
@@ -259,11 +261,11 @@ SecurityEventKind = Literal[
     "session_reuse",
     "account_deleted",
 ]
-"""What an account's owner is mailed a notice of."""
+"""Security events that an account's owner gets a mail about."""
 
 
 class SecurityNotice(Message):
-    """auth → email: tell an owner what happened. Queue: SECURITY_NOTICE_QUEUE."""
+    """auth → email: mail a notice to an account's owner. Queue: SECURITY_NOTICE_QUEUE."""
 
     v: Literal[1] = 1
     notice_id: str
@@ -275,7 +277,7 @@ class SecurityNotice(Message):
 
 
 class SessionRevoked(Message):
-    """auth → chat: sessions are over; their sockets are closed. Queue: SESSION_REVOKED_QUEUE."""
+    """auth → chat: close the sockets of ended sessions. Queue: SESSION_REVOKED_QUEUE."""
 
     v: Literal[1] = 1
     user_id: str
@@ -284,9 +286,9 @@ class SessionRevoked(Message):
 
 
 class ProfileChanged(Message):
-    """auth → chat: what a person is called and reads. Queue: PROFILE_CHANGED_QUEUE.
+    """auth → chat: a user's new name or language. Queue: PROFILE_CHANGED_QUEUE.
 
-    The newest by `at` wins; an older one that arrives late changes nothing.
+    The newest by `at` wins; an older message that arrives late has no effect.
     """
 
     v: Literal[1] = 1
@@ -297,7 +299,7 @@ class ProfileChanged(Message):
 
 
 class AccountDeletion(Message):
-    """auth → chat, static: remove what there is of a person.
+    """auth → chat, static: delete a user's data.
 
     Queues: ACCOUNT_DELETION_CHAT_QUEUE, ACCOUNT_DELETION_STATIC_QUEUE.
     """

@@ -1,10 +1,10 @@
 """MongoDB with credentials that may change while the service runs.
 
-A changed password needs a new client: the new one is made and proven first, then the
-reference is switched, and the old one is closed once what it was doing has had time to end.
+A changed password requires a new client: the new one is created and tested first, then it
+replaces the old one, which is closed once its operations have had time to end.
 
-`tls=true` in the address means TLS, verified by the authority in `mongodb-ca.pem` beside the
-address where there is one, else by the public ones.
+`tls=true` in the address means TLS, verified with the authority in `mongodb-ca.pem` next to the
+address or, if that is absent, with the public authorities.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from pymongo.errors import (
 from ashchat_core.credentials import Credential, Credentials
 
 SERVER_SELECTION_SECONDS = 3.0
-"""How long one request waits for a server before it is answered with 503."""
+"""How long one request waits for a server before it gets 503."""
 
 DRAIN_SECONDS = 30.0
-"""How long the old client lives on after a switch."""
+"""How long the old client stays open after it was replaced."""
 
 CA_FILE = "mongodb-ca.pem"  # beside mongodb.uri
 
@@ -47,23 +47,23 @@ UNAVAILABLE = (
     WaitQueueTimeoutError,
     ExecutionTimeout,
 )
-"""What pymongo raises when the server is away: answered with 503 and Retry-After."""
+"""Errors of pymongo if the server is unavailable; requests get 503 with Retry-After."""
 
 _NOT_NOW_CODES = frozenset({11600, 11602, 91, 189, 13435, 10107, 18})
-"""Shutting down, not primary, and a login refused while users are made anew."""
+"""Shutting down, not primary, and a login rejected while users are re-created."""
 
 
 _ROLLED_BACK_CODES = frozenset({112, 16_777_220, 16_908_292})
-"""The server took the write back, and the same one again is right: a write conflict, and as
-FerretDB tells them PostgreSQL's serialization_failure (40001) and deadlock_detected (40P01),
+"""The server rolled the write back, and it may be repeated: a write conflict, and, as FerretDB
+reports them, PostgreSQL's serialization_failure (40001) and deadlock_detected (40P01),
 packed as PostgreSQL packs an SQLSTATE
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 
 
 def unavailable(error: BaseException) -> bool:
-    """Tell whether an error means "not now", not that the request was wrong.
+    """Return whether an error is transient, so that the request may be repeated.
 
-    FerretDB reports a lost PostgreSQL as an internal error (code 1).
+    FerretDB reports an unavailable PostgreSQL as an internal error (code 1).
     """
     if isinstance(error, UNAVAILABLE):
         return True
@@ -87,21 +87,21 @@ class Mongo:
 
     @property
     def database(self) -> Database:
-        """The service's own database, by the credentials of this moment."""
+        """The service's database, with the current credentials."""
         return self._connected().get_default_database()
 
     async def ping(self) -> None:
-        """Ask the server for an answer that needs a login.
+        """Send a command that requires a login.
 
         Raises:
-            PyMongoError: it did not give one.
+            PyMongoError: it failed.
         """
         await self.database.list_collection_names()
         if self._credential is not None:
             self._credentials.use("mongodb", self._credential.revision)
 
     async def swap(self) -> None:
-        """Change to the credentials that lie in the folder now, if they work.
+        """Switch to the credentials that are in the folder now, if they work.
 
         Raises:
             PyMongoError, ConfigurationError: they do not; the old ones stay in use.
@@ -112,7 +112,8 @@ class Mongo:
             await candidate.get_default_database().list_collection_names()
         except (PyMongoError, ConfigurationError) as error:
             self._log.warning(
-                "new credentials do not work yet; the old stay", error=type(error).__name__
+                "the new credentials do not work yet; the old ones stay in use",
+                error=type(error).__name__,
             )
             await candidate.close()
             raise
@@ -127,7 +128,7 @@ class Mongo:
             task.add_done_callback(self._old.discard)
 
     async def watch(self) -> None:
-        """Prove the first credentials, then swap whenever the file changes; until cancelled."""
+        """Test the first credentials, then swap whenever the file changes; until cancelled."""
         await self._prove()
 
         async def changed() -> None:
@@ -151,7 +152,7 @@ class Mongo:
             await self._client.close()
 
     async def _prove(self) -> None:
-        """Return once the credentials read at the start work, or those that came after them."""
+        """Return once the credentials read at the start, or later ones, work."""
         while True:
             for attempt in (self.ping, self.swap):
                 with contextlib.suppress(PyMongoError, ConfigurationError):

@@ -1,12 +1,12 @@
 """Redis with credentials that may change while the service runs.
 
-The library asks a `CredentialProvider` at every new connection. A changed file is tried
-first; once its login works, new connections use it, idle ones are dropped, and those in
-use are replaced when what they do has ended. Another address needs a restart: subscriptions
-would stay with the old server.
+The library asks a `CredentialProvider` for every new connection. A changed file is tested
+first; once its login works, new connections use it, idle ones are closed, and connections in
+use are replaced when they become idle. Another address requires a restart, because
+subscriptions would stay with the old server.
 
-`rediss://` means TLS, verified by the authority in `redis-ca.pem` beside the address where
-there is one, else by the public ones.
+`rediss://` means TLS, verified with the authority in `redis-ca.pem` next to the address or, if
+that is absent, with the public authorities.
 """
 
 import asyncio
@@ -29,30 +29,30 @@ TIMEOUT_SECONDS = 3.0
 CONNECT_SECONDS = 1.0
 LEAVING_POLL_SECONDS = 0.2
 RETRIES = 2
-"""Together with both times: a command on a Redis that is away fails within about five
-seconds, so that whoever waits for it gets a 503 while they still wait."""
+"""Maximum retries of a command. With both timeouts, a command on an unavailable Redis fails
+within about five seconds, so that the client gets 503 before it gives up."""
 
 UNAVAILABLE = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
     exceptions.AuthenticationError,
-    # What answers there is no Redis: a proxy, or whoever has the address while it is away.
+    # The server is not Redis: a proxy, or another process with its address.
     exceptions.InvalidResponse,
 )
-"""What the library raises when the server is away: answered with 503 and Retry-After."""
+"""Errors of the library if the server is unavailable; requests get 503 with Retry-After."""
 
 
 CA_FILE = "redis-ca.pem"  # beside redis.uri
 
 
 class TlsConnection(SSLConnection):
-    """Trusts the authority it is given and no other, and reads it anew for each connection."""
+    """Trusts the configured authority only, and reads it again for each connection."""
 
     def _connection_arguments(self) -> dict[str, Any]:
         arguments = dict(Connection._connection_arguments(self))  # noqa: SLF001
-        given = self.ssl_context
-        trust = ssl.create_default_context(cafile=given.ca_certs, cadata=given.ca_data)
+        configured = self.ssl_context
+        trust = ssl.create_default_context(cafile=configured.ca_certs, cadata=configured.ca_data)
         return {**arguments, "ssl": trust}
 
 
@@ -68,7 +68,7 @@ class _Login(CredentialProvider):
         return unquote(parts.username or "default"), unquote(parts.password or "")
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Return the same; the library warns without it."""
+        """Return the same; the library warns if this is missing."""
         return self.get_credentials()
 
 
@@ -87,28 +87,28 @@ class Redis:
         self._prefix = parse_qs(urlsplit(self._login.credential.text).query).get("prefix", [""])[0]
 
     def key(self, name: str) -> str:
-        """Return the name of a key or channel, as this server knows it.
+        """Return the name of a key or channel on this server.
 
-        On a server that several AshChats share, everybody's names begin otherwise; on one of
-        our own they are what they are.
+        On a server that several AshChats share, the names of each have a prefix; on a dedicated
+        server there is none.
         """
         return self._prefix + name
 
     def bare(self, name: str) -> str:
-        """Return the name of a key or channel without what `key` put before it."""
+        """Return the name of a key or channel without the prefix that `key` added."""
         return name.removeprefix(self._prefix)
 
     async def ping(self) -> None:
-        """Ask for an answer that needs a login.
+        """Send a command that requires a login.
 
         Raises:
-            redis.exceptions.RedisError: it did not give one.
+            redis.exceptions.RedisError: it failed.
         """
         await self.client.ping()
         self._credentials.use("redis", self._login.credential.revision)
 
     async def swap(self) -> None:
-        """Change to the credentials that lie in the folder now, if they work.
+        """Switch to the credentials that are in the folder now, if they work.
 
         Raises:
             redis.exceptions.RedisError: they do not; the old ones stay in use.
@@ -119,7 +119,8 @@ class Redis:
             await trial.ping()
         except exceptions.RedisError as error:
             self._log.warning(
-                "new credentials do not work yet; the old stay", error=type(error).__name__
+                "the new credentials do not work yet; the old ones stay in use",
+                error=type(error).__name__,
             )
             raise
         finally:
@@ -135,17 +136,17 @@ class Redis:
         task.add_done_callback(self._leaving.discard)
 
     async def _let_go(self, revision: str) -> None:
-        """Report the former login until the last connection in use has changed over."""
+        """Report the previous login until the last connection in use has been replaced."""
         pool: Any = self.client.connection_pool
         try:
-            busy = list(pool._in_use_connections)  # noqa: SLF001 (nothing public tells)
-            while any(one.should_reconnect() for one in busy):  # noqa: ASYNC110 (nothing tells)
+            busy = list(pool._in_use_connections)  # noqa: SLF001 (there is no public way)
+            while any(one.should_reconnect() for one in busy):  # noqa: ASYNC110 (there is no event to wait for)
                 await asyncio.sleep(LEAVING_POLL_SECONDS)
         finally:
             self._credentials.release("redis", revision)
 
     async def watch(self) -> None:
-        """Prove the first credentials, then swap whenever the file changes; until cancelled."""
+        """Test the first credentials, then swap whenever the file changes; until cancelled."""
         await self._prove()
 
         async def changed() -> None:
@@ -160,7 +161,7 @@ class Redis:
         await self._credentials.watch(self._file, changed, used=self._login.credential)
 
     async def _prove(self) -> None:
-        """Return once the credentials read at the start work, or those that came after them."""
+        """Return once the credentials read at the start, or later ones, work."""
         while True:
             for attempt in (self.ping, self.swap):
                 with contextlib.suppress(exceptions.RedisError):

@@ -1,10 +1,10 @@
-"""Running a service: two servers in one event loop, background tasks, a graceful end.
+"""Runs a service: two servers in one event loop, background tasks, a graceful shutdown.
 
-The order of the end matters: say so (readiness 503, and `Connection: close` with every
-answer, so that whoever keeps connections turns to another pod), take no more messages and let
-those in hand end, let open requests end while they can still publish, then close the clients.
-Together at most 22 s and what a service's own hooks take (chat's farewell to its sockets: 6 s),
-below the 37 s after which Kubernetes kills.
+The order of the shutdown matters: report it (readiness 503, and `Connection: close` in every
+response, so that clients with open connections turn to another pod), stop consuming and finish
+the delivered messages, finish open requests while they can still publish, then close clients.
+This takes at most 22 s plus the service's own hooks (chat closes its sockets in 6 s), less than
+the 37 s after which Kubernetes kills the pod.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from ashchat_core.telemetry import configure_logging
 from ashchat_core.topology import Service
 
 GRACE_SECONDS = 12
-"""How long open requests may take once the end was asked for."""
+"""How long open requests may take during the shutdown."""
 
 ENDING_SECONDS = 2.0
-"""How long requests are still taken: longer than the edge keeps an idle connection (1 s)."""
+"""How long requests are still accepted: longer than the edge's idle connections (1 s)."""
 
 FRAME_MAX_BYTES = 64 * 1024
 """Largest WebSocket frame from a client; a larger one closes the socket with 1009 (RFC 6455)."""
@@ -51,16 +51,16 @@ class App:
     public: ASGIApp | None
     revisions: Callable[[], dict[str, str]]
     checks: Sequence[tuple[str, Check]] = ()
-    """Name and proof of everything needed once, at the start; tried until it succeeds."""
+    """Name and function of each start-up check; retried until it succeeds."""
 
     background: Sequence[Callable[[], Awaitable[None]]] = ()
-    """Run from the start until the end."""
+    """Tasks that run until the shutdown."""
 
     on_ready: Sequence[Hook] = ()
-    """Called once, when every check has succeeded: begin to consume."""
+    """Called once, after every check has succeeded, to start consuming."""
 
     on_stop: Sequence[Hook] = ()
-    """Called in order when the end was asked for, while the servers still answer."""
+    """Called in order at the shutdown, while the servers still respond."""
 
     on_close: Sequence[Hook] = ()
     """Called last, to close clients."""
@@ -69,7 +69,7 @@ class App:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to us."""
+    """A uvicorn server that does not install signal handlers."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,7 +96,7 @@ def _config(app: ASGIApp, settings: ServiceSettings, port: int) -> uvicorn.Confi
 
 
 class _UntilEnding:
-    """Asks clients, once the end was asked for, not to use a connection again (RFC 9112, 9.6)."""
+    """Asks clients not to reuse connections during the shutdown (RFC 9112, 9.6)."""
 
     def __init__(self, app: ASGIApp, ending: asyncio.Event) -> None:
         self._app = app
@@ -148,9 +148,9 @@ async def serve(app: App) -> None:
     stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
     log.info("started", version=__version__, pod=settings.pod_name)
     try:
-        # A server or a background task that ends by itself is a defect: end as a whole,
-        # and let Kubernetes start the pod anew.
-        starting.add_done_callback(lambda task: _unless_started(task, stop))
+        # A server or background task that ends by itself is a defect: end the process, so that
+        # Kubernetes restarts the container.
+        starting.add_done_callback(lambda task: _stop_if_failed(task, stop))
         await asyncio.wait([stopping, *tasks, *background], return_when=asyncio.FIRST_COMPLETED)
         ended: list[asyncio.Task[Any]] = [*tasks, *background, starting]
         for task in ended:
@@ -210,8 +210,8 @@ def queues_check(broker: Broker, service: Service) -> tuple[str, Check]:
     return "RabbitMQ and its queues", check
 
 
-def _unless_started(task: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """End the service when its start failed for good."""
+def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Stop the service if its start has failed."""
     if not task.cancelled() and task.exception() is not None:
         stop.set()
 
@@ -223,7 +223,7 @@ async def _start(app: App, log: structlog.typing.FilteringBoundLogger) -> None:
         while True:
             try:
                 await check()
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is not there yet)
+            except Exception as error:  # noqa: BLE001 (any error means: not yet)
                 if attempt % 10 == 0:
                     log.info("waiting", what=name, kind=type(error).__name__)
                 await asyncio.sleep(min(backoff(attempt), 1.0))
@@ -232,8 +232,8 @@ async def _start(app: App, log: structlog.typing.FilteringBoundLogger) -> None:
                 break
     for hook in app.on_ready:
         await hook()
-    # What is there now stays: a full collection need not look at it again, and does not hold
-    # up the event loop for as long (https://docs.python.org/3/library/gc.html#gc.freeze).
+    # Existing objects stay: a full collection need not examine them again, and blocks the event
+    # loop for less time (https://docs.python.org/3/library/gc.html#gc.freeze).
     gc.collect()
     gc.freeze()
     app.readiness.done()
@@ -248,4 +248,4 @@ async def _quietly(hook: Hook, log: structlog.typing.FilteringBoundLogger) -> No
     try:
         await hook()
     except Exception:
-        log.exception("while stopping")
+        log.exception("a shutdown hook failed")

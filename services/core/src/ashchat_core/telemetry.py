@@ -1,6 +1,6 @@
-"""Logs as JSON lines, without secrets; metrics by prometheus_client.
+"""Logging as JSON lines without secrets.
 
-uvicorn logs a WebSocket's whole URL, token included, even with its access log off, so
+uvicorn logs a WebSocket's whole URL, including the token, even with its access log disabled, so
 its loggers pass through the same redaction as ours.
 """
 
@@ -16,7 +16,7 @@ SECRET_KEYS = frozenset(
     {"password", "password_hash", "token", "refresh_token", "authorization", "code", "text",
      "content", "uri", "secret", "body", "device_token"}
 )  # fmt: skip
-"""Log fields that are never written, whatever they hold."""
+"""Log fields whose values are never written."""
 
 _QUERY = re.compile(r"\?[^\s\"']*")
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
@@ -62,7 +62,7 @@ class _JSONFormatter(logging.Formatter):
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Send every log line, ours and the libraries', to stdout as redacted JSON."""
+    """Write every log line, ours and the libraries', to stdout as redacted JSON."""
 
     def name_service(
         _logger: object, _name: str, event: MutableMapping[str, Any]

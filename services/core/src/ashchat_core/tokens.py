@@ -1,8 +1,8 @@
 """Access tokens: JWTs signed with ES256, verified from a key set in a file.
 
-One algorithm, one type: what RFC 8725 (JSON Web Token Best Current Practices) and
-RFC 9068 (JWT Profile for OAuth 2.0 Access Tokens) ask for. The key set is a file, not an
-address, so that tokens verify also while auth is down.
+One algorithm and one type, as RFC 8725 (JSON Web Token Best Current Practices) and RFC 9068
+(JWT Profile for OAuth 2.0 Access Tokens) require. The key set is a file instead of a URL, so
+that tokens can be verified while auth is down.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ from pydantic import BaseModel, ConfigDict
 ALGORITHM = "ES256"
 ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
 LEEWAY_SECONDS = 5
-"""How far two clocks may differ."""
+"""Accepted difference between two clocks."""
 
 JWKS = "jwks"
-"""What verifies tokens, as a service reports it: the revision is `key_set_revision`."""
+"""Credential name under which services report the `key_set_revision` of their keys."""
 
 SIGNING_KEYS = "signing-keys"
-"""What signs them, as auth reports it: the revision is the active key's id."""
+"""Credential name under which auth reports the id of the active signing key."""
 
 REREAD_SECONDS = 5.0
-"""How long a key that was taken out of the set is still believed."""
+"""How long a key that was removed from the set is still accepted."""
 
 _REQUIRED = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
 
 
 class InvalidToken(Exception):
-    """The token is not one of ours, not for this, or not valid any more."""
+    """The token was not issued by auth, is not an access token, or is no longer valid."""
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -44,7 +44,7 @@ class InvalidToken(Exception):
 
 
 class AccessToken(BaseModel):
-    """What a verified access token says."""
+    """The claims of a verified access token."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,23 +62,23 @@ def device_hash(device_token: str) -> str:
 def verify_access(
     token: str, key_of: Callable[[str], Any], *, issuer: str, audience: str
 ) -> AccessToken:
-    """Return what an access token says.
+    """Return the claims of an access token.
 
     Args:
         token: The token.
-        key_of: Returns the public key of a key id; raises InvalidToken for a stranger's.
-        issuer: Who must have signed it.
-        audience: For whom it must be.
+        key_of: Returns the public key of a key id; raises InvalidToken for an unknown one.
+        issuer: The required issuer.
+        audience: The required audience.
 
     Raises:
-        InvalidToken: with the reason; see there.
+        InvalidToken: the token is not valid; see its `reason`.
     """
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
-        raise InvalidToken("malformed", "this is not a token") from None
+        raise InvalidToken("malformed", "This is not a token.") from None
     if header.get("typ") != ACCESS_TOKEN_TYPE or header.get("alg") != ALGORITHM:
-        raise InvalidToken("wrong_type", "this is not an access token")
+        raise InvalidToken("wrong_type", "This is not an access token.")
     key = key_of(str(header.get("kid", "")))
     try:
         claims: dict[str, Any] = jwt.decode(
@@ -91,11 +91,11 @@ def verify_access(
             options={"require": _REQUIRED, "strict_aud": True},
         )
     except jwt.ExpiredSignatureError:
-        raise InvalidToken("expired", "the token has expired; refresh it") from None
+        raise InvalidToken("expired", "The token has expired: refresh it.") from None
     except jwt.InvalidTokenError:
-        raise InvalidToken("invalid", "the token is not valid here") from None
+        raise InvalidToken("invalid", "The token is not valid here.") from None
     if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
-        raise InvalidToken("wrong_type", "this is not an access token")
+        raise InvalidToken("wrong_type", "This is not an access token.")
     return AccessToken(
         user_id=claims["sub"],
         session_id=claims["sid"],
@@ -105,12 +105,12 @@ def verify_access(
 
 
 def key_set_revision(kids: Iterable[str]) -> str:
-    """Return a word that changes with a set of keys; key ids are public (RFC 7638)."""
+    """Return a value that changes with the set of keys; key ids are public (RFC 7638)."""
     return hashlib.sha256("\n".join(sorted(kids)).encode()).hexdigest()[:12]
 
 
 class TokenVerifier:
-    """Verifies access tokens by the published keys."""
+    """Verifies access tokens with the published keys."""
 
     def __init__(self, jwks_file: Path, *, issuer: str, audience: str) -> None:
         self._file = jwks_file
@@ -118,41 +118,43 @@ class TokenVerifier:
         self._audience = audience
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read = b""
-        self._looked = 0.0
+        self._read_at = 0.0
 
     def verify(self, token: str) -> AccessToken:
-        """Return what the token says.
+        """Return the claims of a token.
 
         Raises:
-            InvalidToken: with the reason; see there.
+            InvalidToken: the token is not valid; see its `reason`.
         """
         return verify_access(token, self._key, issuer=self._issuer, audience=self._audience)
 
     @property
     def revision(self) -> str:
-        """The `key_set_revision` of the keys that tokens are verified by now; empty: none."""
+        """The `key_set_revision` of the keys that verify tokens; empty if there are none."""
         self._load()
         return key_set_revision(self._keys) if self._keys else ""
 
     def _key(self, kid: str) -> jwt.PyJWK:
-        # A key that is not known may be new: keys overlap, and the file follows.
-        if kid not in self._keys or time.monotonic() - self._looked > REREAD_SECONDS:
+        # An unknown key may be new: the file is updated before a new key signs.
+        if kid not in self._keys or time.monotonic() - self._read_at > REREAD_SECONDS:
             self._load()
         try:
             return self._keys[kid]
         except KeyError:
-            raise InvalidToken("unknown_key", "the token was signed with another key") from None
+            raise InvalidToken("unknown_key", "The token was signed with an unknown key.") from None
 
     def _load(self) -> None:
-        self._looked = time.monotonic()
+        self._read_at = time.monotonic()
         try:
             text = self._file.read_bytes()
             if text == self._read:
                 return
             keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys
         except (OSError, ValueError, jwt.PyJWKSetError) as error:
-            # A file that is being changed, or is broken: what was known stays.
-            structlog.get_logger("tokens").warning("no key set", kind=type(error).__name__)
+            # The file is being replaced, or is broken: keep the known keys.
+            structlog.get_logger("tokens").warning(
+                "the key set is not readable", kind=type(error).__name__
+            )
             return
         self._keys = {key.key_id: key for key in keys if key.key_id}
         self._read = text

@@ -13,7 +13,7 @@ VHOST = "ashchat"
 """The virtual host that holds everything below."""
 
 DEAD_LETTER_EXCHANGE = "dead-letter"
-"""Direct exchange; a dead letter keeps its routing key, the name of the queue it left."""
+"""Direct exchange; a dead letter keeps its routing key, the name of its queue."""
 
 RETRY_EXCHANGE = "retry"
 """Direct exchange that brings a message back from its retry queue to its own queue."""
@@ -22,7 +22,7 @@ AUTH_REPLIES_EXCHANGE = "auth.replies"
 """Direct exchange for answers to auth; each auth pod binds its own `auth.reply.<pod>`."""
 
 AUTH_REPLY_QUEUE_PREFIX = "auth.reply."
-"""Exclusive classic queues of the auth pods: the one thing a service declares itself."""
+"""Exclusive classic queues of the auth pods, the only queues that a service declares."""
 
 DEAD_LETTER_SUFFIX = ".dead"
 RETRY_SUFFIX = ".retry"
@@ -34,15 +34,16 @@ DELIVERY_LIMIT = 20
 """Redeliveries before a message is dead-lettered (RabbitMQ 4's own default)."""
 
 DEAD_DELIVERY_LIMIT = 1_000_000_000
-"""The same for a dead letter: never. To look at one is a delivery that comes back, and the
-default limit would drop it at the 21st look. Not -1, which RabbitMQ before 4.0 refuses."""
+"""The same for a dead-letter queue: effectively unlimited. Reading a dead letter is a delivery
+that is requeued, and the default limit would drop it the 21st time. RabbitMQ before 4.0 rejects
+-1."""
 
 MAX_LENGTH_BYTES = 256 * 1024 * 1024
-"""A queue refuses publishing beyond this many bytes (overflow: reject-publish)."""
+"""Maximum size of a queue; it then rejects publishes (overflow: reject-publish)."""
 
 
 class Queue(StrEnum):
-    """The durable quorum queues, by the names the clients of the architecture know."""
+    """The durable quorum queues, by the names of the original's protocol."""
 
     ACCOUNT_CREATION = "ACCOUNT_CREATION_QUEUE"
     CONFIRM_EMAIL_CODE = "CONFIRM_EMAIL_CODE_QUEUE"
@@ -100,10 +101,10 @@ SERVICES: tuple[ServiceSpec, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """One queue: who writes it (through the exchange of that name), who reads it.
+    """One queue, its publisher (through the exchange of that name) and its consumer.
 
-    `retry` gives it a second queue in which the *consumer* parks a message that failed
-    for a reason of its own (a greylisted address), without holding up the others.
+    `retry` adds a second queue, in which the *consumer* parks a message that failed for its own
+    reason (a greylisted address), so that it does not delay the others.
     """
 
     name: Queue
@@ -145,13 +146,13 @@ QUEUES: tuple[QueueSpec, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class RedisGrant:
-    """What one service may touch in Redis: key and channel patterns, and which instance."""
+    """What one service may access in Redis: key and channel patterns, and the instance."""
 
     service: Service
     keys: tuple[str, ...]
     channels: tuple[str, ...] = ()
     cache: bool = False
-    """True: the instance for what may be evicted; False: the one that may not lose keys."""
+    """Whether this is the cache, which may evict keys; otherwise the durable instance."""
 
 
 REDIS_GRANTS: tuple[RedisGrant, ...] = (
@@ -162,7 +163,7 @@ REDIS_GRANTS: tuple[RedisGrant, ...] = (
 )
 
 MONGODB_DATABASES: dict[Service, str] = {Service.AUTH: "auth", Service.CHAT: "chat"}
-"""The MongoDB database each service owns; the others have none."""
+"""The MongoDB database of each service that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy for exactly one queue; RabbitMQ applies one policy a queue, so it is merged."""
+    """A policy for one queue; merged, because RabbitMQ applies one policy per queue."""
 
     name: str
     queue: str
@@ -201,7 +202,7 @@ def exchanges() -> tuple[str, ...]:
 
 
 def queues() -> tuple[str, ...]:
-    """Return the names of all (durable, quorum) queues, dead-letter and retry ones too."""
+    """Return the names of all (durable, quorum) queues, including dead-letter and retry queues."""
     names = [queue.name.value for queue in QUEUES]
     names += [queue.retry_queue for queue in QUEUES if queue.retry]
     names += [queue.dead for queue in QUEUES]
@@ -262,7 +263,7 @@ def policies() -> tuple[Policy, ...]:
 
 
 def permissions(service: Service) -> Permissions | None:
-    """Return what a service may do in the virtual host; None: it does not log in there."""
+    """Return a service's permissions in the virtual host; None if it does not log in there."""
     reads = [queue.value for queue in consumed(service)]
     writes = [name for name in exchanges() if name == service.value]
     if service in {Service.EMAIL, Service.CHAT}:
@@ -270,7 +271,7 @@ def permissions(service: Service) -> Permissions | None:
     if not reads and not writes:
         return None
     if service is Service.AUTH:
-        # To bind a queue takes write on the queue and read on the exchange.
+        # Binding a queue requires write on the queue and read on the exchange.
         own = AUTH_REPLY_QUEUE_PREFIX.replace(".", r"\.") + ".*"
         reply_exchange = AUTH_REPLIES_EXCHANGE.replace(".", r"\.")
         return Permissions(
