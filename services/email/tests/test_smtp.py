@@ -438,10 +438,10 @@ async def test_a_connection_unused_for_long_is_ended_with_a_goodbye(
     server: SmtpServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await mailer.send(mail(1))
-    await mailer._let_go()
+    await mailer._close_idle()
     assert server.open == 1
     monkeypatch.setattr(smtp, "IDLE_SECONDS", 0.0)
-    await mailer._let_go()
+    await mailer._close_idle()
     await until(lambda: server.open == 0)
     assert server.commands[-1] == "QUIT"
     await mailer.send(mail(2))
@@ -454,7 +454,7 @@ async def test_mails_take_no_connection_that_is_being_ended(
     await asyncio.gather(*(mailer.send(mail(number)) for number in range(CONNECTIONS)))
     monkeypatch.setattr(smtp, "IDLE_SECONDS", 0.0)
     await asyncio.gather(
-        mailer._let_go(), *(mailer.send(mail(number)) for number in range(CONNECTIONS))
+        mailer._close_idle(), *(mailer.send(mail(number)) for number in range(CONNECTIONS))
     )
     assert len(server.mails) == 2 * CONNECTIONS
 

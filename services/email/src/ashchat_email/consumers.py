@@ -1,4 +1,4 @@
-"""From queue to rule: each handler says by its exceptions what becomes of the message."""
+"""The consumers of email; the errors of each handler decide about its message."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -41,7 +41,7 @@ _DEAD = Counter(
 
 
 def register(broker: Broker, service: EmailService) -> None:
-    """Consume the queues of email: five that mail, four that ask about a code."""
+    """Register the consumers: five queues that send mail, four that check codes."""
     _mailing(broker, Queue.ACCOUNT_CREATION, AccountCreation, service.account_creation)
     _mailing(broker, Queue.CONFIRM_NEW_DEVICE, NewDeviceCode, service.new_device)
     _mailing(broker, Queue.CHANGE_PASSWORD, ChangePassword, service.change_password)
@@ -60,12 +60,12 @@ def _mailing(
         try:
             await _with_redis(rule, delivery.body)
         except ServerAway as error:
-            raise DependencyDown(f"the mail server is away: {error}") from error
+            raise DependencyDown(f"the mail server is unavailable: {error}") from error
         except TemporaryFailure as error:
             if delivery.attempts < RETRY_LIMIT:
                 raise Retry(str(error)) from error
             _DEAD.labels(queue, "gave_up").inc()
-            raise Reject(f"put off too often: {error}") from error
+            raise Reject(f"deferred too often: {error}") from error
         except PermanentFailure as error:
             _DEAD.labels(queue, error.reason).inc()
             raise Reject(f"{error.reason}: {error}") from error
@@ -89,7 +89,7 @@ def _asking(
                 correlation_id=delivery.correlation_id,
             )
         except PublishError:
-            # The pod that asked is gone, and its queue with it: nobody waits any more.
+            # The pod that asked has stopped, and its queue was deleted.
             return
 
     broker.consume(queue, model, handle)
@@ -99,4 +99,4 @@ async def _with_redis(rule: Callable[[M], Awaitable[R]], body: M) -> R:
     try:
         return await rule(body)
     except redis.UNAVAILABLE as error:
-        raise DependencyDown("Redis is away") from error
+        raise DependencyDown("Redis is unavailable") from error

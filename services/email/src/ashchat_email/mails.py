@@ -1,11 +1,11 @@
-"""Mails: one autoescaped layout, one file of words per language.
+"""Renders mails: one autoescaped layout, one file of texts per language.
 
-What a mail says, and in which order, is decided once, in `_parts`; the two templates only
-set it, as HTML and as text. Rendering is pure; sending is `smtp`'s.
+`_parts` decides the content and its order; the two templates render it as HTML and as text.
+Rendering is pure; `smtp` sends.
 
-What comes from people (a name, an address) and what runs from left to right (a date, a
-product's name) is isolated, so that it cannot reorder the text around it in either
-direction: `bdi` in HTML, FSI and PDI in text (Unicode Standard Annex #9, section 2.4).
+User input (a name, an address) and left-to-right text (a date, a product name) is isolated, so
+that it cannot reorder the surrounding text in either direction: `bdi` in HTML, FSI and PDI in
+text (Unicode Standard Annex #9, section 2.4).
 """
 
 import tomllib
@@ -27,29 +27,29 @@ from markupsafe import Markup, escape
 from ashchat_core.messages import SecurityEventKind
 
 CodeKind = Literal["sign_up", "new_device", "reset", "change_old", "change_new"]
-"""Mails that carry a code."""
+"""Mails with a code."""
 
 TakenKind = Literal["address_taken", "change_taken"]
-"""Mails to the owner of an address that somebody else gave as theirs."""
+"""Mails to the owner of an address that another person entered."""
 
 Kind = CodeKind | TakenKind | SecurityEventKind
 
 DEFAULT_LANGUAGE = "en"
 
 NAME_MAX_CHARS = 64
-"""A longer name is not greeted by."""
+"""Maximum length of a name in the greeting."""
 
 _ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
 
 _LINKING = frozenset("/:@.")
-"""What mail programs make links of. A stranger's sign-up must not carry an advertisement."""
+"""Characters that mail clients turn into links: a sign-up must not send advertisements."""
 
 _DIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What a mail says, to whom, and in which language."""
+    """The content, recipient and language of a mail."""
 
     kind: Kind
     to: str
@@ -59,7 +59,7 @@ class Mail:
     message_id: str
     at: datetime
     address: str = ""
-    """The other address, where the mail speaks of one."""
+    """The other address, if the mail mentions one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _environment() -> SandboxedEnvironment:
 
 @cache
 def languages() -> frozenset[str]:
-    """Return the languages there are words in."""
+    """Return the languages that have texts."""
     folder = files("ashchat_email").joinpath("templates/words")
     return frozenset(
         item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
@@ -92,7 +92,7 @@ def languages() -> frozenset[str]:
 
 @cache
 def words(language: str) -> Mapping[str, Mapping[str, str]]:
-    """Return a language's words; those of English where there are none."""
+    """Return the texts in a language, or in English if there are none."""
     whole = language.replace("_", "-").lower()
     primary = whole.partition("-")[0]
     chosen = next((tag for tag in (whole, primary) if tag in languages()), DEFAULT_LANGUAGE)
@@ -101,7 +101,7 @@ def words(language: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def compose(mail: Mail, *, sender: str, product: str, minutes: int) -> EmailMessage:
-    """Return the mail, text and HTML. The same mail twice is the same Message-ID."""
+    """Return the message, as text and HTML. The same mail always has the same Message-ID."""
     texts = words(mail.language)
     common, own = texts["common"], texts[mail.kind]
     values = {
@@ -140,7 +140,7 @@ def compose(mail: Mail, *, sender: str, product: str, minutes: int) -> EmailMess
     message.add_alternative(
         rendered("mail.html", lambda text: escape(text).format(**marked)), subtype="html"
     )
-    # Last: to make the alternative, the library moves the content headers into the first part.
+    # Last, because add_alternative moves the content headers into the first part.
     message["Content-Language"] = common["language"]
     return message
 
@@ -148,7 +148,7 @@ def compose(mail: Mail, *, sender: str, product: str, minutes: int) -> EmailMess
 def _parts(
     mail: Mail, common: Mapping[str, str], own: Mapping[str, str], fill: Callable[[str], str]
 ) -> Iterator[Part]:
-    """Yield the paragraphs of a mail, filled in."""
+    """Yield the paragraphs of a mail."""
     yield Part("says", fill(common["greeting" if _name(mail.name) else "greeting_unnamed"]))
     yield Part("says", fill(own["body"]))
     if mail.code is not None:
@@ -160,18 +160,18 @@ def _parts(
     yield Part("says", fill(common["sign_off"]))
 
 
-def _name(given: str) -> str:
-    """Return a name that is safe to greet by; empty: greet without one."""
-    name = "".join(
+def _name(name: str) -> str:
+    """Return a name that is safe in a greeting; empty: greet without a name."""
+    safe = "".join(
         letter
-        for letter in given
+        for letter in name
         if letter not in _DIRECTIONAL and unicodedata.category(letter) not in {"Cc", "Zl", "Zp"}
     ).strip()
-    return "" if len(name) > NAME_MAX_CHARS or _LINKING & set(name) else name
+    return "" if len(safe) > NAME_MAX_CHARS or _LINKING & set(safe) else safe
 
 
 def _isolated(value: str, direction: str) -> str:
-    """Return a value of a text that must not reorder what stands around it."""
+    """Return a value that does not reorder the surrounding text."""
     against = {"L"} if direction == "rtl" else {"R", "AL"}
     if any(unicodedata.bidirectional(letter) in against for letter in value):
         return f"{_ISOLATE}{value}{_END_OF_ISOLATE}"

@@ -1,8 +1,7 @@
-"""Handing mails to the SMTP server, and saying which kind of failure it was.
+"""Sends mails to the SMTP server and classifies failures.
 
-RFC 5321, section 4.2.1: 4yz is transient, 5yz is permanent. Connections are few, kept and
-used again: a handshake, STARTTLS and a login cost more than the mail itself, and servers
-count them.
+RFC 5321, section 4.2.1: 4yz is transient, 5yz is permanent. A few connections are reused: a
+handshake, STARTTLS and a login cost more than the mail itself, and servers limit them.
 """
 
 import asyncio
@@ -24,20 +23,20 @@ from ashchat_email.settings import Settings
 
 TIMEOUT_SECONDS = 15.0
 CHECK_SECONDS = 3.0
-"""How long a kept connection may take to show that it lives."""
+"""How long an idle connection may take to respond before it is reused."""
 
 CONNECTIONS = 4
-"""How many there are at most. Servers allow few from one client (Postfix: 50, many: 10)."""
+"""Maximum connections. Servers allow few per client (Postfix: 50, many: 10)."""
 
 IDLE_SECONDS = 60.0
-"""How long an unused connection is kept; a server closes after five minutes or more
-(RFC 5321, section 4.5.3.2.7), and many sooner."""
+"""How long an unused connection stays open; a server closes it after five minutes or more
+(RFC 5321, section 4.5.3.2.7), many sooner."""
 
 REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS = 5.0, 60.0
-"""The pause after a refused login: a server that sees it tried on and on locks it."""
+"""Pause after a rejected login: servers lock logins that are retried quickly."""
 
 _CLOSING = 421
-"""The server is closing its doors for now (RFC 5321, section 4.2.3)."""
+"""The server is shutting down (RFC 5321, section 4.2.3)."""
 
 _TEMPORARY, _PERMANENT = 400, 500
 
@@ -46,7 +45,7 @@ _NOT_THE_MAIL = (
     aiosmtplib.SMTPHeloError,
     aiosmtplib.SMTPSenderRefused,
 )
-"""Refusals of us, not of a mail: mails wait until somebody has set it right."""
+"""Rejections of the client instead of a mail: mails wait until this is fixed."""
 
 _POLICY = re.compile(r"5\.7\.\d")
 """An enhanced code that is about security or policy (RFC 3463, section 3.8)."""
@@ -57,7 +56,7 @@ _SECONDS = Histogram(
 )
 _CONNECTIONS = Counter(
     "ashchat_email_smtp_connections_total",
-    "Connections to the mail server, by what became of them",
+    "Connections to the mail server, by event",
     ["event"],
 )
 
@@ -66,7 +65,7 @@ Event = Literal["opened", "reused", "broken", "idle", "retired", "failed", "logi
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What the server is told about who we are."""
+    """A login at the mail server."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
@@ -75,7 +74,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """How often a login was refused, and until when it is not tried again."""
+    """How often a login was rejected, and until when it is not tried again."""
 
     times: int
     until: float
@@ -89,18 +88,17 @@ class _Connection:
 
 
 class Mailer:
-    """Sends by SMTP over a few kept connections.
+    """Sends mails over a few reused connections.
 
-    A login that changes is tried first; when the server takes it, it is used from then on
-    and the connections of the old one end with what they are doing. While it is refused,
-    the old one stays in use.
+    A changed login is tested first. Once the server accepts it, it replaces the old login,
+    whose connections close after their current mail; until then the old login stays in use.
     """
 
     def __init__(self, settings: Settings, credentials: Credentials) -> None:
         self._settings = settings
         self._credentials = credentials
         self._login: Login | None = None
-        self._login = self._given()
+        self._login = self._configured()
         self._proven = self._login is None
         self._refused: dict[Login, _Refusal] = {}
         self._idle: list[_Connection] = []
@@ -109,7 +107,7 @@ class Mailer:
         self._log = structlog.get_logger("smtp")
 
     async def send(self, message: EmailMessage) -> None:
-        """Hand over a mail; return after the server's 250.
+        """Send a mail; return after the server's 250.
 
         Raises:
             ServerAway, TemporaryFailure, PermanentFailure: see there.
@@ -130,18 +128,18 @@ class Mailer:
         _MAILS.labels("accepted").inc()
 
     async def run(self) -> None:
-        """Follow the login and let idle connections go; until cancelled."""
+        """Follow the login and close idle connections; until cancelled."""
         attempt = 0
         task = asyncio.current_task()
-        # Python 3.11's wait_for, which aiosmtplib uses, may swallow a cancellation that comes
-        # with the answer (https://github.com/python/cpython/issues/86296): so it is asked for.
+        # Python 3.11's wait_for, which aiosmtplib uses, may discard a cancellation that arrives
+        # with the response (https://github.com/python/cpython/issues/86296), so check for it.
         while task is None or not task.cancelling():
             attempt = 0 if await self._follow() else attempt + 1
-            await self._let_go()
+            await self._close_idle()
             await asyncio.sleep(max(POLL_SECONDS, backoff(attempt) if attempt else 0.0))
 
     async def close(self) -> None:
-        """Say goodbye on every connection; those in use follow when they are done."""
+        """Close every connection; those in use are closed after their mail."""
         self._closed = True
         await self._end(self._idle, "retired")
 
@@ -158,14 +156,14 @@ class Mailer:
             raise _failure(error) from error
         finally:
             if whole:
-                await self._give_back(connection)
+                await self._return(connection)
             else:  # cancelled in the middle of a dialogue
                 connection.client.close()
 
     # connections
 
     async def _take(self) -> _Connection:
-        """Return a kept connection that lives, else a new one."""
+        """Return an idle connection that responds, or a new one."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -181,7 +179,7 @@ class Mailer:
             return connection
         return await self._open(self._login)
 
-    async def _give_back(self, connection: _Connection) -> None:
+    async def _return(self, connection: _Connection) -> None:
         connection.used_at = time.monotonic()
         if not connection.client.is_connected:
             self._count("broken")
@@ -191,13 +189,13 @@ class Mailer:
         else:
             self._idle.append(connection)
 
-    async def _let_go(self) -> None:
-        """End what was not used for long."""
+    async def _close_idle(self) -> None:
+        """Close connections that were not used recently."""
         before = time.monotonic() - IDLE_SECONDS
         await self._end([kept for kept in self._idle if kept.used_at < before], "idle")
 
     async def _end(self, connections: list[_Connection], why: Event) -> None:
-        """End kept connections; from the first moment on nobody else takes them."""
+        """Close idle connections; they are removed first, so that no mail uses them."""
         self._idle = [kept for kept in self._idle if kept not in connections]
         for connection in connections:
             self._count(why)
@@ -207,11 +205,11 @@ class Mailer:
         """Connect and log in.
 
         Raises:
-            ServerAway: it cannot be reached or trusted, or refuses the login.
+            ServerAway: it is unreachable or not trusted, or rejects the login.
         """
         refusal = self._refused.get(login) if login else None
         if refusal is not None and time.monotonic() < refusal.until:
-            raise ServerAway("it refuses the login")
+            raise ServerAway("it rejects the login")
         settings = self._settings
         try:
             client = aiosmtplib.SMTP(
@@ -230,9 +228,9 @@ class Mailer:
                 self._login_refused(login, error.code)
             else:
                 self._count("failed")
-            raise ServerAway(f"it refuses the login: SMTP {error.code}") from error
+            raise ServerAway(f"it rejects the login: SMTP {error.code}") from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            # ValueError: a login that cannot even be said, or a certificate that is none.
+            # ValueError: a login that cannot be encoded, or an invalid certificate.
             self._count("failed")
             raise ServerAway(_words(error)) from error
         self._count("opened")
@@ -243,7 +241,7 @@ class Mailer:
         return _Connection(client, login, time.monotonic())
 
     def _trust(self) -> ssl.SSLContext | None:
-        """Return whom to trust, read anew: the file may have changed."""
+        """Return the trusted authorities, read again because the file may have changed."""
         if self._settings.smtp_security == "none":
             return None
         return ssl.create_default_context(cafile=self._settings.smtp_ca_file or None)
@@ -251,26 +249,26 @@ class Mailer:
     # the login
 
     async def _follow(self) -> bool:
-        """Prove the login, and change to the one that lies in the folder if it works."""
-        given = self._given()
-        if given == self._login and self._proven:
+        """Test the login, and switch to the one in the folder if it works."""
+        login = self._configured()
+        if login == self._login and self._proven:
             return True
-        if given is not None:
+        if login is not None:
             async with self._slots:
                 try:
-                    connection = await self._open(given)
+                    connection = await self._open(login)
                 except ServerAway:
                     return False
                 self._idle.append(connection)
-        if given != self._login:
-            self._login = given
-            self._log.info("the login of the mail server changed", login=given is not None)
+        if login != self._login:
+            self._login = login
+            self._log.info("the login of the mail server changed", login=login is not None)
         self._prove()
-        await self._end([kept for kept in self._idle if kept.login != given], "retired")
+        await self._end([kept for kept in self._idle if kept.login != login], "retired")
         return True
 
-    def _given(self) -> Login | None:
-        """Return the login that lies in the folder; the one in use while it is being swapped."""
+    def _configured(self) -> Login | None:
+        """Return the login in the folder, or the one in use while the folder is being replaced."""
         if self._settings.smtp_security == "none" or not self._credentials.has("smtp.username"):
             return None
         try:
@@ -279,7 +277,7 @@ class Mailer:
         except (MissingCredential, OSError, UnicodeDecodeError):
             return self._login
         if username.revision != password.revision:
-            return self._login  # each from another moment
+            return self._login  # the files do not belong together
         return Login(username.text, password.text, username.revision)
 
     def _prove(self) -> None:
@@ -292,11 +290,11 @@ class Mailer:
         before = self._refused.get(login)
         times = before.times + 1 if before else 1
         pause = min(REFUSED_MAX_SECONDS, REFUSED_FIRST_SECONDS * 2 ** (times - 1))
-        # Only of the two that may be tried again; others are history.
+        # Keep only the two logins that may be tried again.
         self._refused = {one: known for one, known in self._refused.items() if one == self._login}
         self._refused[login] = _Refusal(times, time.monotonic() + pause)
         self._log.error(
-            "the mail server refuses the login",
+            "the mail server rejects the login",
             revision=login.revision,
             status=code,
             old_stays=login != self._login,
@@ -308,7 +306,7 @@ class Mailer:
 
 
 async def _quit(connection: _Connection) -> None:
-    """Say goodbye; a server that does not answer is left without one."""
+    """Send QUIT if the server responds, then close the connection."""
     try:
         await connection.client.quit(timeout=CHECK_SECONDS)
     except (aiosmtplib.SMTPException, OSError):
@@ -318,11 +316,11 @@ async def _quit(connection: _Connection) -> None:
 
 
 def _failure(error: Exception) -> Exception:
-    """Return what a failed mail means."""
+    """Convert an error of the SMTP library."""
     if isinstance(error, aiosmtplib.SMTPNotSupported) or (
         isinstance(error, ValueError) and not isinstance(error, OSError)
     ):
-        # Said before anything was sent: the address needs what the server does not speak.
+        # Raised before anything is sent: the address needs an extension the server lacks.
         return PermanentFailure(type(error).__name__, "unsendable")
     answer = error
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
@@ -343,7 +341,7 @@ def _failure(error: Exception) -> Exception:
 
 
 def _words(error: BaseException) -> str:
-    """Return an error's words without what the server said, which may hold an address."""
+    """Return an error without the server's response, which may contain an address."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return f"SMTP {error.code}"
     return type(error.__cause__ or error).__name__

@@ -1,11 +1,14 @@
 """Pending accounts and codes in Redis, each change one atomic script.
 
-Keys, all with a time to live: `email:signup:<hash of the address>`,
-`email:device:<challenge>`, `email:reset:<reset>` and `email:change:<change>`, hashes of what
-waits for its code (an address change has two digests and one count of tries);
-`email:settled:<flow>:<id>`, the last that was used there; `email:answer:<flow>:<id>:<request>`,
-an answer given; `email:sent:<hash of the message's id>`, a mail the
-server took: the id itself may name an account that is deleted meanwhile.
+Keys, all with a time to live:
+
+- `email:signup:<hash of the address>`, `email:device:<challenge>`, `email:reset:<reset>` and
+  `email:change:<change>`: hashes of what waits for its code (an address change has two digests
+  and one count of attempts)
+- `email:settled:<flow>:<id>`: the last item that was used there
+- `email:answer:<flow>:<id>:<request>`: the answer to a request
+- `email:sent:<hash of the message's id>`: a mail that the server accepted; a hash, because the id
+  may identify an account that was deleted since
 """
 
 import json
@@ -18,17 +21,17 @@ from ashchat_email.codes import LIFETIME_SECONDS, TRIES
 from ashchat_email.service import Checked
 
 ANSWER_SECONDS = 60
-"""How long an answer is remembered for a repeated request: nobody asks for longer."""
+"""How long an answer is stored for repeated requests."""
 
 SENT_SECONDS = 24 * 3600
-"""How long a mail that went out is remembered; a redelivery after that mails again."""
+"""How long an accepted mail is recorded; a redelivery after that sends it again."""
 
 _FIELDS = ("digest", "digest2")
-"""Where the digests of an item are kept: of its one code, or of both ends'."""
+"""Fields of an item's digests: of its code, or of the codes of both addresses."""
 
-# KEYS: pending, answer. ARGV: tries, answer's life in seconds, then pairs of a field and a
-# digest it may hold. Every digest that is kept has to be met; both ends share the tries.
-# A request that was answered before gets the same answer, and costs no try.
+# KEYS: pending, answer. ARGV: maximum attempts, the answer's lifetime in seconds, then pairs of
+# a field and a digest that it may contain. Every stored digest must match; both addresses share
+# the attempts. A repeated request gets the same answer and does not count as an attempt.
 _CHECK = """
 local before = redis.call('GET', KEYS[2])
 if before then return before end
@@ -58,11 +61,11 @@ redis.call('SET', KEYS[2], answer, 'EX', ARGV[2])
 return answer
 """
 
-# KEYS: pending, settled. ARGV: subject, payload, requested at (seconds), life in seconds,
+# KEYS: pending, settled. ARGV: subject, payload, requested at (seconds), lifetime in seconds,
 # then pairs of a field and its digest.
-# An older sign-up that arrives late does not replace a newer one; the same one again does
-# not begin its life anew, nor its count of tries (its code may be another, if the key is);
-# one that was used does not come back to life.
+# An older sign-up that arrives late does not replace a newer one. The same one again keeps its
+# lifetime and its count of attempts (its code changes with the key). One that was used is not
+# stored again.
 _PUT = """
 if redis.call('GET', KEYS[2]) == ARGV[1] then return 'settled' end
 local same = redis.call('HGET', KEYS[1], 'subject') == ARGV[1]
@@ -77,8 +80,8 @@ for index = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[index], ARGV[index +
 return 'kept'
 """
 
-# KEYS: pending, settled. ARGV: subject, life in seconds. Only the sign-up that was stored
-# goes, not a newer one.
+# KEYS: pending, settled. ARGV: subject, lifetime in seconds. Deletes only this item, not a newer
+# one.
 _DROP = """
 if redis.call('HGET', KEYS[1], 'subject') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
@@ -87,7 +90,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class RedisPending:
-    """What waits for its code: sign-ups, new devices, resets, address changes."""
+    """Pending sign-ups, new devices, resets and address changes."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -95,7 +98,7 @@ class RedisPending:
     async def put(
         self, key: str, *, subject: str, digests: Sequence[str], payload: str, at: float
     ) -> bool:
-        """Keep a pending item for 600 s; False: a newer one is there, or it was used."""
+        """Store a pending item for 600 s; False if a newer one is stored, or it was used."""
         arguments: list[str | float] = [subject, payload, at, LIFETIME_SECONDS]
         for field, digest in zip(_FIELDS[: len(digests)], digests, strict=True):
             arguments += [field, digest]
@@ -105,7 +108,7 @@ class RedisPending:
     async def check(
         self, key: str, *, request_id: str, digests: Sequence[Sequence[str]]
     ) -> Checked:
-        """Check codes by their possible digests; the same request gets the same answer again."""
+        """Check codes by their possible digests; a repeated request gets the same answer."""
         arguments: list[str | float] = [TRIES, ANSWER_SECONDS]
         for field, possible in zip(_FIELDS[: len(digests)], digests, strict=True):
             for digest in possible:
@@ -117,17 +120,17 @@ class RedisPending:
         return Checked(answer.get("refusal"), answer.get("payload"))
 
     async def drop(self, key: str, subject: str) -> None:
-        """Forget a pending item that was used; the same one is not kept again."""
+        """Delete a pending item that was used; it cannot be stored again."""
         await self._eval(
             _DROP, [f"email:{key}", f"email:settled:{key}"], [subject, LIFETIME_SECONDS]
         )
 
     async def was_sent(self, message_id: str) -> bool:
-        """Tell whether the server took this mail before."""
+        """Return whether the server has accepted this mail before."""
         return bool(await self._redis.client.exists(self._redis.key(_sent_key(message_id))))
 
     async def sent(self, message_id: str) -> None:
-        """Remember that the server took this mail."""
+        """Record that the server accepted this mail."""
         await self._redis.client.set(self._redis.key(_sent_key(message_id)), "1", ex=SENT_SECONDS)
 
     async def _eval(self, script: str, keys: list[str], arguments: list[str | float]) -> str:

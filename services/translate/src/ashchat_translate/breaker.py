@@ -1,8 +1,8 @@
-"""A circuit breaker: a provider that keeps failing is left alone for a while.
+"""A circuit breaker: a provider that fails repeatedly is not called for a while.
 
-Closed: calls go through; so many failures in a row open it. Open: nobody calls until the
-rest is over. Half-open: one call goes through as a probe; its success closes the breaker,
-its failure opens it for twice as long. (M. Nygard, "Release It!", 2nd edition, chapter 5.)
+Closed: calls pass; a number of consecutive failures opens it. Open: no calls until the rest is
+over. Half-open: one call passes as a probe; its success closes the breaker, its failure opens it
+for twice as long. (M. Nygard, "Release It!", 2nd edition, chapter 5.)
 """
 
 import time
@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class State(IntEnum):
-    """What the breaker does with a call; the number is the metric's value."""
+    """State of a breaker; the number is the metric's value."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -19,7 +19,7 @@ class State(IntEnum):
 
 
 class BreakerOpen(Exception):
-    """The provider is not to be called now; `retry_in` is in seconds."""
+    """The provider must not be called now; `retry_in` is in seconds."""
 
     def __init__(self, retry_in: float) -> None:
         super().__init__(f"the circuit is open for another {retry_in:.1f} s")
@@ -27,14 +27,14 @@ class BreakerOpen(Exception):
 
 
 class Breaker:
-    """One provider's breaker. `enter` before a call, then exactly one of the others.
+    """One provider's breaker. Call `enter` before a call, then `success` or `failure`.
 
     Args:
-        threshold: failures in a row that open it.
-        rest: seconds it stays open at first; doubled by every failed probe.
-        rest_max: seconds it stays open at most.
-        clock: monotonic seconds; a test gives its own.
-        on_change: told every new state, for the metric.
+        threshold: Consecutive failures that open it.
+        rest: How long it is open at first, in seconds; doubled by every failed probe.
+        rest_max: How long it is open at most, in seconds.
+        clock: Returns monotonic seconds.
+        on_change: Called with every new state.
     """
 
     def __init__(
@@ -58,42 +58,42 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """The state as the last call left it (an open one turns half-open when entered)."""
+        """The state after the last call; `enter` turns an open breaker half-open."""
         return self._state
 
     def enter(self) -> None:
-        """Ask to make a call.
+        """Allow a call.
 
         Raises:
-            BreakerOpen: not now.
+            BreakerOpen: the provider must not be called now.
         """
         if self._state is State.CLOSED:
             return
         wait = self._open_until - self._clock()
         if wait > 0:
             raise BreakerOpen(wait)
-        # The probe holds the door as long as the breaker would rest: a probe that hangs
-        # or is cancelled is followed by another one, not by a breaker that is stuck.
+        # A probe blocks other calls as long as the breaker would be open: one that hangs or is
+        # cancelled is followed by another probe instead of a stuck breaker.
         self._open_until = self._clock() + self._rest
-        self._become(State.HALF_OPEN)
+        self._change(State.HALF_OPEN)
 
     def success(self) -> None:
-        """Tell that the provider answered, if only to refuse."""
+        """Record that the provider responded, even if it rejected the call."""
         self._failures = 0
         self._rest = self._first_rest
-        self._become(State.CLOSED)
+        self._change(State.CLOSED)
 
     def failure(self) -> None:
-        """Tell that the provider could not be reached, timed out or broke."""
+        """Record that the provider was unreachable, timed out or failed."""
         self._failures += 1
         if self._state is State.HALF_OPEN:
             self._rest = min(self._rest * 2, self._rest_max)
         elif self._state is State.OPEN or self._failures < self._threshold:
-            return  # open: the answer of a call that began before it opened
+            return  # open: the result of a call that began before it opened
         self._open_until = self._clock() + self._rest
-        self._become(State.OPEN)
+        self._change(State.OPEN)
 
-    def _become(self, state: State) -> None:
+    def _change(self, state: State) -> None:
         if state is not self._state:
             self._state = state
             self._on_change(state)

@@ -1,7 +1,7 @@
-"""From TRANSLATE_QUEUE to TRANSLATED_QUEUE: one job in, one result per language out.
+"""Consumes TRANSLATE_QUEUE and publishes one result per language to TRANSLATED_QUEUE.
 
-A job is acknowledged after the broker has confirmed every result. A redelivered job gives
-the same results again, mostly from the cache, under the same message ids; chat takes each
+A job is acknowledged after the broker has confirmed every result. A redelivered job publishes
+the same results again, mostly from the cache, with the same message ids; chat accepts each
 (room, message, text version, language) once.
 """
 
@@ -15,7 +15,7 @@ from ashchat_translate.service import Translator
 
 
 def register(broker: Broker, translator: Translator, *, prefetch: int) -> None:
-    """Consume the jobs."""
+    """Register the consumer of translation jobs."""
 
     async def answer(job: TranslateJob, target: str) -> None:
         result = await translator.result(job, target)
@@ -28,7 +28,7 @@ def register(broker: Broker, translator: Translator, *, prefetch: int) -> None:
 
     async def translate(delivery: Delivery[TranslateJob]) -> None:
         job = delivery.body
-        # A language that is quick does not wait for one that is slow.
+        # Fast languages do not wait for slow ones.
         answers = [
             asyncio.create_task(answer(job, target)) for target in dict.fromkeys(job.targets)
         ]

@@ -1,7 +1,7 @@
-"""Tests a translation must pass before anyone sees it.
+"""Checks that a translation must pass before it is shown.
 
-Engines loop on nonsense, return nothing, or answer with pages; the reader is better off
-with the original (seen in argos-translate#444 and LibreTranslate#806).
+Engines loop, return nothing, or return pages of text; the original is better for the reader
+(observed in argos-translate#444 and LibreTranslate#806).
 """
 
 from typing import Final, Literal
@@ -10,7 +10,7 @@ Fault = Literal["empty", "too_long", "too_short", "repetitive"]
 
 _GROWTH: Final = 4
 _GROWTH_FROM_DENSE: Final = 12
-"""A Chinese, Japanese or Korean character becomes several letters."""
+"""Maximum growth for dense scripts: a CJK character becomes several letters."""
 _SLACK_CHARS: Final = 60
 _SHRINK: Final = 12
 _SHRINK_FROM_CHARS: Final = 60
@@ -18,8 +18,8 @@ _SHRINK_FROM_CHARS: Final = 60
 _MAX_PERIOD_CHARS: Final = 40
 _LOOP_TIMES: Final = 6
 _LOOP_CHARS: Final = 24
-_LOOKED_AT_CHARS: Final = 4_000
-"""A loop fills the rest of a text, so the end of it is enough to look at."""
+_CHECKED_CHARS: Final = 4_000
+"""How much of the end of a text is checked; a loop fills the rest of a text."""
 
 
 def fault(original: str, translation: str) -> Fault | None:
@@ -39,13 +39,13 @@ def fault(original: str, translation: str) -> Fault | None:
 
 
 def repeats(text: str) -> int:
-    """Return how often the most repeated piece comes directly after itself.
+    """Return how often the most repeated substring directly follows itself; 1: never.
 
-    1: nothing repeats. Pieces are at most _MAX_PERIOD_CHARS long and the whole run at
-    least _LOOP_CHARS ("jajaja" is laughter). A text has the period p where it equals
-    itself moved by p; a run of r such places holds r // p + 1 pieces.
+    Substrings have at most _MAX_PERIOD_CHARS, and the whole run has at least _LOOP_CHARS
+    ("jajaja" is laughter). A text has the period p where it equals itself shifted by p; a run of
+    r such places contains r // p + 1 copies.
     """
-    text = text[-_LOOKED_AT_CHARS:]
+    text = text[-_CHECKED_CHARS:]
     most = 1
     for period in range(1, min(_MAX_PERIOD_CHARS, len(text) // 2) + 1):
         run = longest = 0
@@ -61,7 +61,7 @@ def repeats(text: str) -> int:
 
 
 def _is_dense(char: str) -> bool:
-    # CJK ideographs, kana and hangul: the blocks that write a syllable or word a character.
+    # CJK ideographs, kana and hangul: one character is a syllable or word.
     return (
         "\u3040" <= char <= "\u30ff"
         or "\u3400" <= char <= "\u9fff"

@@ -24,11 +24,11 @@ def build(settings: Settings) -> runtime.App:
     broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     redis = Redis(credentials)
     cache = RedisCache(redis, keep_seconds=settings.translate_cache_seconds)
-    background: list[Callable[[], Awaitable[None]]] = [broker.run, cache.keep]
+    background: list[Callable[[], Awaitable[None]]] = [broker.run, cache.run]
     on_close: list[Callable[[], Awaitable[None]]] = [redis.close]
 
     def provider(name: ProviderName) -> Provider:
-        # Imported where it is chosen: Google's library costs 67 MB of memory.
+        # Imported only if chosen: Google's library takes 67 MB of memory.
         match name:
             case "apertium":
                 from ashchat_translate.providers.apertium import Apertium
@@ -73,7 +73,7 @@ def build(settings: Settings) -> runtime.App:
         settings=settings,
         public=None,
         revisions=lambda: credentials.in_use,
-        # Neither the cache nor the provider: without them the original is still shown.
+        # Neither the cache nor the provider: without them the original is shown.
         checks=(runtime.queues_check(broker, SERVICE),),
         background=background,
         on_ready=(broker.start_consuming,),

@@ -1,11 +1,11 @@
-"""What the service tells about itself (counters in memory; /metrics reads them)."""
+"""The metrics of translate."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 JOBS = Counter("ashchat_translate_jobs_total", "Jobs answered for all their languages")
 RESULTS = Counter(
     "ashchat_translate_results_total",
-    "Results, by what became of them",
+    "Results, by outcome",
     ["outcome", "reason", "provider"],
 )
 CALLS = Counter(

@@ -1,8 +1,8 @@
-"""What must come through a translation untouched: code, addresses, mentions, emoji, numbers.
+"""Protects what a translation must not change: code, addresses, mentions, emoji, numbers.
 
-They are taken out and replaced by tokens that engines leave alone, and put back after a
-check that every token came back exactly once. A reader never sees a token: when the check
-fails the original is shown (the lesson of Rocket.Chat#31146).
+They are replaced by tokens that engines do not translate, and restored if every token comes
+back exactly once. A reader never sees a token: if the check fails, the original is shown
+(compare Rocket.Chat#31146).
 """
 
 import re
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 _OPEN, _CLOSE = "\u27e6", "\u27e7"
-"""Mathematical white square brackets: one character, no engine translates or spaces them."""
+"""Mathematical white square brackets: single characters that engines leave alone."""
 
-# A pictograph with its variation selector or skin tone; ED-16 of Unicode's UTS 51 lets
-# them join by U+200D. Wider than the standard's list (arrows, dingbats): what is no emoji
-# there is a symbol, and a symbol is not translated either.
+# A pictograph with its variation selector or skin tone; ED-16 of Unicode's UTS 51 joins them
+# with U+200D. Wider than the standard's list (arrows, dingbats), because other symbols are not
+# translated either.
 _PICTOGRAPH: Final = (
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u2600-\u27bf\u2900-\u297f\u2b00-\u2bff"
     "\U0001f000-\U0001faff][\ufe0e\ufe0f]?[\U0001f3fb-\U0001f3ff]?"
@@ -29,12 +29,12 @@ _PROTECTED: Final = re.compile(
             r"(?:https?://|www\.|mailto:)[^\s<>\"]*[^\s<>\".,;:!?'()\[\]{}]",
             r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",  # an e-mail address
             r"(?<!\w)[@#]\w(?:[\w.-]*\w)?",  # a mention, a channel
-            r"(?<!\w):[a-z0-9_+-]{2,}:(?!\w)",  # an emoji by name
+            r"(?<!\w):[a-z0-9_+-]{2,}:(?!\w)",  # a named emoji
             "[#*0-9]\ufe0f?\u20e3",  # a keycap
             rf"(?:{_PICTOGRAPH}(?:\u200d{_PICTOGRAPH})*)+",
             # Numbers, also inside dates, times, versions, amounts and "3kg".
             rf"(?<![A-Za-z\u00c0-\u024f])[+-]?{_WORD_WITH_DIGIT}(?:[.,:/-]{_WORD_WITH_DIGIT})*%?",
-            rf"[{_OPEN}{_CLOSE}]",  # somebody's own brackets must not look like tokens
+            rf"[{_OPEN}{_CLOSE}]",  # brackets of the text must not look like tokens
         )
     ),
     re.DOTALL,
@@ -48,28 +48,28 @@ class LostPlaceholder(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """A text with tokens in place of what must not change."""
+    """A text with tokens instead of what must not change."""
 
     text: str
     kept: tuple[str, ...]
 
     @property
     def translatable(self) -> bool:
-        """Whether there is anything left to translate: a letter of any script."""
+        """Whether anything is left to translate: a letter of any script."""
         return any(char.isalpha() for char in _TOKEN.sub("", self.text))
 
     def restore(self, translation: str) -> str:
-        """Return the translation with everything back in its place.
+        """Return the translation with its tokens replaced by the original parts.
 
         Raises:
-            LostPlaceholder: a token is missing, doubled, damaged or made up.
+            LostPlaceholder: a token is missing, duplicated, damaged or invented.
         """
         found = [int(number) for number in _TOKEN.findall(translation)]
         if sorted(found) != list(range(len(self.kept))):
-            raise LostPlaceholder(f"{len(self.kept)} went out, {len(found)} came back")
+            raise LostPlaceholder(f"{len(self.kept)} sent, {len(found)} returned")
         bare = _TOKEN.sub("", translation)
         if _OPEN in bare or _CLOSE in bare:
-            raise LostPlaceholder("part of a token is left over")
+            raise LostPlaceholder("a token is damaged")
         return _TOKEN.sub(lambda match: self.kept[int(match[1])], translation)
 
 

@@ -1,7 +1,6 @@
-"""The rules of translating: what is kept, what is cached, who is asked, what fails how.
+"""Rules of translation: what is protected and cached, which provider is asked, how it fails.
 
-The last link of every chain is the original: whatever goes wrong, a result says so, with
-a reason, and the reader sees what was written.
+Whatever goes wrong, the result has a reason, and the reader sees the original.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from ashchat_translate.providers import Answer, Provider, ProviderDown, Refused
 from ashchat_translate.singleflight import SingleFlight
 
 GLOSSARY_VERSION: Final = "0"
-"""No glossary yet; part of the key, so that one will not meet what was cached without it."""
+"""Version of the glossary (there is none yet), part of the cache key."""
 
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.25, 4.0
 
@@ -30,14 +29,14 @@ _SPACES: Final = re.compile(r"(?<=\S) {2,}(?=\S)")
 
 
 class Cache(Protocol):
-    """Where translations are kept. It never raises: without it, everything is a miss."""
+    """Stores translations. It never raises: without it, every lookup is a miss."""
 
     async def get(self, key: str) -> str | None:
-        """Return what was stored under a key."""
+        """Return the value of a key; None on a miss."""
         ...
 
     async def put(self, key: str, value: str) -> None:
-        """Store a value; it may be gone at any time."""
+        """Store a value, which may be evicted at any time."""
         ...
 
 
@@ -51,7 +50,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one text in one language."""
+    """The outcome of translating one text into one language."""
 
     outcome: Literal["translated", "unchanged", "failed"]
     source: str | None
@@ -69,7 +68,7 @@ class _Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A checked translation, tokens still in it."""
+    """A checked translation that still contains tokens."""
 
     text: str
     source: str | None
@@ -79,10 +78,10 @@ class _Found:
 def cache_key(
     text: str, source: str | None, target: str, provider: str, glossary: str = GLOSSARY_VERSION
 ) -> str:
-    """Return the cache's key: a hash, so that keys tell nothing of what was said.
+    """Return a cache key: a hash, so that keys reveal nothing about the text.
 
-    The text is the one with tokens: what people wrote differs in names and numbers more
-    than in words, and the cache then holds no address or mention either.
+    The text contains tokens: messages differ in names and numbers more than in words, and the
+    cache then contains no addresses or mentions.
     """
     fields = json.dumps([text, source, target, provider, glossary], ensure_ascii=False)
     return "translate:1:" + hashlib.sha256(fields.encode()).hexdigest()
@@ -92,12 +91,12 @@ class Translator:
     """Translates jobs.
 
     Args:
-        chain: providers in the order they are asked.
-        cache: where translations are kept.
-        call_seconds: how long one call of a provider may take.
-        hold_seconds: how long a text waits for a provider that is down.
-        clock: monotonic seconds; `sleep` waits so many. Tests give their own.
-        sleep: see `clock`.
+        chain: Providers in the order in which they are asked.
+        cache: Stores translations.
+        call_seconds: Maximum duration of one call of a provider.
+        hold_seconds: How long a text waits for a provider that is down.
+        clock: Returns monotonic seconds.
+        sleep: Waits a number of seconds.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class Translator:
         self._flights: SingleFlight[_Found] = SingleFlight()
 
     async def result(self, job: TranslateJob, target: str) -> TranslationResult:
-        """Return one language's result of a job; never raises for a provider's trouble."""
+        """Return a job's result in one language; an error of a provider is a result, too."""
         outcome = await self.translate(job.text, job.source, target)
         metrics.RESULTS.labels(outcome.outcome, outcome.reason or "", outcome.provider or "").inc()
         return TranslationResult(
@@ -135,7 +134,7 @@ class Translator:
         )
 
     async def translate(self, text: str, source: str | None, target: str) -> Outcome:
-        """Translate a text, or say why it stays as it is."""
+        """Translate a text, or return why it stays unchanged."""
         wanted = languages.lower(target)
         spoken = languages.lower(source) if source else None
         if wanted is None:
@@ -161,10 +160,10 @@ class Translator:
         return Outcome("translated", detected, restored, found.provider)
 
     async def _through_chain(self, protected: Protected, source: str | None, target: str) -> _Found:
-        """Ask the providers in order; while one is down, hold and begin again.
+        """Ask the providers in order; while one is down, hold the text and start again.
 
         Raises:
-            _Failed: none of them could, or not in time.
+            _Failed: no provider succeeded in time.
         """
         deadline = self._clock() + self._hold_seconds
         attempt = 0
@@ -243,7 +242,7 @@ class Translator:
 
 
 def _decode(value: str | None) -> Answer | None:
-    """Return a cached answer; what cannot be read is a miss."""
+    """Return a cached answer; an invalid entry is a miss."""
     if value is None:
         return None
     try:
@@ -256,9 +255,9 @@ def _decode(value: str | None) -> Answer | None:
 
 
 def _tidy(original: str, translation: str) -> str:
-    """Give a translation the original's outer white space, and no doubled spaces of its own.
+    """Give a translation the original's outer white space, and collapse repeated spaces.
 
-    Apertium leaves two spaces where it dropped a word.
+    Apertium leaves two spaces where it omits a word.
     """
     inner = translation.strip()
     if not _SPACES.search(original):

@@ -10,41 +10,42 @@ ProviderName = Literal["apertium", "google"]
 
 
 class Settings(ServiceSettings):
-    """What only the translate service has."""
+    """Providers, cache and limits; secrets are files."""
 
-    translate_provider: ProviderName = Field("apertium", description="Who translates.")
+    translate_provider: ProviderName = Field("apertium", description="The provider.")
     translate_fallback: ProviderName | Literal[""] = Field(
-        "", description="Who is asked when the first one cannot; empty: nobody."
+        "", description="The provider that is asked if the first one cannot translate; empty: none."
     )
     apertium_url: str = Field(
         "http://127.0.0.1:2737", description="Base URL of apertium-apy's HTTP API."
     )
-    google_project: str = Field("", description="Google Cloud project that pays.")
+    google_project: str = Field("", description="The Google Cloud project that is billed.")
     google_location: str = Field("global", description="Location of Google's API.")
     google_endpoint: str = Field(
         "", description="host:port of Google's API; empty: translate.googleapis.com."
     )
     google_ca_file: str = Field(
-        "", description="PEM file of the CAs Google's API is trusted by; empty: the public ones."
+        "", description="PEM file of the CAs that verify Google's API; empty: the public CAs."
     )
     translate_call_seconds: float = Field(
-        8.0, gt=0, description="Seconds one call of a provider may take."
+        8.0, gt=0, description="Maximum duration of one call of a provider, in seconds."
     )
     translate_hold_seconds: float = Field(
         30.0,
         ge=0,
-        description="Seconds a job is held while its provider is down; then the original stays.",
+        description="How long a job is held while its provider is down, in seconds; then the "
+        "original is shown.",
     )
     translate_cache_seconds: int = Field(
-        30 * 24 * 3600, gt=0, description="Seconds a translation stays in the cache."
+        30 * 24 * 3600, gt=0, description="How long a translation is cached, in seconds."
     )
     translate_prefetch: int = Field(
-        32, ge=1, le=200, description="Jobs taken from the queue at a time."
+        32, ge=1, le=200, description="Maximum jobs that are processed concurrently."
     )
 
     @model_validator(mode="after")
     def _google_has_a_project(self) -> "Settings":
         chosen = {self.translate_provider, self.translate_fallback}
         if "google" in chosen and not self.google_project:
-            raise ValueError("the google provider needs ASHCHAT_GOOGLE_PROJECT")
+            raise ValueError("the google provider requires ASHCHAT_GOOGLE_PROJECT")
         return self

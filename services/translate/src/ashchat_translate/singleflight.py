@@ -1,4 +1,4 @@
-"""One call for everybody who asks for the same thing at the same time (within the pod)."""
+"""Merges concurrent calls with the same key into one (within the pod)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
@@ -26,10 +26,10 @@ class SingleFlight(Generic[ValueT]):
     async def run(
         self, key: Hashable, call: Callable[[], Coroutine[Any, Any, ValueT]]
     ) -> tuple[ValueT, bool]:
-        """Return what the call for this key gives, and whether it had begun already.
+        """Return the result of the call for a key, and whether it was already in progress.
 
-        Everyone who waits gets the same value or the same exception. One who is cancelled
-        leaves the others alone; with the last of them the call is cancelled too.
+        All waiting callers get the same value or exception. Cancelling one of them does not
+        affect the others; when the last one is cancelled, the call is cancelled, too.
         """
         flight = self._flights.get(key)
         joined = flight is not None

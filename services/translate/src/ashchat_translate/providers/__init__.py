@@ -1,4 +1,4 @@
-"""What a provider is: one thing that translates one text into one language."""
+"""Translation providers: each translates one text into one language."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -8,7 +8,7 @@ RefusalReason = Literal["pair_unsupported", "source_unknown", "refused"]
 
 
 class ProviderDown(Exception):
-    """The provider cannot translate now: the same call is right in a moment."""
+    """The provider cannot translate now; the same call may succeed later."""
 
     def __init__(self, reason: DownReason) -> None:
         super().__init__(reason)
@@ -16,7 +16,7 @@ class ProviderDown(Exception):
 
 
 class Refused(Exception):
-    """The provider works, but not for this text or these languages: ask another one."""
+    """The provider does not support this text or these languages; another one may."""
 
     def __init__(self, reason: RefusalReason) -> None:
         super().__init__(reason)
@@ -25,14 +25,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A provider's translation, and the language it took the text for."""
+    """A provider's translation, and the source language that it assumed."""
 
     text: str
     source: str | None
 
 
 class Provider(Protocol):
-    """A way to translate. Implementations add no retries: the service decides on those."""
+    """Translates texts. Implementations do not retry; the service does."""
 
     @property
     def name(self) -> str:
@@ -40,10 +40,10 @@ class Provider(Protocol):
         ...
 
     async def translate(self, text: str, source: str | None, target: str) -> Answer:
-        """Translate a text between two normal language tags (source None: unknown).
+        """Translate a text between two lower-case language tags (source None: unknown).
 
         Raises:
-            ProviderDown: later.
-            Refused: not here.
+            ProviderDown: the provider cannot translate now.
+            Refused: the provider does not support the text or the languages.
         """
         ...

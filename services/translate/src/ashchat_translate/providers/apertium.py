@@ -1,7 +1,7 @@
-"""Apertium, by the HTTP API of apertium-apy (https://wiki.apertium.org/wiki/Apertium-apy).
+"""Apertium, through the HTTP API of apertium-apy (https://wiki.apertium.org/wiki/Apertium-apy).
 
-Rule-based, offline, and with the pairs that are installed; what is missing goes through
-other languages (see `pairs`).
+Rule-based and offline, with the installed pairs; others go through intermediate languages (see
+`pairs`).
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from ashchat_translate.pairs import Pair, PairGraph
 from ashchat_translate.providers import Answer, ProviderDown, Refused, codes
 
 PAIRS_SECONDS = 300.0
-"""How long the list of pairs is believed."""
+"""How long the list of pairs is cached."""
 
 PAIRS_RETRY_SECONDS = 10.0
-"""How soon the list is read again for a pair that it does not have."""
+"""Minimum age of the list before it is read again because a pair is missing."""
 
 IN_FLIGHT = 8
-"""Calls at a time: the engine runs one process a pair, more would only wait there."""
+"""Maximum concurrent calls: the engine runs one process per pair."""
 
 CONNECT_SECONDS = 2.0
 
@@ -38,7 +38,7 @@ class Apertium:
             base_url=url,
             timeout=httpx2.Timeout(timeout, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=IN_FLIGHT),
-            trust_env=False,  # the engine is beside us, never behind a proxy
+            trust_env=False,  # the engine is in the same cluster, never behind a proxy
         )
         self._clock = clock
         self._slots = asyncio.Semaphore(IN_FLIGHT)
@@ -47,7 +47,7 @@ class Apertium:
         self._reading = asyncio.Lock()
 
     async def translate(self, text: str, source: str | None, target: str) -> Answer:
-        """Translate, step by step where there is no direct pair."""
+        """Translate, in several steps if there is no direct pair."""
         if source is None:
             raise Refused("source_unknown")
         steps = await self._path(codes.apertium(source), codes.apertium(target))
@@ -84,7 +84,7 @@ class Apertium:
             return self._graph
 
     async def _step(self, text: str, step: Pair) -> str:
-        # markUnknown=no: otherwise a word the dictionary lacks comes back as "*word".
+        # markUnknown=no: otherwise an unknown word is returned as "*word".
         body = await self._ask(
             "POST", "/translate", {"langpair": step.name, "q": text, "markUnknown": "no"}
         )

@@ -1,7 +1,7 @@
-"""Google Cloud Translation, v3 ("Advanced"), by its own asynchronous client.
+"""Google Cloud Translation, v3 ("Advanced"), with its asynchronous client.
 
-Authorised by a JWT that the service account's key signs itself, so no token endpoint is
-called (https://google.aip.dev/auth/4111). gRPC sends such credentials over TLS only.
+Authorised by a JWT that is signed with the service account's key, so no token endpoint is called
+(https://google.aip.dev/auth/4111). gRPC sends such credentials over TLS only.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from ashchat_translate.providers import Answer, DownReason, ProviderDown, Refuse
 
 KEY_FILE = "google.json"
 CLOSE_GRACE_SECONDS = 10.0
-"""How long calls on a replaced connection may still take."""
+"""How long calls on a replaced connection may take."""
 
 _DOWN: Final[tuple[tuple[type[exceptions.GoogleAPICallError], DownReason], ...]] = (
     (exceptions.DeadlineExceeded, "timeout"),
@@ -63,7 +63,7 @@ class Google:
         self._log = structlog.get_logger("google")
 
     async def translate(self, text: str, source: str | None, target: str) -> Answer:
-        """Translate by one call; an unknown source is detected by Google."""
+        """Translate in one call; Google detects an unknown source."""
         request = TranslateTextRequest(
             parent=self._parent,
             contents=[text],
@@ -73,7 +73,7 @@ class Google:
         )
         client = self._client or self._open()
         try:
-            # No retry here: the breaker and the hold decide on those.
+            # No retries here: the breaker and the hold are responsible for them.
             response = await client.translate_text(
                 request=request, retry=None, timeout=self._timeout
             )
@@ -88,12 +88,12 @@ class Google:
         return Answer(translation.translated_text, source or detected)
 
     async def reload(self) -> None:
-        """Take the key (and the CA file) as they are now; calls under way go on."""
+        """Read the key and the CA file again; calls in progress continue."""
         old = self._client
         try:
             self._open()
         except ProviderDown:
-            self._log.warning("the new key cannot be used; the old one stays")
+            self._log.warning("the new key is not usable; the old one stays in use")
             return
         if old is not None:
             task = asyncio.create_task(_close(old, CLOSE_GRACE_SECONDS))
@@ -101,7 +101,7 @@ class Google:
             task.add_done_callback(self._closing.discard)
 
     async def watch(self) -> None:
-        """Reload whenever the key or the CA file changes; runs until cancelled."""
+        """Reload whenever the key or the CA file changes; until cancelled."""
         watched = [self._credentials.watch(KEY_FILE, self.reload)]
         if self._ca_file is not None:
             folder = Credentials(self._ca_file.parent)
@@ -127,11 +127,11 @@ class Google:
             ValueError,
             TypeError,
             KeyError,
-            AttributeError,  # JSON, but no object
+            AttributeError,  # JSON, but not an object
             auth_exceptions.GoogleAuthError,
         ):
-            # The library's words may quote the key.
-            self._log.error("the service account's key cannot be read", file=KEY_FILE)
+            # The library's message may contain the key.
+            self._log.error("the service account's key is not valid", file=KEY_FILE)
             raise ProviderDown("not_configured") from None
         transport = TranslationServiceGrpcAsyncIOTransport(
             host=self._endpoint or TranslationServiceGrpcAsyncIOTransport.DEFAULT_HOST,
@@ -152,9 +152,9 @@ async def _close(client: TranslationServiceAsyncClient, grace: float) -> None:
 
 
 def _verdict(error: exceptions.GoogleAPICallError) -> ProviderDown | Refused:
-    """Return what an error of the API means for us.
+    """Convert an error of the API.
 
-    Over quota is 429, or 403 with a message that says so
+    An exceeded quota is 429, or 403 with a message about it
     (https://docs.cloud.google.com/translate/quotas).
     """
     message = str(error.message).lower()
