@@ -539,7 +539,7 @@ async def test_a_login_that_is_refused_leaves_the_old_one_in_use_and_shows(
             assert not await mailer._follow()
         assert connections("login_refused") == refused + 1
         (line,) = [line for line in lines if line["log_level"] == "error"]
-        assert line["event"] == "the mail server refuses the login"
+        assert line["event"] == "the mail server rejects the login"
         assert (line["revision"], line["status"], line["old_stays"]) == ("2", 535, True)
         assert "typing" not in str(lines)
         assert PASSWORD not in str(lines)
