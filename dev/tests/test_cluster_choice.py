@@ -1,6 +1,6 @@
 import pytest
 
-from ashchat_dev.cluster import Machine, NoCluster, choose
+from ashchat_dev.cluster import Machine, NoClusterError, choose
 
 NOTHING = Machine(docker=False, linux=False, root=False)
 ROOT_ON_LINUX = Machine(docker=False, linux=True, root=True)
@@ -38,7 +38,7 @@ def test_the_cluster_is_the_one_wanted_or_the_nearest(
     ],
 )
 def test_what_cannot_be_had_is_said(wanted: str | None, machine: Machine, why: str) -> None:
-    with pytest.raises(NoCluster, match=why):
+    with pytest.raises(NoClusterError, match=why):
         choose(wanted, machine)
 
 
@@ -47,5 +47,5 @@ def test_a_users_own_cluster_is_never_chosen_by_itself() -> None:
         for wanted in (None, "", "kind", "node"):
             try:
                 assert choose(wanted, machine) != "current"
-            except NoCluster:
+            except NoClusterError:
                 continue

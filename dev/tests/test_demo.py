@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from ashchat_dev import demo, environment
-from ashchat_dev.client import Person, Refused
+from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.client import Reply as HttpReply
 from ashchat_dev.conversation import Heard
-from ashchat_dev.environment import Environment, NotConfigured
-from ashchat_dev.mailbox import NoMail
-from ashchat_dev.phoenix import SocketRefused
+from ashchat_dev.environment import Environment, NotConfiguredError
+from ashchat_dev.mailbox import NoMailError
+from ashchat_dev.phoenix import SocketRefusedError
 
 WHERE = Environment("http://127.0.0.1:30080", "http://127.0.0.1:30025")
 
@@ -77,12 +77,12 @@ def test_the_summary_has_the_medians() -> None:
     ("error", "says"),
     [
         (httpx2.ConnectError("refused"), "http://127.0.0.1:30080 does not answer.*make up"),
-        (NoMail("no such mail"), "did not come by mail.*30025"),
+        (NoMailError("no such mail"), "did not come by mail.*30025"),
         (
-            Refused("signup", HttpReply(503, {"reason": "unavailable"}, {}, 0)),
+            RequestRefusedError("signup", HttpReply(503, {"reason": "unavailable"}, {}, 0)),
             "refused a step that should work.*unavailable",
         ),
-        (SocketRefused(503, "the socket was refused"), "did not go on"),
+        (SocketRefusedError(503, "the socket was refused"), "did not go on"),
     ],
 )
 def test_a_failure_is_a_sentence_with_what_to_do(error: Exception, says: str) -> None:
@@ -95,7 +95,7 @@ def test_not_knowing_where_ashchat_is_is_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def nothing(*_: object) -> Environment:
-        raise NotConfigured("run `make up` first")
+        raise NotConfiguredError("run `make up` first")
 
     monkeypatch.setattr(environment, "load", nothing)
     assert demo.main() == 2

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ashchat_dev.graph import Task, Unrunnable, check, run
+from ashchat_dev.graph import Task, UnrunnableGraphError, check, run
 
 
 def test_each_task_runs_after_what_it_needs() -> None:
@@ -63,5 +63,5 @@ def test_nothing_to_do_takes_no_time() -> None:
 )
 def test_tasks_that_can_never_run_are_refused(needs: dict[str, tuple[str, ...]]) -> None:
     tasks = {name: Task(name, "k", lambda: None, each) for name, each in needs.items()}
-    with pytest.raises(Unrunnable, match="a"):
+    with pytest.raises(UnrunnableGraphError, match="a"):
         check(tasks)

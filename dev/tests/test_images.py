@@ -9,7 +9,7 @@ from ashchat_dev.images import (
     BACKENDS,
     OURS,
     ROOT,
-    ContainerfileUnclear,
+    ContainerfileError,
     Image,
     Sources,
     content_tag,
@@ -88,13 +88,13 @@ def test_build_arguments_are_filled_in_and_change_the_tag(sources: Sources) -> N
 
 @pytest.mark.parametrize("line", ["COPY src/*.py /x/", "COPY a \\\n  /x", "COPY $A /x"])
 def test_what_cannot_be_told_is_refused(line: str) -> None:
-    with pytest.raises(ContainerfileUnclear):
+    with pytest.raises(ContainerfileError):
         copied(line)
 
 
 def test_a_source_that_is_not_there_is_named(sources: Sources) -> None:
     (sources.root / "requirements.txt").unlink()
-    with pytest.raises(ContainerfileUnclear, match=r"requirements\.txt"):
+    with pytest.raises(ContainerfileError, match=r"requirements\.txt"):
         sources.tag(IMAGE)
 
 

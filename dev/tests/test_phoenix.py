@@ -11,10 +11,10 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from ashchat_dev.phoenix import (
     Frame,
-    JoinRefused,
+    JoinRefusedError,
     PhoenixSocket,
-    SocketLost,
-    SocketRefused,
+    SocketLostError,
+    SocketRefusedError,
     decode,
     encode,
 )
@@ -78,7 +78,7 @@ async def test_a_refused_join_tells_the_reason() -> None:
         await reply(connection, frame, "error", reason="chat_not_found")
 
     async with server(refuse) as url, PhoenixSocket(url, {}) as socket:
-        with pytest.raises(JoinRefused) as error:
+        with pytest.raises(JoinRefusedError) as error:
             await socket.join("chat:1")
         assert error.value.reason == "chat_not_found"
 
@@ -118,12 +118,12 @@ async def test_a_closed_socket_ends_every_wait_and_says_how_it_closed() -> None:
     async with server(close) as url, PhoenixSocket(url, {}) as socket:
         channel = await socket.join("chat:1")
         waiting = asyncio.create_task(channel.wait("event"))
-        with pytest.raises(SocketLost):
+        with pytest.raises(SocketLostError):
             await channel.push("send_message", {})
-        with pytest.raises(SocketLost):
+        with pytest.raises(SocketLostError):
             await waiting
         assert await socket.closed == (1012, "restarting")
-        with pytest.raises(SocketLost):
+        with pytest.raises(SocketLostError):
             await channel.wait("event")
 
 
@@ -135,13 +135,13 @@ async def test_a_refused_socket_tells_the_http_status() -> None:
 
     async with serve(handle, "127.0.0.1", 0, process_request=refuse) as running:
         port = next(iter(running.sockets)).getsockname()[1]
-        with pytest.raises(SocketRefused) as error:
+        with pytest.raises(SocketRefusedError) as error:
             await PhoenixSocket(f"ws://127.0.0.1:{port}/", {}).connect()
         assert error.value.status == 403
 
 
 async def test_nobody_listening_is_a_refusal_without_a_status() -> None:
-    with pytest.raises(SocketRefused) as error:
+    with pytest.raises(SocketRefusedError) as error:
         await PhoenixSocket("ws://127.0.0.1:1/", {}).connect()
     assert error.value.status == 0
 

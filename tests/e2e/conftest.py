@@ -20,7 +20,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from ashchat_dev import environment
-from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_e2e.audit_log import AuditLog
@@ -32,7 +32,7 @@ from ashchat_e2e.backends import (
     forwarded_uri,
     redis_admin_uri,
 )
-from ashchat_e2e.container_runtime import Runtime, Unsupported
+from ashchat_e2e.container_runtime import Runtime, UnsupportedError
 from ashchat_e2e.people import PersonFactory
 
 HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ def where() -> Environment:
     """Where AshChat is."""
     try:
         found = environment.load()
-    except NotConfigured as error:
+    except NotConfiguredError as error:
         unavailable(str(error))
         raise
     if found.kubeconfig is None or not found.kubeconfig.is_file():
@@ -223,5 +223,5 @@ def runtime() -> Runtime:
     """What kills and freezes containers of the node: kill -9, as nothing in Kubernetes does."""
     try:
         return Runtime(os.environ.get("CLUSTER", ""))
-    except Unsupported as error:
+    except UnsupportedError as error:
         pytest.skip(str(error))

@@ -122,7 +122,7 @@ def _run(work: Awaitable[T]) -> T:
 
     try:
         return asyncio.run(whole())
-    except Fault as error:
+    except CliError as error:
         Console(stderr=True, highlight=False).print(
             f"[red]error:[/] {escape(str(error))}", soft_wrap=True
         )
@@ -131,8 +131,8 @@ def _run(work: Awaitable[T]) -> T:
         raise typer.Exit(130) from None
 
 
-def _fail(message: str) -> Fault:
-    return Fault(Exit.USAGE, message)
+def _fail(message: str) -> CliError:
+    return CliError(Exit.USAGE, message)
 
 
 def _spec(queue: str) -> QueueSpec:
@@ -214,7 +214,7 @@ async def _depths(cluster: Any, resource: Object) -> tuple[Any, str]:
     try:
         async with broker_of(cluster, resource) as broker:
             return await broker.depths(names()), ""
-    except Fault as error:
+    except CliError as error:
         return None, str(error)
 
 
@@ -249,7 +249,7 @@ def doctor(
         async with await Cluster.connect(Where(kubeconfig, context, namespace)) as cluster:
             try:
                 resource = await select(cluster, name)
-            except Fault as error:
+            except CliError as error:
                 # Without its definition there can be none: that is a finding, not the end.
                 facts = await gather(cluster, None)
                 if error.code is Exit.NOT_FOUND and facts.crd is False:
@@ -369,14 +369,14 @@ async def _follow(
     while not follower.done and time.monotonic() - began < timeout_s:
         found = await cluster.find("ashchats", metadata["namespace"], metadata["name"])
         if found is None:
-            raise Fault(Exit.NOT_FOUND, f"AshChat {metadata['name']} was deleted meanwhile")
+            raise CliError(Exit.NOT_FOUND, f"AshChat {metadata['name']} was deleted meanwhile")
         now = time.monotonic()
         for news in follower.look(found.get("status", {}), now):
             if not quiet:
                 typer.echo(f"{now - began:6.1f} s  {news}")
         taken = any(each.handled for each in follower.kinds.values())
         if not taken and now - began > TAKEN_S:
-            raise Fault(
+            raise CliError(
                 Exit.NOT_OK,
                 f"the operator did not take stamp {stamp} within {TAKEN_S:g} s: is it running, "
                 "is the AshChat paused, is the operator too old? kubectl ashchat doctor",

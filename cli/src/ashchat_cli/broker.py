@@ -30,7 +30,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.letters import Letter, headers_anew
 from ashchat_cli.objects import Depth
 from ashchat_core.topology import QueueSpec
@@ -73,7 +73,7 @@ class Broker:
         """Connect through a local port; the end gives back what was not acknowledged.
 
         Raises:
-            Fault: Nothing answers, or the login is refused.
+            CliError: Nothing answers, or the login is refused.
         """
         who = f"{quote(login.username, safe='')}:{quote(login.password, safe='')}"
         url = f"amqp://{who}@127.0.0.1:{port}/{quote(login.vhost, safe='')}"
@@ -82,11 +82,11 @@ class Broker:
                 url, timeout=TIMEOUT_S, client_properties={"connection_name": "kubectl-ashchat"}
             )
         except (AuthenticationError, ProbableAuthenticationError):
-            raise Fault(
+            raise CliError(
                 Exit.REFUSED, f"RabbitMQ refuses the login of {login.username}; see its Secret"
             ) from None
         except (AMQPError, OSError, TimeoutError) as error:
-            raise Fault(
+            raise CliError(
                 Exit.UNREACHABLE, f"RabbitMQ does not answer: {type(error).__name__}"
             ) from None
         try:
@@ -99,7 +99,7 @@ class Broker:
         """Return how queues are; None: it is not there.
 
         Raises:
-            Fault: The broker does not answer.
+            CliError: The broker does not answer.
         """
         found: dict[str, Depth | None] = {}
         try:
@@ -113,7 +113,7 @@ class Broker:
                 else:
                     found[name] = Depth(told.message_count or 0, told.consumer_count or 0)
         except (AMQPError, OSError, TimeoutError) as error:
-            raise Fault(
+            raise CliError(
                 Exit.UNREACHABLE, f"RabbitMQ does not answer: {type(error).__name__}"
             ) from None
         return found
@@ -122,7 +122,7 @@ class Broker:
         """Return the oldest dead letters of a queue; they stay where they are.
 
         Raises:
-            Fault: There is no such queue, or the broker does not answer.
+            CliError: There is no such queue, or the broker does not answer.
         """
         async with self._taking(spec, limit) as taken:
             return [letter async for letter, _ in taken]
@@ -141,7 +141,7 @@ class Broker:
             limit: How many are sent at most.
 
         Raises:
-            Fault: There is no such queue, or the broker does not answer.
+            CliError: There is no such queue, or the broker does not answer.
         """
         sent = 0
         async with self._taking(spec, sys.maxsize) as taken:
@@ -163,7 +163,7 @@ class Broker:
                     yield Replayed(letter, f"{spec.name} refused it; it may be full")
                     return
                 except (AMQPError, OSError, TimeoutError) as error:
-                    raise Fault(
+                    raise CliError(
                         Exit.UNREACHABLE,
                         f"RabbitMQ does not answer ({type(error).__name__}); what was not told"
                         " as sent is still a dead letter",
@@ -179,7 +179,7 @@ class Broker:
         """Take the oldest messages that are there now, without acknowledging them."""
         depth = (await self.depths([spec.dead]))[spec.dead]
         if depth is None:
-            raise Fault(Exit.NOT_FOUND, f"there is no queue {spec.dead}")
+            raise CliError(Exit.NOT_FOUND, f"there is no queue {spec.dead}")
         came: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         channel = await self._connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=HELD_MAX)
@@ -199,7 +199,7 @@ class Broker:
                 await queue.consume(came.put)
             yield each()
         except ChannelClosed as error:
-            raise Fault(Exit.UNREACHABLE, f"RabbitMQ ended it: {type(error).__name__}") from None
+            raise CliError(Exit.UNREACHABLE, f"RabbitMQ ended it: {type(error).__name__}") from None
         finally:
             # Gives back what was not acknowledged, what is on its way included.
             with suppress(AMQPError, OSError):

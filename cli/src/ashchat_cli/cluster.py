@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.objects import Object
 
 TIMEOUT_S: Final = 20.0
@@ -34,7 +34,7 @@ PLACES: Final[Mapping[str, str]] = {
 """Plural → the API's path."""
 
 
-class Forbidden(Fault):
+class ForbiddenError(CliError):
     """A right is missing; where it is not essential, one goes on without."""
 
     def __init__(self, message: str) -> None:
@@ -66,7 +66,7 @@ class Cluster:
         """Connect as the kubeconfig says.
 
         Raises:
-            Fault: There is none, or it has no such context.
+            CliError: There is none, or it has no such context.
         """
         settings = client.Configuration()
         file, context = where.kubeconfig or None, where.context or None
@@ -76,7 +76,7 @@ class Cluster:
                 config_file=file, context=context, client_configuration=settings
             )
         except (config.ConfigException, OSError) as error:
-            raise Fault(Exit.USAGE, f"the kubeconfig is not usable: {error}") from None
+            raise CliError(Exit.USAGE, f"the kubeconfig is not usable: {error}") from None
         settings.retries = 0
         named = {each["name"]: each["context"] for each in contexts}
         chosen = named.get(context or current["name"], {})
@@ -96,11 +96,11 @@ class Cluster:
         """Return an object, None where there is none.
 
         Raises:
-            Fault: The API server does not answer, or refuses.
+            CliError: The API server does not answer, or refuses.
         """
         try:
             return await self._request("GET", path(plural, namespace, name))
-        except Fault as error:
+        except CliError as error:
             if error.code is Exit.NOT_FOUND:
                 return None
             raise
@@ -111,7 +111,7 @@ class Cluster:
         """Return the objects of a kind with these labels; namespace None: everywhere.
 
         Raises:
-            Fault: The API server does not answer, or refuses; NOT_FOUND: there is no such kind.
+            CliError: The API server does not answer, or refuses; NOT_FOUND: there is no such kind.
         """
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
         query = {"labelSelector": selector} if selector else {}
@@ -124,7 +124,7 @@ class Cluster:
         """Set annotations; None takes one off.
 
         Raises:
-            Fault: The API server does not answer, or refuses.
+            CliError: The API server does not answer, or refuses.
         """
         patch = {"metadata": {"annotations": dict(annotations)}}
         return await self._request("PATCH", path(plural, namespace, name), body=patch)
@@ -133,7 +133,7 @@ class Cluster:
         """Return a pod's metrics, through the API server's proxy.
 
         Raises:
-            Fault: The pod does not answer, or the right is missing.
+            CliError: The pod does not answer, or the right is missing.
         """
         place = path("pods", namespace, f"{pod}:{port}")
         return (await self._send("GET", f"{place}/proxy/metrics"))[1]
@@ -145,7 +145,7 @@ class Cluster:
         """Open a websocket to a streaming subresource.
 
         Raises:
-            Fault: The API server does not answer, or refuses.
+            CliError: The API server does not answer, or refuses.
         """
         settings = self._connection.configuration
         rest = self._connection.rest_client
@@ -163,7 +163,7 @@ class Cluster:
         except aiohttp.WSServerHandshakeError as error:
             raise _fault(error.status, f"{place}: {error.message}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Fault(Exit.UNREACHABLE, f"{place}: {error}") from None
+            raise CliError(Exit.UNREACHABLE, f"{place}: {error}") from None
 
     async def _headers(self) -> dict[str, str]:
         # Asked each time: a plugin's token is renewed when it expires.
@@ -194,7 +194,7 @@ class Cluster:
             text = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:  # noqa: UP041 (3.11+)
             says = str(error) or type(error).__name__
-            raise Fault(Exit.UNREACHABLE, f"no answer from {settings.host}: {says}") from None
+            raise CliError(Exit.UNREACHABLE, f"no answer from {settings.host}: {says}") from None
         self.server_date = response.headers.get("Date", "")
         return response.status, text
 
@@ -205,9 +205,9 @@ def path(plural: str, namespace: str | None, name: str | None = None) -> str:
     return f"{PLACES[plural]}{inside}/{plural}" + (f"/{quote(name, safe=':')}" if name else "")
 
 
-def _fault(status: int, message: str) -> Fault:
+def _fault(status: int, message: str) -> CliError:
     if status == _NOT_FOUND:
-        return Fault(Exit.NOT_FOUND, message)
+        return CliError(Exit.NOT_FOUND, message)
     if status in _FORBIDDEN:
-        return Forbidden(message)
-    return Fault(Exit.REFUSED, message)
+        return ForbiddenError(message)
+    return CliError(Exit.REFUSED, message)

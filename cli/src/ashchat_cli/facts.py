@@ -44,11 +44,11 @@ class Reading:
         """Return what the work returns; `instead` where a right is missing or nothing answers.
 
         Raises:
-            Fault: The cluster does not answer at all.
+            CliError: The cluster does not answer at all.
         """
         try:
             return await work
-        except Fault as error:
+        except CliError as error:
             self.skipped.append(f"{what}: {error}")
             return instead
 
@@ -57,7 +57,7 @@ async def gather(cluster: Cluster, resource: Object | None) -> Facts:
     """Read all facts there are about the operator and one AshChat.
 
     Raises:
-        Fault: The cluster does not answer.
+        CliError: The cluster does not answer.
     """
     reading = Reading()
     crd = await _crd(cluster, reading)
@@ -95,7 +95,7 @@ async def gather(cluster: Cluster, resource: Object | None) -> Facts:
 async def _crd(cluster: Cluster, reading: Reading) -> Object | bool | None:
     try:
         found = await cluster.find("customresourcedefinitions", None, CRD)
-    except Fault as error:
+    except CliError as error:
         if error.code is Exit.UNREACHABLE:
             raise  # then nothing else answers either
         reading.skipped.append(f"CustomResourceDefinition: {error}")
@@ -144,7 +144,7 @@ async def _secrets(
     for name in wanted_secrets(resource["spec"]):
         try:
             secret = await cluster.find("secrets", resource["metadata"]["namespace"], name)
-        except Fault as error:
+        except CliError as error:
             reading.skipped.append(f"Secret {name}: {error}")
         else:
             found[name] = tuple(secret.get("data", {})) if secret else None

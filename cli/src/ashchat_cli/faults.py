@@ -25,7 +25,7 @@ class Exit(IntEnum):
     """The doctor found errors."""
 
 
-class Fault(Exception):
+class CliError(Exception):
     """Ends a command; the text is for a person."""
 
     def __init__(self, code: Exit, message: str) -> None:

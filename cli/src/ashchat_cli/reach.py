@@ -7,7 +7,7 @@ from typing import Final
 
 from ashchat_cli.broker import Broker, Login
 from ashchat_cli.cluster import Cluster
-from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.objects import Object, is_ready, labels
 from ashchat_cli.tunnel import tunnel
 from ashchat_core.topology import VHOST
@@ -19,20 +19,20 @@ async def select(cluster: Cluster, name: str) -> Object:
     """Return the AshChat of this name; without a name, the only one of the namespace.
 
     Raises:
-        Fault: There is none, there are several, or the API server does not answer.
+        CliError: There is none, there are several, or the API server does not answer.
     """
     namespace = cluster.namespace
     if name:
         found = await cluster.find("ashchats", namespace, name)
         if found is None:
-            raise Fault(Exit.NOT_FOUND, f"there is no AshChat {name} in namespace {namespace}")
+            raise CliError(Exit.NOT_FOUND, f"there is no AshChat {name} in namespace {namespace}")
         return found
     all_of_them = await cluster.list("ashchats", namespace)
     names = ", ".join(sorted(each["metadata"]["name"] for each in all_of_them))
     if not all_of_them:
-        raise Fault(Exit.NOT_FOUND, f"there is no AshChat in namespace {namespace} (see -n, -A)")
+        raise CliError(Exit.NOT_FOUND, f"there is no AshChat in namespace {namespace} (see -n, -A)")
     if len(all_of_them) > 1:
-        raise Fault(Exit.USAGE, f"there are several in namespace {namespace}; name one: {names}")
+        raise CliError(Exit.USAGE, f"there are several in namespace {namespace}; name one: {names}")
     return all_of_them[0]
 
 
@@ -43,28 +43,28 @@ async def broker_of(cluster: Cluster, resource: Object) -> AsyncIterator[Broker]
     It takes the rights to read the Secret NAME-rabbitmq-admin and to forward a port of a pod.
 
     Raises:
-        Fault: It is not one that the operator runs, it has no pod, or a right is missing.
+        CliError: It is not one that the operator runs, it has no pod, or a right is missing.
     """
     name, namespace = resource["metadata"]["name"], resource["metadata"]["namespace"]
     if "external" in resource["spec"].get("rabbitmq", {}):
-        raise Fault(
+        raise CliError(
             Exit.UNREACHABLE,
             "RabbitMQ is external: only the one that the operator runs is reached from here",
         )
     pods = await cluster.list("pods", namespace, labels(name, "rabbitmq"))
     pod = next((each["metadata"]["name"] for each in pods if is_ready(each)), None)
     if pod is None:
-        raise Fault(Exit.UNREACHABLE, "no pod of RabbitMQ is ready")
+        raise CliError(Exit.UNREACHABLE, "no pod of RabbitMQ is ready")
     secret = await cluster.find("secrets", namespace, f"{name}-rabbitmq-admin")
     if secret is None:
-        raise Fault(Exit.NOT_FOUND, f"Secret {name}-rabbitmq-admin is not there")
+        raise CliError(Exit.NOT_FOUND, f"Secret {name}-rabbitmq-admin is not there")
     data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     login = Login(data["username"], data["password"], VHOST)
     async with tunnel(cluster, namespace, pod, AMQP_PORT) as opened:
         try:
             async with Broker.connect(opened.port, login) as broker:
                 yield broker
-        except Fault as error:
+        except CliError as error:
             # Why the tunnel did not open says more than that nothing answered in it.
             if error.code is Exit.UNREACHABLE and opened.fault is not None:
                 raise opened.fault from None

@@ -18,7 +18,7 @@ from typing import Final
 import aiohttp
 
 from ashchat_cli.cluster import Cluster, path
-from ashchat_cli.faults import Fault
+from ashchat_cli.faults import CliError
 
 PROTOCOL: Final = "v4.channel.k8s.io"
 DATA: Final = 0
@@ -30,7 +30,7 @@ class Tunnel:
 
     def __init__(self) -> None:
         self.port = 0
-        self.fault: Fault | None = None
+        self.fault: CliError | None = None
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def tunnel(cluster: Cluster, namespace: str, pod: str, port: int) -> Async
                 finally:
                     up.cancel()
                     await asyncio.gather(up, return_exceptions=True)
-        except Fault as error:
+        except CliError as error:
             opened.fault = error
         finally:
             writer.close()

@@ -108,7 +108,7 @@ def test() -> None:
         raise typer.Exit(1)
     try:
         cluster.choose(os.environ.get("CLUSTER"), cluster.look())
-    except cluster.NoCluster as error:
+    except cluster.NoClusterError as error:
         console.print(f"skipped: the suite in the cluster. {error}")
         raise typer.Exit(1 if os.environ.get("CI") else 0) from None
     with _target(kind := _choice()) as target:
@@ -170,7 +170,7 @@ def _choice(*, again: bool = False) -> cluster.Kind:
     wanted = os.environ.get("CLUSTER") or (up.used() if again else None)
     try:
         return cluster.choose(wanted, cluster.look())
-    except cluster.NoCluster as error:
+    except cluster.NoClusterError as error:
         console.print(str(error))
         raise typer.Exit(1) from None
 

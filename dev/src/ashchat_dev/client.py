@@ -49,7 +49,7 @@ class Reply:
         return ""
 
 
-class Refused(RuntimeError):
+class RequestRefusedError(RuntimeError):
     """A step that had to succeed was answered otherwise."""
 
     def __init__(self, step: str, reply: Reply) -> None:
@@ -252,8 +252,8 @@ class Person:
         """Sign up, give the code from the mail, sign in.
 
         Raises:
-            Refused: A step was answered otherwise than it should.
-            NoMail: The code did not come.
+            RequestRefusedError: A step was answered otherwise than it should.
+            NoMailError: The code did not come.
         """
         _expect("signup", await self.signup(), httpx2.codes.ACCEPTED)
         code = await mailbox.code_for(self.email, within=within)
@@ -265,7 +265,7 @@ class Person:
         """Turn two-factor on, with the code that the new authenticator shows.
 
         Raises:
-            Refused: A step was answered otherwise than it should.
+            RequestRefusedError: A step was answered otherwise than it should.
         """
         begun = await self._own("POST", "/two-factor", password=self.password)
         _expect("two-factor", begun, httpx2.codes.OK)
@@ -278,13 +278,13 @@ class Person:
         """Sign in on a device that is new to an account with two-factor.
 
         Raises:
-            Refused: A step was answered otherwise than it should: no code of the
+            RequestRefusedError: A step was answered otherwise than it should: no code of the
                 authenticator was wanted, or it was not right.
         """
         asked = await self.signin()
         _expect("signin on a new device", asked, httpx2.codes.FORBIDDEN)
         if asked.reason != "new_device_totp":
-            raise Refused("signin on a new device", asked)
+            raise RequestRefusedError("signin on a new device", asked)
         reply = await self.confirm_new_device(authenticator.code(), asked.data["token"])
         _expect("confirm-new-device", reply, httpx2.codes.NO_CONTENT)
         _expect("signin", await self.signin(), httpx2.codes.OK)
@@ -298,7 +298,7 @@ class Person:
         """Return the person's own chat profile.
 
         Raises:
-            Refused: The chat service does not give it.
+            RequestRefusedError: The chat service does not give it.
         """
         reply = await self.chat.get("/user")
         _expect("profile", reply, httpx2.codes.OK)
@@ -308,7 +308,7 @@ class Person:
         """Return the tag by which others find this person.
 
         Raises:
-            Refused: The chat service does not give the profile.
+            RequestRefusedError: The chat service does not give the profile.
         """
         return str((await self.profile())["tag_user_id"])
 
@@ -316,7 +316,7 @@ class Person:
         """Make a chat with the person of that tag and return its id.
 
         Raises:
-            Refused: The chat could not be made.
+            RequestRefusedError: The chat could not be made.
         """
         reply = await self.chat.post("/chat", json={"receiver_tag": tag})
         _expect("chat", reply, httpx2.codes.CREATED)
@@ -326,7 +326,7 @@ class Person:
         """Open a socket as the original's clients do; it is closed with the person.
 
         Raises:
-            SocketRefused: The server refused it.
+            SocketRefusedError: The server refused it.
         """
         socket = PhoenixSocket(
             self.environment.socket_url,
@@ -346,8 +346,8 @@ class Person:
         """Join a chat on a socket (a new one by default) in that protocol.
 
         Raises:
-            SocketRefused: The server refused the socket.
-            JoinRefused: The server refused the join.
+            SocketRefusedError: The server refused the socket.
+            JoinRefusedError: The server refused the join.
         """
         own = socket or await self.socket()
         # Protocol 1 is what a client speaks that says nothing, as the original's do.
@@ -360,4 +360,4 @@ class Person:
 
 def _expect(step: str, reply: Reply, status: int) -> None:
     if reply.status != status:
-        raise Refused(step, reply)
+        raise RequestRefusedError(step, reply)

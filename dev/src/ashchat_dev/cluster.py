@@ -10,7 +10,7 @@ from ashchat_dev import docker
 Kind = Literal["kind", "node", "current"]
 
 
-class NoCluster(Exception):
+class NoClusterError(Exception):
     """No cluster can be had; the message names the ways to get one."""
 
 
@@ -32,7 +32,7 @@ def choose(wanted: str | None, machine: Machine) -> Kind:
     """Return the cluster to use.
 
     Raises:
-        NoCluster: none can be had, or the wanted one cannot.
+        NoClusterError: none can be had, or the wanted one cannot.
     """
     match wanted:
         case "current":
@@ -40,20 +40,20 @@ def choose(wanted: str | None, machine: Machine) -> Kind:
         case "kind" if machine.docker:
             return "kind"
         case "kind":
-            raise NoCluster("CLUSTER=kind needs Docker, and no Docker engine answers here.")
+            raise NoClusterError("CLUSTER=kind needs Docker, and no Docker engine answers here.")
         case "node" if machine.linux and machine.root:
             return "node"
         case "node":
-            raise NoCluster("CLUSTER=node needs Linux and root.")
+            raise NoClusterError("CLUSTER=node needs Linux and root.")
         case None | "":
             if machine.docker:
                 return "kind"
             if machine.linux and machine.root:
                 return "node"
-            raise NoCluster(
+            raise NoClusterError(
                 "There is no cluster to use. Either start Docker (then kind is used), or run "
                 "this as root on Linux (then a one-node Kubernetes is built from packages). "
                 "For a cluster of your own say CLUSTER=current and IMAGE_REGISTRY=…"
             )
         case other:
-            raise NoCluster(f"CLUSTER is kind, node or current, not {other}.")
+            raise NoClusterError(f"CLUSTER is kind, node or current, not {other}.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
 
-from ashchat_dev.client import Person, Refused
+from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.phoenix import Channel, Event, Payload
 
 Protocol = Literal[1, 2]
@@ -48,7 +48,7 @@ class Heard:
     """Why there is no translation, where the service says."""
 
 
-class NotSent(RuntimeError):
+class NotSentError(RuntimeError):
     """The service refused a message; the reply says why."""
 
 
@@ -68,8 +68,8 @@ class Participant:
         """Open a socket and join the chat on it.
 
         Raises:
-            SocketRefused: The server refused the socket.
-            JoinRefused: The server refused the join.
+            SocketRefusedError: The server refused the socket.
+            JoinRefusedError: The server refused the join.
         """
         channel = await person.join_chat(chat_id, protocol=protocol, **extra)
         return cls(person, channel, protocol)
@@ -87,14 +87,14 @@ class Participant:
         """Send a message and return when the service has it.
 
         Raises:
-            NotSent: The service refused it.
-            SocketLost, TimeoutError: It is not known whether the service has it.
+            NotSentError: The service refused it.
+            SocketLostError, TimeoutError: It is not known whether the service has it.
         """
         own = ref or str(uuid.uuid4())
         started = time.monotonic()
         reply = await self.channel.push("send_message", {"content": text, "mobile_ref_id": own})
         if reply.status != "ok":
-            raise NotSent(f"{text!r} was refused: {reply.response}")
+            raise NotSentError(f"{text!r} was refused: {reply.response}")
         return Said(text, own, self.person.user_id, started, reply.response)
 
     async def hear(self, said: Said, *, within: float = HEARD_S) -> Heard:
@@ -103,7 +103,7 @@ class Participant:
         In protocol 1 messages carry no reference, so they have to be heard in their order.
 
         Raises:
-            SocketLost, TimeoutError: It did not come.
+            SocketLostError, TimeoutError: It did not come.
         """
         if self.protocol == 1:
             return await self._hear_once(said, within)
@@ -155,7 +155,7 @@ async def on_different_pods(
     with a single pod they all end there.
 
     Raises:
-        SocketRefused, JoinRefused: The server refused.
+        SocketRefusedError, JoinRefusedError: The server refused.
     """
     joined: list[Participant] = []
     for person in people:
@@ -175,7 +175,8 @@ async def converse(
     """Let two people exchange a sentence each, and return their chat's id.
 
     Raises:
-        Refused, SocketRefused, JoinRefused, NotSent, SocketLost, TimeoutError: They could not.
+        RequestRefusedError, SocketRefusedError, JoinRefusedError, NotSentError,
+        SocketLostError, TimeoutError: The conversation failed.
     """
     room = chat_id or await first.open_chat(await second.tag())
     one, other = await asyncio.gather(
@@ -195,14 +196,14 @@ async def messages_of(person: Person, chat_id: str) -> list[dict[str, Any]]:
     """Return everything a person can read in a chat, oldest first, page by page.
 
     Raises:
-        Refused: The service does not give it.
+        RequestRefusedError: The service does not give it.
     """
     found: list[dict[str, Any]] = []
     query: dict[str, int] = {"limit": 100}
     while True:
         reply = await person.chat.get(f"/chats/{chat_id}/messages", params=query)
         if reply.status != HTTPStatus.OK:
-            raise Refused("messages", reply)
+            raise RequestRefusedError("messages", reply)
         page = reply.body["messages"]
         found = [*page, *found]
         if not reply.body["more"] or not page:

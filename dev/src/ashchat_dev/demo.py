@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ashchat_dev import environment
-from ashchat_dev.client import Person, Refused
-from ashchat_dev.conversation import Heard, NotSent, Participant, on_different_pods
-from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.client import Person, RequestRefusedError
+from ashchat_dev.conversation import Heard, NotSentError, Participant, on_different_pods
+from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_dev.kube.metrics import Metrics
-from ashchat_dev.mailbox import Mailbox, NoMail
-from ashchat_dev.phoenix import JoinRefused, SocketLost, SocketRefused
+from ashchat_dev.mailbox import Mailbox, NoMailError
+from ashchat_dev.phoenix import JoinRefusedError, SocketLostError, SocketRefusedError
 
 WIDTH = 80
 LANGUAGES = {"es": "Spanish", "en": "English"}
@@ -37,7 +37,7 @@ SCRIPT: tuple[tuple[int, str], ...] = (
 """Who (by number) says what: sentences that a rule-based engine gets right."""
 
 
-class DemoFailed(RuntimeError):
+class DemoFailedError(RuntimeError):
     """The conversation did not go as it should; the message is for the person at the terminal."""
 
 
@@ -140,7 +140,7 @@ async def seats(where: Environment, participants: list[Participant]) -> list[Sea
     """Return on which pods the participants are.
 
     Raises:
-        DemoFailed: A pod's metrics know of no socket though somebody is on it.
+        DemoFailedError: A pod's metrics know of no socket though somebody is on it.
     """
     taken: list[Seat] = []
     for participant in participants:
@@ -150,7 +150,7 @@ async def seats(where: Environment, participants: list[Participant]) -> list[Sea
             # The proof is an extra; a kubeconfig that has gone stale must not end the talk.
             count = None
         if count == 0:
-            raise DemoFailed(f"{participant.pod} says it has no socket open, but it has.")
+            raise DemoFailedError(f"{participant.pod} says it has no socket open, but it has.")
         taken.append(Seat(participant.person, participant.pod, count))
     return taken
 
@@ -159,8 +159,8 @@ async def talk(where: Environment, console: Console) -> None:
     """Hold the conversation and print it.
 
     Raises:
-        DemoFailed, Refused, NoMail, SocketRefused, SocketLost, JoinRefused, TimeoutError,
-        httpx2.HTTPError: It did not go as it should.
+        DemoFailedError, RequestRefusedError, NoMailError, SocketRefusedError, SocketLostError,
+        JoinRefusedError, TimeoutError, httpx2.HTTPError: The demo failed.
     """
     console.print(Text.assemble(("AshChat", "bold"), " at ", (where.url, "underline")))
     console.print()
@@ -204,7 +204,7 @@ async def talk(where: Environment, console: Console) -> None:
             )
             console.print()
             if heard.text == heard.original:
-                raise DemoFailed(
+                raise DemoFailedError(
                     f"{reader.person.name} was left with the original: "
                     f"{heard.reason or 'no translation came'}."
                 )
@@ -220,11 +220,11 @@ def explain(error: Exception, where: Environment) -> str:
                 f"{asked} does not answer ({type(error).__name__}). "
                 "Is AshChat up? `make up` starts it, or says what it waits for."
             )
-        case NoMail():
+        case NoMailError():
             return f"The code did not come by mail: {error}. Look at {where.mailbox_url}."
-        case Refused():
+        case RequestRefusedError():
             return f"AshChat refused a step that should work: {error}."
-        case SocketRefused() | JoinRefused() | SocketLost() | TimeoutError():
+        case SocketRefusedError() | JoinRefusedError() | SocketLostError() | TimeoutError():
             return f"The chat did not go on: {error}."
         case _:
             return str(error)
@@ -236,18 +236,18 @@ def main() -> int:
     complain = Console(stderr=True, width=console.width, highlight=False)
     try:
         where = environment.load(os.environ, Path.cwd())
-    except NotConfigured as error:
+    except NotConfiguredError as error:
         complain.print(Text(str(error), style="red"))
         return 2
     try:
         asyncio.run(talk(where, console))
     except (
-        DemoFailed,
-        NotSent,
-        Refused,
-        SocketRefused,
-        SocketLost,
-        JoinRefused,
+        DemoFailedError,
+        NotSentError,
+        RequestRefusedError,
+        SocketRefusedError,
+        SocketLostError,
+        JoinRefusedError,
         TimeoutError,
         httpx2.HTTPError,
     ) as error:

@@ -9,7 +9,7 @@ ENV_FILE = Path(".ashchat") / "env"
 """Relative to the clone: KEY=VALUE lines, `#` comments, values without quotes needed."""
 
 
-class NotConfigured(RuntimeError):
+class NotConfiguredError(RuntimeError):
     """Nobody said where AshChat is; the message says what to do."""
 
 
@@ -63,7 +63,7 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
         start: The folder to look for `.ashchat/env` from, upwards.
 
     Raises:
-        NotConfigured: Neither tells ASHCHAT_URL and MAILBOX_URL.
+        NotConfiguredError: Neither tells ASHCHAT_URL and MAILBOX_URL.
     """
     said = dict(os.environ if environ is None else environ)
     file = find_env_file(start or Path.cwd()) or find_env_file(Path(__file__).resolve().parent)
@@ -71,7 +71,7 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
         said = {**read_env_file(file), **said}
     missing = [key for key in ("ASHCHAT_URL", "MAILBOX_URL") if not said.get(key)]
     if missing:
-        raise NotConfigured(
+        raise NotConfiguredError(
             f"{' and '.join(missing)} not set, and no {ENV_FILE} tells: "
             "run `make up` first, or set them to AshChat's and Mailpit's addresses."
         )

@@ -37,7 +37,7 @@ class Span:
     ended: float
 
 
-class Unrunnable(ValueError):
+class UnrunnableGraphError(ValueError):
     """A task needs something that is not there, or tasks need each other in a circle."""
 
 
@@ -52,7 +52,7 @@ def run(tasks: Iterable[Task], slots: Mapping[str, int]) -> list[Span]:
         When each task ran, in the order in which they ended.
 
     Raises:
-        Unrunnable: See there; nothing was run.
+        UnrunnableGraphError: See there; nothing was run.
         BaseException: What the first task to fail raised.
     """
     waiting = {task.name: task for task in tasks}
@@ -91,7 +91,7 @@ def check(tasks: Mapping[str, Task]) -> None:
     """Refuse tasks that could never all run.
 
     Raises:
-        Unrunnable: See there.
+        UnrunnableGraphError: See there.
     """
     done: set[str] = set()
     while len(done) < len(tasks):
@@ -99,5 +99,5 @@ def check(tasks: Mapping[str, Task]) -> None:
             name for name, task in tasks.items() if name not in done and done.issuperset(task.needs)
         }
         if not ready:
-            raise Unrunnable(f"cannot be run: {', '.join(sorted(set(tasks) - done))}")
+            raise UnrunnableGraphError(f"cannot be run: {', '.join(sorted(set(tasks) - done))}")
         done |= ready

@@ -33,7 +33,7 @@ _COPY = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE)
 _WILDCARDS: Final = frozenset("*?[$")
 
 
-class ContainerfileUnclear(ValueError):
+class ContainerfileError(ValueError):
     """A Containerfile copies something that its tag could not be made from."""
 
 
@@ -80,7 +80,7 @@ class Sources:
             parts: What else decides: the base, build arguments, programs.
 
         Raises:
-            ContainerfileUnclear: A source is a pattern or is not there.
+            ContainerfileError: A source is a pattern or is not there.
         """
         recipe = self.recipe(image).read_text(encoding="utf-8")
         arguments = (f"{key}={value}" for key, value in sorted(image.args.items()))
@@ -95,7 +95,7 @@ def snapshot(images: Iterable[Image]) -> Iterator[Sources]:
     An edit while images are built changes neither a tag nor half of an image.
 
     Raises:
-        ContainerfileUnclear: A source is a pattern or is not there.
+        ContainerfileError: A source is a pattern or is not there.
     """
     kept = ROOT / ".ashchat"
     kept.mkdir(exist_ok=True)
@@ -153,7 +153,7 @@ def copied(containerfile: str, args: Mapping[str, str] = MappingProxyType({})) -
         args: The values of build arguments, written `${NAME}` in the text.
 
     Raises:
-        ContainerfileUnclear: A source is a pattern or contains an unknown argument, or a COPY
+        ContainerfileError: A source is a pattern or contains an unknown argument, or a COPY
             line continues on the next line.
     """
     for name, value in args.items():
@@ -164,9 +164,7 @@ def copied(containerfile: str, args: Mapping[str, str] = MappingProxyType({})) -
         if "--from=" in line:
             continue
         if line.endswith("\\") or _WILDCARDS & set("".join(words[:-1])):
-            raise ContainerfileUnclear(
-                f"name each file or folder in a line of its own: COPY {line}"
-            )
+            raise ContainerfileError(f"name each file or folder in a line of its own: COPY {line}")
         sources += words[:-1]
     return sources
 
@@ -175,7 +173,7 @@ def content_tag(parts: Iterable[str], files: Iterable[Path]) -> str:
     """Return a tag for words and files; folders count with all that is in them.
 
     Raises:
-        ContainerfileUnclear: A file is not there.
+        ContainerfileError: A file is not there.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -195,7 +193,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ContainerfileUnclear(f"{path} is to be copied, and is not there")
+        raise ContainerfileError(f"{path} is to be copied, and is not there")
     return sorted(
         file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
     )

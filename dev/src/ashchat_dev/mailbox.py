@@ -14,7 +14,7 @@ _CODE = re.compile(r"(?<![\w#])(\d{6})(?!\w)")
 _POLL_S = 0.2
 
 
-class NoMail(TimeoutError):
+class NoMailError(TimeoutError):
     """The awaited mail did not come; the message says to whom and for how long."""
 
 
@@ -105,7 +105,7 @@ class Mailbox:
             within: Seconds to wait for it.
 
         Raises:
-            NoMail: It did not come in time.
+            NoMailError: It did not come in time.
         """
         deadline = time.monotonic() + within
         while True:
@@ -118,7 +118,7 @@ class Mailbox:
                 if mail.id not in after and condition(mail):
                     return mail
             if time.monotonic() > deadline:
-                raise NoMail(
+                raise NoMailError(
                     f"no such mail to {address} within {within:.0f} s; "
                     f"there are {[mail.subject for mail in mails]}"
                 )
@@ -130,7 +130,7 @@ class Mailbox:
         """Return the six-digit code of the newest mail to an address that has one.
 
         Raises:
-            NoMail: None came in time.
+            NoMailError: None came in time.
         """
         mail = await self.wait(address, has_code, after=after, within=within)
         return mail.code or ""

@@ -29,7 +29,7 @@ _REPLY_S = 15.0
 Payload = dict[str, Any]
 
 
-class SocketRefused(ConnectionError):
+class SocketRefusedError(ConnectionError):
     """The server refused the connection; `status` is its HTTP status, 0 when it gave none."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -37,11 +37,11 @@ class SocketRefused(ConnectionError):
         self.status = status
 
 
-class SocketLost(ConnectionError):
+class SocketLostError(ConnectionError):
     """The connection ended while an answer was awaited."""
 
 
-class JoinRefused(RuntimeError):
+class JoinRefusedError(RuntimeError):
     """The server refused a join; `response` is what it gave as the reason."""
 
     def __init__(self, topic: str, response: Payload) -> None:
@@ -135,7 +135,7 @@ class Channel:
         """Send an event and return the server's reply to it.
 
         Raises:
-            SocketLost: The connection ended before the reply came; it may have been done.
+            SocketLostError: The connection ended before the reply came; it may have been done.
             TimeoutError: No reply within that many seconds.
         """
         return await self.socket.request(self.topic, event, payload, self.join_ref, within)
@@ -144,7 +144,7 @@ class Channel:
         """Send an event without awaiting a reply (`typing` gets none).
 
         Raises:
-            SocketLost: The connection had ended.
+            SocketLostError: The connection had ended.
         """
         await self.socket.send(self.topic, event, payload, self.join_ref)
 
@@ -165,14 +165,14 @@ class Channel:
             after: How many of `events` do not count (`len(channel.events)` for "from now").
 
         Raises:
-            SocketLost: The connection ended first.
+            SocketLostError: The connection ended first.
             TimeoutError: None came; the message tells what did.
         """
         for event in self.events[after:]:
             if event.name == name and match(event.payload):
                 return event
         if self.socket.closed.done():
-            raise SocketLost(f"the socket is closed: {self.socket.closed.result()}")
+            raise SocketLostError(f"the socket is closed: {self.socket.closed.result()}")
         waiter = _Waiter(name, match, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         try:
@@ -194,7 +194,7 @@ class Channel:
         """Leave the topic.
 
         Raises:
-            SocketLost: The connection ended first.
+            SocketLostError: The connection ended first.
         """
         reply = await self.push("phx_leave", {})
         self.socket.forget(self)
@@ -217,7 +217,7 @@ class Channel:
         """Tell those who wait that the connection ended."""
         for waiter in self._waiters:
             if not waiter.future.done():
-                waiter.future.set_exception(SocketLost(f"the socket closed: {closed}"))
+                waiter.future.set_exception(SocketLostError(f"the socket closed: {closed}"))
 
 
 class PhoenixSocket:
@@ -260,7 +260,7 @@ class PhoenixSocket:
         """Open the connection.
 
         Raises:
-            SocketRefused: The server answered the handshake with an error, or not at all.
+            SocketRefusedError: The server answered the handshake with an error, or not at all.
         """
         try:
             self._connection = await connect(
@@ -275,12 +275,12 @@ class PhoenixSocket:
                 origin=None if self._origin is None else Origin(self._origin),
             )
         except InvalidStatus as error:
-            raise SocketRefused(
+            raise SocketRefusedError(
                 error.response.status_code,
                 f"the socket was refused with HTTP {error.response.status_code}",
             ) from error
         except (OSError, InvalidHandshake, TimeoutError) as error:
-            raise SocketRefused(0, f"the socket did not open: {error!r}") from error
+            raise SocketRefusedError(0, f"the socket did not open: {error!r}") from error
         for work in (self._read(), self._beat()):
             task = asyncio.create_task(work)
             self._tasks.add(task)
@@ -290,8 +290,8 @@ class PhoenixSocket:
         """Join a topic.
 
         Raises:
-            JoinRefused: The server said no; its `response` has the reason.
-            SocketLost: The connection ended first.
+            JoinRefusedError: The server said no; its `response` has the reason.
+            SocketLostError: The connection ended first.
             TimeoutError: No reply.
         """
         ref = self._next_ref()
@@ -301,7 +301,7 @@ class PhoenixSocket:
         reply = await self.request(topic, "phx_join", payload or {}, ref, _REPLY_S, ref=ref)
         if reply.status != "ok":
             self.forget(channel)
-            raise JoinRefused(topic, reply.response)
+            raise JoinRefusedError(topic, reply.response)
         channel.response = reply.response
         return channel
 
@@ -318,7 +318,7 @@ class PhoenixSocket:
         """Send a frame and return the reply to it.
 
         Raises:
-            SocketLost: The connection ended before the reply came.
+            SocketLostError: The connection ended before the reply came.
             TimeoutError: No reply within that many seconds.
         """
         own = ref or self._next_ref()
@@ -341,7 +341,7 @@ class PhoenixSocket:
         """Send a frame and await nothing.
 
         Raises:
-            SocketLost: The connection had ended.
+            SocketLostError: The connection had ended.
         """
         await self._write(Frame(join_ref, self._next_ref(), topic, event, payload))
 
@@ -349,7 +349,7 @@ class PhoenixSocket:
         """Send a heartbeat and return its reply.
 
         Raises:
-            SocketLost: The connection ended first.
+            SocketLostError: The connection ended first.
             TimeoutError: No reply.
         """
         return await self.request("phoenix", "heartbeat", {}, None, _REPLY_S)
@@ -358,14 +358,14 @@ class PhoenixSocket:
         """Send any text: what a broken client might.
 
         Raises:
-            SocketLost: The connection had ended.
+            SocketLostError: The connection had ended.
         """
         if self._connection is None:
-            raise SocketLost("the socket was never opened")
+            raise SocketLostError("the socket was never opened")
         try:
             await self._connection.send(text)
         except ConnectionClosed as error:
-            raise SocketLost(f"the socket closed: {error}") from error
+            raise SocketLostError(f"the socket closed: {error}") from error
 
     async def close(self) -> None:
         """Close the connection and end the tasks."""
@@ -388,7 +388,7 @@ class PhoenixSocket:
         await self.send_text(encode(frame))
 
     async def _beat(self) -> None:
-        with suppress(SocketLost, TimeoutError):
+        with suppress(SocketLostError, TimeoutError):
             while True:
                 await asyncio.sleep(self._heartbeat_s)
                 await self.heartbeat()
@@ -406,7 +406,7 @@ class PhoenixSocket:
             self.closed.set_result(end)
         for future in self._replies.values():
             if not future.done():
-                future.set_exception(SocketLost(f"the socket closed: {end}"))
+                future.set_exception(SocketLostError(f"the socket closed: {end}"))
         for channel in self._channels.values():
             channel.lost(end)
 

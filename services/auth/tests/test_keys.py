@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.models import Purpose, Temporary
 from ashchat_core import tokens
-from ashchat_core.tokens import InvalidToken, TokenVerifier
+from ashchat_core.tokens import InvalidTokenError, TokenVerifier
 from auth_world import add_signing_key
 
 NOW = datetime.now(UTC)
@@ -78,7 +78,7 @@ def test_a_token_says_who_and_which_device(signer: SigningKeys, verifier: TokenV
 
 
 def test_an_expired_token_is_refused(signer: SigningKeys, verifier: TokenVerifier) -> None:
-    with pytest.raises(InvalidToken) as refused:
+    with pytest.raises(InvalidTokenError) as refused:
         verifier.verify(access(signer, NOW - timedelta(minutes=21)))
     assert refused.value.reason == "expired"
 
@@ -98,13 +98,13 @@ def test_an_expired_token_is_refused(signer: SigningKeys, verifier: TokenVerifie
 def test_a_claim_that_is_wrong_is_refused(
     tmp_path: Path, verifier: TokenVerifier, claims: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(InvalidToken) as refused:
+    with pytest.raises(InvalidTokenError) as refused:
         verifier.verify(forge(tmp_path, **claims))
     assert refused.value.reason == reason
 
 
 def test_another_type_of_token_is_refused(tmp_path: Path, verifier: TokenVerifier) -> None:
-    with pytest.raises(InvalidToken) as refused:
+    with pytest.raises(InvalidTokenError) as refused:
         verifier.verify(forge(tmp_path, {"typ": "JWT"}))
     assert refused.value.reason == "wrong_type"
 
@@ -117,23 +117,23 @@ def test_another_algorithm_is_refused(tmp_path: Path, verifier: TokenVerifier) -
     shared = jwt.encode({"sub": "u"}, der.hex(), algorithm="HS256", headers=headers)
     unsigned = jwt.encode({"sub": "u"}, "", algorithm="none", headers=headers)
     for token in (shared, unsigned):
-        with pytest.raises(InvalidToken) as refused:
+        with pytest.raises(InvalidTokenError) as refused:
             verifier.verify(token)
         assert refused.value.reason == "wrong_type"
 
 
 def test_a_key_that_is_not_ours_is_refused(tmp_path: Path, verifier: TokenVerifier) -> None:
-    with pytest.raises(InvalidToken) as refused:
+    with pytest.raises(InvalidTokenError) as refused:
         verifier.verify(forge(tmp_path, {"kid": "theirs"}))
     assert refused.value.reason == "unknown_key"
 
 
 def test_a_temporary_token_is_no_access_token(signer: SigningKeys, verifier: TokenVerifier) -> None:
     temporary = signer.temporary(SAYS, NOW)
-    with pytest.raises(InvalidToken):
+    with pytest.raises(InvalidTokenError):
         verifier.verify(temporary)
     assert signer.read_temporary(temporary) == SAYS
-    with pytest.raises(InvalidToken):
+    with pytest.raises(InvalidTokenError):
         signer.read_access(temporary)
     assert signer.read_temporary(access(signer)) is None
 
@@ -164,7 +164,7 @@ def test_a_key_that_is_taken_out_of_the_set_is_believed_no_longer_than_it_is_rea
     new = access(signer)
     publish(tmp_path, signer)
     clock.monotonic = lambda: 1_000.0 + tokens.REREAD_SECONDS + 0.1
-    with pytest.raises(InvalidToken) as refused:
+    with pytest.raises(InvalidTokenError) as refused:
         verifier.verify(old)
     assert refused.value.reason == "unknown_key"
     assert verifier.verify(new).user_id == "u"
@@ -180,5 +180,5 @@ def test_auth_reads_its_own_tokens_as_everybody_does(
     token = access(signer)
     assert signer.read_access(token) == verifier.verify(token)
     for wrong in (forge(tmp_path, {"kid": "theirs"}), forge(tmp_path, aud="other"), "rubbish"):
-        with pytest.raises(InvalidToken):
+        with pytest.raises(InvalidTokenError):
             signer.read_access(wrong)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ashchat_auth.service.second_factor import Factor
-from ashchat_core.errors import BrokerUnavailable
+from ashchat_core.errors import BrokerUnavailableError
 from ashchat_core.messages import ConfirmChangePasswordReply
 from ashchat_core.topology import Queue
 from auth_world import EMAIL, HERE, OTHER_PASSWORD, PASSWORD, World, refused, totp
@@ -135,7 +135,7 @@ async def test_tries_of_a_reset_are_limited(world: World, limit: str) -> None:
 
 async def test_the_broker_away_mails_nothing_and_counts_nothing(world: World) -> None:
     world.queues.away.add(Queue.CHANGE_PASSWORD)
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailableError):
         await ask(world)
     assert not world.limits.mails
 

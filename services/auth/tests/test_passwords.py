@@ -7,7 +7,7 @@ import pytest
 from ashchat_auth import common_passwords
 from ashchat_auth.passwords import MEMORY_KIB, PARALLELISM, TIME_COST, WAITING_MAX, Argon2
 from ashchat_auth.service.password_rules import fold
-from ashchat_core.errors import Unavailable
+from ashchat_core.errors import UnavailableError
 
 
 async def test_the_parameters_are_written_into_the_hash_and_meet_owasps() -> None:
@@ -84,7 +84,7 @@ async def test_a_hash_of_other_parameters_is_outdated() -> None:
 async def test_a_queue_that_is_too_long_says_503() -> None:
     passwords = Argon2()
     passwords._waiting = WAITING_MAX
-    with pytest.raises(Unavailable):
+    with pytest.raises(UnavailableError):
         await passwords.hash("x")
 
 

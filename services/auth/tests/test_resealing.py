@@ -9,7 +9,7 @@ from ashchat_auth.models import Enrolment, RecoveryCode, TwoFactor, User
 from ashchat_auth.service.resealing import Resealing
 from ashchat_auth.vault import Vault
 from ashchat_core import at_rest
-from auth_world import Lost, MemoryStore, make_ring
+from auth_world import LostError, MemoryStore, make_ring
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -105,7 +105,7 @@ async def test_what_was_interrupted_is_gone_on_from(
 ) -> None:
     retire(ring)
     store.fails = {"reseal"}
-    with pytest.raises(Lost):
+    with pytest.raises(LostError):
         await Resealing(store, vault).run()
     store.fails = set()
     assert (await Resealing(store, vault).run())["1"] == 0

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from ashchat_auth.models import email_key
-from ashchat_core.errors import APIError, BrokerUnavailable
+from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import ConfirmEmailCodeReply
 from ashchat_core.topology import Queue
-from auth_world import EMAIL, PASSWORD, PENDING, Lost, World, refused
+from auth_world import EMAIL, PASSWORD, PENDING, LostError, World, refused
 
 
 async def test_a_sign_up_hashes_the_password_before_it_travels(world: World) -> None:
@@ -34,7 +34,7 @@ async def test_a_taken_address_does_the_same_work_and_tells_only_its_owner(world
 
 async def test_the_broker_away_at_sign_up_leaves_nothing_and_counts_no_mail(world: World) -> None:
     world.queues.away.add(Queue.ACCOUNT_CREATION)
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailableError):
         await world.sign_up()
     assert not world.store.users
     assert not world.limits.mails
@@ -42,7 +42,7 @@ async def test_the_broker_away_at_sign_up_leaves_nothing_and_counts_no_mail(worl
 
 async def test_the_store_away_at_sign_up_counts_no_mail(world: World) -> None:
     world.store.fails.add("user_by_email")
-    with pytest.raises(Lost):
+    with pytest.raises(LostError):
         await world.sign_up()
     assert not world.queues.sent
     assert not world.limits.mails
@@ -135,7 +135,7 @@ async def test_a_broker_lost_in_the_sweep_keeps_it_due(world: World) -> None:
     world.queues.away.add(Queue.CONFIRM_NEW_ACCOUNT)
     await world.confirm()
     world.store.age()
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailableError):
         await world.auth.outbox.sweep()
     assert world.ana.due
 

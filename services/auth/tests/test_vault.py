@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ashchat_auth.models import RingMissing
+from ashchat_auth.models import KeyRingMissingError
 from ashchat_auth.vault import Vault
 from auth_world import make_ring
 
@@ -21,14 +21,14 @@ def test_what_is_sealed_opens_for_its_owner_only(ring: Path) -> None:
     assert vault.open(sealed, "ana") == b"secret"
     assert "secret" not in sealed
     assert vault.seal(b"secret", "ana") != sealed
-    with pytest.raises(RingMissing):
+    with pytest.raises(KeyRingMissingError):
         vault.open(sealed, "bea")
 
 
 @pytest.mark.parametrize("kept", [9, -4])
 def test_what_was_tampered_with_does_not_open(ring: Path, kept: int) -> None:
     vault = Vault(ring)
-    with pytest.raises(RingMissing):
+    with pytest.raises(KeyRingMissingError):
         vault.open(vault.seal(b"secret", "ana")[:kept], "ana")
 
 
@@ -48,7 +48,7 @@ def test_a_relabelled_version_does_not_open(ring: Path) -> None:
     old = vault.seal(b"x", "ana")
     (ring / "2.key").write_text((ring / "1.key").read_text())
     (ring / "active").write_text("2")
-    with pytest.raises(RingMissing):
+    with pytest.raises(KeyRingMissingError):
         vault.open("2" + old[1:], "ana")
 
 
@@ -82,9 +82,9 @@ def test_a_ring_that_was_never_good_says_so(ring: Path, broken: str) -> None:
         (ring / "1.key").write_text("xx" * 32)
     vault = Vault(ring if broken != "not there" else ring / "nowhere")
     assert vault.revision == ""
-    with pytest.raises(RingMissing):
+    with pytest.raises(KeyRingMissingError):
         vault.seal(b"x", "ana")
-    with pytest.raises(RingMissing):
+    with pytest.raises(KeyRingMissingError):
         vault.keyed_hashes("x", "ana")
 
 

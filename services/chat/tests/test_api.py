@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 
 from ashchat_chat import api
 from ashchat_chat.log import RoomView
-from ashchat_chat.ports import Profile, StoreAway
+from ashchat_chat.ports import Profile, StoreUnavailableError
 from ashchat_chat.revocations import Over, Revocations, session_over, user_over
-from ashchat_chat.rooms import NoSuchRoom
-from ashchat_chat.service import ChatExists, NoSuchUser, Page, SelfChat
+from ashchat_chat.rooms import NoSuchRoomError
+from ashchat_chat.service import ChatExistsError, NoSuchUserError, Page, SelfChatError
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
 
@@ -27,7 +27,7 @@ class Chats:
 
     async def profile(self, user_id: str) -> Profile:
         if user_id != "ana":
-            raise NoSuchUser
+            raise NoSuchUserError
         return ANA
 
     async def change(self, user_id: str, **fields: str) -> None:
@@ -42,7 +42,7 @@ class Chats:
 
     async def page(self, _user: str, room_id: str, *, before: int | None, limit: int) -> Page:
         if room_id != "room":
-            raise NoSuchRoom
+            raise NoSuchRoomError
         assert (before, limit) == (7, 3)
         return Page(RoomView(room="room", rev=9), [], more=False)
 
@@ -166,10 +166,10 @@ def test_a_new_chat_has_the_originals_shape(client: TestClient, headers: dict[st
 @pytest.mark.parametrize(
     ("error", "status", "reason", "details"),
     [
-        (NoSuchUser(), 404, "no_such_user", None),
-        (SelfChat(), 400, "self_chat", None),
-        (ChatExists("room"), 409, "chat_exists", {"chat_id": "room"}),
-        (StoreAway(), 503, "unavailable", None),
+        (NoSuchUserError(), 404, "no_such_user", None),
+        (SelfChatError(), 400, "self_chat", None),
+        (ChatExistsError("room"), 409, "chat_exists", {"chat_id": "room"}),
+        (StoreUnavailableError(), 503, "unavailable", None),
     ],
 )
 def test_each_refusal_has_its_status_and_reason(  # noqa: PLR0917 (what pytest fills in)

@@ -8,11 +8,11 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ashchat_chat import consumers
-from ashchat_chat.ports import StoreAway
+from ashchat_chat.ports import StoreUnavailableError
 from ashchat_chat.revocations import Over, session_over
-from ashchat_chat.rooms import NoSuchMessage
-from ashchat_chat.service import Device, NoProfileYet
-from ashchat_core.amqp import Broker, Delivery, DependencyDown, Reject
+from ashchat_chat.rooms import NoSuchMessageError
+from ashchat_chat.service import Device, NoProfileError
+from ashchat_core.amqp import Broker, Delivery, DependencyDownError, RejectError
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountDeletion,
@@ -138,24 +138,24 @@ async def test_what_is_asked_of_the_rules(deliver: Deliver, rules: Rules) -> Non
 
 
 @pytest.mark.parametrize("queue", BODIES)
-@pytest.mark.parametrize("error", [StoreAway(), RedisConnectionError(), TimeoutError()])
+@pytest.mark.parametrize("error", [StoreUnavailableError(), RedisConnectionError(), TimeoutError()])
 async def test_a_backend_that_is_away_holds_the_message(
     deliver: Deliver, rules: Rules, queue: str, error: Exception
 ) -> None:
     rules.raises = error
-    with pytest.raises(DependencyDown):
+    with pytest.raises(DependencyDownError):
         await deliver(queue)
 
 
 async def test_a_change_waits_for_its_account(deliver: Deliver, rules: Rules) -> None:
-    rules.raises = NoProfileYet()
-    with pytest.raises(DependencyDown):
+    rules.raises = NoProfileError()
+    with pytest.raises(DependencyDownError):
         await deliver("PROFILE_CHANGED_QUEUE")
 
 
 async def test_a_translation_of_nothing_is_a_dead_letter(deliver: Deliver, rules: Rules) -> None:
-    rules.raises = NoSuchMessage()
-    with pytest.raises(Reject):
+    rules.raises = NoSuchMessageError()
+    with pytest.raises(RejectError):
         await deliver("TRANSLATED_QUEUE")
 
 

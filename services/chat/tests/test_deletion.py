@@ -29,9 +29,9 @@ from ashchat_chat.log import (
     is_placeholder,
     placeholder,
 )
-from ashchat_chat.ports import Conflict, Profile, StoreAway, deleted_profile
-from ashchat_chat.rooms import NoSuchRoom, ReceiverGone, Rooms
-from ashchat_chat.service import Chats, Device, NoProfileYet, NoSuchUser
+from ashchat_chat.ports import ConflictError, Profile, StoreUnavailableError, deleted_profile
+from ashchat_chat.rooms import NoSuchRoomError, ReceiverDeletedError, Rooms
+from ashchat_chat.service import Chats, Device, NoProfileError, NoSuchUserError
 from chat_world import (
     EPOCH,
     ROOM,
@@ -80,7 +80,7 @@ class PeopleStore(MemoryStore):
     async def add_profile(self, profile: Profile) -> None:
         await self._turn("add_profile")
         if profile.user_id in self.people:
-            raise Conflict
+            raise ConflictError
         self.people[profile.user_id] = profile
 
     async def add_device(self, user_id: str, device: Device) -> None:
@@ -121,7 +121,7 @@ class PeopleStore(MemoryStore):
         del at
         await self._turn("add_direct_room")
         if frozenset(members) in self.pairs:
-            raise Conflict
+            raise ConflictError
         self.members[room], self.pairs[frozenset(members)] = members, room
         self.events[room], self.projected[room] = [], RoomView(room=room)
         self.notified[room] = {}
@@ -365,7 +365,7 @@ async def test_what_happens_beside_the_deletion_is_erased_too(seed: int) -> None
 
     async def meddle(rooms: Rooms) -> None:
         for number in range(12):
-            with contextlib.suppress(NoSuchRoom, ReceiverGone):
+            with contextlib.suppress(NoSuchRoomError, ReceiverDeletedError):
                 await act(rooms, f"{id(rooms)}.{number}")
             for _ in range(chance.randrange(3)):
                 await asyncio.sleep(0)
@@ -444,7 +444,7 @@ async def test_a_store_that_is_away_is_told_and_nothing_is_acknowledged() -> Non
     rooms, deletion = pod(store)
     await lived_in(store, rooms)
     store.fails = lambda name: name == "erased"
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailableError):
         await deletion.delete("ana", EPOCH)
     store.fails = lambda _: False
     await deletion.delete("ana", EPOCH)
@@ -477,9 +477,9 @@ async def test_the_others_are_told_on_every_pod_and_can_write_no_more(
         assert it.pods[1].rooms_of("ana") == frozenset()
         assert it.pods[1].people() == {GONE, "ben"}
         for rooms in it.pods:
-            with pytest.raises(ReceiverGone):
+            with pytest.raises(ReceiverDeletedError):
                 await say(rooms, "ben", "2")
-            with pytest.raises(NoSuchRoom):
+            with pytest.raises(NoSuchRoomError):
                 await say(rooms, "ana", "3")
         assert await it.pods[1].acknowledge(ROOM, "ben", head) == head
 
@@ -614,7 +614,7 @@ async def test_a_chat_made_beside_the_deletion_keeps_nobody(
             await asyncio.sleep(0)
         try:
             await people.open_direct("ben", tag)
-        except (NoSuchUser, NoSuchRoom):
+        except (NoSuchUserError, NoSuchRoomError):
             return
 
     async def delete() -> None:
@@ -648,7 +648,7 @@ async def test_the_newest_change_wins_field_by_field(
 
 
 async def test_a_change_that_comes_before_its_account_waits(people: Chats) -> None:
-    with pytest.raises(NoProfileYet):
+    with pytest.raises(NoProfileError):
         await people.profile_changed("ana", EPOCH, nickname="Ana", language=None)
 
 

@@ -14,7 +14,7 @@ from ashchat_chat.log import (
     Members,
     MessageView,
     Opaque,
-    OutOfOrder,
+    OutOfOrderError,
     Read,
     RoomView,
     Sent,
@@ -122,7 +122,7 @@ def test_what_a_newer_version_wrote_keeps_its_place() -> None:
 
 
 def test_a_hole_is_a_defect_and_is_told() -> None:
-    with pytest.raises(OutOfOrder):
+    with pytest.raises(OutOfOrderError):
         fold_room(RoomView(room="r"), [Read(room="r", rev=2, at=AT, user="ana", up_to=1)])
 
 

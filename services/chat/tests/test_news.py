@@ -8,7 +8,7 @@ import pytest
 
 from ashchat_chat import news as news_module
 from ashchat_chat.news import News
-from ashchat_chat.ports import Profile, StoreAway
+from ashchat_chat.ports import Profile, StoreUnavailableError
 from ashchat_chat.rooms import Rooms
 from chat_world import ROOM, Reader, World, enter, eventually, say, world
 
@@ -25,7 +25,7 @@ class Profiles:
         self.asked += 1
         await asyncio.sleep(0)
         if self.away:
-            raise StoreAway
+            raise StoreUnavailableError
         return {who: self.kept[who] for who in user_ids if who in self.kept}
 
 

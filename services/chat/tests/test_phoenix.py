@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ashchat_chat import phoenix
-from ashchat_chat.phoenix import Frame, MalformedFrame
+from ashchat_chat.phoenix import Frame, MalformedFrameError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -25,7 +25,7 @@ def test_what_is_encoded_is_decoded(
 
 @given(JSON)
 def test_anything_else_is_malformed(value: object) -> None:
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedFrameError):
         phoenix.decode(json.dumps(value))
 
 
@@ -44,7 +44,7 @@ def test_anything_else_is_malformed(value: object) -> None:
     ],
 )
 def test_malformed_texts_are_told(text: str) -> None:
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedFrameError):
         phoenix.decode(text)
 
 

@@ -12,7 +12,7 @@ from ashchat_chat import presence as presence_module
 from ashchat_chat.presence import Presence, Typing
 
 
-class Away(Exception):
+class AwayError(Exception):
     """Redis does not answer."""
 
 
@@ -25,7 +25,7 @@ class Shared:
 
     def _ask(self) -> None:
         if self.away:
-            raise Away
+            raise AwayError
 
     async def mark_online(self, users: Iterable[str], pod: str) -> None:
         self._ask()
@@ -95,7 +95,7 @@ def pods(shared: Shared) -> list[tuple[Presence, Rooms]]:
 
     for number in range(2):
         rooms: Any = Rooms()
-        made.append((Presence(shared, publish, rooms, pod=f"p{number}", away=(Away,)), rooms))
+        made.append((Presence(shared, publish, rooms, pod=f"p{number}", away=(AwayError,)), rooms))
     return made
 
 

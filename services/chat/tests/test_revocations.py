@@ -8,7 +8,7 @@ import pytest
 
 from ashchat_chat import revocations as revocations_module
 from ashchat_chat.revocations import Over, Revocations, session_over, user_over
-from chat_world import RedisAway, SharedLog, eventually, revocations
+from chat_world import RedisUnavailableError, SharedLog, eventually, revocations
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ async def test_without_redis_nothing_is_acknowledged_and_what_is_known_stays(
         await here.revoke([session_over("old")])
         await eventually(lambda: knows(there, "old"))
         log.away = True
-        with pytest.raises(RedisAway):  # the message is held, and comes again
+        with pytest.raises(RedisUnavailableError):  # the message is held, and comes again
             await here.revoke([session_over("new")])
         assert knows(here, "new"), "the sockets of this pod close all the same"
         await asyncio.sleep(0.02)

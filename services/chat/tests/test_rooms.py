@@ -7,8 +7,8 @@ import pytest
 
 from ashchat_chat import rooms as rooms_module
 from ashchat_chat.log import RoomView, fold_messages, fold_room
-from ashchat_chat.ports import StoreAway
-from ashchat_chat.rooms import NoSuchMessage, NoSuchRoom, Rooms
+from ashchat_chat.ports import StoreUnavailableError
+from ashchat_chat.rooms import NoSuchMessageError, NoSuchRoomError, Rooms
 from chat_world import ROOM, Reader, enter, eventually, result, say, settled, world
 
 
@@ -55,7 +55,7 @@ async def test_a_store_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) 
         reader = Reader("ben", "en")
         await enter(it.pods[0], reader)
         it.store.fails = lambda _: True
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailableError):
             await say(it.pods[0], "ana", "1")
         it.store.fails = lambda _: False
         await say(it.pods[0], "ana", "1")
@@ -67,11 +67,11 @@ async def test_strangers_and_unknown_rooms_are_not_told_apart(
 ) -> None:
     async with world(monkeypatch) as it:
         for room, user in ((ROOM, "eve"), ("other", "ana")):
-            with pytest.raises(NoSuchRoom):
+            with pytest.raises(NoSuchRoomError):
                 await it.pods[0].join(room, user, None)
-            with pytest.raises(NoSuchRoom):
+            with pytest.raises(NoSuchRoomError):
                 await it.pods[0].send(room, user, text="x", language="en", client_id="1")
-            with pytest.raises(NoSuchRoom):
+            with pytest.raises(NoSuchRoomError):
                 await it.pods[0].acknowledge(room, user, 1)
         assert it.store.sent(ROOM) == []
 
@@ -98,7 +98,7 @@ async def test_pods_agree_whatever_the_fanout_does(
                     try:
                         await say(rooms, user, f"{name}{number}")
                         break
-                    except StoreAway:
+                    except StoreUnavailableError:
                         continue
                 if chance.random() < 0.3:
                     await asyncio.sleep(chance.random() * 0.004)
@@ -185,7 +185,7 @@ async def test_a_translation_of_nothing_is_told(monkeypatch: pytest.MonkeyPatch)
     async with world(monkeypatch) as it:
         await say(it.pods[0], "ana", "1")
         for message in ("", "nowhere.2", f"{ROOM}.1", f"{ROOM}.99", "nonsense"):
-            with pytest.raises(NoSuchMessage):
+            with pytest.raises(NoSuchMessageError):
                 await it.pods[0].translated(
                     result(
                         message=message,

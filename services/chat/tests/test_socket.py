@@ -17,11 +17,11 @@ from ashchat_chat import api, limits, socket
 from ashchat_chat.connection import Connection
 from ashchat_chat.limits import Bucket
 from ashchat_chat.log import Sent
-from ashchat_chat.ports import Profile, StoreAway
+from ashchat_chat.ports import Profile, StoreUnavailableError
 from ashchat_chat.revocations import Over, Revocations, session_over, user_over
-from ashchat_chat.rooms import Joined, NoSuchRoom, ReceiverGone
-from ashchat_chat.service import NoSuchUser
-from ashchat_chat.socket import RefusedByUs, Session, Sockets
+from ashchat_chat.rooms import Joined, NoSuchRoomError, ReceiverDeletedError
+from ashchat_chat.service import NoSuchUserError
+from ashchat_chat.socket import RequestRejectedError, Session, Sockets
 from ashchat_core.http import create_app
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
@@ -48,7 +48,7 @@ class Rules:
 
     async def join(self, room_id: str, user: str, since: int | None) -> Joined:
         if room_id != ROOM:
-            raise NoSuchRoom
+            raise NoSuchRoomError
         return Joined(5, 5 if since is None else since, reset=False, members=(user, "ben"))
 
     async def attach(self, *place: Any) -> None:
@@ -61,9 +61,9 @@ class Rules:
         self, room_id: str, user: str, *, text: str, language: str, client_id: str
     ) -> tuple[Sent, bool]:
         if self.away:
-            raise StoreAway
+            raise StoreUnavailableError
         if self.alone:
-            raise ReceiverGone
+            raise ReceiverDeletedError
         self.sent.append((user, text, client_id))
         event = Sent(
             room=room_id, rev=6, at=datetime.now(UTC), sender=user,
@@ -90,7 +90,7 @@ class Rules:
 
     async def profile(self, user_id: str) -> Profile:
         if user_id == "nobody":
-            raise NoSuchUser
+            raise NoSuchUserError
         return Profile(user_id, user_id.title(), f"{user_id}_x", "en")
 
 
@@ -495,7 +495,7 @@ async def test_a_pod_that_stops_does_not_send_everybody_to_the_others_at_once(
     waves = 1 + sum(later - sooner > 0.002 for sooner, later in itertools.pairwise(times))
     assert waves >= 5
     assert times[-1] - times[0] <= 1
-    with pytest.raises(RefusedByUs, match="restarting"):
+    with pytest.raises(RequestRejectedError, match="restarting"):
         sockets._admit(token(), "device", "2.0.0")
 
 

@@ -20,7 +20,7 @@ from pamqp.commands import Basic
 from ashchat_core import amqp, amqp_consumers, credentials
 from ashchat_core.amqp import (
     Broker,
-    BrokerUnavailable,
+    BrokerUnavailableError,
     PublishError,
 )
 from ashchat_core.backoff import backoff
@@ -39,7 +39,7 @@ async def test_publishing_without_a_session_raises_an_error(
 ) -> None:
     broker = Broker(Credentials(tmp_path), "test", own_exchange="email")
     monkeypatch.setattr(amqp, "PUBLISH_TIMEOUT_SECONDS", 0.001)
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailableError):
         await broker.publish(
             "auth", "Q", AccountConfirmed(user_id="u", tag_user_id="t"), message_id="m"
         )

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ashchat_core import credentials as module
-from ashchat_core.credentials import Credentials, MissingCredential
+from ashchat_core.credentials import Credentials, MissingCredentialError
 
 
 def mount(folder: Path, name: str, **files: str) -> None:
@@ -76,7 +76,7 @@ def test_a_folder_that_is_no_mount_works_too(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingCredential, match=r"mongodb\.uri"):
+    with pytest.raises(MissingCredentialError, match=r"mongodb\.uri"):
         Credentials(tmp_path).text("mongodb.uri")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ashchat_core import deliveries
 from ashchat_core.deliveries import Consumer, Deliveries, Delivery
-from ashchat_core.errors import BrokerUnavailable, DependencyDown, Reject, Retry
+from ashchat_core.errors import BrokerUnavailableError, DependencyDownError, RejectError, RetryError
 from ashchat_core.messages import AccountConfirmed
 
 BODY = AccountConfirmed(user_id="u", tag_user_id="t").model_dump_json().encode()
@@ -48,7 +48,7 @@ class Script:
 
 
 async def unpublishable(*_: object) -> None:
-    raise BrokerUnavailable("x")
+    raise BrokerUnavailableError("x")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_a_handler_that_returns_acknowledges(handling: Deliveries) -> None
 
 
 async def test_a_rejected_message_is_a_dead_letter(handling: Deliveries) -> None:
-    assert (await deliver(handling, Script(Reject("no")), Incoming())).said == ["dead letter"]
+    assert (await deliver(handling, Script(RejectError("no")), Incoming())).said == ["dead letter"]
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"v": 2}', BODY.replace(b'"v":1', b'"v":9')])
@@ -87,14 +87,14 @@ async def test_what_is_not_understood_is_a_dead_letter(handling: Deliveries, bod
 
 
 async def test_a_message_is_held_while_a_dependency_is_down(handling: Deliveries) -> None:
-    away: list[Exception | None] = [DependencyDown("Redis"), BrokerUnavailable("x")] * 20
+    away: list[Exception | None] = [DependencyDownError("Redis"), BrokerUnavailableError("x")] * 20
     script = Script(*away)
     assert (await deliver(handling, script, Incoming())).said == ["ack"]
     assert len(script.seen) == 41
 
 
 async def test_a_held_message_is_let_go_when_its_channel_is_gone(handling: Deliveries) -> None:
-    script = Script(DependencyDown("Redis"))
+    script = Script(DependencyDownError("Redis"))
     assert (await deliver(handling, script, Incoming(), ended=True)).said == []
     assert len(script.seen) == 1
 
@@ -116,19 +116,19 @@ async def test_a_retry_is_parked_before_the_original_goes(
         parked.append((exchange, routing_key, copy))
 
     monkeypatch.setattr(handling, "_publish", publish)
-    assert (await deliver(handling, Script(Retry("greylisted")), message)).said == ["ack"]
+    assert (await deliver(handling, Script(RetryError("greylisted")), message)).said == ["ack"]
     ((exchange, routing_key, copy),) = parked
     assert (exchange, routing_key, copy.body, copy.message_id) == ("email", "Q", BODY, "m")
     assert copy.headers[deliveries.ATTEMPTS_HEADER] == 4
 
 
 async def test_a_retry_that_cannot_be_parked_is_requeued(handling: Deliveries) -> None:
-    assert (await deliver(handling, Script(Retry("later")), Incoming())).said == ["requeue"]
+    assert (await deliver(handling, Script(RetryError("later")), Incoming())).said == ["requeue"]
 
 
 async def test_retries_end_as_a_dead_letter(handling: Deliveries) -> None:
     message = Incoming(attempts=deliveries.RETRY_LIMIT)
-    assert (await deliver(handling, Script(Retry("later")), message)).said == ["dead letter"]
+    assert (await deliver(handling, Script(RetryError("later")), message)).said == ["dead letter"]
 
 
 async def test_a_redelivery_waits_for_what_was_begun(handling: Deliveries) -> None:

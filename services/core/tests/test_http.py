@@ -8,19 +8,19 @@ import pytest
 from fastapi import Body, Request, Response
 from fastapi.testclient import TestClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
-from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import ConnectionError as RedisUnavailableError
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from ashchat_core.amqp import BrokerUnavailable, PublishError
+from ashchat_core.amqp import BrokerUnavailableError, PublishError
 from ashchat_core.http import APIError, BodyLimit, _OnePerTurn, client_address, create_app
 
 RAISED: dict[str, Exception] = {
-    "broker": BrokerUnavailable("x"),
+    "broker": BrokerUnavailableError("x"),
     "refused": PublishError("x"),
     "mongo": ServerSelectionTimeoutError("x"),
     "ferretdb": OperationFailure("internal", 1),
-    "redis": RedisAway("x"),
+    "redis": RedisUnavailableError("x"),
     "duplicate": OperationFailure("duplicate", 11000),
     "bug": RuntimeError("the password is hunter2"),
     "api": APIError(418, "teapot", "no coffee", data={"a": 1}, headers={"X-A": "b"}),

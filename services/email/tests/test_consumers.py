@@ -7,21 +7,26 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
-from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import ConnectionError as RedisUnavailableError
 
 from ashchat_core.amqp import (
     Broker,
     Delivery,
-    DependencyDown,
+    DependencyDownError,
     PublishError,
-    Reject,
-    Retry,
+    RejectError,
+    RetryError,
 )
 from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import ChangePassword, ConfirmChangePassword, ConfirmChangePasswordReply
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, QUEUES, Queue, Service
 from ashchat_email.consumers import register
-from ashchat_email.service import EmailService, PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_email.service import (
+    EmailService,
+    PermanentFailureError,
+    ServerUnavailableError,
+    TemporaryFailureError,
+)
 
 RESET = ChangePassword(
     kind="reset",
@@ -96,10 +101,10 @@ def test_only_queues_that_mail_have_a_retry_queue() -> None:
 @pytest.mark.parametrize(
     ("met", "outcome"),
     [
-        (TemporaryFailure("SMTP 451"), Retry),
-        (PermanentFailure("SMTP 550", "mailbox"), Reject),
-        (ServerAway("TimeoutError"), DependencyDown),
-        (RedisAway("x"), DependencyDown),
+        (TemporaryFailureError("SMTP 451"), RetryError),
+        (PermanentFailureError("SMTP 550", "mailbox"), RejectError),
+        (ServerUnavailableError("TimeoutError"), DependencyDownError),
+        (RedisUnavailableError("x"), DependencyDownError),
     ],
 )
 async def test_a_mail_that_did_not_go_out_is_parked_dead_or_held(
@@ -111,19 +116,19 @@ async def test_a_mail_that_did_not_go_out_is_parked_dead_or_held(
 
 async def test_a_dead_letter_is_counted_with_its_reason() -> None:
     before = dead("policy")
-    with pytest.raises(Reject):
-        await bus(PermanentFailure("SMTP 554", "policy")).handlers[Queue.CHANGE_PASSWORD](
+    with pytest.raises(RejectError):
+        await bus(PermanentFailureError("SMTP 554", "policy")).handlers[Queue.CHANGE_PASSWORD](
             delivery(RESET)
         )
     assert dead("policy") == before + 1
 
 
 async def test_a_mail_put_off_too_often_is_a_dead_letter_and_counted() -> None:
-    handler = bus(TemporaryFailure("SMTP 451")).handlers[Queue.CHANGE_PASSWORD]
+    handler = bus(TemporaryFailureError("SMTP 451")).handlers[Queue.CHANGE_PASSWORD]
     before = dead("gave_up")
-    with pytest.raises(Retry):
+    with pytest.raises(RetryError):
         await handler(delivery(RESET, RETRY_LIMIT - 1))
-    with pytest.raises(Reject):
+    with pytest.raises(RejectError):
         await handler(delivery(RESET, RETRY_LIMIT))
     assert dead("gave_up") == before + 1
 
@@ -152,5 +157,7 @@ async def test_nobody_to_answer_is_no_failure() -> None:
 
 
 async def test_a_question_is_held_while_redis_is_away() -> None:
-    with pytest.raises(DependencyDown):
-        await bus(RedisAway("x")).handlers[Queue.CONFIRM_CHANGE_PASSWORD](delivery(ASKED))
+    with pytest.raises(DependencyDownError):
+        await bus(RedisUnavailableError("x")).handlers[Queue.CONFIRM_CHANGE_PASSWORD](
+            delivery(ASKED)
+        )

@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import ConnectionError as RedisUnavailableError
 
 from ashchat_core.messages import (
     AccountCreation,
@@ -26,7 +26,12 @@ from ashchat_core.messages import (
 )
 from ashchat_core.redis import Redis
 from ashchat_email.codes import CodeKey, CodeKeys, mail_key
-from ashchat_email.service import EmailService, PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_email.service import (
+    EmailService,
+    PermanentFailureError,
+    ServerUnavailableError,
+    TemporaryFailureError,
+)
 from ashchat_email.store import RedisPending
 
 NOW = datetime.now(UTC)
@@ -41,7 +46,7 @@ class Outgoing:
 
     async def send(self, message: EmailMessage) -> None:
         if self.away:
-            raise ServerAway("x")
+            raise ServerUnavailableError("x")
         if message["To"] in self.refusing:
             raise self.refusing[message["To"]]
         self.mails.append(message)
@@ -284,7 +289,7 @@ async def test_dying_before_the_mail_is_recorded_sends_the_same_mail(world: Worl
 
 async def test_a_mail_that_was_not_taken_is_not_recorded(world: World) -> None:
     world.outgoing.away = True
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         await world.email.account_creation(sign_up())
     assert not await world.redis.keys("email:sent:*")
     world.outgoing.away = False
@@ -301,7 +306,7 @@ async def test_redis_lost_after_the_mail_sends_no_second_one(
 
     monkeypatch.setattr(world.outgoing, "send", send_and_lose_redis)
     for _ in range(2):
-        with pytest.raises(RedisAway):
+        with pytest.raises(RedisUnavailableError):
             await world.email.account_creation(sign_up())
     world.server.connected = True
     await world.email.account_creation(sign_up())
@@ -554,8 +559,8 @@ async def test_a_change_to_a_taken_address_looks_alike_and_can_never_be_confirme
 
 
 async def test_greylisting_at_one_end_does_not_hold_up_the_other(world: World) -> None:
-    world.outgoing.refusing[OLD] = TemporaryFailure("451")
-    with pytest.raises(TemporaryFailure):
+    world.outgoing.refusing[OLD] = TemporaryFailureError("451")
+    with pytest.raises(TemporaryFailureError):
         await world.email.change_email(change())
     assert [len(world.outgoing.to(end)) for end in (OLD, NEW)] == [0, 1]
     del world.outgoing.refusing[OLD]
@@ -565,10 +570,10 @@ async def test_greylisting_at_one_end_does_not_hold_up_the_other(world: World) -
 
 async def test_a_change_with_an_end_that_does_not_exist_is_given_up(world: World) -> None:
     world.outgoing.refusing = {
-        OLD: TemporaryFailure("451"),
-        NEW: PermanentFailure("550", "mailbox"),
+        OLD: TemporaryFailureError("451"),
+        NEW: PermanentFailureError("550", "mailbox"),
     }
-    with pytest.raises(PermanentFailure):
+    with pytest.raises(PermanentFailureError):
         await world.email.change_email(change())
 
 

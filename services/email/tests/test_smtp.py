@@ -23,7 +23,11 @@ from structlog.testing import capture_logs
 
 from ashchat_core.credentials import Credentials
 from ashchat_email import smtp
-from ashchat_email.service import PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_email.service import (
+    PermanentFailureError,
+    ServerUnavailableError,
+    TemporaryFailureError,
+)
 from ashchat_email.settings import Settings
 from ashchat_email.smtp import CONNECTIONS, Mailer
 from smtp_server import HOST, Fault, SmtpServer
@@ -222,7 +226,7 @@ async def test_a_server_that_cannot_prove_who_it_is_gets_neither_mail_nor_login(
         SmtpServer(tls=shown, implicit=security == "tls", logins={"me": PASSWORD}) as server,
         client(server, folder, smtp_security=security, smtp_ca_file=ca) as mailer,
     ):
-        with pytest.raises(ServerAway, match="SSLCertVerificationError"):
+        with pytest.raises(ServerUnavailableError, match="SSLCertVerificationError"):
             await mailer.send(mail())
     assert not server.mails
     assert not server.tried
@@ -237,7 +241,7 @@ async def test_a_server_that_does_not_offer_starttls_gets_nothing(
         client(server, folder, smtp_security="starttls", smtp_ca_file=str(ours.file)) as mailer,
     ):
         server.offers_starttls = False  # or somebody on the way took it out
-        with pytest.raises(ServerAway):
+        with pytest.raises(ServerUnavailableError):
             await mailer.send(mail())
     assert not server.tried
     assert "MAIL" not in server.commands
@@ -246,7 +250,7 @@ async def test_a_server_that_does_not_offer_starttls_gets_nothing(
 async def test_without_encryption_no_login_is_sent(folder: Folder) -> None:
     folder.give("me", PASSWORD, "1")
     async with SmtpServer(logins={"me": PASSWORD}) as server, client(server, folder) as mailer:
-        with pytest.raises(ServerAway):
+        with pytest.raises(ServerUnavailableError):
             await mailer.send(mail())
     assert not server.tried
 
@@ -260,10 +264,10 @@ async def test_an_authority_that_changes_is_trusted_from_the_next_connection_on(
         SmtpServer(tls=trusted, implicit=True) as server,
         client(server, folder, smtp_security="tls", smtp_ca_file=str(file)) as mailer,
     ):
-        with pytest.raises(ServerAway):
+        with pytest.raises(ServerUnavailableError):
             await mailer.send(mail())
         file.unlink()
-        with pytest.raises(ServerAway, match="FileNotFoundError"):
+        with pytest.raises(ServerUnavailableError, match="FileNotFoundError"):
             await mailer.send(mail())
         file.write_bytes(ours.file.read_bytes())
         await mailer.send(mail())
@@ -287,7 +291,7 @@ async def test_a_temporary_refusal_is_one_and_the_connection_is_good_for_the_nex
 ) -> None:
     later = metric("mails", outcome="later")
     server.instead[command].append(answer)
-    with pytest.raises(TemporaryFailure, match=answer[:3]):
+    with pytest.raises(TemporaryFailureError, match=answer[:3]):
         await mailer.send(mail(1))
     assert metric("mails", outcome="later") == later + 1
     await mailer.send(mail(2))
@@ -309,7 +313,7 @@ async def test_a_permanent_refusal_has_a_reason_and_does_not_quote_the_server(
     server: SmtpServer, mailer: Mailer, command: str, answer: str, reason: str
 ) -> None:
     server.instead[command].append(answer)
-    with pytest.raises(PermanentFailure) as caught:
+    with pytest.raises(PermanentFailureError) as caught:
         await mailer.send(mail(1))
     assert caught.value.reason == reason
     assert str(caught.value) == f"SMTP {answer[:3]}"
@@ -322,7 +326,7 @@ async def test_a_server_that_closes_its_doors_is_away_and_met_anew(
     server: SmtpServer, mailer: Mailer, command: str
 ) -> None:
     server.instead[command].append("421 4.3.2 shutting down")
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         await mailer.send(mail(1))
     await mailer.send(mail(1))
     assert (len(server.mails), server.connections) == (1, 2)
@@ -333,7 +337,7 @@ async def test_a_connection_dropped_anywhere_is_no_fault_of_the_mail(
     server: SmtpServer, mailer: Mailer, command: str
 ) -> None:
     server.instead[command].append(Fault.DROP)
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         await mailer.send(mail(1))
     await mailer.send(mail(1))
     assert (len(server.mails), server.connections) == (1, 2)
@@ -343,13 +347,13 @@ async def test_a_refused_sender_is_our_fault_not_the_mails(
     server: SmtpServer, mailer: Mailer
 ) -> None:
     server.instead["MAIL"].append("550 5.7.1 sender not allowed")
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         await mailer.send(mail(1))
 
 
 async def test_nonsense_is_a_server_that_is_away(server: SmtpServer, mailer: Mailer) -> None:
     server.instead["RCPT"].append("what?")
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         await mailer.send(mail(1))
 
 
@@ -359,7 +363,7 @@ async def test_a_server_that_says_nothing_is_away(
     monkeypatch.setattr(smtp, "TIMEOUT_SECONDS", 0.05)
     async with client(server, folder) as mailer:
         server.instead["BODY"].append(Fault.HANG)
-        with pytest.raises(ServerAway):
+        with pytest.raises(ServerUnavailableError):
             await mailer.send(mail(1))
         await mailer.send(mail(1))
     assert (len(server.mails), server.connections) == (1, 2)
@@ -368,7 +372,7 @@ async def test_a_server_that_says_nothing_is_away(
 async def test_an_address_the_server_does_not_speak_can_never_be_mailed(
     server: SmtpServer, mailer: Mailer
 ) -> None:
-    with pytest.raises(PermanentFailure) as caught:
+    with pytest.raises(PermanentFailureError) as caught:
         await mailer.send(mail(1, to="josé@example.org"))
     assert caught.value.reason == "unsendable"
     assert "josé" not in str(caught.value)
@@ -381,7 +385,7 @@ async def test_a_server_that_is_gone_is_away_and_its_return_needs_nothing(
 ) -> None:
     await mailer.send(mail(1))
     await server.stop()
-    with pytest.raises(ServerAway, match="ConnectionRefusedError"):
+    with pytest.raises(ServerUnavailableError, match="ConnectionRefusedError"):
         await mailer.send(mail(2))
     await server.start()
     await mailer.send(mail(2))
@@ -563,7 +567,7 @@ async def test_the_only_login_refused_holds_mails_without_being_tried_for_each(
     async with with_login(trusted, folder, ours) as (server, mailer):
         server.logins["me"] = "what it will be in a moment"
         for _ in range(20):
-            with pytest.raises(ServerAway, match="login"):
+            with pytest.raises(ServerUnavailableError, match="login"):
                 await mailer.send(mail(1))
         assert server.tried == ["me"]
         assert folder.credentials.in_use == {}
@@ -571,7 +575,7 @@ async def test_the_only_login_refused_holds_mails_without_being_tried_for_each(
         ((login, refusal),) = mailer._refused.items()
         mailer._refused[login] = replace(refusal, until=0.0)
         for _ in range(20):
-            with pytest.raises(ServerAway, match="login"):
+            with pytest.raises(ServerUnavailableError, match="login"):
                 await mailer.send(mail(1))
         assert server.tried == ["me", "me"]
         pause = mailer._refused[login].until - time.monotonic()
@@ -588,7 +592,7 @@ async def test_a_login_that_is_refused_for_now_is_not_held_against_it(
 ) -> None:
     async with with_login(trusted, folder, ours) as (server, mailer):
         server.instead["AUTH"].append("454 4.7.0 the directory is away")
-        with pytest.raises(ServerAway):
+        with pytest.raises(ServerUnavailableError):
             await mailer.send(mail(1))
         await mailer.send(mail(1))
         assert len(server.mails) == 1

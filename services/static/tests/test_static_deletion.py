@@ -13,12 +13,12 @@ from typing import Any, cast
 import httpx2
 import pytest
 
-from ashchat_core.amqp import Broker, Delivery, DependencyDown
+from ashchat_core.amqp import Broker, Delivery, DependencyDownError
 from ashchat_core.messages import AccountDeletion
 from ashchat_core.runtime import serve
 from ashchat_static import consumers, store
 from ashchat_static.main import build
-from ashchat_static.service import OwnerGone, owner_of
+from ashchat_static.service import OwnerDeletedError, owner_of
 from ashchat_static.settings import Settings
 from ashchat_static.store import GONE, OWNERS, Volume
 
@@ -113,7 +113,7 @@ async def test_killed_anywhere_the_next_delivery_finishes(
 async def test_an_upload_beside_the_deletion_leaves_nothing(volume: Volume, tmp_path: Path) -> None:
     uploads = [upload(volume, ANA, number) for number in range(30)]
     ended = await asyncio.gather(*uploads, volume.remove_owner(ANA), return_exceptions=True)
-    assert {type(one) for one in ended} <= {type(None), int, OwnerGone}
+    assert {type(one) for one in ended} <= {type(None), int, OwnerDeletedError}
     assert files(tmp_path) == []
 
 
@@ -122,7 +122,7 @@ async def test_that_somebody_is_gone_is_forgotten_when_no_token_lives(
 ) -> None:
     await volume.remove_owner(ANA)
     await volume.prepare()
-    with pytest.raises(OwnerGone):
+    with pytest.raises(OwnerDeletedError):
         await upload(volume, ANA, 1)
     monkeypatch.setattr(store, "GONE_KEPT_SECONDS", -1.0)
     await volume.prepare()
@@ -156,7 +156,7 @@ async def test_a_volume_that_fails_holds_the_message(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(DependencyDown):
+    with pytest.raises(DependencyDownError):
         await broker.handler(delivery("ana"))
     monkeypatch.undo()
     await broker.handler(delivery("ana"))

@@ -11,7 +11,7 @@ from ashchat_core.settings import env_example
 from ashchat_static import ranges, service
 from ashchat_static.bodies import file_in
 from ashchat_static.kinds import HEAD_BYTES, sniff
-from ashchat_static.ranges import Part, Unsatisfiable
+from ashchat_static.ranges import Part, UnsatisfiableRangeError
 from ashchat_static.settings import Settings
 
 PAD = bytes(HEAD_BYTES)
@@ -97,7 +97,7 @@ def test_range(header: str | None, part: Part | None) -> None:
 
 @pytest.mark.parametrize("header", ["bytes=10-", "bytes=11-12", "bytes=-0"])
 def test_range_outside(header: str) -> None:
-    with pytest.raises(Unsatisfiable):
+    with pytest.raises(UnsatisfiableRangeError):
         ranges.parse(header, 10)
 
 
@@ -105,7 +105,7 @@ def test_range_outside(header: str) -> None:
 def test_a_range_lies_inside(start: int, end: int, size: int) -> None:
     try:
         part = ranges.parse(f"bytes={start}-{end}", size)
-    except Unsatisfiable:
+    except UnsatisfiableRangeError:
         assert start >= size
         return
     if part is not None:
@@ -193,7 +193,7 @@ async def test_the_body_itself() -> None:
     ids=["boundary", "cut", "other", "empty", "beside"],
 )
 async def test_a_form_that_is_none(content_type: str, body: bytes, reason: str) -> None:
-    with pytest.raises(service.Refused) as refused:
+    with pytest.raises(service.UploadRejectedError) as refused:
         await read(content_type, body, 4096)
     assert refused.value.reason == reason
 

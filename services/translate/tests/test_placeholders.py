@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ashchat_translate.placeholders import LostPlaceholder, protect
+from ashchat_translate.placeholders import LostPlaceholderError, protect
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_engine_may_move_and_space_tokens() -> None:
     ],
 )
 def test_a_damaged_token_is_never_shown(answer: str) -> None:
-    with pytest.raises(LostPlaceholder):
+    with pytest.raises(LostPlaceholderError):
         protect("dile a @ana que venga a las 10:30").restore(answer)
 
 
@@ -77,5 +77,5 @@ def test_every_text_comes_back_whole(text: str) -> None:
 def test_dropping_any_token_is_noticed(text: str) -> None:
     protected = protect(text)
     for number in range(len(protected.kept)):
-        with pytest.raises(LostPlaceholder):
+        with pytest.raises(LostPlaceholderError):
             protected.restore(protected.text.replace(f"⟦{number}⟧", "", 1))

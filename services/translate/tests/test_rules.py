@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ashchat_core.settings import env_example
 from ashchat_translate import guards
-from ashchat_translate.breaker import Breaker, BreakerOpen, State
+from ashchat_translate.breaker import Breaker, BreakerOpenError, State
 from ashchat_translate.pairs import Pair, PairGraph
 from ashchat_translate.providers import codes
 from ashchat_translate.settings import Settings
@@ -142,17 +142,17 @@ def test_breaker_opens_rests_probes_and_closes() -> None:
         breaker.enter()
         breaker.failure()
     assert breaker.state is State.OPEN
-    with pytest.raises(BreakerOpen) as refused:
+    with pytest.raises(BreakerOpenError) as refused:
         breaker.enter()
     assert refused.value.retry_in == 1
 
     clock.now = 1.0
     breaker.enter()  # the probe
-    with pytest.raises(BreakerOpen):
+    with pytest.raises(BreakerOpenError):
         breaker.enter()  # one at a time
     breaker.failure()
     clock.now = 2.9
-    with pytest.raises(BreakerOpen):
+    with pytest.raises(BreakerOpenError):
         breaker.enter()  # twice as long
     clock.now = 3.0
     breaker.enter()
@@ -173,7 +173,7 @@ def test_breaker_rests_at_most_so_long_and_survives_a_lost_probe() -> None:
         breaker.failure()
     clock.now += 4
     breaker.enter()  # cancelled: tells neither success nor failure
-    with pytest.raises(BreakerOpen):
+    with pytest.raises(BreakerOpenError):
         breaker.enter()
     clock.now += 4
     breaker.enter()

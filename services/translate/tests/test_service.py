@@ -8,7 +8,7 @@ import pytest
 
 from ashchat_core.messages import TranslateJob
 from ashchat_translate.breaker import Breaker
-from ashchat_translate.providers import Answer, ProviderDown, Refused
+from ashchat_translate.providers import Answer, ProviderDownError, ProviderRefusedError
 from ashchat_translate.service import Link, Outcome, Translator, cache_key
 
 
@@ -68,11 +68,11 @@ def translator(
 
 
 def down(_: str) -> str:
-    raise ProviderDown("unreachable")
+    raise ProviderDownError("unreachable")
 
 
 def refuses(_: str) -> str:
-    raise Refused("pair_unsupported")
+    raise ProviderRefusedError("pair_unsupported")
 
 
 async def test_translated_with_everything_in_place() -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from ashchat_core.amqp import Broker, BrokerUnavailable, Delivery
+from ashchat_core.amqp import Broker, BrokerUnavailableError, Delivery
 from ashchat_core.messages import TranslateJob, TranslationResult
 from ashchat_translate import consumers
 from ashchat_translate.breaker import Breaker
@@ -29,7 +29,7 @@ class Notebook:
         self, exchange: str, key: str, body: TranslationResult, *, message_id: str
     ) -> None:
         if len(self.published) >= self.away_after:
-            raise BrokerUnavailable
+            raise BrokerUnavailableError
         self.published.append((exchange, key, message_id, body))
 
 
@@ -86,7 +86,7 @@ async def test_not_acknowledged_before_every_result_is_confirmed(
     broker: Notebook, provider: Shout
 ) -> None:
     broker.away_after = 1
-    with pytest.raises(BrokerUnavailable):  # the broker's client holds the job and comes again
+    with pytest.raises(BrokerUnavailableError):  # the broker's client holds the job and comes again
         await broker.handler(delivery("en", "pt"))
     broker.away_after = 99
     await broker.handler(delivery("en", "pt"))

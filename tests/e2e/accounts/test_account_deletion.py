@@ -20,7 +20,7 @@ from ashchat_core.topology import Queue, Service
 from ashchat_dev.client import Person
 from ashchat_dev.environment import Environment
 from ashchat_dev.kube.cluster import Cluster
-from ashchat_dev.phoenix import Channel, SocketRefused
+from ashchat_dev.phoenix import Channel, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import Database, MongoAs, RabbitManagement
 from ashchat_e2e.people import PersonFactory
@@ -229,7 +229,7 @@ async def test_nothing_is_left_and_the_other_keeps_a_room(
     await ben_keeps_a_room(story)
 
     # Her token still lives, and is good for nothing: not here, and not at static.
-    with pytest.raises(SocketRefused):
+    with pytest.raises(SocketRefusedError):
         await ana.socket()
     assert (await ana.chat.get("/user")).reason == "session_revoked"
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:

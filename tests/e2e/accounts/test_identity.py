@@ -11,7 +11,7 @@ import pytest
 
 from ashchat_dev.client import Person, Reply, fresh_address
 from ashchat_dev.mailbox import Mailbox
-from ashchat_dev.phoenix import SocketRefused
+from ashchat_dev.phoenix import SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.accounts import own, totp, with_two_factor
 from ashchat_e2e.backends import MongoAs
@@ -102,7 +102,7 @@ async def test_a_changed_password_keeps_this_session_and_closes_the_others_socke
     closed = await asyncio.wait_for(socket.closed, REVOKED_WITHIN_S)
     assert closed.code != 1000, closed
     assert not kept.closed.done()
-    with pytest.raises(SocketRefused):
+    with pytest.raises(SocketRefusedError):
         await twin.socket()
     assert (await twin.refresh()).status == 401
     assert (await own(ana, "GET", "/sessions")).status == 200

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from bson.codec_options import CodecOptions
 
-from ashchat_auth.models import Reused, Session
+from ashchat_auth.models import Session, TokenReusedError
 from ashchat_auth.store.sessions import GRACE_SECONDS, SIBLINGS, MongoSessions
 from ashchat_core.mongo import Mongo
 from ashchat_e2e.backends import MongoAs
@@ -87,7 +87,7 @@ async def test_a_lost_answer_may_be_asked_for_again_within_ten_seconds(chain: Ch
 
 async def test_a_token_used_again_after_that_ends_the_whole_family(chain: Chain) -> None:
     second = await chain.use(chain.first)
-    with pytest.raises(Reused):
+    with pytest.raises(TokenReusedError):
         await chain.use(chain.first, TOO_LATE)
     assert await chain.use(second) is None
     assert not await chain.lives()
@@ -102,7 +102,7 @@ async def test_a_thief_who_asked_within_the_grace_does_not_go_on_beside_the_owne
     owners, thiefs = await chain.use(chain.first), await chain.use(chain.first, IN_TIME)
     first, second = (thiefs, owners) if thief_is_first else (owners, thiefs)
     assert await chain.use(first, IN_TIME) is not None
-    with pytest.raises(Reused):
+    with pytest.raises(TokenReusedError):
         await chain.use(second, IN_TIME + timedelta(minutes=15))
     assert not await chain.lives()
 

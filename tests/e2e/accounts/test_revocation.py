@@ -14,7 +14,7 @@ from ashchat_core.messages import SessionRevoked
 from ashchat_core.topology import Queue, Service
 from ashchat_dev.client import Person
 from ashchat_dev.kube.cluster import Cluster
-from ashchat_dev.phoenix import PhoenixSocket, SocketRefused
+from ashchat_dev.phoenix import PhoenixSocket, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.queues import Publish, publisher
@@ -64,7 +64,7 @@ async def closed(sockets: dict[str, PhoenixSocket], *, within: float) -> None:
 async def refused(person: Person, token: str) -> None:
     """Assert that a token opens no socket and reads nothing, whichever pod is asked."""
     for _ in range(6):
-        with pytest.raises(SocketRefused) as error:
+        with pytest.raises(SocketRefusedError) as error:
             await person.socket(token=token)
         assert error.value.status == 401
         reply = await person.chat.get("/user", headers={"Authorization": f"Bearer {token}"})

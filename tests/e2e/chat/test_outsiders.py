@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import Cluster
-from ashchat_dev.phoenix import JoinRefused, SocketRefused
+from ashchat_dev.phoenix import JoinRefusedError, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.token_forger import Forger, status_with
@@ -29,7 +29,7 @@ async def test_a_stranger_cannot_join_a_chat_they_are_not_in(person: PersonFacto
     chat_id = await ana.open_chat(await ben.tag())
     listening = await ben.join_chat(chat_id)
     for protocol in (1, 2):
-        with pytest.raises(JoinRefused) as refused:
+        with pytest.raises(JoinRefusedError) as refused:
             await eve.join_chat(chat_id, protocol=protocol)
         assert refused.value.reason == "chat_not_found"
     # What is sent there reaches Ben and nobody else; Eve's chats stay empty.
@@ -46,7 +46,7 @@ async def test_a_stranger_cannot_tell_a_chat_that_exists_from_one_that_does_not(
     chat_id = await ana.open_chat(await ben.tag())
     answers = []
     for wanted in (chat_id, str(uuid.uuid4())):
-        with pytest.raises(JoinRefused) as refused:
+        with pytest.raises(JoinRefusedError) as refused:
             await eve.join_chat(wanted)
         answers.append(refused.value.response)
     assert answers[0] == answers[1]
@@ -78,7 +78,7 @@ async def test_a_stranger_cannot_send_into_a_chat_without_joining_it(
 async def test_nobody_joins_the_notifications_of_another(person: PersonFactory) -> None:
     ana, eve = await asyncio.gather(person("Ana", "es"), person("Eve", "en"))
     socket = await eve.socket()
-    with pytest.raises(JoinRefused):
+    with pytest.raises(JoinRefusedError):
         await socket.join(f"notifications:{ana.user_id}")
     own = await socket.join(f"notifications:{eve.user_id}")
     assert own.named("pending_notification") == []
@@ -161,7 +161,7 @@ async def test_a_token_with_anything_wrong_is_refused_by_api_and_socket(
     accepted = [name for name, token in wrong.items() if await status_with(ana, token) != 401]
     assert not accepted, f"the API took: {accepted}"
     for name, token in wrong.items():
-        with pytest.raises(SocketRefused) as refused:
+        with pytest.raises(SocketRefusedError) as refused:
             await ana.socket(token=token)
         assert refused.value.status in {401, 403}, name
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import httpx2
 
-from ashchat_dev.client import Person, Refused
+from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.conversation import SENTENCES, messages_of
 from ashchat_dev.kube.cluster import Cluster
-from ashchat_dev.phoenix import Channel, JoinRefused, SocketLost, SocketRefused
+from ashchat_dev.phoenix import Channel, JoinRefusedError, SocketLostError, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.container_runtime import Runtime
 from ashchat_e2e.history import History
 from ashchat_e2e.people import PersonFactory
 
-BROKEN = (SocketLost, SocketRefused, JoinRefused, TimeoutError, OSError)
+BROKEN = (SocketLostError, SocketRefusedError, JoinRefusedError, TimeoutError, OSError)
 """What a client meets while something is away; it tries again."""
 
 AGAIN_S = 0.2
@@ -175,7 +175,7 @@ async def check(talkers: tuple[Talker, Talker], history: History) -> None:
         within=90,
         every=1.0,
         what="a translation of every message",
-        ignoring=(httpx2.TransportError, Refused),
+        ignoring=(httpx2.TransportError, RequestRefusedError),
     )
 
 

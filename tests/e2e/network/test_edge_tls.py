@@ -18,7 +18,7 @@ from ashchat_core.api.conditions import ConditionType
 from ashchat_dev.certificates import certificate
 from ashchat_dev.client import Person
 from ashchat_dev.kube.cluster import ApiError, Cluster
-from ashchat_dev.phoenix import Channel, PhoenixSocket, SocketRefused
+from ashchat_dev.phoenix import Channel, PhoenixSocket, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
@@ -157,7 +157,7 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
         assert await certificate_condition(cluster) == ("True", "Served")
         assert await expiry(cluster) == ends(first)
 
-        with pytest.raises(SocketRefused) as refused:
+        with pytest.raises(SocketRefusedError) as refused:
             await open_chat(ana, trusting(first["tls.crt"]), chat_id, origin="https://evil.example")
         assert refused.value.status == httpx2.codes.FORBIDDEN
         channel = await open_chat(

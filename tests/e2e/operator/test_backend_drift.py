@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.topology import VHOST, Queue, Service, bindings, policies, queues
 from ashchat_dev.conversation import SENTENCES, messages_of
-from ashchat_dev.kube.cluster import Cluster, CommandFailed
+from ashchat_dev.kube.cluster import Cluster, CommandFailedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import RabbitManagement
 from ashchat_e2e.history import History
@@ -132,7 +132,7 @@ def removed(rabbit: RabbitManagement, path: str) -> Probe:
 async def wiped(cluster: Cluster) -> None:
     """Take all that the broker has, and wait until it is ready again."""
     (pod,) = await cluster.pods("rabbitmq")
-    with suppress(CommandFailed):  # it may take the broker with it
+    with suppress(CommandFailedError):  # it may take the broker with it
         await cluster.exec(pod, "sh", "-c", "rm -rf /var/lib/rabbitmq/mnesia", container="rabbitmq")
     await cluster.kill("rabbitmq")
     await until(lambda: cluster.pods("rabbitmq"), within=120, what="the broker ready")

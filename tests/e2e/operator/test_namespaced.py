@@ -48,7 +48,7 @@ def helm(cluster: Cluster) -> Helm:
         )
         out, err = await process.communicate(stdin.encode())
         if process.returncode:
-            raise CommandFailed(f"helm {' '.join(arguments)}: {err.decode().strip()}")
+            raise CommandFailedError(f"helm {' '.join(arguments)}: {err.decode().strip()}")
         return out.decode()
 
     return run
@@ -192,7 +192,7 @@ async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
     await until(ended, within=WITHIN_S, what="the second operator gone: it takes finalizers off")
     finalizers = {"metadata": {"finalizers": [FINALIZER]}}
     await cluster.patch("ashchats", NAME, finalizers, namespace=PLACE)
-    with pytest.raises(CommandFailed):
+    with pytest.raises(CommandFailedError):
         await helm("uninstall", RELEASE, "--timeout=60s")
     (pod,) = await cluster.list("pods", {Label.COMPONENT.value: "uninstall"}, namespace=PLACE)
     says = await cluster.logs(pod["metadata"]["name"], namespace=PLACE)

@@ -10,7 +10,7 @@ from ashchat_core.api.names import Label
 from ashchat_dev.client import Refused
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import ApiError, Cluster, PatchKind
-from ashchat_dev.phoenix import JoinRefused, SocketRefused
+from ashchat_dev.phoenix import JoinRefusedError, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
@@ -178,7 +178,7 @@ async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
         return True
 
     # The translation follows when translate has its new credentials: a mount's lag as well.
-    refusals = (Refused, SocketRefused, JoinRefused, TimeoutError)
+    refusals = (RequestRefusedError, SocketRefusedError, JoinRefusedError, TimeoutError)
     await until(talking, within=120, every=1, what="both pods let people in", ignoring=refusals)
 
     async def all_chats() -> list[Object] | None:

@@ -219,7 +219,7 @@ def test_this_machine_may_be_loaded(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://chat.example.org", "http://10.0.0.1", "http://127.evil"])
 def test_nobody_elses_machine_is_loaded(url: str) -> None:
-    with pytest.raises(auth.CannotMeasure, match="not on this machine"):
+    with pytest.raises(auth.CannotMeasureError, match="not on this machine"):
         auth.loopback_only(url)
 
 

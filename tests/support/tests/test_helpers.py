@@ -116,7 +116,7 @@ def test_the_environment_wins_over_the_file_and_the_file_is_found_upwards(tmp_pa
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "find_env_file", lambda _start: None)
-    with pytest.raises(environment.NotConfigured, match=r"MAILBOX_URL not set.*make up"):
+    with pytest.raises(environment.NotConfiguredError, match=r"MAILBOX_URL not set.*make up"):
         environment.load({"ASHCHAT_URL": "http://a"}, tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ashchat_e2e.history import History, Violations
+from ashchat_e2e.history import History, ViolationsError
 
 
 def sent(*messages: str, room: str = "kitchen", sender: str = "ana") -> History:
@@ -14,7 +14,7 @@ def sent(*messages: str, room: str = "kitchen", sender: str = "ana") -> History:
 
 
 def found(history: History) -> str:
-    with pytest.raises(Violations) as error:
+    with pytest.raises(ViolationsError) as error:
         history.check()
     return " | ".join(error.value.found)
 

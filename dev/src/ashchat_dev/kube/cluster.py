@@ -68,7 +68,7 @@ class ApiError(RuntimeError):
         super().__init__(f"{status} {self.reason}: {self.message}")
 
 
-class CommandFailed(RuntimeError):
+class CommandFailedError(RuntimeError):
     """kubectl, or the command it ran in a pod, failed."""
 
 
@@ -464,7 +464,7 @@ class Cluster:
         """Run kubectl in our namespace and return what it printed.
 
         Raises:
-            CommandFailed: It failed; the message has what it said.
+            CommandFailedError: It failed; the message has what it said.
         """
         process = await asyncio.create_subprocess_exec(
             self.kubectl,
@@ -477,7 +477,9 @@ class Cluster:
         )
         out, err = await process.communicate(stdin.encode() if stdin is not None else None)
         if process.returncode:
-            raise CommandFailed(f"kubectl {' '.join(args)}: {err.decode(errors='replace').strip()}")
+            raise CommandFailedError(
+                f"kubectl {' '.join(args)}: {err.decode(errors='replace').strip()}"
+            )
         return out.decode(errors="replace")
 
     async def exec(
@@ -486,7 +488,7 @@ class Cluster:
         """Run a command in a pod and return what it printed.
 
         Raises:
-            CommandFailed: It failed.
+            CommandFailedError: It failed.
         """
         options = [
             *(["-i"] if stdin is not None else []),
@@ -522,7 +524,7 @@ class Cluster:
         same port, so that the others can connect anew.
 
         Raises:
-            CommandFailed: kubectl could not.
+            CommandFailedError: kubectl could not.
         """
         place = namespace or self.namespace
         forwarding = await self._forwarding(target, f":{port}", place)
@@ -548,7 +550,7 @@ class Cluster:
             while True:
                 try:
                     forwarding = await self._forwarding(target, ports, namespace)
-                except CommandFailed:
+                except CommandFailedError:
                     await asyncio.sleep(FORWARD_AGAIN_S)
                 else:
                     break
@@ -580,7 +582,7 @@ class Cluster:
             await forwarding.end()
             raise
         await forwarding.end()
-        raise CommandFailed(f"kubectl port-forward {target}: {said.decode(errors='replace')}")
+        raise CommandFailedError(f"kubectl port-forward {target}: {said.decode(errors='replace')}")
 
 
 class _Forwarding:
@@ -588,7 +590,7 @@ class _Forwarding:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
-            raise CommandFailed("kubectl port-forward has no output to read")
+            raise CommandFailedError("kubectl port-forward has no output to read")
         self.process = process
         self.output = process.stdout
         self.local = 0

@@ -21,7 +21,7 @@ from ashchat_core.tokens import (
     ACCESS_TOKEN_TYPE,
     ALGORITHM,
     AccessToken,
-    InvalidToken,
+    InvalidTokenError,
     key_set_revision,
     verify_access,
 )
@@ -65,13 +65,13 @@ class SigningKeys:
         """Return the claims of an access token.
 
         Raises:
-            InvalidToken: with the reason; see `ashchat_core.tokens`.
+            InvalidTokenError: with the reason; see `ashchat_core.tokens`.
         """
 
         def key(kid: str) -> Any:
             found = self._folder.current().keys.get(kid)
             if found is None:
-                raise InvalidToken("unknown_key", "the token was signed with an unknown key")
+                raise InvalidTokenError("unknown_key", "the token was signed with an unknown key")
             return found.public_key()
 
         return verify_access(token, key, issuer=self._issuer, audience=self._audience)

@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 from ashchat_auth import api, common_passwords
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.limits import RedisLimits
-from ashchat_auth.models import RingMissing
+from ashchat_auth.models import KeyRingMissingError
 from ashchat_auth.passwords import Argon2
 from ashchat_auth.requests import RabbitRequests
 from ashchat_auth.resets import RedisResets
@@ -20,7 +20,7 @@ from ashchat_auth.settings import Settings
 from ashchat_auth.store import MongoStore
 from ashchat_auth.vault import Vault
 from ashchat_core import runtime
-from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
+from ashchat_core.amqp import Broker, BrokerUnavailableError, PublishError
 from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable
 from ashchat_core.redis import Redis
@@ -106,7 +106,7 @@ async def _sweep(auth: Auth) -> None:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
             count = await auth.outbox.sweep()
-        except (BrokerUnavailable, PublishError) as error:
+        except (BrokerUnavailableError, PublishError) as error:
             log.info("sweep postponed", kind=type(error).__name__)
         except Exception as error:
             if not unavailable(error):
@@ -148,8 +148,8 @@ async def _reseal(vault: Vault, store: MongoStore, credentials: Credentials) -> 
             try:
                 left = await resealing.run()
                 retiring = vault.retiring()
-            except RingMissing:
-                log.info("sweep postponed", kind="RingMissing")
+            except KeyRingMissingError:
+                log.info("sweep postponed", kind="KeyRingMissingError")
             except Exception as error:
                 if not unavailable(error):
                     raise

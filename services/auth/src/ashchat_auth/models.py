@@ -165,19 +165,19 @@ class RevokedSession(Stored):
     """The network address from which an old refresh token was used again, if it was."""
 
 
-class Reused(Exception):
+class TokenReusedError(Exception):
     """An old refresh token was used again, so it was copied."""
 
 
-class EmailTaken(Exception):
+class EmailTakenError(Exception):
     """Another account has this address."""
 
 
-class NoAnswer(Exception):
+class NoAnswerError(Exception):
     """No service answered in time; the request is durable nevertheless."""
 
 
-class RingMissing(Exception):
+class KeyRingMissingError(Exception):
     """The at-rest key ring is missing, or lacks the required key."""
 
 

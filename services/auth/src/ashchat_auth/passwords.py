@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import argon2
 
-from ashchat_core.errors import Unavailable
+from ashchat_core.errors import UnavailableError
 
 MEMORY_KIB = 19 * 1024
 TIME_COST = 2
@@ -88,7 +88,7 @@ class Argon2:
 
     async def _run(self, function: Callable[..., R], *args: str) -> R:
         if self._waiting >= WAITING_MAX:
-            raise Unavailable("Too many sign-ins at the moment; try again shortly.")
+            raise UnavailableError("Too many sign-ins at the moment; try again shortly.")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)

@@ -13,10 +13,10 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pydantic import ValidationError
 
-from ashchat_auth.models import NoAnswer
+from ashchat_auth.models import NoAnswerError
 from ashchat_auth.service.common import ANSWER_SECONDS
 from ashchat_core.amqp import Broker
-from ashchat_core.errors import BrokerUnavailable
+from ashchat_core.errors import BrokerUnavailableError
 from ashchat_core.messages import Message
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, AUTH_REPLY_QUEUE_PREFIX, Queue, Service
 
@@ -38,7 +38,7 @@ class RabbitRequests:
         """Publish a message; return once the broker has confirmed it.
 
         Raises:
-            BrokerUnavailable, PublishError: see `ashchat_core.amqp`.
+            BrokerUnavailableError, PublishError: see `ashchat_core.amqp`.
         """
         await self._broker.publish(Service.AUTH, queue, body, message_id=message_id)
 
@@ -46,8 +46,8 @@ class RabbitRequests:
         """Publish a request and return its answer.
 
         Raises:
-            NoAnswer: no answer within five seconds.
-            BrokerUnavailable, PublishError: the request was not queued.
+            NoAnswerError: no answer within five seconds.
+            BrokerUnavailableError, PublishError: the request was not queued.
         """
         correlation_id = token_hex(16)
         future = asyncio.get_running_loop().create_future()
@@ -65,9 +65,9 @@ class RabbitRequests:
                 raw = await future
             return answer.model_validate_json(raw)
         except TimeoutError:
-            raise NoAnswer(queue.value) from None
+            raise NoAnswerError(queue.value) from None
         except ValidationError as error:
-            raise BrokerUnavailable(f"the answer to {queue} is not valid") from error
+            raise BrokerUnavailableError(f"the answer to {queue} is not valid") from error
         finally:
             del self._waiting[correlation_id]
 

@@ -17,7 +17,7 @@ from secrets import token_bytes
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ashchat_auth.models import RingMissing
+from ashchat_auth.models import KeyRingMissingError
 from ashchat_auth.watched_folder import WatchedFolder
 from ashchat_core import at_rest
 from ashchat_core.at_rest import HASH_SUFFIX, KEY_BYTES, KEY_SUFFIX, RETIRE
@@ -45,7 +45,7 @@ class Vault:
         """Encrypt for one owner; copied into another owner's record, it does not decrypt.
 
         Raises:
-            RingMissing: there is no usable ring.
+            KeyRingMissingError: there is no usable ring.
         """
         ring = self._ring()
         nonce = token_bytes(NONCE_BYTES)
@@ -56,23 +56,25 @@ class Vault:
         """Decrypt what was sealed for this owner.
 
         Raises:
-            RingMissing: there is no usable ring, or it lacks the right key.
+            KeyRingMissingError: there is no usable ring, or it lacks the right key.
         """
         version, _, text = sealed.partition(".")
         key = self._ring().sealing.get(version)
         if key is None:
-            raise RingMissing(f"the key ring has no version {version}")
+            raise KeyRingMissingError(f"the key ring has no version {version}")
         try:
             raw = urlsafe_b64decode(text)
             return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(version, owner))
         except (InvalidTag, Base64Error, ValueError):
-            raise RingMissing(f"version {version} of the key ring does not decrypt this") from None
+            raise KeyRingMissingError(
+                f"version {version} of the key ring does not decrypt this"
+            ) from None
 
     def stale(self, sealed: str) -> bool:
         """Return whether it was sealed with a key other than the active one.
 
         Raises:
-            RingMissing: there is no usable ring.
+            KeyRingMissingError: there is no usable ring.
         """
         return sealed.partition(".")[0] != self._ring().active
 
@@ -80,7 +82,7 @@ class Vault:
         """Return the versions that decrypt.
 
         Raises:
-            RingMissing: there is no usable ring.
+            KeyRingMissingError: there is no usable ring.
         """
         return tuple(sorted(self._ring().sealing))
 
@@ -88,7 +90,7 @@ class Vault:
         """Return the versions that must not be used any more.
 
         Raises:
-            RingMissing: there is no usable ring.
+            KeyRingMissingError: there is no usable ring.
         """
         return self._ring().retiring
 
@@ -96,7 +98,7 @@ class Vault:
         """Return a text's hash with every key of the ring, the active one first.
 
         Raises:
-            RingMissing: there is no usable ring.
+            KeyRingMissingError: there is no usable ring.
         """
         ring = self._ring()
         versions = [ring.active, *(version for version in ring.hashing if version != ring.active)]
@@ -111,14 +113,14 @@ class Vault:
         """An opaque value that changes with the ring; empty if there is no ring."""
         try:
             return self._ring().revision
-        except RingMissing:
+        except KeyRingMissingError:
             return ""
 
     def _ring(self) -> _Ring:
         try:
             return self._folder.current()
         except (OSError, ValueError, TypeError) as error:
-            raise RingMissing("the key ring is not usable") from error
+            raise KeyRingMissingError("the key ring is not usable") from error
 
 
 def _load(paths: list[Path], active: str) -> _Ring:

@@ -15,15 +15,15 @@ from ashchat_auth.models import (
     Caller,
     Device,
     Due,
-    EmailTaken,
-    NoAnswer,
+    EmailTakenError,
+    NoAnswerError,
     RecoveryCode,
     Reset,
-    Reused,
     RevokedSession,
     SecurityEvent,
     Session,
     Temporary,
+    TokenReusedError,
     User,
 )
 from ashchat_auth.service import Lifetimes, build
@@ -33,7 +33,7 @@ from ashchat_auth.service.resealing import Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
 from ashchat_auth.vault import Vault
-from ashchat_core.errors import APIError, BrokerUnavailable
+from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import (
     AccountConfirmed,
     ConfirmChangeEmailReply,
@@ -43,7 +43,7 @@ from ashchat_core.messages import (
     Message,
     PendingAccount,
 )
-from ashchat_core.tokens import AccessToken, InvalidToken, device_hash
+from ashchat_core.tokens import AccessToken, InvalidTokenError, device_hash
 from ashchat_core.topology import Queue
 
 PHONE = Device(device_hash=device_hash("phone"), os="ANDROID", notification_token="n")
@@ -62,7 +62,7 @@ PENDING = PendingAccount(
 )
 
 
-class Lost(Exception):
+class LostError(Exception):
     """The store is away."""
 
 
@@ -89,14 +89,14 @@ class MemoryStore:
 
     def _may(self, method: str) -> None:
         if method in self.fails:
-            raise Lost(method)
+            raise LostError(method)
 
     async def add_user(self, user: User) -> User:
         before = self.users.get(user.id)
         if before is not None:
             return before
         if any(other.email_key == user.email_key for other in self.users.values()):
-            raise EmailTaken
+            raise EmailTakenError
         self.users[user.id] = user
         return user
 
@@ -128,7 +128,7 @@ class MemoryStore:
                 return False
         key = changes.get("email_key")
         if any(x.email_key == key and x.id != user_id for x in self.users.values()):
-            raise EmailTaken
+            raise EmailTakenError
         self._put(user, {**changes, "epoch": user.epoch + new_epoch}, *due)
         return True
 
@@ -226,7 +226,7 @@ class MemoryStore:
             return None
         if secret in chain.spent:
             chain.revoked_at, chain.reused_from = now, address
-            raise Reused
+            raise TokenReusedError
         if secret != chain.good:
             return None
         chain.spent.append(secret)
@@ -346,7 +346,7 @@ class Queues:
     async def publish(self, queue: Queue, body: Message, *, message_id: str) -> None:
         assert message_id
         if queue in self.away:
-            raise BrokerUnavailable("x")
+            raise BrokerUnavailableError("x")
         self.sent.append((queue, body))
         self.ids.append(message_id)
 
@@ -354,7 +354,7 @@ class Queues:
         await self.publish(queue, body, message_id=message_id)
         found = self.answers.get(queue)
         if not isinstance(found, answer):
-            raise NoAnswer
+            raise NoAnswerError
         return found
 
     def names(self) -> list[Queue]:
@@ -466,9 +466,9 @@ class Tokens:
 
     def read_access(self, token: str) -> AccessToken:
         if token == "expired":
-            raise InvalidToken("expired", "x")
+            raise InvalidTokenError("expired", "x")
         if token not in self.issued:
-            raise InvalidToken("malformed", "x")
+            raise InvalidTokenError("malformed", "x")
         return self.issued[token]
 
     def temporary(self, says: Temporary, now: datetime) -> str:

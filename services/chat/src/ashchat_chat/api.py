@@ -16,23 +16,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from ashchat_chat import limits
 from ashchat_chat.limits import Bucket
 from ashchat_chat.photos import Photos
-from ashchat_chat.ports import StoreAway
+from ashchat_chat.ports import StoreUnavailableError
 from ashchat_chat.revocations import Revocations
-from ashchat_chat.rooms import NoSuchRoom
+from ashchat_chat.rooms import NoSuchRoomError
 from ashchat_chat.service import (
     DESCRIPTION_MAX_CHARS,
     NICKNAME_MAX_CHARS,
     PAGE_MAX,
-    ChatExists,
+    ChatExistsError,
     Chats,
     ChatView,
-    NoSuchUser,
-    SelfChat,
+    NoSuchUserError,
+    SelfChatError,
     message_body,
 )
 from ashchat_chat.text import is_storable
-from ashchat_core.http import APIError, BodyLimit, Unavailable, create_app, error_response
-from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
+from ashchat_core.http import APIError, BodyLimit, UnavailableError, create_app, error_response
+from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
 PAGE_DEFAULT = 50
 PHOTO_PATH = "/api/user/photo"
@@ -144,7 +144,7 @@ class Gate:
             )
         try:
             token = self._verifier.verify(raw)
-        except InvalidToken as error:
+        except InvalidTokenError as error:
             reason = "token_expired" if error.reason == "expired" else "invalid_token"
             raise APIError(
                 401, reason, str(error), data={"token": error.reason}, headers=challenge
@@ -311,7 +311,7 @@ def _map_errors(app: FastAPI) -> None:
         return error_response(error, render)
 
     async def store_away(_: Request, __: Exception) -> JSONResponse:
-        return answer(Unavailable())
+        return answer(UnavailableError())
 
     async def no_such_room(_: Request, __: Exception) -> JSONResponse:
         return answer(APIError(404, "chat_not_found", "there is no such chat"))
@@ -323,22 +323,22 @@ def _map_errors(app: FastAPI) -> None:
         return answer(APIError(400, "self_chat", "this is your own tag"))
 
     async def chat_exists(_: Request, error: Exception) -> JSONResponse:
-        room = error.room if isinstance(error, ChatExists) else ""
+        room = error.room if isinstance(error, ChatExistsError) else ""
         return answer(
             APIError(409, "chat_exists", "you two have a chat already", data={"chat_id": room})
         )
 
-    app.add_exception_handler(StoreAway, store_away)
-    app.add_exception_handler(NoSuchRoom, no_such_room)
-    app.add_exception_handler(NoSuchUser, no_such_user)
-    app.add_exception_handler(SelfChat, self_chat)
-    app.add_exception_handler(ChatExists, chat_exists)
+    app.add_exception_handler(StoreUnavailableError, store_away)
+    app.add_exception_handler(NoSuchRoomError, no_such_room)
+    app.add_exception_handler(NoSuchUserError, no_such_user)
+    app.add_exception_handler(SelfChatError, self_chat)
+    app.add_exception_handler(ChatExistsError, chat_exists)
 
 
 async def _language_of(chats: Chats, user: str) -> str:
     try:
         return (await chats.profile(user)).language
-    except NoSuchUser:
+    except NoSuchUserError:
         return ""
 
 

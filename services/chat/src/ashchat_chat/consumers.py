@@ -7,11 +7,11 @@ import structlog
 from redis.exceptions import RedisError
 
 from ashchat_chat.deletion import Deletion
-from ashchat_chat.ports import StoreAway
+from ashchat_chat.ports import StoreUnavailableError
 from ashchat_chat.revocations import Revocations, session_over
-from ashchat_chat.rooms import NoSuchMessage, Rooms
-from ashchat_chat.service import Chats, Device, NoProfileYet
-from ashchat_core.amqp import Broker, Delivery, DependencyDown, PublishError, Reject
+from ashchat_chat.rooms import NoSuchMessageError, Rooms
+from ashchat_chat.service import Chats, Device, NoProfileError
+from ashchat_core.amqp import Broker, Delivery, DependencyDownError, PublishError, RejectError
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountDeletion,
@@ -33,14 +33,14 @@ def _held_while_away() -> Iterator[None]:
     """Have a message wait for a backend.
 
     Raises:
-        DependencyDown: one is away.
+        DependencyDownError: one is away.
     """
     try:
         yield
-    except StoreAway as error:
-        raise DependencyDown("MongoDB") from error
+    except StoreUnavailableError as error:
+        raise DependencyDownError("MongoDB") from error
     except (RedisError, OSError) as error:
-        raise DependencyDown("Redis") from error
+        raise DependencyDownError("Redis") from error
 
 
 def register_people(broker: Broker, chats: Chats) -> None:
@@ -90,9 +90,9 @@ def register_people(broker: Broker, chats: Chats) -> None:
                     nickname=body.nickname,
                     language=body.preferred_language,
                 )
-        except NoProfileYet as error:
+        except NoProfileError as error:
             # It is durable too, and comes by a queue of its own.
-            raise DependencyDown("the account this is about") from error
+            raise DependencyDownError("the account this is about") from error
 
     broker.consume(
         Queue.CONFIRM_NEW_ACCOUNT.value, ConfirmNewAccount, confirm_account, prefetch=PREFETCH
@@ -127,7 +127,7 @@ def register_translations(broker: Broker, rooms: Rooms) -> None:
         try:
             with _held_while_away():
                 await rooms.translated(delivery.body)
-        except NoSuchMessage as error:
-            raise Reject("no such message") from error
+        except NoSuchMessageError as error:
+            raise RejectError("no such message") from error
 
     broker.consume(Queue.TRANSLATED.value, TranslationResult, translated, prefetch=PREFETCH)

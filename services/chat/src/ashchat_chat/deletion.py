@@ -22,13 +22,13 @@ import structlog
 
 from ashchat_chat.log import AnyEvent, Sent, erase, placeholder
 from ashchat_chat.revocations import Revocations, user_over
-from ashchat_chat.rooms import NoSuchRoom, Rooms
+from ashchat_chat.rooms import NoSuchRoomError, Rooms
 
 PAGE_EVENTS = 500
 
 
 class DeletionStore(Protocol):
-    """What is deleted from. Every method may raise StoreAway, and can be done again."""
+    """What is deleted from. Every method may raise StoreUnavailableError, and can be done again."""
 
     async def bury(self, gone: str, at: datetime) -> None:
         """Keep, for ever, that this placeholder's account was deleted."""
@@ -83,7 +83,7 @@ class Deletion:
         """Delete all there is of somebody; to repeat it is safe, and changes nothing when done.
 
         Raises:
-            StoreAway, or what Redis' client raises: not now; some of it is done.
+            StoreUnavailableError, or what Redis' client raises: not now; some of it is done.
         """
         gone = placeholder(user_id)
         await self._store.bury(gone, at)
@@ -101,7 +101,7 @@ class Deletion:
     async def _erase(self, room: str, user_id: str, gone: str) -> None:
         try:
             await self._rooms.depart(room, user_id)
-        except NoSuchRoom:
+        except NoSuchRoomError:
             return
         # A slow projection of before writes nothing over what is projected further.
         await self._rooms.project(room)

@@ -16,7 +16,7 @@ from ashchat_chat import phoenix
 from ashchat_chat.clock import monotonic
 from ashchat_chat.holdback import Holdback, Ready
 from ashchat_chat.log import Sent, parse, timestamp
-from ashchat_chat.ports import Fanout, StoreAway, Subscriber
+from ashchat_chat.ports import Fanout, StoreUnavailableError, Subscriber
 from ashchat_chat.rooms import USER_CHANNEL, Rooms
 
 FLUSH_SECONDS = 0.05
@@ -35,7 +35,7 @@ class Pending:
 
 
 class InboxStore(Protocol):
-    """What is kept of notifications. Every method may raise StoreAway."""
+    """What is kept of notifications. Every method may raise StoreUnavailableError."""
 
     async def pending(self, user: str, language: str) -> list[Pending]:
         """Return what somebody was not shown yet, oldest first."""
@@ -72,7 +72,7 @@ class Inbox:
         """Push what is pending, then serve the socket live.
 
         Raises:
-            StoreAway: what is pending could not be read.
+            StoreUnavailableError: what is pending could not be read.
         """
         user = subscriber.user
         box = self._boxes.get(user)
@@ -144,7 +144,7 @@ class Inbox:
             for (room, user), rev in shown.items():
                 try:
                     await self._store.notified(room, user, rev)
-                except StoreAway:
+                except StoreUnavailableError:
                     self._note(room, user, rev)
             again, self._again = self._again, set()
             for user in again:
@@ -155,7 +155,7 @@ class Inbox:
                         continue
                     for subscriber in list(box.subscribers if box else ()):
                         await self._push_pending(subscriber, event="new_notification")
-                except StoreAway:
+                except StoreUnavailableError:
                     self._again.add(user)
                     self._wake.set()
 

@@ -265,7 +265,7 @@ class RoomView(BaseModel):
         return min(others, default=0)
 
 
-class OutOfOrder(ValueError):
+class OutOfOrderError(ValueError):
     """An event was folded that is not the next one: whoever did that has a defect."""
 
 
@@ -273,12 +273,12 @@ def fold_room(view: RoomView, events: Iterable[AnyEvent]) -> RoomView:
     """Return the room after these events.
 
     Raises:
-        OutOfOrder: an event is not the next one.
+        OutOfOrderError: an event is not the next one.
     """
     rev, members, reads = view.rev, view.members, dict(view.reads)
     for event in events:
         if event.rev != rev + 1:
-            raise OutOfOrder(f"{event.rev} after {rev}")
+            raise OutOfOrderError(f"{event.rev} after {rev}")
         rev = event.rev
         match event:
             case Members():

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ashchat_chat.ports import Profile, StoreAway
+from ashchat_chat.ports import Profile, StoreUnavailableError
 from ashchat_chat.rooms import Rooms
 
 PROFILE_CHANNEL = "chat:profiles"
@@ -16,7 +16,7 @@ AGAIN_SECONDS = 1.0
 
 
 class ProfileStore(Protocol):
-    """Where profiles are. Methods may raise StoreAway."""
+    """Where profiles are. Methods may raise StoreUnavailableError."""
 
     async def profiles(self, user_ids: Sequence[str]) -> dict[str, Profile]:
         """Return the profiles there are, by id."""
@@ -55,7 +55,7 @@ class News:
             changed, self._changed = self._changed, set()
             try:
                 found = await self._store.profiles(sorted(changed))
-            except StoreAway:
+            except StoreUnavailableError:
                 self._changed |= changed
                 self._wake.set()
                 await asyncio.sleep(AGAIN_SECONDS)

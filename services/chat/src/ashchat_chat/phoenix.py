@@ -22,7 +22,7 @@ TOPIC_MAX_CHARS = 256
 REF_MAX_CHARS = 64
 
 
-class MalformedFrame(ValueError):
+class MalformedFrameError(ValueError):
     """A text is not a frame of version 2."""
 
 
@@ -40,21 +40,21 @@ def decode(text: str) -> Frame:
     """Return the frame in a text.
 
     Raises:
-        MalformedFrame: it is none.
+        MalformedFrameError: it is none.
     """
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError):
-        raise MalformedFrame("a frame is JSON") from None
+        raise MalformedFrameError("a frame is JSON") from None
     match parts:
         case [str() | None as join_ref, str() | None as ref, str(topic), str(event), dict(payload)]:
             if max(len(topic), len(event)) > TOPIC_MAX_CHARS:
-                raise MalformedFrame("a topic or an event's name is too long")
+                raise MalformedFrameError("a topic or an event's name is too long")
             if max(len(join_ref or ""), len(ref or "")) > REF_MAX_CHARS:
-                raise MalformedFrame("a reference is too long")
+                raise MalformedFrameError("a reference is too long")
             return Frame(join_ref, ref, topic, event, payload)
         case _:
-            raise MalformedFrame("a frame is [join_ref, ref, topic, event, payload]")
+            raise MalformedFrameError("a frame is [join_ref, ref, topic, event, payload]")
 
 
 def encode(join_ref: str | None, ref: str | None, topic: str, event: str, payload: Payload) -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx2
 
 from ashchat_chat.service import PHOTO_URL_MAX_CHARS
-from ashchat_core.http import APIError, Unavailable
+from ashchat_core.http import APIError, UnavailableError
 
 UPLOAD_SECONDS = 60.0
 CONNECT_SECONDS = 3.0
@@ -26,7 +26,7 @@ class Photos:
 
         Raises:
             APIError: static refused it (its status and reason), or it is too large.
-            Unavailable: static is away.
+            UnavailableError: static is away.
         """
         sent = 0
         too_large = APIError(413, "too_large", f"a photo may have {self._max} bytes")
@@ -42,14 +42,14 @@ class Photos:
         try:
             answer = await self._client.post(self._url, content=bounded(), headers=dict(headers))
         except httpx2.TransportError as error:
-            raise Unavailable from error
+            raise UnavailableError from error
         try:
             told = answer.json()
         except ValueError:
             told = {}
         if answer.status_code != httpx2.codes.CREATED:
             if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR:
-                raise Unavailable
+                raise UnavailableError
             raise APIError(
                 answer.status_code,
                 str(told.get("reason", "refused")),
@@ -57,7 +57,7 @@ class Photos:
             )
         url = str(told.get("url", ""))
         if not url or len(url) > PHOTO_URL_MAX_CHARS:
-            raise Unavailable
+            raise UnavailableError
         return url
 
     async def close(self) -> None:

@@ -9,11 +9,11 @@ from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
 from ashchat_core import languages
 
 
-class StoreAway(Exception):
+class StoreUnavailableError(Exception):
     """The store does not answer; what was asked may or may not have been done."""
 
 
-class Conflict(Exception):
+class ConflictError(Exception):
     """Something unique is there already: a revision, a client's id, a pair, a tag."""
 
 
@@ -55,10 +55,10 @@ class RoomRecord:
 
 
 class LogStore(Protocol):
-    """The log and its projections. Every method may raise StoreAway."""
+    """The log and its projections. Every method may raise StoreUnavailableError."""
 
     async def insert(self, event: AnyEvent) -> None:
-        """Commit an event. Raises Conflict: its revision or its client's id is taken."""
+        """Commit an event. Raises ConflictError: its revision or its client's id is taken."""
         ...
 
     async def by_client_id(self, room: str, sender: str, client_id: str) -> AnyEvent | None:

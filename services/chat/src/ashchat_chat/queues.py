@@ -13,9 +13,9 @@ import structlog
 
 from ashchat_chat import metrics
 from ashchat_chat.log import Sent
-from ashchat_chat.ports import StoreAway
+from ashchat_chat.ports import StoreUnavailableError
 from ashchat_core import languages
-from ashchat_core.amqp import Broker, BrokerUnavailable, PublishError
+from ashchat_core.amqp import Broker, BrokerUnavailableError, PublishError
 from ashchat_core.messages import TranslateJob
 from ashchat_core.topology import Queue, Service
 
@@ -31,7 +31,7 @@ SWEEP_MAX = 200
 
 
 class OutboxStore(Protocol):
-    """The marks. Every method may raise StoreAway."""
+    """The marks. Every method may raise StoreUnavailableError."""
 
     async def untranslated(self, before: datetime, limit: int) -> list[Sent]:
         """Return messages whose translation job the broker has not confirmed."""
@@ -74,7 +74,7 @@ class TranslationOutbox:
                 metrics.OUTBOX.set(len(left))
                 for event in left:
                     await self._publish(event)
-            except (BrokerUnavailable, PublishError, StoreAway) as error:
+            except (BrokerUnavailableError, PublishError, StoreUnavailableError) as error:
                 self._log.info("not now", kind=type(error).__name__)
 
     async def _work(self) -> None:
@@ -82,7 +82,7 @@ class TranslationOutbox:
             event = await self._waiting.get()
             try:
                 await self._publish(event)
-            except (BrokerUnavailable, PublishError, StoreAway) as error:
+            except (BrokerUnavailableError, PublishError, StoreUnavailableError) as error:
                 self._log.info("left to the sweeper", kind=type(error).__name__)
 
     async def _publish(self, event: Sent) -> None:

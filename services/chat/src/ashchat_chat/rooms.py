@@ -43,11 +43,11 @@ from ashchat_chat.log import (
     placeholder,
 )
 from ashchat_chat.ports import (
-    Conflict,
+    ConflictError,
     Fanout,
     Job,
     LogStore,
-    StoreAway,
+    StoreUnavailableError,
     Subscriber,
     deleted_profile,
 )
@@ -84,19 +84,19 @@ ROOM_CHANNEL = "chat:room:"
 USER_CHANNEL = "chat:user:"
 
 
-class NoSuchRoom(Exception):
+class NoSuchRoomError(Exception):
     """There is no such room, or the person is not in it: not told apart."""
 
 
-class NoSuchMessage(Exception):
+class NoSuchMessageError(Exception):
     """A translation came for a message that is not in the log."""
 
 
-class ReceiverGone(Exception):
+class ReceiverDeletedError(Exception):
     """Nobody is left to write to: the other one has deleted their account."""
 
 
-class _NotNeeded(Exception):
+class _NotNeededError(Exception):
     """The log went on, and the event that was to be appended has no place in it any more."""
 
 
@@ -167,24 +167,24 @@ class Rooms:
         """Return a room's members, for one of them.
 
         Raises:
-            NoSuchRoom: there is none, or the user is not in it.
-            StoreAway: it could not be found out.
+            NoSuchRoomError: there is none, or the user is not in it.
+            StoreUnavailableError: it could not be found out.
         """
         room = await self._room(room_id)
         if user not in room.view.members:
-            raise NoSuchRoom
+            raise NoSuchRoomError
         return room.view.members
 
     async def join(self, room_id: str, user: str, since: int | None) -> Joined:
         """Prepare a join: check, hear the other pods, and compare heads.
 
         Raises:
-            NoSuchRoom: there is none, or the user is not in it.
-            StoreAway: it could not be found out.
+            NoSuchRoomError: there is none, or the user is not in it.
+            StoreUnavailableError: it could not be found out.
         """
         room = await self._room(room_id)
         if user not in room.view.members:
-            raise NoSuchRoom
+            raise NoSuchRoomError
         if not room.occupied:
             await self._fanout.subscribe(ROOM_CHANNEL + room_id)
         await self._refresh(room)
@@ -201,8 +201,8 @@ class Rooms:
         """Replay what came after `since`, then serve the socket live.
 
         Raises:
-            NoSuchRoom: the room is gone.
-            StoreAway: the gap could not be read.
+            NoSuchRoomError: the room is gone.
+            StoreUnavailableError: the gap could not be read.
         """
         room = await self._room(room_id)
         topic = f"chat:{room_id}"
@@ -267,9 +267,9 @@ class Rooms:
         A repeated `client_id` returns the message that it was the first time.
 
         Raises:
-            NoSuchRoom: there is none, or the user is not in it.
-            ReceiverGone: the other one has deleted their account.
-            StoreAway: it is not known whether it was committed; to send it again is safe.
+            NoSuchRoomError: there is none, or the user is not in it.
+            ReceiverDeletedError: the other one has deleted their account.
+            StoreUnavailableError: it may have been committed; sending it again is safe.
         """
         members = await self.membership(room_id, user)
         read = await self._read_by([*members])
@@ -279,9 +279,9 @@ class Rooms:
 
         def message(view: RoomView) -> Sent:
             if user not in view.members:
-                raise NoSuchRoom
+                raise NoSuchRoomError
             if any(map(is_placeholder, view.members)):
-                raise ReceiverGone
+                raise ReceiverDeletedError
             return Sent(
                 room=room_id,
                 rev=view.rev + 1,
@@ -310,8 +310,8 @@ class Rooms:
         """Commit that somebody has read up to a revision; return up to where they have.
 
         Raises:
-            NoSuchRoom: there is none, or the user is not in it.
-            StoreAway: it is not known whether it was committed; to repeat it is safe.
+            NoSuchRoomError: there is none, or the user is not in it.
+            StoreUnavailableError: it is not known whether it was committed; to repeat it is safe.
         """
         await self.membership(room_id, user)
         room = await self._room(room_id)
@@ -321,7 +321,7 @@ class Rooms:
 
         def read(view: RoomView) -> Read:
             if user not in view.members:
-                raise NoSuchRoom
+                raise NoSuchRoomError
             return Read(room=room_id, rev=view.rev + 1, at=self._now(), user=user, up_to=up_to)
 
         await self._append(room_id, read)
@@ -335,17 +335,17 @@ class Rooms:
         no pod.
 
         Raises:
-            NoSuchRoom: there is none.
-            StoreAway: it is not known whether it was committed; to repeat it is safe.
+            NoSuchRoomError: there is none.
+            StoreUnavailableError: it is not known whether it was committed; to repeat it is safe.
         """
 
         def without(view: RoomView) -> Members:
             if user not in view.members:
-                raise _NotNeeded
+                raise _NotNeededError
             members = tuple(placeholder(who) if who == user else who for who in view.members)
             return Members(room=room_id, rev=view.rev + 1, at=self._now(), members=members)
 
-        with contextlib.suppress(_NotNeeded):
+        with contextlib.suppress(_NotNeededError):
             await self._append(room_id, without)
 
     async def translated(self, result: TranslationResult) -> bool:
@@ -354,25 +354,25 @@ class Rooms:
         One of a message whose sender has deleted their account is dropped.
 
         Raises:
-            NoSuchMessage: nothing in the log has that id.
-            StoreAway: it is not known whether it was committed; to repeat it is safe.
+            NoSuchMessageError: nothing in the log has that id.
+            StoreUnavailableError: it is not known whether it was committed; to repeat it is safe.
         """
         place = message_place(result.message)
         if place is None:
-            raise NoSuchMessage
+            raise NoSuchMessageError
         room_id, rev = place
         try:
             room = await self._room(room_id)
-        except NoSuchRoom:
-            raise NoSuchMessage from None
+        except NoSuchRoomError:
+            raise NoSuchMessageError from None
         original = await self._store.at(room_id, rev)
         if not isinstance(original, Sent):
-            raise NoSuchMessage
+            raise NoSuchMessageError
         client_id = f"{rev}.{result.text_version}.{result.target}"
 
         def translation(view: RoomView) -> Translated:
             if original.erased or original.sender not in view.members:
-                raise _NotNeeded
+                raise _NotNeededError
             return Translated(
                 room=room_id,
                 rev=view.rev + 1,
@@ -392,7 +392,7 @@ class Rooms:
             event, fresh = await self._append(
                 room_id, translation, sender=TRANSLATOR, client_id=client_id
             )
-        except _NotNeeded:
+        except _NotNeededError:
             return False
         if fresh and isinstance(event, Translated):
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
@@ -496,7 +496,7 @@ class Rooms:
             try:
                 for start in range(0, len(due), CHECK_ROOMS):
                     await self._fill(due[start : start + CHECK_ROOMS])
-            except StoreAway:
+            except StoreUnavailableError:
                 self._dirty.update(due)
                 await asyncio.sleep(1.0)
                 self._wake.set()
@@ -509,9 +509,9 @@ class Rooms:
             for (room_id, user), up_to in reads.items():
                 try:
                     await self.acknowledge(room_id, user, up_to)
-                except StoreAway:
+                except StoreUnavailableError:
                     self.read(room_id, user, up_to)
-                except NoSuchRoom:
+                except NoSuchRoomError:
                     continue
 
     async def keep_projecting(self) -> None:
@@ -522,14 +522,14 @@ class Rooms:
             for room_id in rooms:
                 try:
                     await self.project(room_id)
-                except StoreAway:
+                except StoreUnavailableError:
                     self._unprojected.add(room_id)
 
     async def project(self, room_id: str) -> None:
         """Fold the log into the stored projections of a room.
 
         Raises:
-            StoreAway: not now.
+            StoreUnavailableError: not now.
         """
         record = await self._store.room(room_id)
         if record is None:
@@ -561,7 +561,7 @@ class Rooms:
     async def _load(self, room_id: str) -> _Room:
         record = await self._store.room(room_id)
         if record is None:
-            raise NoSuchRoom
+            raise NoSuchRoomError
         room = _Room(record.projected, Sequencer(record.projected.rev))
         await self._refresh(room)
         if room.view.rev == 0:
@@ -569,7 +569,7 @@ class Rooms:
             def first(rev: int) -> Members:
                 return Members(room=room_id, rev=rev, at=self._now(), members=record.members)
 
-            with contextlib.suppress(Conflict):
+            with contextlib.suppress(ConflictError):
                 await self._store.insert(first(1))
             await self._refresh(room)
         self._rooms[room_id] = room
@@ -611,7 +611,7 @@ class Rooms:
                 try:
                     await self._store.insert(event)
                     break
-                except Conflict:
+                except ConflictError:
                     metrics.CONFLICTS.inc()
                     if client_id:
                         found = await self._store.by_client_id(room_id, sender, client_id)
@@ -619,7 +619,7 @@ class Rooms:
                             await self._refresh(room)
                             return found, False
                     await self._refresh(room)
-                except StoreAway:
+                except StoreUnavailableError:
                     # It may be there: the next insert then meets it as a conflict.
                     if monotonic() - started > APPEND_SECONDS:
                         raise

@@ -22,7 +22,7 @@ from ashchat_chat.log import (
     placeholder,
     timestamp,
 )
-from ashchat_chat.ports import Conflict, Fanout, Profile, RoomRecord, deleted_profile
+from ashchat_chat.ports import ConflictError, Fanout, Profile, RoomRecord, deleted_profile
 from ashchat_chat.rooms import USER_CHANNEL
 from ashchat_core import languages
 
@@ -49,19 +49,19 @@ _TAG_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _TAG_TRIES = 5
 
 
-class NoSuchUser(Exception):
+class NoSuchUserError(Exception):
     """Nobody has this id or tag."""
 
 
-class NoProfileYet(Exception):
+class NoProfileError(Exception):
     """A change came before the account it is about; the account is on its way."""
 
 
-class SelfChat(Exception):
+class SelfChatError(Exception):
     """A chat with oneself."""
 
 
-class ChatExists(Exception):
+class ChatExistsError(Exception):
     """The two have a chat already."""
 
     def __init__(self, room: str) -> None:
@@ -78,10 +78,10 @@ class Device:
 
 
 class ChatStore(Protocol):
-    """Profiles, rooms and projections. Every method may raise StoreAway."""
+    """Profiles, rooms and projections. Every method may raise StoreUnavailableError."""
 
     async def add_profile(self, profile: Profile) -> None:
-        """Keep a new profile. Raises Conflict: the tag (or the person) is there."""
+        """Keep a new profile. Raises ConflictError: the tag (or the person) is there."""
         ...
 
     async def add_device(self, user_id: str, device: Device) -> None:
@@ -121,7 +121,7 @@ class ChatStore(Protocol):
         ...
 
     async def add_direct_room(self, room: str, members: tuple[str, str], at: datetime) -> None:
-        """Keep a new room of two. Raises Conflict: the two have one."""
+        """Keep a new room of two. Raises ConflictError: the two have one."""
         ...
 
     async def direct_room(self, members: tuple[str, str]) -> str | None:
@@ -226,7 +226,7 @@ class Chats:
         """Make a profile, once, and return its tag; None: the account was deleted since.
 
         Raises:
-            StoreAway: not now; to repeat it is safe.
+            StoreUnavailableError: not now; to repeat it is safe.
         """
         await self._store.add_device(user_id, device)
         tag = await self._make_profile(user_id, nickname, language)
@@ -245,7 +245,7 @@ class Chats:
             )
             try:
                 await self._store.add_profile(profile)
-            except Conflict:
+            except ConflictError:
                 # The tag was taken, or another delivery of the same message was quicker.
                 continue
             return profile.tag
@@ -255,7 +255,7 @@ class Chats:
         """Add a device to an account.
 
         Raises:
-            StoreAway: not now; to repeat it is safe.
+            StoreUnavailableError: not now; to repeat it is safe.
         """
         await self._store.add_device(user_id, device)
         await self._removed(user_id)
@@ -266,13 +266,13 @@ class Chats:
         """Take what auth says of somebody, unless something newer is known.
 
         Raises:
-            NoProfileYet: the account's own message has not come; later it is right.
-            StoreAway: not now; to repeat it is safe.
+            NoProfileError: the account's own message has not come; later it is right.
+            StoreUnavailableError: not now; to repeat it is safe.
         """
         if await self._store.profile(user_id) is None:
             if await self._store.buried([placeholder(user_id)]):
                 return
-            raise NoProfileYet
+            raise NoProfileError
         fields: dict[str, str] = {}
         if nickname is not None:
             fields["nickname"] = nickname[:NICKNAME_MAX_CHARS]
@@ -298,23 +298,23 @@ class Chats:
         """Return somebody's profile; of a deleted account, a placeholder's.
 
         Raises:
-            NoSuchUser: there is none.
+            NoSuchUserError: there is none.
         """
         if is_placeholder(user_id):
             return deleted_profile(user_id)
         found = await self._store.profile(user_id)
         if found is None:
-            raise NoSuchUser
+            raise NoSuchUserError
         return found
 
     async def change(self, user_id: str, **fields: str) -> None:
         """Change fields of one's own profile.
 
         Raises:
-            NoSuchUser: there is none.
+            NoSuchUserError: there is none.
         """
         if not await self._store.change(user_id, datetime.now(UTC), **fields):
-            raise NoSuchUser
+            raise NoSuchUserError
         self._changed(user_id)
 
     async def contacts(self, user_id: str) -> set[str]:
@@ -327,27 +327,27 @@ class Chats:
         """Make the chat of two people; return its id and the other one.
 
         Raises:
-            NoSuchUser: nobody has that tag, or the caller has no profile yet.
-            SelfChat: it is the caller's own.
-            ChatExists: the two have a chat.
+            NoSuchUserError: nobody has that tag, or the caller has no profile yet.
+            SelfChatError: it is the caller's own.
+            ChatExistsError: the two have a chat.
         """
         receiver = await self._store.by_tag(receiver_tag)
         if receiver is None:
-            raise NoSuchUser
+            raise NoSuchUserError
         if receiver.user_id == user_id:
-            raise SelfChat
+            raise SelfChatError
         if await self._store.profile(user_id) is None:
-            raise NoSuchUser
+            raise NoSuchUserError
         first, second = sorted((user_id, receiver.user_id))
         room = secrets.token_hex(16)
         try:
             await self._store.add_direct_room(room, (first, second), datetime.now(UTC))
-        except Conflict:
-            raise ChatExists(await self._store.direct_room((first, second)) or "") from None
+        except ConflictError:
+            raise ChatExistsError(await self._store.direct_room((first, second)) or "") from None
         # Looked at afterwards, as in `_removed`.
         if await self._store.buried([placeholder(first), placeholder(second)]):
             await self._store.remove_direct_room(room, (first, second))
-            raise NoSuchUser
+            raise NoSuchUserError
         # Writes the log's first event; whoever comes first would do it as well.
         await self._projector.membership(room, user_id)
         for user in (first, second):
@@ -377,12 +377,12 @@ class Chats:
         """Return messages of a room, for one of its members.
 
         Raises:
-            NoSuchRoom: there is none, or the user is not in it.
+            NoSuchRoomError: there is none, or the user is not in it.
         """
         await self._projector.membership(room_id, user_id)
         record = await self._store.room(room_id)
         if record is None:
-            raise NoSuchUser
+            raise NoSuchUserError
         events = await self._store.after({room_id: record.projected.rev}, TAIL_MAX_EVENTS)
         if len(events) >= TAIL_MAX_EVENTS:
             await self._projector.project(room_id)

@@ -20,16 +20,16 @@ from ashchat_chat import limits, metrics, origins, phoenix
 from ashchat_chat.connection import Close, Connection
 from ashchat_chat.inbox import Inbox
 from ashchat_chat.limits import Bucket
-from ashchat_chat.phoenix import Frame, MalformedFrame, Payload
-from ashchat_chat.ports import StoreAway, Subscriber
+from ashchat_chat.phoenix import Frame, MalformedFrameError, Payload
+from ashchat_chat.ports import StoreUnavailableError, Subscriber
 from ashchat_chat.presence import LOBBY, Presence, Typing
 from ashchat_chat.revocations import Revocations
-from ashchat_chat.rooms import NoSuchRoom, ReceiverGone, Rooms
-from ashchat_chat.service import Chats, NoSuchUser
+from ashchat_chat.rooms import NoSuchRoomError, ReceiverDeletedError, Rooms
+from ashchat_chat.service import Chats, NoSuchUserError
 from ashchat_chat.text import is_storable
 from ashchat_core import languages
 from ashchat_core.messages import TEXT_MAX_CHARS
-from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
+from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
 SWEEP_SECONDS = 10.0
 FAREWELL_SECONDS = 3.0
@@ -39,7 +39,7 @@ PROTOCOLS = (1, 2)
 UNAVAILABLE: Payload = {"reason": "unavailable", "retry_after_ms": 1_000}
 
 
-class RefusedByUs(Exception):
+class RequestRejectedError(Exception):
     """A frame that is answered with an error."""
 
     def __init__(self, reason: str, **more: Any) -> None:
@@ -126,12 +126,12 @@ class Sockets:
                 params.get("vsn", "2.0.0"),
             )
             language = await self._language(token.user_id, params.get("preferred_language"))
-        except RefusedByUs as refused:
+        except RequestRejectedError as refused:
             reason = refused.response["reason"]
             metrics.REFUSED.labels(reason).inc()
             await _deny(websocket, refused.response.get("status", 401), reason)
             return
-        except StoreAway:
+        except StoreUnavailableError:
             metrics.REFUSED.labels("unavailable").inc()
             await _deny(websocket, 503, "unavailable")
             return
@@ -223,27 +223,27 @@ class Sockets:
     def _check_origin(self, websocket: WebSocket) -> None:
         headers = websocket.headers
         if not origins.allowed(headers.get("origin"), headers.get("host", ""), self._origins):
-            raise RefusedByUs("origin_not_allowed", status=403)
+            raise RequestRejectedError("origin_not_allowed", status=403)
 
     def _admit(self, token: str, device: str, vsn: str) -> AccessToken:
         if self._stopping:
-            raise RefusedByUs("restarting", status=503)
+            raise RequestRejectedError("restarting", status=503)
         if not vsn.startswith("2."):
-            raise RefusedByUs("unsupported_vsn", status=400)
+            raise RequestRejectedError("unsupported_vsn", status=400)
         if not token:
-            raise RefusedByUs("missing_token")
+            raise RequestRejectedError("missing_token")
         try:
             access = self._verifier.verify(token)
-        except InvalidToken as error:
-            raise RefusedByUs(f"token_{error.reason}") from None
+        except InvalidTokenError as error:
+            raise RequestRejectedError(f"token_{error.reason}") from None
         if self._revocations.revoked(user=access.user_id, session=access.session_id):
-            raise RefusedByUs("session_revoked")
+            raise RequestRejectedError("session_revoked")
         if not device:
-            raise RefusedByUs("missing_device_token", status=400)
+            raise RequestRejectedError("missing_device_token", status=400)
         if device_hash(device) != access.device_hash:
-            raise RefusedByUs("device_mismatch")
+            raise RequestRejectedError("device_mismatch")
         if self._users.get(access.user_id, 0) >= limits.SOCKETS_PER_USER:
-            raise RefusedByUs("too_many_sockets", status=429)
+            raise RequestRejectedError("too_many_sockets", status=429)
         return access
 
     async def _language(self, user: str, asked: str | None) -> str:
@@ -252,7 +252,7 @@ class Sockets:
             return tag
         try:
             return (await self._chats.profile(user)).language
-        except NoSuchUser:
+        except NoSuchUserError:
             return languages.UNKNOWN
 
     def _opened(self, session: Session) -> None:
@@ -288,7 +288,7 @@ class Sockets:
             try:
                 # Binary frames come without a text, and are not understood.
                 frame = phoenix.decode(message.get("text") or "")
-            except MalformedFrame as error:
+            except MalformedFrameError as error:
                 session.connection.close(Close.BAD_FRAME, str(error))
                 continue
             await self._handle(session, frame)
@@ -296,13 +296,13 @@ class Sockets:
     async def _handle(self, session: Session, frame: Frame) -> None:
         try:
             response = await self._answer(session, frame)
-        except RefusedByUs as refused:
+        except RequestRejectedError as refused:
             self._reply(session, frame, "error", refused.response)
-        except NoSuchRoom:
+        except NoSuchRoomError:
             self._reply(session, frame, "error", {"reason": "chat_not_found"})
-        except ReceiverGone:
+        except ReceiverDeletedError:
             self._reply(session, frame, "error", {"reason": "receiver_deleted"})
-        except StoreAway:
+        except StoreUnavailableError:
             self._reply(session, frame, "error", UNAVAILABLE)
         except Exception:  # noqa: BLE001 (logged whole)
             # One frame's defect must not end the socket.
@@ -325,10 +325,10 @@ class Sockets:
                 self._vacate(session, frame.topic)
             return {}
         if seat is None or frame.join_ref != seat.join_ref:
-            raise RefusedByUs("not_joined")
+            raise RequestRejectedError("not_joined")
         kind, _, room_id = frame.topic.partition(":")
         if kind != "chat":
-            raise RefusedByUs("unknown_event")
+            raise RequestRejectedError("unknown_event")
         match frame.event:
             case "send_message":
                 await self._send_message(session, seat, frame, room_id)
@@ -342,7 +342,7 @@ class Sockets:
             case "ack":
                 return await self._ack(session, room_id, frame.payload)
             case _:
-                raise RefusedByUs("unknown_event")
+                raise RequestRejectedError("unknown_event")
 
     async def _join(self, session: Session, frame: Frame) -> None:
         topic = frame.topic
@@ -353,18 +353,18 @@ class Sockets:
             closed = phoenix.encode(before.join_ref, before.join_ref, topic, phoenix.CLOSE, {})
             session.connection.send(closed, phoenix.CLOSE)
         if len(session.seats) >= limits.TOPICS_PER_SOCKET:
-            raise RefusedByUs("too_many_topics")
+            raise RequestRejectedError("too_many_topics")
         kind, _, rest = topic.partition(":")
         if topic == LOBBY:
             await self._join_lobby(session, frame)
         elif kind == "notifications":
             if rest != session.user:
-                raise RefusedByUs("forbidden")
+                raise RequestRejectedError("forbidden")
             await self._join_notifications(session, frame)
         elif kind == "chat" and rest:
             await self._join_chat(session, frame, rest)
         else:
-            raise RefusedByUs("unknown_topic")
+            raise RequestRejectedError("unknown_topic")
 
     async def _join_lobby(self, session: Session, frame: Frame) -> None:
         contacts = await self._chats.contacts(session.user)
@@ -377,7 +377,7 @@ class Sockets:
         self._reply(session, frame, "ok", {})
         try:
             await self._inbox.attach(seat)
-        except StoreAway:
+        except StoreUnavailableError:
             # Joined, and live; what is pending comes with the next join.
             self._log.info("pending notifications not read")
 
@@ -385,13 +385,13 @@ class Sockets:
         protocol = frame.payload.get("protocol", 1)
         since = frame.payload.get("since")
         if protocol not in PROTOCOLS or isinstance(protocol, bool):
-            raise RefusedByUs("unsupported_protocol", supported=list(PROTOCOLS))
+            raise RequestRejectedError("unsupported_protocol", supported=list(PROTOCOLS))
         if protocol == 1:
             since = None
         elif since is not None and (
             not isinstance(since, int) or isinstance(since, bool) or since < 0
         ):
-            raise RefusedByUs("invalid_since")
+            raise RequestRejectedError("invalid_since")
         joined = await self._rooms.join(room_id, session.user, since)
         receiver = next((who for who in joined.members if who != session.user), "")
         seat = self._seat(session, frame, protocol=protocol)
@@ -406,18 +406,18 @@ class Sockets:
         self._reply(session, frame, "ok", response)
         try:
             await self._rooms.attach(room_id, seat, joined.since)
-        except StoreAway:
+        except StoreUnavailableError:
             # Joined by name only: end the topic, the client joins again with its `since`.
             self._vacate(session, frame.topic)
             ended = phoenix.encode(frame.join_ref, frame.join_ref, frame.topic, "phx_error", {})
             session.connection.send(ended, "phx_error")
             return
-        with contextlib.suppress(StoreAway):
+        with contextlib.suppress(StoreUnavailableError):
             await self._introduce(session, frame.topic, receiver)
 
     async def _introduce(self, session: Session, topic: str, receiver: str) -> None:
         """Tell a socket who the other one is, and whether they are there."""
-        with contextlib.suppress(NoSuchUser):
+        with contextlib.suppress(NoSuchUserError):
             profile = await self._chats.profile(receiver)
             session.connection.send(
                 phoenix.push(topic, "receiver_info", profile.payload()), "receiver_info"
@@ -430,13 +430,13 @@ class Sockets:
         text = frame.payload.get("content")
         client_id = frame.payload.get("mobile_ref_id")
         if not isinstance(text, str) or not text.strip():
-            raise RefusedByUs("invalid_message", field="content")
+            raise RequestRejectedError("invalid_message", field="content")
         if len(text) > TEXT_MAX_CHARS:
-            raise RefusedByUs("too_long", limit=TEXT_MAX_CHARS)
+            raise RequestRejectedError("too_long", limit=TEXT_MAX_CHARS)
         if not isinstance(client_id, str) or not 1 <= len(client_id) <= limits.REF_MAX_CHARS:
-            raise RefusedByUs("invalid_message", field="mobile_ref_id")
+            raise RequestRejectedError("invalid_message", field="mobile_ref_id")
         if not is_storable(text) or not is_storable(client_id):
-            raise RefusedByUs("invalid_message", field="content")
+            raise RequestRejectedError("invalid_message", field="content")
         _limit(self._sending, session.user, limits.MESSAGES)
         event, fresh = await self._rooms.send(
             room_id, session.user, text=text, language=session.language, client_id=client_id
@@ -456,7 +456,7 @@ class Sockets:
     async def _ack(self, session: Session, room_id: str, payload: Payload) -> Payload:
         rev = payload.get("rev")
         if not isinstance(rev, int) or isinstance(rev, bool) or rev < 1:
-            raise RefusedByUs("invalid_rev")
+            raise RequestRejectedError("invalid_rev")
         _limit(self._acking, session.user, limits.ACKS)
         return {"up_to": await self._rooms.acknowledge(room_id, session.user, rev)}
 
@@ -497,7 +497,7 @@ def _limit(buckets: dict[str, Bucket], user: str, rate: limits.Rate) -> None:
         bucket = buckets[user] = Bucket(rate, now)
     wait = bucket.take(now)
     if wait:
-        raise RefusedByUs("rate_limited", retry_after_ms=int(wait * 1000) + 1)
+        raise RequestRejectedError("rate_limited", retry_after_ms=int(wait * 1000) + 1)
 
 
 async def _deny(websocket: WebSocket, status: int, reason: str) -> None:

@@ -21,7 +21,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent, parse
-from ashchat_chat.ports import Conflict, Profile, RoomRecord, StoreAway
+from ashchat_chat.ports import ConflictError, Profile, RoomRecord, StoreUnavailableError
 from ashchat_chat.service import Device
 from ashchat_core import languages
 from ashchat_core.mongo import Mongo, unavailable
@@ -43,16 +43,16 @@ async def _store() -> AsyncIterator[None]:
     """Tell the errors of the rules' world.
 
     Raises:
-        Conflict: a unique index said no.
-        StoreAway: the server is away.
+        ConflictError: a unique index said no.
+        StoreUnavailableError: the server is away.
     """
     try:
         yield
     except DuplicateKeyError as error:
-        raise Conflict from error
+        raise ConflictError from error
     except PyMongoError as error:
         if unavailable(error):
-            raise StoreAway(type(error).__name__) from error
+            raise StoreUnavailableError(type(error).__name__) from error
         raise
 
 
@@ -96,7 +96,7 @@ class Store:
     # The log
 
     async def insert(self, event: AnyEvent) -> None:
-        """Commit an event. Raises Conflict: its revision or its client's id is taken."""
+        """Commit an event. Raises ConflictError: its revision or its client's id is taken."""
         document = event.model_dump(exclude_none=True)
         if isinstance(event, Sent) and event.targets:
             document["translate"] = event.at
@@ -174,7 +174,7 @@ class Store:
         return {member for one in found for member in one["members"]} - {user_id}
 
     async def add_direct_room(self, room: str, members: tuple[str, str], at: datetime) -> None:
-        """Keep a new room of two. Raises Conflict: the two have one."""
+        """Keep a new room of two. Raises ConflictError: the two have one."""
         async with _store():
             await self._rooms.insert_one(
                 {
@@ -276,7 +276,7 @@ class Store:
     # Profiles
 
     async def add_profile(self, profile: Profile) -> None:
-        """Keep a new profile. Raises Conflict: the tag (or the person) is there."""
+        """Keep a new profile. Raises ConflictError: the tag (or the person) is there."""
         async with _store():
             await self._profiles.insert_one(
                 {

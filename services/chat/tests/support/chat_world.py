@@ -18,7 +18,7 @@ import pytest
 
 from ashchat_chat import rooms as rooms_module
 from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
-from ashchat_chat.ports import Conflict, RoomRecord, StoreAway
+from ashchat_chat.ports import ConflictError, RoomRecord, StoreUnavailableError
 from ashchat_chat.revocations import Over, Revocations
 from ashchat_chat.rooms import Rooms
 from ashchat_core.messages import TranslationResult
@@ -53,20 +53,20 @@ class MemoryStore:
         # Others run in between, as with a real server.
         await asyncio.sleep(0)
         if self.fails(name):
-            raise StoreAway(name)
+            raise StoreUnavailableError(name)
 
     async def insert(self, event: AnyEvent) -> None:
         await self._turn("insert")
         log = self.events[event.room]
         if event.rev <= len(log):
-            raise Conflict
+            raise ConflictError
         assert event.rev == len(log) + 1, "a hole would be written"
         client_id = getattr(event, "client_id", None)
         if client_id is not None and self._find(event.room, event.sender, client_id):  # type: ignore[union-attr]
-            raise Conflict
+            raise ConflictError
         log.append(event)
         if self.forgets():
-            raise StoreAway("insert")
+            raise StoreUnavailableError("insert")
 
     def _find(self, room: str, sender: str, client_id: str) -> AnyEvent | None:
         for event in self.events[room]:
@@ -255,7 +255,7 @@ async def settled(readers: Sequence[Reader], head: int) -> None:
     await eventually(lambda: all(reader.revs() and reader.revs()[-1] >= head for reader in readers))
 
 
-class RedisAway(Exception):
+class RedisUnavailableError(Exception):
     """Redis does not answer."""
 
 
@@ -270,7 +270,7 @@ class SharedLog:
     async def add(self, over: Sequence[Over]) -> None:
         await asyncio.sleep(0)
         if self.away:
-            raise RedisAway
+            raise RedisUnavailableError
         self.entries += over
         self.written.set()
 
@@ -280,11 +280,11 @@ class SharedLog:
             await asyncio.wait([asyncio.create_task(self.written.wait())], timeout=0.01)
         await asyncio.sleep(0)
         if self.away:
-            raise RedisAway
+            raise RedisUnavailableError
         found = self.entries[int(cursor) :][:2]
         return str(int(cursor) + len(found)), found
 
 
 def revocations(log: SharedLog | None = None, *, keep_seconds: float = 60.0) -> Revocations:
     """Return one pod's end of a log."""
-    return Revocations(log or SharedLog(), keep_seconds=keep_seconds, away=(RedisAway,))
+    return Revocations(log or SharedLog(), keep_seconds=keep_seconds, away=(RedisUnavailableError,))

@@ -31,25 +31,25 @@ from prometheus_client import Counter, Gauge
 from ashchat_core.amqp_consumers import STEADY_SECONDS, Consumers
 from ashchat_core.amqp_session import BROKEN, Session, error_name
 from ashchat_core.backoff import backoff
-from ashchat_core.credentials import Credentials, MissingCredential
+from ashchat_core.credentials import Credentials, MissingCredentialError
 from ashchat_core.deliveries import Consumer, Deliveries, Delivery, Handler, M
 from ashchat_core.errors import (
-    BrokerUnavailable,
-    DependencyDown,
+    BrokerUnavailableError,
+    DependencyDownError,
     PublishError,
-    Reject,
-    Retry,
+    RejectError,
+    RetryError,
 )
 from ashchat_core.messages import Message
 
 __all__ = [
     "Broker",
-    "BrokerUnavailable",
+    "BrokerUnavailableError",
     "Delivery",
-    "DependencyDown",
+    "DependencyDownError",
     "PublishError",
-    "Reject",
-    "Retry",
+    "RejectError",
+    "RetryError",
 ]
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -109,7 +109,7 @@ class Broker:
                 started = asyncio.get_running_loop().time()
                 try:
                     session = await self._open()
-                except (*BROKEN, MissingCredential) as error:
+                except (*BROKEN, MissingCredentialError) as error:
                     _raise_if_cancelled()
                     self._log.warning("no session with the broker", error=error_name(error))
                 else:
@@ -168,7 +168,7 @@ class Broker:
         next one: at least once, with the same `message_id`.
 
         Raises:
-            BrokerUnavailable: no session, or no confirmation, within five seconds.
+            BrokerUnavailableError: no session, or no confirmation, within five seconds.
             PublishError: rejected, or unroutable (mandatory is set, so that a message to a
                 deleted queue does not "succeed").
         """
@@ -188,7 +188,7 @@ class Broker:
         """Check that queues exist, once there is a session.
 
         Raises:
-            BrokerUnavailable: there is no session.
+            BrokerUnavailableError: there is no session.
             PublishError: a queue does not exist (yet).
         """
         session = await self._wait_session(PUBLISH_TIMEOUT_SECONDS)
@@ -279,7 +279,7 @@ class Broker:
                 if current.credential == self._credentials.read(self._file):
                     return
                 session = await self._open()
-            except (*BROKEN, MissingCredential) as error:
+            except (*BROKEN, MissingCredentialError) as error:
                 _raise_if_cancelled()
                 self._log.warning("the new credentials do not work yet", error=error_name(error))
                 await asyncio.sleep(backoff(attempt))
@@ -308,9 +308,9 @@ class Broker:
             async with asyncio.timeout(seconds):
                 await self._ready.wait()
         except TimeoutError:
-            raise BrokerUnavailable("no session with the broker") from None
+            raise BrokerUnavailableError("no session with the broker") from None
         if self._session is None:
-            raise BrokerUnavailable("no session with the broker")
+            raise BrokerUnavailableError("no session with the broker")
         return self._session
 
     async def _publish(
@@ -337,7 +337,7 @@ class Broker:
                 raise PublishError(f"the broker rejected a message for {routing_key}") from error
             except BROKEN as error:
                 if clock() >= end:
-                    raise BrokerUnavailable(error_name(error)) from error
+                    raise BrokerUnavailableError(error_name(error)) from error
                 # The session's end may not have been noticed yet: avoid a tight loop.
                 await asyncio.sleep(min(backoff(attempt), max(0.0, end - clock())))
                 attempt += 1

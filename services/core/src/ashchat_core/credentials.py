@@ -25,7 +25,7 @@ _REVISION = Gauge(
 )
 
 
-class MissingCredential(Exception):
+class MissingCredentialError(Exception):
     """A required credential file is missing."""
 
     def __init__(self, path: Path) -> None:
@@ -52,13 +52,13 @@ class Credentials:
         """Return a credential's text without surrounding white space.
 
         Raises:
-            MissingCredential: there is no such file.
+            MissingCredentialError: there is no such file.
         """
         path = self._folder / name
         try:
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            raise MissingCredential(path) from None
+            raise MissingCredentialError(path) from None
 
     def has(self, name: str) -> bool:
         """Return whether a credential file exists."""
@@ -75,7 +75,7 @@ class Credentials:
         resolved link: a client must not report a newer revision than the one it uses.
 
         Raises:
-            MissingCredential: there is no such file.
+            MissingCredentialError: there is no such file.
         """
         data = self._folder / "..data"
         snapshot = Credentials(data.resolve()) if data.exists() else self
@@ -155,5 +155,5 @@ class Credentials:
     def _peek(self, name: str) -> Credential | None:
         try:
             return self.read(name)
-        except (MissingCredential, OSError):  # or the mount is being replaced
+        except (MissingCredentialError, OSError):  # or the mount is being replaced
             return None

@@ -3,9 +3,9 @@
 | The handler | The message |
 |---|---|
 | returns | is acknowledged |
-| raises `Retry` | is parked in the retry queue |
-| raises `Reject` | is dead-lettered |
-| raises `DependencyDown`, or what `publish` raises | is held unacknowledged and handled again |
+| raises `RetryError` | is parked in the retry queue |
+| raises `RejectError` | is dead-lettered |
+| raises `DependencyDownError` or an error of `publish` | is held unacknowledged, handled again |
 | raises anything else | is handled again, up to five times, then requeued |
 
 A held message is not requeued, because that would count towards the delivery limit.
@@ -26,11 +26,11 @@ from pydantic import ValidationError
 from ashchat_core.amqp_session import BROKEN, error_name
 from ashchat_core.backoff import backoff
 from ashchat_core.errors import (
-    BrokerUnavailable,
-    DependencyDown,
+    BrokerUnavailableError,
+    DependencyDownError,
     PublishError,
-    Reject,
-    Retry,
+    RejectError,
+    RetryError,
 )
 from ashchat_core.messages import Message
 
@@ -143,12 +143,12 @@ class Deliveries:
         while True:
             try:
                 await consumer.handler(delivery)
-            except Retry:
+            except RetryError:
                 return "retried"
-            except Reject as error:
+            except RejectError as error:
                 self._log.error("message rejected", queue=consumer.queue, reason=str(error))
                 return "rejected"
-            except (DependencyDown, BrokerUnavailable, PublishError) as error:
+            except (DependencyDownError, BrokerUnavailableError, PublishError) as error:
                 self._log.warning("message held", queue=consumer.queue, reason=str(error))
             except Exception:  # noqa: BLE001 (the message must not be lost)
                 unforeseen += 1
@@ -181,7 +181,7 @@ class Deliveries:
         )
         try:
             await self._publish(self._own_exchange, consumer.queue, copy)
-        except (BrokerUnavailable, PublishError):
+        except (BrokerUnavailableError, PublishError):
             return "requeued"
         return "retried"
 

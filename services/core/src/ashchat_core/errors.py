@@ -9,7 +9,7 @@ RETRY_AFTER_SECONDS = 2
 """Retry-After of a 503: backends restart within seconds."""
 
 
-class BrokerUnavailable(Exception):
+class BrokerUnavailableError(Exception):
     """The broker is unavailable or did not confirm in time; the message may have arrived."""
 
 
@@ -17,15 +17,15 @@ class PublishError(Exception):
     """The broker rejected the message, or no queue is bound to its routing key."""
 
 
-class Retry(Exception):
+class RetryError(Exception):
     """Raised by a handler: this message failed for its own reason; retry it later."""
 
 
-class Reject(Exception):
+class RejectError(Exception):
     """Raised by a handler: this message can never succeed; dead-letter it."""
 
 
-class DependencyDown(Exception):
+class DependencyDownError(Exception):
     """Raised by a handler: a dependency is unavailable; hold the message and back off."""
 
 
@@ -52,7 +52,7 @@ class APIError(Exception):
         self.headers = headers or {}
 
 
-class Unavailable(APIError):
+class UnavailableError(APIError):
     """503: a dependency is unavailable; the same request will succeed shortly."""
 
     def __init__(self, message: str = "A part of the platform is unavailable; try again.") -> None:

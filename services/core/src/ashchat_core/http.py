@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ashchat_core import __version__, mongo, redis
-from ashchat_core.errors import APIError, BrokerUnavailable, PublishError, Unavailable
+from ashchat_core.errors import APIError, BrokerUnavailableError, PublishError, UnavailableError
 
 __all__ = [
     "APIError",
     "BodyLimit",
     "Renderer",
-    "Unavailable",
+    "UnavailableError",
     "client_address",
     "create_app",
     "error_response",
@@ -104,11 +104,11 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
 
     async def unavailable(_: Request, error: Exception) -> JSONResponse:
         log.warning("a backend is unavailable", kind=type(error).__name__)
-        return error_response(Unavailable(), render)
+        return error_response(UnavailableError(), render)
 
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         if mongo.unavailable(error):
-            return error_response(Unavailable(), render)
+            return error_response(UnavailableError(), render)
         log.error("unexpected error", exc_info=error)
         return error_response(
             APIError(500, "internal", "An unexpected error occurred; it has been logged."),
@@ -118,7 +118,7 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
     app.add_exception_handler(APIError, api_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    for away in (BrokerUnavailable, PublishError, *mongo.UNAVAILABLE, *redis.UNAVAILABLE):
+    for away in (BrokerUnavailableError, PublishError, *mongo.UNAVAILABLE, *redis.UNAVAILABLE):
         app.add_exception_handler(away, unavailable)
     app.add_exception_handler(OperationFailure, unexpected)
     app.add_exception_handler(Exception, unexpected)

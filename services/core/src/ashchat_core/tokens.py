@@ -34,7 +34,7 @@ REREAD_SECONDS = 5.0
 _REQUIRED = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
 
 
-class InvalidToken(Exception):
+class InvalidTokenError(Exception):
     """The token was not issued by auth, is not an access token, or is no longer valid."""
 
     def __init__(self, reason: str, sentence: str) -> None:
@@ -66,19 +66,19 @@ def verify_access(
 
     Args:
         token: The token.
-        key_of: Returns the public key of a key id; raises InvalidToken for an unknown one.
+        key_of: Returns the public key of a key id; raises InvalidTokenError for an unknown one.
         issuer: The required issuer.
         audience: The required audience.
 
     Raises:
-        InvalidToken: the token is not valid; see its `reason`.
+        InvalidTokenError: the token is not valid; see its `reason`.
     """
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
-        raise InvalidToken("malformed", "This is not a token.") from None
+        raise InvalidTokenError("malformed", "This is not a token.") from None
     if header.get("typ") != ACCESS_TOKEN_TYPE or header.get("alg") != ALGORITHM:
-        raise InvalidToken("wrong_type", "This is not an access token.")
+        raise InvalidTokenError("wrong_type", "This is not an access token.")
     key = key_of(str(header.get("kid", "")))
     try:
         claims: dict[str, Any] = jwt.decode(
@@ -91,11 +91,11 @@ def verify_access(
             options={"require": _REQUIRED, "strict_aud": True},
         )
     except jwt.ExpiredSignatureError:
-        raise InvalidToken("expired", "The token has expired: refresh it.") from None
+        raise InvalidTokenError("expired", "The token has expired: refresh it.") from None
     except jwt.InvalidTokenError:
-        raise InvalidToken("invalid", "The token is not valid here.") from None
+        raise InvalidTokenError("invalid", "The token is not valid here.") from None
     if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
-        raise InvalidToken("wrong_type", "This is not an access token.")
+        raise InvalidTokenError("wrong_type", "This is not an access token.")
     return AccessToken(
         user_id=claims["sub"],
         session_id=claims["sid"],
@@ -124,7 +124,7 @@ class TokenVerifier:
         """Return the claims of a token.
 
         Raises:
-            InvalidToken: the token is not valid; see its `reason`.
+            InvalidTokenError: the token is not valid; see its `reason`.
         """
         return verify_access(token, self._key, issuer=self._issuer, audience=self._audience)
 
@@ -141,7 +141,9 @@ class TokenVerifier:
         try:
             return self._keys[kid]
         except KeyError:
-            raise InvalidToken("unknown_key", "The token was signed with an unknown key.") from None
+            raise InvalidTokenError(
+                "unknown_key", "The token was signed with an unknown key."
+            ) from None
 
     def _load(self) -> None:
         self._read_at = time.monotonic()

@@ -9,10 +9,10 @@ from ashchat_core import redis
 from ashchat_core.amqp import (
     Broker,
     Delivery,
-    DependencyDown,
+    DependencyDownError,
     PublishError,
-    Reject,
-    Retry,
+    RejectError,
+    RetryError,
 )
 from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import (
@@ -28,7 +28,12 @@ from ashchat_core.messages import (
     SecurityNotice,
 )
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, Queue
-from ashchat_email.service import EmailService, PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_email.service import (
+    EmailService,
+    PermanentFailureError,
+    ServerUnavailableError,
+    TemporaryFailureError,
+)
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
@@ -59,16 +64,16 @@ def _mailing(
     async def handle(delivery: Delivery[M]) -> None:
         try:
             await _with_redis(rule, delivery.body)
-        except ServerAway as error:
-            raise DependencyDown(f"the mail server is unavailable: {error}") from error
-        except TemporaryFailure as error:
+        except ServerUnavailableError as error:
+            raise DependencyDownError(f"the mail server is unavailable: {error}") from error
+        except TemporaryFailureError as error:
             if delivery.attempts < RETRY_LIMIT:
-                raise Retry(str(error)) from error
+                raise RetryError(str(error)) from error
             _DEAD.labels(queue, "gave_up").inc()
-            raise Reject(f"deferred too often: {error}") from error
-        except PermanentFailure as error:
+            raise RejectError(f"deferred too often: {error}") from error
+        except PermanentFailureError as error:
             _DEAD.labels(queue, error.reason).inc()
-            raise Reject(f"{error.reason}: {error}") from error
+            raise RejectError(f"{error.reason}: {error}") from error
 
     broker.consume(queue, model, handle)
 
@@ -99,4 +104,4 @@ async def _with_redis(rule: Callable[[M], Awaitable[R]], body: M) -> R:
     try:
         return await rule(body)
     except redis.UNAVAILABLE as error:
-        raise DependencyDown("Redis is unavailable") from error
+        raise DependencyDownError("Redis is unavailable") from error

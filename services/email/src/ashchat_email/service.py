@@ -37,15 +37,19 @@ DeadReason = Literal["mailbox", "content", "policy", "unsendable"]
 its sender, or the address cannot be sent to this server."""
 
 
-class ServerAway(Exception):
+class MailError(Exception):
+    """A mail was not sent."""
+
+
+class ServerUnavailableError(MailError):
     """The mail server is unreachable, busy or rejects us; no mail in particular is at fault."""
 
 
-class TemporaryFailure(Exception):
+class TemporaryFailureError(MailError):
     """The server does not accept this mail now (4yz): greylisting, a full mailbox."""
 
 
-class PermanentFailure(Exception):
+class PermanentFailureError(MailError):
     """The server will never accept this mail (5yz): no such mailbox."""
 
     def __init__(self, message: str, reason: DeadReason) -> None:
@@ -91,7 +95,7 @@ class Sender(Protocol):
         """Return once the server has accepted the mail.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: see there.
+            MailError: the mail was not sent.
         """
 
 
@@ -134,8 +138,8 @@ class Confirmation(Protocol):
 class EmailService:
     """Pending sign-ups, devices, resets and address changes with their codes, and notices.
 
-    Every method that mails may raise ServerAway, TemporaryFailure or PermanentFailure. The same
-    message delivered again continues where it stopped.
+    Every method that sends mail may raise a MailError. The same message delivered again continues
+    where it stopped.
     """
 
     def __init__(
@@ -153,7 +157,7 @@ class EmailService:
         """Store the pending account and mail its code, or notify the owner of a taken address.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
+            MailError: the mail was not sent.
         """
         code = None
         if request.kind == "sign_up":
@@ -190,7 +194,7 @@ class EmailService:
         """Store a challenge and mail its code.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
+            MailError: the mail was not sent.
         """
         code = self._keys.code("device", request.challenge_id)
         if await self._put(
@@ -215,7 +219,7 @@ class EmailService:
         """Store a reset and mail its code; do nothing for an address without an account.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
+            MailError: the mail was not sent.
         """
         if request.kind == "no_account":
             return
@@ -248,7 +252,7 @@ class EmailService:
         tell the difference.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: a mail was not sent.
+            MailError: a mail was not sent.
         """
         old_code = self._keys.code("email-old", request.change_id)
         taken = request.kind == "address_taken"
@@ -299,7 +303,7 @@ class EmailService:
         """Mail a notice to an account's owner, however old the event is.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: the mail was not sent.
+            MailError: the mail was not sent.
         """
         await self._mail(
             Mail(
@@ -365,14 +369,14 @@ class EmailService:
 
         All of them are needed, so a permanent failure outweighs a temporary one.
         """
-        later: TemporaryFailure | None = None
-        never: PermanentFailure | None = None
+        later: TemporaryFailureError | None = None
+        never: PermanentFailureError | None = None
         for mail in mails:
             try:
                 await self._mail_once(mail)
-            except TemporaryFailure as error:
+            except TemporaryFailureError as error:
                 later = error
-            except PermanentFailure as error:
+            except PermanentFailureError as error:
                 never = error
         failure = never or later
         if failure is not None:

@@ -17,8 +17,12 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from ashchat_core.backoff import backoff
-from ashchat_core.credentials import POLL_SECONDS, Credentials, MissingCredential
-from ashchat_email.service import PermanentFailure, ServerAway, TemporaryFailure
+from ashchat_core.credentials import POLL_SECONDS, Credentials, MissingCredentialError
+from ashchat_email.service import (
+    PermanentFailureError,
+    ServerUnavailableError,
+    TemporaryFailureError,
+)
 from ashchat_email.settings import Settings
 
 TIMEOUT_SECONDS = 15.0
@@ -110,19 +114,19 @@ class Mailer:
         """Send a mail; return after the server's 250.
 
         Raises:
-            ServerAway, TemporaryFailure, PermanentFailure: see there.
+            MailError: the mail was not sent.
         """
         with _SECONDS.time():
             async with self._slots:
                 try:
                     await self._send(message)
-                except ServerAway:
+                except ServerUnavailableError:
                     _MAILS.labels("server_away").inc()
                     raise
-                except TemporaryFailure:
+                except TemporaryFailureError:
                     _MAILS.labels("later").inc()
                     raise
-                except PermanentFailure:
+                except PermanentFailureError:
                     _MAILS.labels("refused").inc()
                     raise
         _MAILS.labels("accepted").inc()
@@ -205,11 +209,11 @@ class Mailer:
         """Connect and log in.
 
         Raises:
-            ServerAway: it is unreachable or not trusted, or rejects the login.
+            ServerUnavailableError: it is unreachable or not trusted, or rejects the login.
         """
         refusal = self._refused.get(login) if login else None
         if refusal is not None and time.monotonic() < refusal.until:
-            raise ServerAway("it rejects the login")
+            raise ServerUnavailableError("it rejects the login")
         settings = self._settings
         try:
             client = aiosmtplib.SMTP(
@@ -228,11 +232,11 @@ class Mailer:
                 self._login_refused(login, error.code)
             else:
                 self._count("failed")
-            raise ServerAway(f"it rejects the login: SMTP {error.code}") from error
+            raise ServerUnavailableError(f"it rejects the login: SMTP {error.code}") from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             # ValueError: a login that cannot be encoded, or an invalid certificate.
             self._count("failed")
-            raise ServerAway(_words(error)) from error
+            raise ServerUnavailableError(_words(error)) from error
         self._count("opened")
         if login is not None:
             self._refused.pop(login, None)
@@ -257,7 +261,7 @@ class Mailer:
             async with self._slots:
                 try:
                     connection = await self._open(login)
-                except ServerAway:
+                except ServerUnavailableError:
                     return False
                 self._idle.append(connection)
         if login != self._login:
@@ -274,7 +278,7 @@ class Mailer:
         try:
             username = self._credentials.read("smtp.username")
             password = self._credentials.read("smtp.password")
-        except (MissingCredential, OSError, UnicodeDecodeError):
+        except (MissingCredentialError, OSError, UnicodeDecodeError):
             return self._login
         if username.revision != password.revision:
             return self._login  # the files do not belong together
@@ -321,7 +325,7 @@ def _failure(error: Exception) -> Exception:
         isinstance(error, ValueError) and not isinstance(error, OSError)
     ):
         # Raised before anything is sent: the address needs an extension the server lacks.
-        return PermanentFailure(type(error).__name__, "unsendable")
+        return PermanentFailureError(type(error).__name__, "unsendable")
     answer = error
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         (answer,) = error.recipients
@@ -331,13 +335,13 @@ def _failure(error: Exception) -> Exception:
         or answer.code == _CLOSING
         or answer.code < _TEMPORARY
     ):
-        return ServerAway(_words(answer))
+        return ServerUnavailableError(_words(answer))
     if answer.code < _PERMANENT:
-        return TemporaryFailure(_words(answer))
+        return TemporaryFailureError(_words(answer))
     if _POLICY.match(answer.message):
-        return PermanentFailure(_words(answer), "policy")
+        return PermanentFailureError(_words(answer), "policy")
     at_recipient = isinstance(answer, aiosmtplib.SMTPRecipientRefused)
-    return PermanentFailure(_words(answer), "mailbox" if at_recipient else "content")
+    return PermanentFailureError(_words(answer), "mailbox" if at_recipient else "content")
 
 
 def _words(error: BaseException) -> str:

@@ -115,10 +115,10 @@ class _Uploads:
         body = request.stream()
         try:
             stored = await self._store(request, body, service.owner_of(access.user_id))
-        except service.OwnerGone:
+        except service.OwnerDeletedError:
             _UPLOADS.labels("session_revoked").inc()
             raise gate.unauthorized("session_revoked", "this account was deleted") from None
-        except (service.Refused, service.StorageFull) as error:
+        except (service.UploadRejectedError, service.StorageFullError) as error:
             await self._drain(request, body)
             raise self._refusal(error) from None
         except ClientDisconnect:
@@ -158,8 +158,8 @@ class _Uploads:
                     if dropped > self._max_bytes * _DRAIN_LIMITS:
                         return
 
-    def _refusal(self, error: service.Refused | service.StorageFull) -> APIError:
-        if isinstance(error, service.StorageFull):
+    def _refusal(self, error: service.UploadRejectedError | service.StorageFullError) -> APIError:
+        if isinstance(error, service.StorageFullError):
             _UPLOADS.labels("storage_full").inc()
             self._log.error("the volume is full")
             return APIError(507, "storage_full", "there is no room for files", headers=_CLOSE)

@@ -6,7 +6,7 @@ from email.message import Message
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ashchat_static.service import Refused
+from ashchat_static.service import UploadRejectedError
 
 FORM_FIELDS_MAX_BYTES = 64 * 1024
 """What may come in a form beside the file, its own headers included."""
@@ -18,7 +18,7 @@ async def file_in(content_type: str | None, body: AsyncIterator[bytes]) -> Async
     The name and the type that the client gives play no part.
 
     Raises:
-        Refused: a form that cannot be read (400).
+        UploadRejectedError: a form that cannot be read (400).
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
@@ -28,7 +28,7 @@ async def file_in(content_type: str | None, body: AsyncIterator[bytes]) -> Async
         return
     boundary = options.get(b"boundary")
     if not boundary:
-        raise Refused(400, "malformed_form", "the form has no boundary")
+        raise UploadRejectedError(400, "malformed_form", "the form has no boundary")
     form = _Form(boundary)
     async for chunk in body:
         for piece in form.feed(chunk):
@@ -64,14 +64,14 @@ class _Form:
         try:
             self._parser.write(chunk)
         except FormParserError:
-            raise Refused(400, "malformed_form", "the form cannot be read") from None
+            raise UploadRejectedError(400, "malformed_form", "the form cannot be read") from None
         if self._beside > FORM_FIELDS_MAX_BYTES:
-            raise Refused(413, "too_large", "the form has too much beside the file")
+            raise UploadRejectedError(413, "too_large", "the form has too much beside the file")
         return self._pieces
 
     def end(self) -> None:
         if not self._complete:
-            raise Refused(400, "malformed_form", "the form ends in the middle")
+            raise UploadRejectedError(400, "malformed_form", "the form ends in the middle")
 
     def _part_begin(self) -> None:
         self._headers = Message()

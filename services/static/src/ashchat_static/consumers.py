@@ -2,11 +2,11 @@
 
 import structlog
 
-from ashchat_core.amqp import Broker, Delivery, DependencyDown
+from ashchat_core.amqp import Broker, Delivery, DependencyDownError
 from ashchat_core.messages import AccountDeletion
 from ashchat_core.topology import Queue
 from ashchat_static import service
-from ashchat_static.service import StorageFull
+from ashchat_static.service import StorageFullError
 from ashchat_static.store import Volume
 
 PREFETCH = 4
@@ -19,8 +19,8 @@ def register(broker: Broker, volume: Volume) -> None:
     async def delete_account(delivery: Delivery[AccountDeletion]) -> None:
         try:
             removed = await volume.remove_owner(service.owner_of(delivery.body.user_id))
-        except (StorageFull, OSError) as error:
-            raise DependencyDown("the volume") from error
+        except (StorageFullError, OSError) as error:
+            raise DependencyDownError("the volume") from error
         log.info("an account's files are removed", files=removed)
 
     broker.consume(

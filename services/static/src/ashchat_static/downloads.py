@@ -43,7 +43,7 @@ async def respond(name: str, request: Request, volume: Volume) -> Response | Non
     whole = request.method != "GET" or request.headers.get("if-range", etag) != etag
     try:
         part = None if whole else ranges.parse(request.headers.get("range"), file.size)
-    except ranges.Unsatisfiable:
+    except ranges.UnsatisfiableRangeError:
         file.close()
         return Response(None, 416, {**headers, "Content-Range": f"bytes */{file.size}"})
     status = 200 if part is None else 206

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 
 from ashchat_core.http import APIError
-from ashchat_core.tokens import AccessToken, InvalidToken, TokenVerifier, device_hash
+from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
 
 def admit(headers: Mapping[str, str], verifier: TokenVerifier) -> AccessToken:
@@ -22,7 +22,7 @@ def admit(headers: Mapping[str, str], verifier: TokenVerifier) -> AccessToken:
         raise unauthorized("missing_token", "send Authorization: Bearer <access token>")
     try:
         access = verifier.verify(token.strip())
-    except InvalidToken as error:
+    except InvalidTokenError as error:
         raise unauthorized(f"token_{error.reason}", str(error)) from None
     # Some proxies drop headers with an underscore.
     device = headers.get("device_token") or headers.get("device-token")

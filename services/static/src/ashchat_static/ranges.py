@@ -7,7 +7,7 @@ from typing import Final
 _SINGLE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
-class Unsatisfiable(Exception):
+class UnsatisfiableRangeError(Exception):
     """The range lies outside the file (416)."""
 
 
@@ -30,7 +30,7 @@ def parse(header: str | None, size: int) -> Part | None:
     (section 14.2 allows both).
 
     Raises:
-        Unsatisfiable: it is understood, and lies outside.
+        UnsatisfiableRangeError: it is understood, and lies outside.
     """
     match = _SINGLE.fullmatch(header.strip()) if header else None
     if match is None or match[1] == match[2] == "":
@@ -38,14 +38,14 @@ def parse(header: str | None, size: int) -> Part | None:
     if match[1] == "":
         length = min(int(match[2]), size)
         if length == 0:
-            raise Unsatisfiable
+            raise UnsatisfiableRangeError
         return Part(size - length, length)
     start = int(match[1])
     end = int(match[2]) if match[2] else size - 1
     if match[2] and end < start:
         return None  # not a valid range at all
     if start >= size:
-        raise Unsatisfiable
+        raise UnsatisfiableRangeError
     return Part(start, min(end, size - 1) - start + 1)
 
 

@@ -17,7 +17,7 @@ DEFAULT_AVATAR: Final = "default-avatar.png"
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.([a-z0-9]{1,5})", re.ASCII)
 
 
-class Refused(Exception):
+class UploadRejectedError(Exception):
     """An upload that is not taken."""
 
     def __init__(self, status: int, reason: str, sentence: str) -> None:
@@ -26,16 +26,16 @@ class Refused(Exception):
         self.reason = reason
 
 
-def too_large(max_bytes: int) -> Refused:
+def too_large(max_bytes: int) -> UploadRejectedError:
     """Return the refusal of a file that has more bytes."""
-    return Refused(413, "too_large", f"a file may have {max_bytes} bytes")
+    return UploadRejectedError(413, "too_large", f"a file may have {max_bytes} bytes")
 
 
-class StorageFull(Exception):
+class StorageFullError(Exception):
     """There is no room on the volume."""
 
 
-class OwnerGone(Exception):
+class OwnerDeletedError(Exception):
     """Whose upload it would be has deleted their account."""
 
 
@@ -46,7 +46,7 @@ class Draft(Protocol):
         """Append.
 
         Raises:
-            StorageFull: no room.
+            StorageFullError: no room.
         """
         ...
 
@@ -54,8 +54,8 @@ class Draft(Protocol):
         """Make it last, under a name; a file of that name has the same content and owner.
 
         Raises:
-            StorageFull: no room.
-            OwnerGone: they have deleted their account.
+            StorageFullError: no room.
+            OwnerDeletedError: they have deleted their account.
         """
         ...
 
@@ -95,9 +95,9 @@ async def take(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_byte
     nobody learns from a name that somebody has a certain picture.
 
     Raises:
-        Refused: too large (413), of no type that is taken (415), empty (400).
-        StorageFull: no room.
-        OwnerGone: they have deleted their account.
+        UploadRejectedError: too large (413), of no type that is taken (415), empty (400).
+        StorageFullError: no room.
+        OwnerDeletedError: they have deleted their account.
     """
     digest, size, head = hashlib.sha256(owner.encode()), 0, b""
     kind: Kind | None = None
@@ -112,7 +112,7 @@ async def take(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_byte
         digest.update(chunk)
         await draft.write(chunk)
     if size == 0:
-        raise Refused(400, "empty", "there is no file in this request")
+        raise UploadRejectedError(400, "empty", "there is no file in this request")
     kind = kind or _kind(head)
     name = f"{digest.hexdigest()}.{kind.extension}"
     await draft.commit(name, owner)
@@ -123,5 +123,7 @@ def _kind(head: bytes) -> Kind:
     kind = sniff(head[:HEAD_BYTES])
     if kind is None:
         taken = ", ".join(sorted(kind.upper() for kind in BY_EXTENSION))
-        raise Refused(415, "unsupported_type", f"files of these types are taken: {taken}")
+        raise UploadRejectedError(
+            415, "unsupported_type", f"files of these types are taken: {taken}"
+        )
     return kind

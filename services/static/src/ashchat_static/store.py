@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, ParamSpec, Self, TypeVar
 
 from ashchat_static.ranges import Part
-from ashchat_static.service import OwnerGone, StorageFull, kind_of
+from ashchat_static.service import OwnerDeletedError, StorageFullError, kind_of
 
 OWNERS: Final = ".owners"
 GONE: Final = ".gone"
@@ -65,7 +65,7 @@ class Volume:
         Whatever a crash leaves undone is done by calling again.
 
         Raises:
-            StorageFull: no room to keep that they are gone.
+            StorageFullError: no room to keep that they are gone.
             OSError: the volume does not do it.
         """
         return await _on_disk(self._remove_owner, owner)
@@ -152,7 +152,7 @@ class FileDraft:
         os.fsync(self._file.fileno())
         with _owned(self._folder, owner) as owned:
             if (owned / GONE).exists():
-                raise OwnerGone
+                raise OwnerDeletedError
             (owned / name).touch()
             _sync(owned)
             self._path.rename(self._folder / name)
@@ -221,11 +221,11 @@ async def _on_disk(call: Callable[P, R], *arguments: P.args, **options: P.kwargs
     """Call in a thread.
 
     Raises:
-        StorageFull: the volume has no room.
+        StorageFullError: the volume has no room.
     """
     try:
         return await asyncio.to_thread(call, *arguments, **options)
     except OSError as error:
         if error.errno in _FULL:
-            raise StorageFull from error
+            raise StorageFullError from error
         raise

@@ -18,7 +18,7 @@ class State(IntEnum):
     OPEN = 2
 
 
-class BreakerOpen(Exception):
+class BreakerOpenError(Exception):
     """The provider must not be called now; `retry_in` is in seconds."""
 
     def __init__(self, retry_in: float) -> None:
@@ -65,13 +65,13 @@ class Breaker:
         """Allow a call.
 
         Raises:
-            BreakerOpen: the provider must not be called now.
+            BreakerOpenError: the provider must not be called now.
         """
         if self._state is State.CLOSED:
             return
         wait = self._open_until - self._clock()
         if wait > 0:
-            raise BreakerOpen(wait)
+            raise BreakerOpenError(wait)
         # A probe blocks other calls as long as the breaker would be open: one that hangs or is
         # cancelled is followed by another probe instead of a stuck breaker.
         self._open_until = self._clock() + self._rest

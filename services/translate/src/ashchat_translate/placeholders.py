@@ -42,7 +42,7 @@ _PROTECTED: Final = re.compile(
 _TOKEN: Final = re.compile(rf"{_OPEN}\s*(\d+)\s*{_CLOSE}")
 
 
-class LostPlaceholder(Exception):
+class LostPlaceholderError(Exception):
     """A token did not come back exactly once."""
 
 
@@ -62,14 +62,14 @@ class Protected:
         """Return the translation with its tokens replaced by the original parts.
 
         Raises:
-            LostPlaceholder: a token is missing, duplicated, damaged or invented.
+            LostPlaceholderError: a token is missing, duplicated, damaged or invented.
         """
         found = [int(number) for number in _TOKEN.findall(translation)]
         if sorted(found) != list(range(len(self.kept))):
-            raise LostPlaceholder(f"{len(self.kept)} sent, {len(found)} returned")
+            raise LostPlaceholderError(f"{len(self.kept)} sent, {len(found)} returned")
         bare = _TOKEN.sub("", translation)
         if _OPEN in bare or _CLOSE in bare:
-            raise LostPlaceholder("a token is damaged")
+            raise LostPlaceholderError("a token is damaged")
         return _TOKEN.sub(lambda match: self.kept[int(match[1])], translation)
 
 

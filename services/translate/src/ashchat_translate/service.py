@@ -15,9 +15,9 @@ from typing import Final, Literal, Protocol
 from ashchat_core import languages
 from ashchat_core.messages import TranslateJob, TranslationResult
 from ashchat_translate import guards, metrics
-from ashchat_translate.breaker import Breaker, BreakerOpen
-from ashchat_translate.placeholders import LostPlaceholder, Protected, protect
-from ashchat_translate.providers import Answer, Provider, ProviderDown, Refused
+from ashchat_translate.breaker import Breaker, BreakerOpenError
+from ashchat_translate.placeholders import LostPlaceholderError, Protected, protect
+from ashchat_translate.providers import Answer, Provider, ProviderDownError, ProviderRefusedError
 from ashchat_translate.singleflight import SingleFlight
 
 GLOSSARY_VERSION: Final = "0"
@@ -59,7 +59,7 @@ class Outcome:
     reason: str | None = None
 
 
-class _Failed(Exception):
+class _FailedError(Exception):
     def __init__(self, reason: str, provider: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -149,7 +149,7 @@ class Translator:
                 (protected.text, spoken, wanted),
                 lambda: self._through_chain(protected, spoken, wanted),
             )
-        except _Failed as failure:
+        except _FailedError as failure:
             return Outcome("failed", source, provider=failure.provider, reason=failure.reason)
         if joined:
             metrics.SHARED.inc()
@@ -163,7 +163,7 @@ class Translator:
         """Ask the providers in order; while one is down, hold the text and start again.
 
         Raises:
-            _Failed: no provider succeeded in time.
+            _FailedError: no provider succeeded in time.
         """
         deadline = self._clock() + self._hold_seconds
         attempt = 0
@@ -175,19 +175,19 @@ class Translator:
                 name = link.provider.name
                 try:
                     return await self._ask(link, protected, source, target)
-                except BreakerOpen as error:
+                except BreakerOpenError as error:
                     down = down or ("provider_unavailable", name)
                     wait = min(wait, error.retry_in) if attempt else error.retry_in
-                except ProviderDown as error:
+                except ProviderDownError as error:
                     down = (f"provider_{error.reason}", name)
-                except (Refused, _Failed) as error:
+                except (ProviderRefusedError, _FailedError) as error:
                     refused = refused or (error.reason, name)
             if down is None:
                 reason, name = refused or ("provider_unavailable", "")
-                raise _Failed(reason, name or None)
+                raise _FailedError(reason, name or None)
             left = deadline - self._clock()
             if left <= 0:
-                raise _Failed(*down)
+                raise _FailedError(*down)
             with metrics.HELD.track_inprogress():
                 await self._sleep(min(max(wait, 0.01), left))
             attempt += 1
@@ -205,11 +205,11 @@ class Translator:
         text = _tidy(protected.text, answer.text)
         try:
             protected.restore(text)
-        except LostPlaceholder:
-            raise _Failed("placeholder_lost", provider.name) from None
+        except LostPlaceholderError:
+            raise _FailedError("placeholder_lost", provider.name) from None
         wrong = guards.fault(protected.text, text)
         if wrong is not None:
-            raise _Failed(f"translation_{wrong}", provider.name)
+            raise _FailedError(f"translation_{wrong}", provider.name)
         await self._cache.put(key, json.dumps([text, answer.source], ensure_ascii=False))
         return _Found(text, answer.source, provider.name)
 
@@ -223,12 +223,12 @@ class Translator:
         except TimeoutError:
             outcome = "timeout"
             link.breaker.failure()
-            raise ProviderDown("timeout") from None
-        except ProviderDown as error:
+            raise ProviderDownError("timeout") from None
+        except ProviderDownError as error:
             outcome = error.reason
             link.breaker.failure()
             raise
-        except Refused as error:
+        except ProviderRefusedError as error:
             outcome = error.reason
             link.breaker.success()
             raise

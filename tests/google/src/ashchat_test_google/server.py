@@ -45,7 +45,7 @@ _PARENT = re.compile(r"projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/locations/[a-z0-9-]
 _CALLS = Counter("google_calls_total", "Calls of TranslateText, by status", ["code"])
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """An answer that is not a translation."""
 
     def __init__(self, code: grpc.StatusCode, words: str) -> None:
@@ -63,11 +63,11 @@ class Accounts:
         """Check a self-signed JWT (https://google.aip.dev/auth/4111).
 
         Raises:
-            Refusal: it is not one of ours, or not for this API.
+            RefusalError: it is not one of ours, or not for this API.
         """
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer":
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is needed")
+            raise RefusalError(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is needed")
         try:
             email = jwt.decode(token, options={"verify_signature": False})["iss"]
             claims: dict[str, Any] = jwt.decode(
@@ -78,12 +78,12 @@ class Accounts:
             )
         except (jwt.InvalidTokenError, KeyError) as error:
             kind = type(error).__name__
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.UNAUTHENTICATED, f"the token is not valid: {kind}"
             ) from None
         scopes = frozenset(str(claims.get("scope", "")).split())
         if claims["sub"] != email or not (claims.get("aud") == AUDIENCE or scopes & SCOPES):
-            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "the token is for something else")
+            raise RefusalError(grpc.StatusCode.PERMISSION_DENIED, "the token is for something else")
 
 
 class Translator:
@@ -104,7 +104,7 @@ class Translator:
             self._accounts.check(str(metadata.get("authorization", "")))
             source, target = check(request, str(metadata.get("x-goog-request-params", "")))
             texts = [await self._translate(text, source, target) for text in request.contents]
-        except Refusal as refusal:
+        except RefusalError as refusal:
             _CALLS.labels(refusal.code.name).inc()
             await context.abort(refusal.code, str(refusal))
         except httpx2.HTTPError:
@@ -129,7 +129,7 @@ def check(request: TranslateTextRequest, routing: str) -> tuple[str, str]:
     """Return Apertium's codes of a good request.
 
     Raises:
-        Refusal: with the status that Google gives.
+        RefusalError: with the status that Google gives.
     """
     if not _PARENT.fullmatch(request.parent):
         raise _invalid("Invalid resource name. Missing project or location.")
@@ -145,8 +145,8 @@ def check(request: TranslateTextRequest, routing: str) -> tuple[str, str]:
         raise _invalid(f"The language {error} is invalid.") from None
 
 
-def _invalid(words: str) -> Refusal:
-    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, words)
+def _invalid(words: str) -> RefusalError:
+    return RefusalError(grpc.StatusCode.INVALID_ARGUMENT, words)
 
 
 @contextlib.asynccontextmanager

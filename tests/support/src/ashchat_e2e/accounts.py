@@ -5,7 +5,7 @@ from typing import Any
 
 import pyotp
 
-from ashchat_dev.client import Person, Refused, Reply
+from ashchat_dev.client import Person, Reply, RequestRefusedError
 
 
 async def own(who: Person, method: str, path: str, **body: Any) -> Reply:
@@ -22,13 +22,13 @@ async def with_two_factor(who: Person) -> tuple[str, list[str]]:
     """Turn two-factor on; return the secret and the recovery codes.
 
     Raises:
-        Refused: It could not be turned on.
+        RequestRefusedError: It could not be turned on.
     """
     begun = await own(who, "POST", "/two-factor", password=who.password)
     if begun.status != 200:
-        raise Refused("enrol", begun)
+        raise RequestRefusedError("enrol", begun)
     secret = str(begun.data["secret"])
     confirmed = await own(who, "POST", "/two-factor/confirm", totpCode=totp(secret))
     if confirmed.status != 200:
-        raise Refused("confirm two-factor", confirmed)
+        raise RequestRefusedError("confirm two-factor", confirmed)
     return secret, list(confirmed.data["recovery_codes"])

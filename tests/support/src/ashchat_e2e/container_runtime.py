@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from ashchat_dev.kube.cluster import CommandFailed
+from ashchat_dev.kube.cluster import CommandFailedError
 from ashchat_node.paths import Paths
 
 
-class Unsupported(RuntimeError):
+class UnsupportedError(RuntimeError):
     """This kind of cluster gives no way to its container runtime."""
 
 
@@ -22,7 +22,7 @@ class Runtime:
         """Take a cluster of a kind: "node" or "kind".
 
         Raises:
-            Unsupported: It is another.
+            UnsupportedError: It is another.
         """
         socket = Paths().containerd_socket
         ctr = Paths().cache / "bin" / "ctr"
@@ -31,14 +31,14 @@ class Runtime:
             "kind": ("docker", "exec", "ashchat-control-plane", "ctr", "--namespace=k8s.io"),
         }
         if kind not in commands:
-            raise Unsupported(f"no way to the container runtime of a cluster of kind {kind}")
+            raise UnsupportedError(f"no way to the container runtime of a cluster of kind {kind}")
         self._ctr = commands[kind]
 
     async def kill(self, pod: Mapping[str, Any]) -> None:
         """SIGKILL the processes of a pod's only container.
 
         Raises:
-            CommandFailed: It does not run.
+            CommandFailedError: It does not run.
         """
         await self._task("kill", "--all", "--signal=SIGKILL", _container(pod))
 
@@ -46,7 +46,7 @@ class Runtime:
         """Stop a pod's only container where it is, as a machine that is suspended.
 
         Raises:
-            CommandFailed: It does not run.
+            CommandFailedError: It does not run.
         """
         await self._task("pause", _container(pod))
 
@@ -54,7 +54,7 @@ class Runtime:
         """Let a frozen container go on.
 
         Raises:
-            CommandFailed: It is not frozen.
+            CommandFailedError: It is not frozen.
         """
         await self._task("resume", _container(pod))
 
@@ -68,7 +68,7 @@ class Runtime:
         )
         said = (await process.communicate())[0].decode(errors="replace").strip()
         if process.returncode:
-            raise CommandFailed(f"ctr tasks {' '.join(arguments)}: {said}")
+            raise CommandFailedError(f"ctr tasks {' '.join(arguments)}: {said}")
 
 
 def _container(pod: Mapping[str, Any]) -> str:

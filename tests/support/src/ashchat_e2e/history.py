@@ -14,7 +14,7 @@ Room = str
 Reader = str
 
 
-class Violations(AssertionError):
+class ViolationsError(AssertionError):
     """The history is not one that a correct chat can have; `found` lists why."""
 
     def __init__(self, found: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class History:
         """Check the history.
 
         Raises:
-            Violations: Something acknowledged is missing, something is there twice, came
+            ViolationsError: Something acknowledged is missing, something is there twice, came
                 from nowhere or was refused, two readers disagree about the order, or one
                 sender's acknowledged messages changed places.
         """
@@ -97,7 +97,7 @@ class History:
             found += self._reading(room, reader, ids)
         found += self._disagreements()
         if found:
-            raise Violations(found)
+            raise ViolationsError(found)
 
     def _known(self, message: Id) -> None:
         if message not in self._sent:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ashchat_dev.client import Person
 from ashchat_dev.conversation import EVENT
-from ashchat_dev.phoenix import Channel, JoinRefused, SocketLost, SocketRefused
+from ashchat_dev.phoenix import Channel, JoinRefusedError, SocketLostError, SocketRefusedError
 from ashchat_e2e.history import History
 
 PATIENCE_S = 120.0
@@ -73,7 +73,7 @@ class Steadfast:
                         reply = await channel.push(
                             "send_message", {"content": text, "mobile_ref_id": ref}, within=10
                         )
-                    except (SocketLost, TimeoutError) as error:
+                    except (SocketLostError, TimeoutError) as error:
                         last = error
                     else:
                         if reply.status == "ok":
@@ -98,7 +98,7 @@ class Steadfast:
                 if expired and (await self.person.refresh()).status != OK:
                     await asyncio.sleep(PAUSE_S)
                     continue
-                with suppress(SocketRefused, SocketLost, JoinRefused, TimeoutError):
+                with suppress(SocketRefusedError, SocketLostError, JoinRefusedError, TimeoutError):
                     socket = await self.person.socket()
                     self._channel = await socket.join(
                         f"chat:{self.chat_id}", {"protocol": 2, "since": self._rev}
@@ -113,7 +113,7 @@ class Steadfast:
             seen = 0
             while not channel.socket.closed.done():
                 seen = self._take(channel, seen)
-                with suppress(SocketLost, TimeoutError):
+                with suppress(SocketLostError, TimeoutError):
                     await channel.wait(EVENT, after=seen, within=1)
             self._take(channel, seen)
 

@@ -6,7 +6,7 @@ from ashchat_auth.models import (
     Caller,
     Due,
     EmailChange,
-    EmailTaken,
+    EmailTakenError,
     email_key,
 )
 from ashchat_auth.service.common import (
@@ -166,7 +166,7 @@ class AccountSettings:
                 where={"epoch": user.epoch, "email_change.id": change.id},
                 due=[due],
             )
-        except EmailTaken:
+        except EmailTakenError:
             raise APIError(409, "email_taken", "Another account has this address by now.") from None
         if not changed:
             raise changed_meanwhile()

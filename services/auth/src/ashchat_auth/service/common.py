@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import structlog
 
-from ashchat_auth.models import NoAnswer
+from ashchat_auth.models import NoAnswerError
 from ashchat_auth.service.ports import Requests
-from ashchat_core.errors import APIError, Unavailable
+from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.messages import CodeRefusal, Message
 from ashchat_core.topology import Queue
 
@@ -33,8 +33,8 @@ async def ask(requests: Requests, queue: Queue, body: Message, answer: type[R], 
     """
     try:
         return await requests.ask(queue, body, answer, message_id=request)
-    except NoAnswer:
-        raise Unavailable("The code cannot be checked at the moment; try again.") from None
+    except NoAnswerError:
+        raise UnavailableError("The code cannot be checked at the moment; try again.") from None
 
 
 async def quietly(*steps: Coroutine[Any, Any, object]) -> None:

@@ -80,7 +80,7 @@ class Outbox:
         """Do what was left over; return for how many accounts.
 
         Raises:
-            BrokerUnavailable: the broker is away; the rest stays due.
+            BrokerUnavailableError: the broker is away; the rest stays due.
         """
         before = now() - SWEEP_AFTER
         count = 0

@@ -61,7 +61,7 @@ class Store(Protocol):
     """
 
     async def add_user(self, user: User) -> User:
-        """Store a user; storing it again returns the stored one. Raises EmailTaken."""
+        """Store a user; storing it again returns the stored one. Raises EmailTakenError."""
 
     async def user_by_email(self, key: str) -> User | None:
         """Return the account with an address."""
@@ -80,7 +80,7 @@ class Store(Protocol):
     ) -> bool:
         """Change an account in one write; False if it does not exist or `where` does not hold.
 
-        Raises EmailTaken.
+        Raises EmailTakenError.
         """
 
     async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
@@ -125,7 +125,7 @@ class Store(Protocol):
     ) -> str | None:
         """Exchange a refresh token for the next one; None if it is not valid.
 
-        Raises Reused and marks the session as ended.
+        Raises TokenReusedError and marks the session as ended.
         """
 
     async def set_session_epoch(self, session_id: str, epoch: int) -> None:
@@ -170,10 +170,10 @@ class Requests(Protocol):
     """The queues; see `requests.RabbitRequests`."""
 
     async def publish(self, queue: Queue, body: Message, *, message_id: str) -> None:
-        """Publish durably. Raises BrokerUnavailable, PublishError."""
+        """Publish durably. Raises BrokerUnavailableError, PublishError."""
 
     async def ask(self, queue: Queue, body: Message, answer: type[M], *, message_id: str) -> M:
-        """Publish and wait for the answer. Raises NoAnswer, too."""
+        """Publish and wait for the answer. Raises NoAnswerError, too."""
 
 
 class Passwords(Protocol):
@@ -248,7 +248,7 @@ class Signer(Protocol):
         """Return an access token."""
 
     def read_access(self, token: str) -> AccessToken:
-        """Return the claims of an access token. Raises InvalidToken."""
+        """Return the claims of an access token. Raises InvalidTokenError."""
 
     def temporary(self, claims: Temporary, now: datetime) -> str:
         """Return a token for one challenge."""
@@ -258,7 +258,7 @@ class Signer(Protocol):
 
 
 class Vault(Protocol):
-    """See `vault.Vault`. Each raises RingMissing."""
+    """See `vault.Vault`. Each raises KeyRingMissingError."""
 
     def seal(self, secret: bytes, owner: str) -> str:
         """Encrypt for one owner."""

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import structlog
 
-from ashchat_auth.models import RingMissing, User
+from ashchat_auth.models import KeyRingMissingError, User
 
 Part = Literal["two_factor", "enrolment"]
 
@@ -29,7 +29,7 @@ class Sealed(Protocol):
 
 
 class Ring(Protocol):
-    """The key ring; see `vault.Vault`. Each raises RingMissing."""
+    """The key ring; see `vault.Vault`. Each raises KeyRingMissingError."""
 
     def versions(self) -> tuple[str, ...]:
         """Return the versions that decrypt."""
@@ -58,7 +58,7 @@ class Resealing:
         """Re-encrypt what is necessary; return the remaining accounts of each version.
 
         Raises:
-            RingMissing: there is no usable ring.
+            KeyRingMissingError: there is no usable ring.
         """
         for version in self.ring.retiring():
             count = 0
@@ -79,7 +79,7 @@ class Resealing:
                 continue
             try:
                 after = self.ring.seal(self.ring.open(sealed, user.id), user.id)
-            except RingMissing:
+            except KeyRingMissingError:
                 # The operator keeps the key while this does not decrypt. The exception's text
                 # is not logged, because it could contain the secret.
                 self._log.error("a sealed secret does not decrypt", user=user.id, part=part)

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 
 import pyotp
 
-from ashchat_auth.models import Due, RecoveryCode, RingMissing, User
+from ashchat_auth.models import Due, KeyRingMissingError, RecoveryCode, User
 from ashchat_auth.service.common import new_id, now
 from ashchat_auth.service.events import event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.ports import Store, Vault
-from ashchat_core.errors import APIError, Unavailable
+from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.topology import Queue
 
 STEP_SECONDS = 30
@@ -98,7 +98,7 @@ class SecondFactor:
         """
         try:
             return self._vault.open(sealed, user.id)
-        except RingMissing:
+        except KeyRingMissingError:
             raise no_ring() from None
 
     def new_recovery_codes(self, user_id: str) -> tuple[list[str], tuple[RecoveryCode, ...]]:
@@ -110,14 +110,14 @@ class SecondFactor:
         codes = [_new_recovery_code() for _ in range(RECOVERY_CODES)]
         try:
             kept = [self._vault.keyed_hashes(plain(code), user_id)[0] for code in codes]
-        except RingMissing:
+        except KeyRingMissingError:
             raise no_ring() from None
         return codes, tuple(RecoveryCode(hash=item) for item in kept)
 
     async def _use_recovery(self, user: User, code: str, address: str) -> bool:
         try:
             hashes = self._vault.keyed_hashes(plain(code), user.id)
-        except RingMissing:
+        except KeyRingMissingError:
             raise no_ring() from None
         moment = now()
         event_id = new_id()
@@ -173,7 +173,7 @@ def plain(recovery_code: str) -> str:
 
 def no_ring() -> APIError:
     """Return the error for a missing key ring."""
-    return Unavailable("Two-factor codes cannot be checked at the moment; try again later.")
+    return UnavailableError("Two-factor codes cannot be checked at the moment; try again later.")
 
 
 def _new_recovery_code() -> str:

@@ -9,13 +9,13 @@ outlive by a few minutes at most.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ashchat_auth.models import Caller, EventKind, Reused
+from ashchat_auth.models import Caller, EventKind, TokenReusedError
 from ashchat_auth.service.common import no_such_user, now
 from ashchat_auth.service.events import Events, event
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.ports import Signer, Store
 from ashchat_core.errors import APIError
-from ashchat_core.tokens import InvalidToken, device_hash
+from ashchat_core.tokens import InvalidTokenError, device_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Sessions:
         """
         try:
             claims = self._signer.read_access(token)
-        except InvalidToken as error:
+        except InvalidTokenError as error:
             if error.reason == "expired":
                 raise _unauthorized("token_expired", "The token has expired: refresh it.") from None
             raise _unauthorized("invalid_token", "Send the access token.") from None
@@ -107,7 +107,7 @@ class Sessions:
                 expires_at=min(moment + self._refresh_life, end),
                 address=address,
             )
-        except Reused:
+        except TokenReusedError:
             # Which of the two is the owner cannot be known: end both, and notify the owner.
             await self._outbox.end_sessions(user.id)
             raise _ended() from None

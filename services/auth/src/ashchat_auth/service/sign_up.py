@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from ashchat_auth.models import Device, Due, EmailTaken, NoAnswer, User, email_key
+from ashchat_auth.models import Device, Due, EmailTakenError, NoAnswerError, User, email_key
 from ashchat_auth.service.common import (
     ask,
     deadline,
@@ -17,7 +17,7 @@ from ashchat_auth.service.events import event
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
 from ashchat_auth.service.ports import Limits, Passwords, Requests, Store
-from ashchat_core.errors import APIError, BrokerUnavailable, PublishError
+from ashchat_core.errors import APIError, BrokerUnavailableError, PublishError
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountCreation,
@@ -146,7 +146,7 @@ class SignUp:
         )
         try:
             stored = await self._store.add_user(user)
-        except EmailTaken:
+        except EmailTakenError:
             raise APIError(
                 409, "email_taken", "This address already has an account: sign in."
             ) from None
@@ -159,9 +159,9 @@ class SignUp:
     async def _announce(self, user: User, due: Due, message: ConfirmNewAccount) -> None:
         """Have chat create the profile, and wait a moment for it; it follows in any case."""
         # If the broker is unavailable, the message stays due, and the sweeper publishes it.
-        with suppress(BrokerUnavailable, PublishError):
+        with suppress(BrokerUnavailableError, PublishError):
             # No answer in time: the message is durable, and the profile follows.
-            with suppress(NoAnswer):
+            with suppress(NoAnswerError):
                 await self._requests.ask(
                     Queue.CONFIRM_NEW_ACCOUNT, message, AccountConfirmed, message_id=due.id
                 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pyotp
 
-from ashchat_auth.models import Caller, Due, Enrolment, RingMissing, TwoFactor
+from ashchat_auth.models import Caller, Due, Enrolment, KeyRingMissingError, TwoFactor
 from ashchat_auth.service.common import new_id, now, raise_if_limited
 from ashchat_auth.service.events import event, notice
 from ashchat_auth.service.outbox import Outbox
@@ -83,7 +83,7 @@ class TwoFactorSettings:
         secret = new_secret()
         try:
             sealed = self._vault.seal(secret, user.id)
-        except RingMissing:
+        except KeyRingMissingError:
             raise no_ring() from None
         enrolment = Enrolment(secret=sealed, at=now())
         if not await self._store.change(

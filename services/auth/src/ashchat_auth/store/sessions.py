@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from ashchat_auth.models import Reused, RevokedSession, Session
+from ashchat_auth.models import RevokedSession, Session, TokenReusedError
 from ashchat_auth.store.base import MongoPart, document, fields
 
 GRACE_SECONDS = 10
@@ -76,7 +76,7 @@ class MongoSessions(MongoPart):
             The next token; None if this one is not valid.
 
         Raises:
-            Reused: it was used before; the session is marked as ended.
+            TokenReusedError: it was used before; the session is marked as ended.
         """
         session_id, _, secret = refresh_token.partition(".")
         given, fresh = _hash(secret), token_urlsafe(32)
@@ -101,7 +101,7 @@ class MongoSessions(MongoPart):
                     return None
                 if now - used[-1] > timedelta(seconds=GRACE_SECONDS):
                     await self._end_reused(session_id, now, address)
-                    raise Reused
+                    raise TokenReusedError
                 if len(good) >= SIBLINGS:
                     return None
                 update = {"$push": {"good": _hash(fresh)}}

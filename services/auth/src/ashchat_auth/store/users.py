@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 from pymongo.errors import DuplicateKeyError
 
-from ashchat_auth.models import Device, Due, EmailTaken, RecoveryCode, User
+from ashchat_auth.models import Device, Due, EmailTakenError, RecoveryCode, User
 from ashchat_auth.service.ports import Changes, Where
 from ashchat_auth.service.resealing import Part
 from ashchat_auth.store.base import MongoPart, document, fields, plain
@@ -33,14 +33,14 @@ class MongoUsers(MongoPart):
         """Store a user; storing it again returns the stored one.
 
         Raises:
-            EmailTaken: another account has the address.
+            EmailTakenError: another account has the address.
         """
         try:
             await self._users.insert_one(document(user))
         except DuplicateKeyError:
             before = await self._users.find_one({"_id": user.id, **_LIVING})
             if before is None:
-                raise EmailTaken from None
+                raise EmailTakenError from None
             return _user(before)
         return user
 
@@ -66,7 +66,7 @@ class MongoUsers(MongoPart):
         """Change an account in one write; False if it does not exist or `where` does not hold.
 
         Raises:
-            EmailTaken: another account has the new address.
+            EmailTakenError: another account has the new address.
         """
         update: Document = {}
         if changes:
@@ -76,7 +76,7 @@ class MongoUsers(MongoPart):
         try:
             return await self._update(user_id, _conditions(where or {}), update, due)
         except DuplicateKeyError:
-            raise EmailTaken from None
+            raise EmailTakenError from None
 
     async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
         """Add a confirmed device; False if it is known or the account does not exist."""

@@ -7,7 +7,7 @@ DownReason = Literal["unreachable", "timeout", "quota", "denied", "broken", "not
 RefusalReason = Literal["pair_unsupported", "source_unknown", "refused"]
 
 
-class ProviderDown(Exception):
+class ProviderDownError(Exception):
     """The provider cannot translate now; the same call may succeed later."""
 
     def __init__(self, reason: DownReason) -> None:
@@ -15,7 +15,7 @@ class ProviderDown(Exception):
         self.reason: DownReason = reason
 
 
-class Refused(Exception):
+class ProviderRefusedError(Exception):
     """The provider does not support this text or these languages; another one may."""
 
     def __init__(self, reason: RefusalReason) -> None:
@@ -43,7 +43,7 @@ class Provider(Protocol):
         """Translate a text between two lower-case language tags (source None: unknown).
 
         Raises:
-            ProviderDown: the provider cannot translate now.
-            Refused: the provider does not support the text or the languages.
+            ProviderDownError: the provider cannot translate now.
+            ProviderRefusedError: the provider does not support the text or the languages.
         """
         ...

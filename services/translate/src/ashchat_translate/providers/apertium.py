@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from ashchat_translate.pairs import Pair, PairGraph
-from ashchat_translate.providers import Answer, ProviderDown, Refused, codes
+from ashchat_translate.providers import Answer, ProviderDownError, ProviderRefusedError, codes
 
 PAIRS_SECONDS = 300.0
 """How long the list of pairs is cached."""
@@ -49,7 +49,7 @@ class Apertium:
     async def translate(self, text: str, source: str | None, target: str) -> Answer:
         """Translate, in several steps if there is no direct pair."""
         if source is None:
-            raise Refused("source_unknown")
+            raise ProviderRefusedError("source_unknown")
         steps = await self._path(codes.apertium(source), codes.apertium(target))
         async with self._slots:
             for step in steps:
@@ -66,7 +66,7 @@ class Apertium:
         if path is None:
             path = (await self._pairs(PAIRS_RETRY_SECONDS)).path(source, target)
         if path is None:
-            raise Refused("pair_unsupported")
+            raise ProviderRefusedError("pair_unsupported")
         return path
 
     async def _pairs(self, max_age: float) -> PairGraph:
@@ -79,7 +79,7 @@ class Apertium:
                         for row in body["responseData"]
                     ]
                 except (KeyError, TypeError):
-                    raise ProviderDown("broken") from None
+                    raise ProviderDownError("broken") from None
                 self._graph, self._read_at = PairGraph(rows), self._clock()
             return self._graph
 
@@ -91,24 +91,24 @@ class Apertium:
         try:
             translated = body["responseData"]["translatedText"]
         except (KeyError, TypeError):
-            raise ProviderDown("broken") from None
+            raise ProviderDownError("broken") from None
         if not isinstance(translated, str):
-            raise ProviderDown("broken")
+            raise ProviderDownError("broken")
         return translated
 
     async def _ask(self, method: str, path: str, form: dict[str, str] | None = None) -> Any:
         try:
             response = await self._client.request(method, path, data=form)
         except httpx2.TimeoutException:
-            raise ProviderDown("timeout") from None
+            raise ProviderDownError("timeout") from None
         except httpx2.HTTPError:
-            raise ProviderDown("unreachable") from None
+            raise ProviderDownError("unreachable") from None
         if response.status_code in {400, 404, 413}:
             self._read_at = float("-inf")  # the pair was removed since the list was read
-            raise Refused("refused")
+            raise ProviderRefusedError("refused")
         if response.status_code != httpx2.codes.OK:
-            raise ProviderDown("broken")
+            raise ProviderDownError("broken")
         try:
             return response.json()
         except ValueError:
-            raise ProviderDown("broken") from None
+            raise ProviderDownError("broken") from None

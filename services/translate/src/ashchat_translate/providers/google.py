@@ -21,8 +21,14 @@ from google.cloud.translate_v3.services.translation_service.transports import (
 from google.oauth2 import service_account
 
 from ashchat_core import languages
-from ashchat_core.credentials import Credentials, MissingCredential
-from ashchat_translate.providers import Answer, DownReason, ProviderDown, Refused, codes
+from ashchat_core.credentials import Credentials, MissingCredentialError
+from ashchat_translate.providers import (
+    Answer,
+    DownReason,
+    ProviderDownError,
+    ProviderRefusedError,
+    codes,
+)
 
 KEY_FILE = "google.json"
 CLOSE_GRACE_SECONDS = 10.0
@@ -80,9 +86,9 @@ class Google:
         except exceptions.GoogleAPICallError as error:
             raise _verdict(error) from None
         except auth_exceptions.GoogleAuthError:
-            raise ProviderDown("denied") from None
+            raise ProviderDownError("denied") from None
         if len(response.translations) != 1:
-            raise ProviderDown("broken")
+            raise ProviderDownError("broken")
         translation = response.translations[0]
         detected = languages.lower(translation.detected_language_code or "")
         return Answer(translation.translated_text, source or detected)
@@ -92,7 +98,7 @@ class Google:
         old = self._client
         try:
             self._open()
-        except ProviderDown:
+        except ProviderDownError:
             self._log.warning("the new key is not usable; the old one stays in use")
             return
         if old is not None:
@@ -121,8 +127,8 @@ class Google:
             key = self._credentials.read(KEY_FILE)
             account = service_account.Credentials.from_service_account_info(json.loads(key.text))  # type: ignore[no-untyped-call]
             ca = self._ca_file.read_bytes() if self._ca_file is not None else None
-        except (MissingCredential, FileNotFoundError):
-            raise ProviderDown("not_configured") from None
+        except (MissingCredentialError, FileNotFoundError):
+            raise ProviderDownError("not_configured") from None
         except (
             ValueError,
             TypeError,
@@ -132,7 +138,7 @@ class Google:
         ):
             # The library's message may contain the key.
             self._log.error("the service account's key is not valid", file=KEY_FILE)
-            raise ProviderDown("not_configured") from None
+            raise ProviderDownError("not_configured") from None
         transport = TranslationServiceGrpcAsyncIOTransport(
             host=self._endpoint or TranslationServiceGrpcAsyncIOTransport.DEFAULT_HOST,
             credentials=account,
@@ -151,7 +157,7 @@ async def _close(client: TranslationServiceAsyncClient, grace: float) -> None:
             await transport.grpc_channel.close(grace)
 
 
-def _verdict(error: exceptions.GoogleAPICallError) -> ProviderDown | Refused:
+def _verdict(error: exceptions.GoogleAPICallError) -> ProviderDownError | ProviderRefusedError:
     """Convert an error of the API.
 
     An exceeded quota is 429, or 403 with a message about it
@@ -159,10 +165,10 @@ def _verdict(error: exceptions.GoogleAPICallError) -> ProviderDown | Refused:
     """
     message = str(error.message).lower()
     if isinstance(error, exceptions.BadRequest):
-        return Refused("pair_unsupported" if "language" in message else "refused")
+        return ProviderRefusedError("pair_unsupported" if "language" in message else "refused")
     if isinstance(error, exceptions.Forbidden) and "quota" in message:
-        return ProviderDown("quota")
+        return ProviderDownError("quota")
     for kind, reason in _DOWN:
         if isinstance(error, kind):
-            return ProviderDown(reason)
-    return ProviderDown("broken")
+            return ProviderDownError(reason)
+    return ProviderDownError("broken")

@@ -24,12 +24,12 @@ import httpx2
 from rich.console import Console
 
 from ashchat_dev import environment
-from ashchat_dev.client import Person, Refused
-from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.client import Person, RequestRefusedError
+from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.images import ROOT
-from ashchat_dev.kube.cluster import PRIVATE_PORT, ApiError, Cluster, CommandFailed, Object
+from ashchat_dev.kube.cluster import PRIVATE_PORT, ApiError, Cluster, CommandFailedError, Object
 from ashchat_dev.kube.metrics import Metrics
-from ashchat_dev.mailbox import Mailbox, NoMail
+from ashchat_dev.mailbox import Mailbox, NoMailError
 from ashchat_e2e.bench import machine, peer
 from ashchat_e2e.bench.figures import Lag, Probe, lag_between
 from ashchat_e2e.bench.report import Round, Run, SignIn, markdown, table
@@ -49,7 +49,7 @@ TIME_LIMIT_S = 200.0
 RESULTS = ROOT / "results" / "auth"
 
 
-class CannotMeasure(RuntimeError):
+class CannotMeasureError(RuntimeError):
     """Not here, or not now; the message says what to do."""
 
 
@@ -57,7 +57,7 @@ def loopback_only(url: str) -> None:
     """Let nobody put a load on somebody else's AshChat.
 
     Raises:
-        CannotMeasure: The address is not this machine's own.
+        CannotMeasureError: The address is not this machine's own.
     """
     host = urlsplit(url).hostname or ""
     try:
@@ -65,14 +65,14 @@ def loopback_only(url: str) -> None:
     except ValueError:
         own = host == "localhost"
     if not own:
-        raise CannotMeasure(f"{url} is not on this machine: the benchmark loads only what is.")
+        raise CannotMeasureError(f"{url} is not on this machine: the benchmark loads only what is.")
 
 
 async def sign_up(where: Environment, mailbox: Mailbox, stack: AsyncExitStack) -> list[Person]:
     """Return people who have signed up and in.
 
     Raises:
-        Refused, NoMail: They could not.
+        RequestRefusedError, NoMailError: They could not.
     """
     turn = asyncio.Semaphore(AT_A_TIME)
     people = [
@@ -125,7 +125,7 @@ async def ways(cluster: Cluster, pods: Sequence[str], stack: AsyncExitStack) -> 
     then kubectl, the API server and the kubelet take their part of the time.
 
     Raises:
-        CommandFailed: A port could not be forwarded.
+        CommandFailedError: A port could not be forwarded.
     """
     found = {}
     for pod in pods:
@@ -201,12 +201,12 @@ async def measure(where: Environment, console: Console) -> Run:
     """Sign up, sign in at once, look.
 
     Raises:
-        CannotMeasure, Refused, NoMail, ApiError, CommandFailed, TimeoutError,
-        httpx2.HTTPError: It could not be measured.
+        CannotMeasureError, RequestRefusedError, NoMailError, ApiError, CommandFailedError,
+        TimeoutError, httpx2.HTTPError: It could not be measured.
     """
     loopback_only(where.url)
     if where.kubeconfig is None or not where.kubeconfig.is_file():
-        raise CannotMeasure("KUBECONFIG is not set or not a file: `make up` first.")
+        raise CannotMeasureError("KUBECONFIG is not set or not a file: `make up` first.")
     load = os.getloadavg()[0]
     begun_at = datetime.now(UTC)
     async with AsyncExitStack() as stack:
@@ -216,7 +216,7 @@ async def measure(where: Environment, console: Console) -> Run:
         await _ready(cluster)
         pods = await cluster.pods("auth")
         if not pods:
-            raise CannotMeasure("No pod of auth is ready: `make status` says why.")
+            raise CannotMeasureError("No pod of auth is ready: `make status` says why.")
         running = await containers(cluster, pods)
         alone = [await asyncio.to_thread(peer.verifications_per_second)]
         console.print(f"{PEOPLE} people sign up …", style="dim")
@@ -230,7 +230,7 @@ async def measure(where: Environment, console: Console) -> Run:
                 before = await scrape(cluster, pods)
                 rounds = [await one_round(people) for _ in range(ROUNDS)]
                 if await cluster.pods("auth") != pods:
-                    raise CannotMeasure("A pod of auth was replaced meanwhile: measure again.")
+                    raise CannotMeasureError("A pod of auth was replaced meanwhile: measure again.")
                 after = await scrape(cluster, pods)
                 probes = await answers.end()
         finally:
@@ -281,7 +281,7 @@ async def _ready(cluster: Cluster) -> None:
         await cluster.wait_ready(within=READY_WITHIN_S)
         await cluster.wait_former_gone("auth", within=READY_WITHIN_S)
     except AssertionError as error:
-        raise CannotMeasure(str(error)) from None
+        raise CannotMeasureError(str(error)) from None
 
 
 def write(run: Run, folder: Path = RESULTS) -> Path:
@@ -301,12 +301,12 @@ def main() -> int:
         where = environment.load(os.environ, Path.cwd())
         run = asyncio.run(measure(where, console))
     except (
-        CannotMeasure,
-        NotConfigured,
-        Refused,
-        NoMail,
+        CannotMeasureError,
+        NotConfiguredError,
+        RequestRefusedError,
+        NoMailError,
         ApiError,
-        CommandFailed,
+        CommandFailedError,
         TimeoutError,
         httpx2.HTTPError,
     ) as error:

@@ -23,7 +23,7 @@ from rich.console import Console
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.api.names import API_VERSION, Label
 from ashchat_dev import environment
-from ashchat_dev.environment import Environment, NotConfigured
+from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.images import ROOT
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_dev.mailbox import Mailbox
@@ -416,10 +416,10 @@ async def measure(where: Environment, console: Console, soak_s: float) -> Report
     """Run every part, one after the other.
 
     Raises:
-        NotConfigured, ApiError, AssertionError, httpx2.HTTPError: It could not be measured.
+        NotConfiguredError, ApiError, AssertionError, httpx2.HTTPError: It could not be measured.
     """
     if where.kubeconfig is None:
-        raise NotConfigured("KUBECONFIG is not set: `make up` first.")
+        raise NotConfiguredError("KUBECONFIG is not set: `make up` first.")
     only = os.environ.get("ONLY", "").split()
     begun_at, load, samples = datetime.now(UTC), os.getloadavg()[0], Samples()
     failed: list[str] = []
@@ -473,7 +473,7 @@ def main() -> int:
         where = environment.load(os.environ, Path.cwd())
         soak_s = float(os.environ.get("SOAK_MINUTES", "30")) * 60
         report = asyncio.run(measure(where, console, soak_s))
-    except (NotConfigured, ApiError, AssertionError, ValueError, httpx2.HTTPError) as error:
+    except (NotConfiguredError, ApiError, AssertionError, ValueError, httpx2.HTTPError) as error:
         complain.print(str(error) or type(error).__name__, style="red", markup=False)
         return 2
     console.print(table(report))
