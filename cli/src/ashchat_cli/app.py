@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ashchat_cli import letters
-from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.objects import Object
 from ashchat_cli.output import Format, document
 from ashchat_core.api.names import Annotation, restart_annotation

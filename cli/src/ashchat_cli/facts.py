@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ashchat_cli.cluster import Cluster
-from ashchat_cli.faults import Exit, Fault
+from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.objects import Object, is_ready, labels
 from ashchat_cli.reach import broker_of
 from ashchat_cli.rules import Facts, Web, moment, wanted_secrets

@@ -17,7 +17,7 @@ import yaml
 
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.api.names import API_VERSION, FINALIZER, Label
-from ashchat_dev.kube.cluster import ApiError, Cluster, CommandFailed
+from ashchat_dev.kube.cluster import ApiError, Cluster, CommandFailedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.operator_pods import OPERATOR, configured
 from ashchat_node.paths import Paths

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ashchat_core.api.names import Label
-from ashchat_dev.client import Refused
+from ashchat_dev.client import RequestRefusedError
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import ApiError, Cluster, PatchKind
 from ashchat_dev.phoenix import JoinRefusedError, SocketRefusedError
