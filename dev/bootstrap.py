@@ -15,15 +15,16 @@ import venv
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-STAMP = VENV / "ashchat-bootstrap"
-LOCK = ROOT / ".ashchat" / "bootstrap.lock"
-LOCKS = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
-VERSION = ROOT / "services" / "core" / "src" / "ashchat_core" / "__init__.py"
-SERVICES = ("core", "auth", "email", "chat", "translate", "static")
-MEMBERS = [
+ROOT: Final = Path(__file__).resolve().parent.parent
+VENV: Final = ROOT / ".venv"
+STAMP: Final = VENV / "ashchat-bootstrap"
+LOCK: Final = ROOT / ".ashchat" / "bootstrap.lock"
+LOCKS: Final = [ROOT / "requirements" / name for name in ("bootstrap.txt", "dev.txt")]
+VERSION: Final = ROOT / "services" / "core" / "src" / "ashchat_core" / "__init__.py"
+SERVICES: Final = ("core", "auth", "email", "chat", "translate", "static")
+MEMBERS: Final = [
     *(f"services/{name}" for name in SERVICES),
     "operator",
     "cli",
@@ -31,7 +32,7 @@ MEMBERS = [
     "dev",
     "tests/support",
 ]
-OLDEST = (3, 11)
+OLDEST: Final = (3, 11)
 
 
 def key(inputs: Mapping[str, bytes], python: str) -> str:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx2
 
@@ -18,7 +18,7 @@ from ashchat_dev.environment import Environment
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.phoenix import Channel, PhoenixSocket
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,20 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.phoenix import Channel, Event, Payload
 
 Protocol = Literal[1, 2]
 
-RECONNECTS = 40
+RECONNECTS: Final = 40
 """Tries to get another pod; with two pods all of them fail once in 2**40 times."""
 
-EVENT = "event"
+EVENT: Final = "event"
 """Protocol 2 pushes every change of the room under this name; `kind` says which."""
 
-HEARD_S = 20.0
+HEARD_S: Final = 20.0
 """Seconds to wait for a message or its translation."""
 
 
@@ -189,7 +189,7 @@ async def converse(
     return room
 
 
-SENTENCES = {"es": "La casa es grande.", "en": "The dog is black."}
+SENTENCES: Final = {"es": "La casa es grande.", "en": "The dog is black."}
 
 
 async def messages_of(person: Person, chat_id: str) -> list[dict[str, Any]]:

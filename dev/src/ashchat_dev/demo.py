@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx2
 from rich.console import Console
@@ -24,9 +25,9 @@ from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.mailbox import Mailbox, NoMailError
 from ashchat_dev.phoenix import JoinRefusedError, SocketLostError, SocketRefusedError
 
-WIDTH = 80
-LANGUAGES = {"es": "Spanish", "en": "English"}
-COLOURS = ("cyan", "magenta")
+WIDTH: Final = 80
+LANGUAGES: Final = {"es": "Spanish", "en": "English"}
+COLOURS: Final = ("cyan", "magenta")
 
 SCRIPT: tuple[tuple[int, str], ...] = (
     (0, "Buenos días, Emma. Mi casa nueva es muy grande."),

@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-ENV_FILE = Path(".ashchat") / "env"
+ENV_FILE: Final = Path(".ashchat") / "env"
 """Relative to the clone: KEY=VALUE lines, `#` comments, values without quotes needed."""
 
 

@@ -29,7 +29,7 @@ Base = Literal["base", "sid", "scratch"]
 _CONTEXT_FILES: Final = (".dockerignore",)
 """What a builder reads of the context beside the sources."""
 
-_COPY = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE)
+_COPY: Final = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE)
 _WILDCARDS: Final = frozenset("*?[$")
 
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx2
 
-_CODE = re.compile(r"(?<![\w#])(\d{6})(?!\w)")
-_POLL_S = 0.2
+_CODE: Final = re.compile(r"(?<![\w#])(\d{6})(?!\w)")
+_POLL_S: Final = 0.2
 
 
 class NoMailError(TimeoutError):

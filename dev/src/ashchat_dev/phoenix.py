@@ -14,17 +14,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Origin
 
-HEARTBEAT_S = 30.0
+HEARTBEAT_S: Final = 30.0
 """Seconds between heartbeats; Phoenix closes a socket that was silent for 60."""
 
-_REPLY_S = 15.0
+_REPLY_S: Final = 15.0
 
 Payload = dict[str, Any]
 

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import promql_parser
 import yaml
 
-_SUFFIXES = {
+_SUFFIXES: Final = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_sum", "_count"),
     "summary": ("_sum", "_count", ""),

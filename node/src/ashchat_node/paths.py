@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-DEFAULT_CACHE = Path("/var/cache/ashchat")
+DEFAULT_CACHE: Final = Path("/var/cache/ashchat")
 
 
 @dataclass(frozen=True)

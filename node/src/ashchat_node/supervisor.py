@@ -14,12 +14,13 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
-MAX_PAUSE_SECONDS = 10.0
-HEALTHY_SECONDS = 60.0
-LOG_BYTES = 50 * 1024 * 1024
-PR_SET_CHILD_SUBREAPER = 36
-_STOP_SECONDS = 20.0
+MAX_PAUSE_SECONDS: Final = 10.0
+HEALTHY_SECONDS: Final = 60.0
+LOG_BYTES: Final = 50 * 1024 * 1024
+PR_SET_CHILD_SUBREAPER: Final = 36
+_STOP_SECONDS: Final = 20.0
 
 
 def record(file: str, pid: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import httpx2
 import yaml
@@ -25,13 +25,13 @@ from ashchat_dev.waiting import until
 Object = dict[str, Any]
 Names = list[str]
 
-PRIVATE_PORT = 9000
+PRIVATE_PORT: Final = 9000
 """Where every service tells its health and metrics."""
 
-FORWARD_BEGINS_S = 20.0
-FORWARD_AGAIN_S = 0.3
+FORWARD_BEGINS_S: Final = 20.0
+FORWARD_AGAIN_S: Final = 0.3
 
-_GROUPS = {
+_GROUPS: Final = {
     "ashchats": "apis/ashchat.dev/v1alpha1",
     "deployments": "apis/apps/v1",
     "statefulsets": "apis/apps/v1",
@@ -47,8 +47,8 @@ _GROUPS = {
     "leases": "apis/coordination.k8s.io/v1",
     "customresourcedefinitions": "apis/apiextensions.k8s.io/v1",
 }
-_CLUSTER_SCOPED = {"namespaces", "nodes", "persistentvolumes", "customresourcedefinitions"}
-_PATCHES = {
+_CLUSTER_SCOPED: Final = {"namespaces", "nodes", "persistentvolumes", "customresourcedefinitions"}
+_PATCHES: Final = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json",

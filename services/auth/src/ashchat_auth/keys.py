@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import jwt
@@ -26,8 +26,8 @@ from ashchat_core.tokens import (
     verify_access,
 )
 
-TEMPORARY_TOKEN_TYPE = "challenge+jwt"  # noqa: S105
-TEMPORARY_TOKEN_MINUTES = 10
+TEMPORARY_TOKEN_TYPE: Final = "challenge+jwt"  # noqa: S105
+TEMPORARY_TOKEN_MINUTES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

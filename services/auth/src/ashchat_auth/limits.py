@@ -11,7 +11,7 @@ import ipaddress
 import time
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
@@ -20,29 +20,29 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from ashchat_auth.settings import Settings
 from ashchat_core.redis import Redis
 
-RESEND_WAITS_SECONDS = (0, 30, 60, 120, 240, 480, 600)
+RESEND_WAITS_SECONDS: Final = (0, 30, 60, 120, 240, 480, 600)
 """Wait before the next mail to one address from one network, by the number of mails sent. The
 first repetition is free: an answer was lost, or a button was pressed twice."""
 
-RESEND_FORGOTTEN_SECONDS = 3600
+RESEND_FORGOTTEN_SECONDS: Final = 3600
 """How long mails to an address are counted."""
 
-CHALLENGE_TRIES = 5
+CHALLENGE_TRIES: Final = 5
 """Attempts at a second factor per challenge; then the password (or mail) is required again."""
 
-PROFILE_CHANGES = 30
+PROFILE_CHANGES: Final = 30
 """Maximum changes of an account's name or language per 15 minutes; each is sent to chat."""
 
-_IPV6_NETWORK_BITS = 64
+_IPV6_NETWORK_BITS: Final = 64
 """A subscriber has at least a /64 (RFC 6177), so its addresses count as one client."""
 
-INBOX_SECONDS = 180
+INBOX_SECONDS: Final = 180
 """Window in which an address gets at most `mails_per_address` mails, across networks."""
 
 # KEYS: the address from a network, the address. ARGV: now, the lifetime of the first key, the
 # maximum mails per address in a window, the window, the waits; times in seconds. The ACL does
 # not allow TIME.
-_MAIL = """
+_MAIL: Final = """
 local now = tonumber(ARGV[1])
 local next = tonumber(redis.call('HGET', KEYS[1], 'next') or '0')
 if now < next then return math.ceil(next - now) end
@@ -58,7 +58,7 @@ return 0
 """
 
 # KEYS: as above. A mail that could not be requested is not counted.
-_NO_MAIL = """
+_NO_MAIL: Final = """
 if redis.call('HINCRBY', KEYS[1], 'mails', -1) <= 0 then redis.call('DEL', KEYS[1]) end
 redis.call('HDEL', KEYS[1], 'next')
 if redis.call('DECR', KEYS[2]) <= 0 then redis.call('DEL', KEYS[2]) end

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Final
 
 import structlog
 from prometheus_client import Gauge
@@ -27,8 +28,8 @@ from ashchat_core.redis import Redis
 from ashchat_core.tokens import JWKS, SIGNING_KEYS
 from ashchat_core.topology import Service
 
-SERVICE = Service.AUTH
-SWEEP_SECONDS = 5.0
+SERVICE: Final = Service.AUTH
+SWEEP_SECONDS: Final = 5.0
 
 _SEALED = Gauge(
     "ashchat_auth_sealed_documents",

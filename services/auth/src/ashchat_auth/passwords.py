@@ -9,26 +9,26 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import argon2
 
 from ashchat_core.errors import UnavailableError
 
-MEMORY_KIB = 19 * 1024
-TIME_COST = 2
-PARALLELISM = 1
-WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
+MEMORY_KIB: Final = 19 * 1024
+TIME_COST: Final = 2
+PARALLELISM: Final = 1
+WORKERS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
 """Maximum concurrent hashes, about 20 ms of one core each.
 
 One core is left for everything else: with as many threads as cores, no more sign-ins per second
 succeed, and health checks take three times as long (`make bench-auth`).
 """
 
-WAITING_MAX = 500
+WAITING_MAX: Final = 500
 """Maximum waiting hashes; further requests get 503, because they would wait over 5 s."""
 
-NICENESS = 10
+NICENESS: Final = 10
 """Niceness of the hashing threads, so that health checks and other requests come first."""
 
 R = TypeVar("R")

@@ -1,10 +1,12 @@
 """Requested resets: `auth:reset:<id>` in Redis, for ten minutes."""
 
+from typing import Final
+
 from ashchat_auth.keys import TEMPORARY_TOKEN_MINUTES
 from ashchat_auth.models import Reset
 from ashchat_core.redis import Redis
 
-LIFETIME_SECONDS = TEMPORARY_TOKEN_MINUTES * 60
+LIFETIME_SECONDS: Final = TEMPORARY_TOKEN_MINUTES * 60
 
 
 class RedisResets:

@@ -13,6 +13,7 @@ from binascii import Error as Base64Error
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,7 +23,7 @@ from ashchat_auth.watched_folder import WatchedFolder
 from ashchat_core import at_rest
 from ashchat_core.at_rest import HASH_SUFFIX, KEY_BYTES, KEY_SUFFIX, RETIRE
 
-NONCE_BYTES = 12
+NONCE_BYTES: Final = 12
 """Random nonces are safe for 2^32 messages per key (NIST SP 800-38D, 8.3)."""
 
 

@@ -17,7 +17,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import aio_pika
 import structlog
@@ -52,13 +52,13 @@ __all__ = [
     "RetryError",
 ]
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-PUBLISH_TIMEOUT_SECONDS = 5.0
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 """Maximum duration of `publish`, including the wait for a connection."""
 
-CA_FILE = "rabbitmq-ca.pem"  # beside rabbitmq.uri
-HEARTBEAT_SECONDS = 10
-OVERLAP_SECONDS = 10.0
+CA_FILE: Final = "rabbitmq-ca.pem"  # beside rabbitmq.uri
+HEARTBEAT_SECONDS: Final = 10
+OVERLAP_SECONDS: Final = 10.0
 """How long an old session stays open after a change of credentials, to finish its work."""
 
 _CONNECTED = Gauge("ashchat_amqp_connected", "1: connected to the broker")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Final
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
@@ -11,7 +12,7 @@ from ashchat_core.amqp_session import BROKEN, Session, Subscription, error_name
 from ashchat_core.backoff import backoff
 from ashchat_core.deliveries import Consumer, Deliveries
 
-STEADY_SECONDS = 10.0
+STEADY_SECONDS: Final = 10.0
 """A session or consumer that lasted this long starts its backoff again."""
 
 

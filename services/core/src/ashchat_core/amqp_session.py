@@ -2,14 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from ashchat_core.credentials import Credential
 
-BROKEN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
+BROKEN: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
 """Errors that aio-pika raises if a connection or channel is not usable."""
 
 

@@ -7,11 +7,12 @@ the version that encrypts, and `retire` the versions that must not be used any m
 
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-KEY_BYTES = 32
+KEY_BYTES: Final = 32
 ACTIVE, RETIRE = "active", "retire"
 KEY_SUFFIX, HASH_SUFFIX = ".key", ".hash"
 

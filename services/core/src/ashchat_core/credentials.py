@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from prometheus_client import Gauge
 
-POLL_SECONDS = 1.0
+POLL_SECONDS: Final = 1.0
 """How often the files are compared."""
 
 _REVISION = Gauge(

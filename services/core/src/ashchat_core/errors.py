@@ -3,9 +3,9 @@
 `deliveries` and `http` define the effect of each.
 """
 
-from typing import Any
+from typing import Any, Final
 
-RETRY_AFTER_SECONDS = 2
+RETRY_AFTER_SECONDS: Final = 2
 """Retry-After of a 503: backends restart within seconds."""
 
 

@@ -8,15 +8,16 @@ would stop all other requests, too, and clients would get the edge's 502.
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, Info, generate_latest
 
-HEARTBEAT_SECONDS = 0.025
+HEARTBEAT_SECONDS: Final = 0.025
 """Interval of the heartbeat: detects shorter blocks; costs under 0.5 % of a core."""
 
-DEAF_AFTER_SECONDS = 15.0
+DEAF_AFTER_SECONDS: Final = 15.0
 """How long the event loop may not run a callback before it counts as stuck."""
 
 _LAG = Histogram(

@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -32,10 +32,10 @@ __all__ = [
     "error_response",
 ]
 
-BODY_LIMIT_BYTES = 64 * 1024
+BODY_LIMIT_BYTES: Final = 64 * 1024
 """Maximum size of a JSON body; uploads have a separate limit."""
 
-_BAD_REQUEST = 400
+_BAD_REQUEST: Final = 400
 
 _SECONDS = Histogram(
     "ashchat_http_request_duration_seconds",
@@ -44,7 +44,7 @@ _SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-_SECURITY_HEADERS = (
+_SECURITY_HEADERS: Final = (
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),

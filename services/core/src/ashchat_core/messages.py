@@ -7,11 +7,11 @@ the idempotency key, `correlation_id` and `reply_to` pair an answer with its req
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TEXT_MAX_CHARS = 8_000
+TEXT_MAX_CHARS: Final = 8_000
 """Maximum length of a message text."""
 
 Language = str

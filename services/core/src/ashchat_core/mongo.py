@@ -9,7 +9,7 @@ address or, if that is absent, with the public authorities.
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pymongo import AsyncMongoClient
@@ -29,17 +29,17 @@ from pymongo.errors import (
 
 from ashchat_core.credentials import Credential, Credentials
 
-SERVER_SELECTION_SECONDS = 3.0
+SERVER_SELECTION_SECONDS: Final = 3.0
 """How long one request waits for a server before it gets 503."""
 
-DRAIN_SECONDS = 30.0
+DRAIN_SECONDS: Final = 30.0
 """How long the old client stays open after it was replaced."""
 
-CA_FILE = "mongodb-ca.pem"  # beside mongodb.uri
+CA_FILE: Final = "mongodb-ca.pem"  # beside mongodb.uri
 
 Database = AsyncDatabase[dict[str, Any]]
 
-UNAVAILABLE = (
+UNAVAILABLE: Final = (
     AutoReconnect,
     ConnectionFailure,
     NetworkTimeout,
@@ -49,11 +49,11 @@ UNAVAILABLE = (
 )
 """Errors of pymongo if the server is unavailable; requests get 503 with Retry-After."""
 
-_NOT_NOW_CODES = frozenset({11600, 11602, 91, 189, 13435, 10107, 18})
+_NOT_NOW_CODES: Final = frozenset({11600, 11602, 91, 189, 13435, 10107, 18})
 """Shutting down, not primary, and a login rejected while users are re-created."""
 
 
-_ROLLED_BACK_CODES = frozenset({112, 16_777_220, 16_908_292})
+_ROLLED_BACK_CODES: Final = frozenset({112, 16_777_220, 16_908_292})
 """The server rolled the write back, and it may be repeated: a write conflict, and, as FerretDB
 reports them, PostgreSQL's serialization_failure (40001) and deadlock_detected (40P01),
 packed as PostgreSQL packs an SQLSTATE

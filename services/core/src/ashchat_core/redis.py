@@ -12,7 +12,7 @@ that is absent, with the public authorities.
 import asyncio
 import contextlib
 import ssl
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
@@ -25,14 +25,14 @@ from redis.credentials import CredentialProvider
 
 from ashchat_core.credentials import Credential, Credentials
 
-TIMEOUT_SECONDS = 3.0
-CONNECT_SECONDS = 1.0
-LEAVING_POLL_SECONDS = 0.2
-RETRIES = 2
+TIMEOUT_SECONDS: Final = 3.0
+CONNECT_SECONDS: Final = 1.0
+LEAVING_POLL_SECONDS: Final = 0.2
+RETRIES: Final = 2
 """Maximum retries of a command. With both timeouts, a command on an unavailable Redis fails
 within about five seconds, so that the client gets 503 before it gives up."""
 
-UNAVAILABLE = (
+UNAVAILABLE: Final = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
@@ -43,7 +43,7 @@ UNAVAILABLE = (
 """Errors of the library if the server is unavailable; requests get 503 with Retry-After."""
 
 
-CA_FILE = "redis-ca.pem"  # beside redis.uri
+CA_FILE: Final = "redis-ca.pem"  # beside redis.uri
 
 
 class TlsConnection(SSLConnection):

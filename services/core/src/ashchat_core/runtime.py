@@ -13,7 +13,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvicorn
@@ -27,13 +27,13 @@ from ashchat_core.settings import ServiceSettings
 from ashchat_core.telemetry import configure_logging
 from ashchat_core.topology import Service
 
-GRACE_SECONDS = 12
+GRACE_SECONDS: Final = 12
 """How long open requests may take during the shutdown."""
 
-ENDING_SECONDS = 2.0
+ENDING_SECONDS: Final = 2.0
 """How long requests are still accepted: longer than the edge's idle connections (1 s)."""
 
-FRAME_MAX_BYTES = 64 * 1024
+FRAME_MAX_BYTES: Final = 64 * 1024
 """Largest WebSocket frame from a client; a larger one closes the socket with 1009 (RFC 6455)."""
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)

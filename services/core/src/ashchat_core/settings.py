@@ -5,13 +5,13 @@ can change while the service runs and never appear in a pod's description.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ENV_PREFIX = "ASHCHAT_"
+ENV_PREFIX: Final = "ASHCHAT_"
 
 
 class ServiceSettings(BaseSettings):

@@ -8,19 +8,19 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-SECRET_KEYS = frozenset(
+SECRET_KEYS: Final = frozenset(
     {"password", "password_hash", "token", "refresh_token", "authorization", "code", "text",
      "content", "uri", "secret", "body", "device_token"}
 )  # fmt: skip
 """Log fields whose values are never written."""
 
-_QUERY = re.compile(r"\?[^\s\"']*")
-_CREDENTIALS = re.compile(r"://[^/\s@]+@")
-_JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+_QUERY: Final = re.compile(r"\?[^\s\"']*")
+_CREDENTIALS: Final = re.compile(r"://[^/\s@]+@")
+_JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 
 
 def redact(text: str) -> str:

@@ -11,27 +11,27 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jwt
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-ALGORITHM = "ES256"
-ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
-LEEWAY_SECONDS = 5
+ALGORITHM: Final = "ES256"
+ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
+LEEWAY_SECONDS: Final = 5
 """Accepted difference between two clocks."""
 
-JWKS = "jwks"
+JWKS: Final = "jwks"
 """Credential name under which services report the `key_set_revision` of their keys."""
 
-SIGNING_KEYS = "signing-keys"
+SIGNING_KEYS: Final = "signing-keys"
 """Credential name under which auth reports the id of the active signing key."""
 
-REREAD_SECONDS = 5.0
+REREAD_SECONDS: Final = 5.0
 """How long a key that was removed from the set is still accepted."""
 
-_REQUIRED = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
+_REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
 
 
 class InvalidTokenError(Exception):

@@ -8,37 +8,38 @@ never conflicts (https://www.rabbitmq.com/docs/policies#why-policies-exist).
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
-VHOST = "ashchat"
+VHOST: Final = "ashchat"
 """The virtual host that holds everything below."""
 
-DEAD_LETTER_EXCHANGE = "dead-letter"
+DEAD_LETTER_EXCHANGE: Final = "dead-letter"
 """Direct exchange; a dead letter keeps its routing key, the name of its queue."""
 
-RETRY_EXCHANGE = "retry"
+RETRY_EXCHANGE: Final = "retry"
 """Direct exchange that brings a message back from its retry queue to its own queue."""
 
-AUTH_REPLIES_EXCHANGE = "auth.replies"
+AUTH_REPLIES_EXCHANGE: Final = "auth.replies"
 """Direct exchange for answers to auth; each auth pod binds its own `auth.reply.<pod>`."""
 
-AUTH_REPLY_QUEUE_PREFIX = "auth.reply."
+AUTH_REPLY_QUEUE_PREFIX: Final = "auth.reply."
 """Exclusive classic queues of the auth pods, the only queues that a service declares."""
 
-DEAD_LETTER_SUFFIX = ".dead"
-RETRY_SUFFIX = ".retry"
+DEAD_LETTER_SUFFIX: Final = ".dead"
+RETRY_SUFFIX: Final = ".retry"
 
-RETRY_DELAY_MS = 15_000
+RETRY_DELAY_MS: Final = 15_000
 """How long a message waits in a retry queue, in milliseconds."""
 
-DELIVERY_LIMIT = 20
+DELIVERY_LIMIT: Final = 20
 """Redeliveries before a message is dead-lettered (RabbitMQ 4's own default)."""
 
-DEAD_DELIVERY_LIMIT = 1_000_000_000
+DEAD_DELIVERY_LIMIT: Final = 1_000_000_000
 """The same for a dead-letter queue: effectively unlimited. Reading a dead letter is a delivery
 that is requeued, and the default limit would drop it the 21st time. RabbitMQ before 4.0 rejects
 -1."""
 
-MAX_LENGTH_BYTES = 256 * 1024 * 1024
+MAX_LENGTH_BYTES: Final = 256 * 1024 * 1024
 """Maximum size of a queue; it then rejects publishes (overflow: reject-publish)."""
 
 

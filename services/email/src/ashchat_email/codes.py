@@ -8,13 +8,13 @@ digest, never the code.
 import hmac
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
+from typing import Final, Literal
 
-DIGITS = 6
-TRIES = 5
+DIGITS: Final = 6
+TRIES: Final = 5
 """Maximum attempts at a code before a new one is required."""
 
-LIFETIME_SECONDS = 600
+LIFETIME_SECONDS: Final = 600
 """Lifetime of a pending item and its code."""
 
 Purpose = Literal["sign-up", "device", "reset", "email-old", "email-new"]

@@ -18,7 +18,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Final, Literal
 
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
@@ -34,17 +34,19 @@ TakenKind = Literal["address_taken", "change_taken"]
 
 Kind = CodeKind | TakenKind | SecurityEventKind
 
-DEFAULT_LANGUAGE = "en"
+DEFAULT_LANGUAGE: Final = "en"
 
-NAME_MAX_CHARS = 64
+NAME_MAX_CHARS: Final = 64
 """Maximum length of a name in the greeting."""
 
 _ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
 
-_LINKING = frozenset("/:@.")
+_LINKING: Final = frozenset("/:@.")
 """Characters that mail clients turn into links: a sign-up must not send advertisements."""
 
-_DIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTIONAL: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Wiring of the email service: settings and credentials in, an app out."""
 
+from typing import Final
+
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
@@ -12,8 +14,8 @@ from ashchat_email.settings import Settings
 from ashchat_email.smtp import Mailer
 from ashchat_email.store import RedisPending
 
-SERVICE = Service.EMAIL
-CODE_KEY = "code.key"
+SERVICE: Final = Service.EMAIL
+CODE_KEY: Final = "code.key"
 
 
 def build(settings: Settings) -> runtime.App:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from ashchat_core.messages import (
     AccountCreation,
@@ -26,7 +26,7 @@ from ashchat_core.messages import (
 from ashchat_email.codes import LIFETIME_SECONDS, CodeKeys, Purpose, mail_key
 from ashchat_email.mails import Kind, Mail, compose
 
-NO_CODE = ""
+NO_CODE: Final = ""
 """Stored instead of a digest if no code may be right: a digest is never empty."""
 
 Codes = Mapping[Purpose, str | None]

@@ -10,7 +10,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from typing import Literal
+from typing import Final, Literal
 
 import aiosmtplib
 import structlog
@@ -25,33 +25,33 @@ from ashchat_email.service import (
 )
 from ashchat_email.settings import Settings
 
-TIMEOUT_SECONDS = 15.0
-CHECK_SECONDS = 3.0
+TIMEOUT_SECONDS: Final = 15.0
+CHECK_SECONDS: Final = 3.0
 """How long an idle connection may take to respond before it is reused."""
 
-CONNECTIONS = 4
+CONNECTIONS: Final = 4
 """Maximum connections. Servers allow few per client (Postfix: 50, many: 10)."""
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS: Final = 60.0
 """How long an unused connection stays open; a server closes it after five minutes or more
 (RFC 5321, section 4.5.3.2.7), many sooner."""
 
 REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS = 5.0, 60.0
 """Pause after a rejected login: servers lock logins that are retried quickly."""
 
-_CLOSING = 421
+_CLOSING: Final = 421
 """The server is shutting down (RFC 5321, section 4.2.3)."""
 
 _TEMPORARY, _PERMANENT = 400, 500
 
-_NOT_THE_MAIL = (
+_NOT_THE_MAIL: Final = (
     aiosmtplib.SMTPConnectResponseError,
     aiosmtplib.SMTPHeloError,
     aiosmtplib.SMTPSenderRefused,
 )
 """Rejections of the client instead of a mail: mails wait until this is fixed."""
 
-_POLICY = re.compile(r"5\.7\.\d")
+_POLICY: Final = re.compile(r"5\.7\.\d")
 """An enhanced code that is about security or policy (RFC 3463, section 3.8)."""
 
 _MAILS = Counter("ashchat_email_mails_total", "Mail, by the mail server's response", ["outcome"])

@@ -14,25 +14,25 @@ Keys, all with a time to live:
 import json
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from ashchat_core.redis import Redis
 from ashchat_email.codes import LIFETIME_SECONDS, TRIES
 from ashchat_email.service import Checked
 
-ANSWER_SECONDS = 60
+ANSWER_SECONDS: Final = 60
 """How long an answer is stored for repeated requests."""
 
-SENT_SECONDS = 24 * 3600
+SENT_SECONDS: Final = 24 * 3600
 """How long an accepted mail is recorded; a redelivery after that sends it again."""
 
-_FIELDS = ("digest", "digest2")
+_FIELDS: Final = ("digest", "digest2")
 """Fields of an item's digests: of its code, or of the codes of both addresses."""
 
 # KEYS: pending, answer. ARGV: maximum attempts, the answer's lifetime in seconds, then pairs of
 # a field and a digest that it may contain. Every stored digest must match; both addresses share
 # the attempts. A repeated request gets the same answer and does not count as an attempt.
-_CHECK = """
+_CHECK: Final = """
 local before = redis.call('GET', KEYS[2])
 if before then return before end
 local tries = redis.call('HGET', KEYS[1], 'tries')
@@ -66,7 +66,7 @@ return answer
 # An older sign-up that arrives late does not replace a newer one. The same one again keeps its
 # lifetime and its count of attempts (its code changes with the key). One that was used is not
 # stored again.
-_PUT = """
+_PUT: Final = """
 if redis.call('GET', KEYS[2]) == ARGV[1] then return 'settled' end
 local same = redis.call('HGET', KEYS[1], 'subject') == ARGV[1]
 if not same then
@@ -82,7 +82,7 @@ return 'kept'
 
 # KEYS: pending, settled. ARGV: subject, lifetime in seconds. Deletes only this item, not a newer
 # one.
-_DROP = """
+_DROP: Final = """
 if redis.call('HGET', KEYS[1], 'subject') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
 return redis.call('DEL', KEYS[1])

@@ -27,14 +27,14 @@ _DOWNLOADS = Counter("ashchat_static_downloads_total", "Downloads, by status", [
 
 _DRAIN_SECONDS: Final = 5.0
 _DRAIN_LIMITS: Final = 4
-"""How much of a refused body is read on, in times of the largest upload."""
+"""How much of a rejected body is read, as a multiple of the largest upload."""
 
-# What is left of a refused body after that is not read: the connection cannot be used again.
+# The rest of a rejected body is not read, so the connection cannot be reused.
 _CLOSE: Final = {"Connection": "close"}
 
 
 class Uploaded(BaseModel):
-    """The answer to an upload."""
+    """The response to an upload."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +45,7 @@ class Uploaded(BaseModel):
 
 
 def render(error: APIError) -> dict[str, Any]:
-    """Return the body of an error: for a machine `reason`, for a person `error`."""
+    """Return the body of an error: `reason` for machines, `error` for people."""
     body: dict[str, Any] = {"error": error.message, "reason": error.reason}
     return body if error.data is None else {**body, "details": error.data}
 
@@ -53,7 +53,7 @@ def render(error: APIError) -> dict[str, Any]:
 def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAPI:
     """Return the public application.
 
-    The paths under /files also answer without that prefix, for an Ingress that cuts it off.
+    The paths under /files also work without that prefix, for an Ingress that removes it.
     """
     app = create_app(
         title="AshChat: files",
@@ -74,7 +74,7 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
     ) -> JSONResponse:
         """Store a file: the first file of a form (multipart/form-data), or the body itself.
 
-        Taken are PNG, JPEG, GIF, WebP, PDF, MP4, M4A, WebM, Ogg and MP3, by their content.
+        Accepted are PNG, JPEG, GIF, WebP, PDF, MP4, M4A, WebM, Ogg and MP3, by their content.
         """
         return await uploads.respond(request, gate.admit(request.headers, verifier))
 
@@ -86,7 +86,7 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
     @app.get("/{name}", include_in_schema=False, response_model=None)
     @app.head("/{name}", include_in_schema=False, response_model=None)
     async def download(request: Request, name: str) -> Response:
-        """Return a file; anybody who knows its name may have it."""
+        """Return a file; its name is the only thing required."""
         response = await downloads.respond(name, request, volume)
         _DOWNLOADS.labels(404 if response is None else response.status_code).inc()
         if response is None:
@@ -96,14 +96,16 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
     async def not_found(request: Request, _: Exception) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return pages.missing()
-        return JSONResponse(render(APIError(404, "not_found", "there is nothing here")), 404)
+        return JSONResponse(
+            render(APIError(404, "not_found", "There is nothing at this address.")), 404
+        )
 
     app.add_exception_handler(404, not_found)
     return app
 
 
 class _Uploads:
-    """What POST /files does."""
+    """The implementation of POST /files."""
 
     def __init__(self, settings: Settings, volume: Volume) -> None:
         self._max_bytes = settings.upload_max_bytes
@@ -117,13 +119,13 @@ class _Uploads:
             stored = await self._store(request, body, service.owner_of(access.user_id))
         except service.OwnerDeletedError:
             _UPLOADS.labels("session_revoked").inc()
-            raise gate.unauthorized("session_revoked", "this account was deleted") from None
+            raise gate.unauthorized("session_revoked", "This account was deleted.") from None
         except (service.UploadRejectedError, service.StorageFullError) as error:
             await self._drain(request, body)
             raise self._refusal(error) from None
         except ClientDisconnect:
             _UPLOADS.labels("broken_off").inc()
-            raise APIError(400, "broken_off", "the upload was broken off") from None
+            raise APIError(400, "broken_off", "The upload was interrupted.") from None
         _UPLOADS.labels("stored").inc()
         _UPLOADED_BYTES.inc(stored.size)
         self._log.info("stored", name=stored.name, size=stored.size, user=access.user_id)
@@ -140,13 +142,13 @@ class _Uploads:
             raise service.too_large(self._max_bytes)
         data = bodies.file_in(request.headers.get("content-type"), body)
         async with self._volume.draft() as draft:
-            return await service.take(data, draft, owner=owner, max_bytes=self._max_bytes)
+            return await service.accept(data, draft, owner=owner, max_bytes=self._max_bytes)
 
     async def _drain(self, request: Request, body: AsyncIterator[bytes]) -> None:
-        """Read on for a moment, into nothing.
+        """Read and discard the body for a moment.
 
-        To close with bytes unread resets the connection, and the client loses the answer
-        that says why. One that waits for 100 Continue has not begun to send.
+        Closing the connection with unread bytes resets it, and the client would lose the
+        response. A client that waits for 100 Continue has not started to send.
         """
         if "expect" in request.headers:
             return
@@ -162,7 +164,7 @@ class _Uploads:
         if isinstance(error, service.StorageFullError):
             _UPLOADS.labels("storage_full").inc()
             self._log.error("the volume is full")
-            return APIError(507, "storage_full", "there is no room for files", headers=_CLOSE)
+            return APIError(507, "storage_full", "There is no space for files.", headers=_CLOSE)
         _UPLOADS.labels(error.reason).inc()
         return APIError(error.status, error.reason, str(error), headers=_CLOSE)
 
@@ -190,8 +192,8 @@ _UPLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     507: {"description": "storage_full"},
 }
 _DOWNLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    206: {"description": "The part that Range asked for"},
-    304: {"description": "The client has it already"},
+    206: {"description": "The requested range"},
+    304: {"description": "The client already has the file"},
     404: {"description": "not_found"},
-    416: {"description": "Range lies outside the file"},
+    416: {"description": "The range is outside of the file"},
 }

@@ -1,24 +1,25 @@
-"""The file inside a request's body, as it arrives: multipart/form-data, or the body itself."""
+"""Extracts the file from a request's body as it arrives (multipart/form-data or raw)."""
 
 from collections.abc import AsyncIterator
 from email.message import Message
+from typing import Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ashchat_static.service import UploadRejectedError
 
-FORM_FIELDS_MAX_BYTES = 64 * 1024
-"""What may come in a form beside the file, its own headers included."""
+FORM_FIELDS_MAX_BYTES: Final = 64 * 1024
+"""Maximum size of a form besides the file, including headers."""
 
 
 async def file_in(content_type: str | None, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the file's bytes: a form's first file, or the whole body.
 
-    The name and the type that the client gives play no part.
+    The client's file name and type are ignored.
 
     Raises:
-        UploadRejectedError: a form that cannot be read (400).
+        UploadRejectedError: the form is malformed (400).
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
@@ -28,7 +29,7 @@ async def file_in(content_type: str | None, body: AsyncIterator[bytes]) -> Async
         return
     boundary = options.get(b"boundary")
     if not boundary:
-        raise UploadRejectedError(400, "malformed_form", "the form has no boundary")
+        raise UploadRejectedError(400, "malformed_form", "The form has no boundary.")
     form = _Form(boundary)
     async for chunk in body:
         for piece in form.feed(chunk):
@@ -37,7 +38,7 @@ async def file_in(content_type: str | None, body: AsyncIterator[bytes]) -> Async
 
 
 class _Form:
-    """Finds the first part that is a file (original clients: the first part of all)."""
+    """Finds the first part that is a file (in the original's clients, the first part)."""
 
     def __init__(self, boundary: bytes) -> None:
         self._pieces: list[bytes] = []
@@ -64,14 +65,14 @@ class _Form:
         try:
             self._parser.write(chunk)
         except FormParserError:
-            raise UploadRejectedError(400, "malformed_form", "the form cannot be read") from None
+            raise UploadRejectedError(400, "malformed_form", "The form is malformed.") from None
         if self._beside > FORM_FIELDS_MAX_BYTES:
-            raise UploadRejectedError(413, "too_large", "the form has too much beside the file")
+            raise UploadRejectedError(413, "too_large", "The form is too large besides the file.")
         return self._pieces
 
     def end(self) -> None:
         if not self._complete:
-            raise UploadRejectedError(400, "malformed_form", "the form ends in the middle")
+            raise UploadRejectedError(400, "malformed_form", "The form is incomplete.")
 
     def _part_begin(self) -> None:
         self._headers = Message()

@@ -1,4 +1,6 @@
-"""What static hears from auth. The handler may be called twice for a message."""
+"""The consumer of static. The handler may be called twice for a message."""
+
+from typing import Final
 
 import structlog
 
@@ -9,11 +11,11 @@ from ashchat_static import service
 from ashchat_static.service import StorageFullError
 from ashchat_static.store import Volume
 
-PREFETCH = 4
+PREFETCH: Final = 4
 
 
 def register(broker: Broker, volume: Volume) -> None:
-    """Consume the queue of static."""
+    """Register the consumer of account deletions."""
     log = structlog.get_logger("consumers")
 
     async def delete_account(delivery: Delivery[AccountDeletion]) -> None:
@@ -21,7 +23,7 @@ def register(broker: Broker, volume: Volume) -> None:
             removed = await volume.remove_owner(service.owner_of(delivery.body.user_id))
         except (StorageFullError, OSError) as error:
             raise DependencyDownError("the volume") from error
-        log.info("an account's files are removed", files=removed)
+        log.info("the files of a deleted account were removed", files=removed)
 
     broker.consume(
         Queue.ACCOUNT_DELETION_STATIC.value, AccountDeletion, delete_account, prefetch=PREFETCH

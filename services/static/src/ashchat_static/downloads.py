@@ -1,4 +1,4 @@
-"""Answers to GET and HEAD for an uploaded file (RFC 9110: conditions, ranges)."""
+"""Responses to GET and HEAD of an uploaded file (RFC 9110: conditions, ranges)."""
 
 from typing import Final
 
@@ -9,18 +9,18 @@ from ashchat_static import pages, ranges, service
 from ashchat_static.store import Volume
 
 HEADERS: Final = {
-    # The name is a hash of the content: under it nothing else will ever be.
+    # The name is a hash of the content, so the content never changes.
     "Cache-Control": "public, max-age=31536000, immutable",
-    # Whatever got past the type check runs nowhere.
+    # A file that passed the type check by mistake cannot run scripts.
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    # Clients of other origins (desktop, mobile) show pictures too.
+    # Clients of other origins (desktop, mobile) show images, too.
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 _AVATAR_HEADERS: Final = {**HEADERS, "Cache-Control": "public, max-age=86400"}
 
 
 async def respond(name: str, request: Request, volume: Volume) -> Response | None:
-    """Return the answer; None: there is no such file."""
+    """Return the response; None if there is no such file."""
     if name == service.DEFAULT_AVATAR:
         return pages.respond(name, request, _AVATAR_HEADERS)
     kind = service.kind_of(name)
@@ -38,7 +38,7 @@ async def respond(name: str, request: Request, volume: Volume) -> Response | Non
     if ranges.matches(request.headers.get("if-none-match"), etag):
         file.close()
         return Response(None, 304, headers)
-    # Ranges are for GET, and only of the file that the client began with
+    # Ranges apply to GET, and only to the version of the file that the client has
     # (RFC 9110, sections 14.2 and 13.1.5).
     whole = request.method != "GET" or request.headers.get("if-range", etag) != etag
     try:

@@ -1,6 +1,6 @@
-"""Who may upload: the bearer of an access token, on the device it was made for.
+"""Authorises uploads: an access token, sent from the device it was issued for.
 
-The rules, statuses and headers are those of chat's gate (a client has one set of headers).
+Rules, statuses and headers are the same as in chat (a client has one set of headers).
 """
 
 import secrets
@@ -11,28 +11,28 @@ from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, d
 
 
 def admit(headers: Mapping[str, str], verifier: TokenVerifier) -> AccessToken:
-    """Return what the caller's token says.
+    """Return the claims of the caller's token.
 
     Raises:
-        APIError: 401 without a token that is valid here, 400 without a device token,
-            401 with another device's.
+        APIError: 401 without a valid token, 400 without a device token, 401 with the token of
+            another device.
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise unauthorized("missing_token", "send Authorization: Bearer <access token>")
+        raise unauthorized("missing_token", "Send the header Authorization: Bearer <access token>.")
     try:
         access = verifier.verify(token.strip())
     except InvalidTokenError as error:
         raise unauthorized(f"token_{error.reason}", str(error)) from None
-    # Some proxies drop headers with an underscore.
+    # Some proxies remove headers with an underscore.
     device = headers.get("device_token") or headers.get("device-token")
     if not device:
-        raise APIError(400, "missing_device_token", "send the header device_token")
+        raise APIError(400, "missing_device_token", "Send the header device_token.")
     if not secrets.compare_digest(device_hash(device), access.device_hash):
-        raise unauthorized("device_mismatch", "the token belongs to another device")
+        raise unauthorized("device_mismatch", "The token belongs to another device.")
     return access
 
 
 def unauthorized(reason: str, sentence: str) -> APIError:
-    """Return the refusal of a token."""
+    """Return the error for a token that is not accepted."""
     return APIError(401, reason, sentence, headers={"WWW-Authenticate": "Bearer"})

@@ -1,25 +1,25 @@
-"""What may be uploaded, told by the first bytes and never by what the client says.
+"""Detects accepted file types by their first bytes, never by what the client claims.
 
-Pictures, voice and video notes, and documents that no browser runs. SVG and HTML are
-refused: both carry scripts. The signatures are those of the WHATWG's MIME Sniffing
-standard (https://mimesniff.spec.whatwg.org/, sections 6 and 7.1), PDF included.
+Images, voice and video notes, and documents that no browser executes. SVG and HTML are rejected,
+because both may contain scripts. The signatures are from the WHATWG's MIME Sniffing standard
+(https://mimesniff.spec.whatwg.org/, sections 6 and 7.1), including PDF.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 HEAD_BYTES: Final = 64
-"""How much of a file `sniff` wants to see (a smaller file: all of it)."""
+"""How much of a file `sniff` needs (all of a smaller file)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of file that is taken."""
+    """An accepted type of file."""
 
     extension: str
     media_type: str
     inline: bool = True
-    """Whether a browser may show it in place; otherwise it is saved."""
+    """Whether a browser may display the file; otherwise it is downloaded."""
 
 
 PNG: Final = Kind("png", "image/png")
@@ -54,7 +54,7 @@ _MP4_BRANDS: Final = frozenset(
 
 
 def sniff(head: bytes) -> Kind | None:
-    """Return what a file is, from its first HEAD_BYTES; None: nothing that is taken."""
+    """Return a file's type by its first HEAD_BYTES; None if it is not accepted."""
     for prefix, kind in _PREFIXES:
         if head.startswith(prefix):
             return kind
@@ -62,7 +62,7 @@ def sniff(head: bytes) -> Kind | None:
         return WEBP
     if head[4:8] == b"ftyp":
         return M4A if head[8:12] == b"M4A " else MP4 if head[8:12] in _MP4_BRANDS else None
-    # EBML is Matroska too; WebM says so in its DocType.
+    # Matroska is EBML, too; WebM has its own DocType.
     if head.startswith(b"\x1a\x45\xdf\xa3") and b"\x42\x82\x84webm" in head:
         return WEBM
     return MP3 if _is_mp3_frame(head) else None

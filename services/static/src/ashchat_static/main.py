@@ -1,5 +1,7 @@
 """Wiring of the static service: settings in, an app out."""
 
+from typing import Final
+
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
@@ -9,7 +11,7 @@ from ashchat_static import api, consumers
 from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
 
-SERVICE = Service.STATIC
+SERVICE: Final = Service.STATIC
 
 
 def build(settings: Settings) -> runtime.App:

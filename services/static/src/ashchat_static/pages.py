@@ -1,4 +1,4 @@
-"""The front page and what else is shipped with the service."""
+"""The front page and the other files that are part of the service."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _MEDIA_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that is shipped."""
+    """A file that is part of the service."""
 
     body: bytes
     media_type: str
@@ -48,7 +48,7 @@ def asset(name: str) -> Asset:
 
 
 def respond(name: str, request: Request, headers: Mapping[str, str] = HEADERS) -> Response:
-    """Return the answer to GET or HEAD for a file that is shipped."""
+    """Return the response to GET or HEAD of a file that is part of the service."""
     found = asset(name)
     headers = {**headers, "ETag": found.etag}
     if ranges.matches(request.headers.get("if-none-match"), found.etag):

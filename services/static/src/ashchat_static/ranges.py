@@ -1,4 +1,4 @@
-"""The Range header (RFC 9110, section 14): which part of a file is asked for."""
+"""The Range header (RFC 9110, section 14)."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ _SINGLE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
 class UnsatisfiableRangeError(Exception):
-    """The range lies outside the file (416)."""
+    """The range is outside of the file (416)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,12 @@ class Part:
 
 
 def parse(header: str | None, size: int) -> Part | None:
-    """Return the part that is asked for; None: the whole file.
+    """Return the requested part; None for the whole file.
 
-    A header that is not understood is ignored, and so are several ranges at once
-    (section 14.2 allows both).
+    An invalid header and several ranges are ignored (section 14.2 allows both).
 
     Raises:
-        UnsatisfiableRangeError: it is understood, and lies outside.
+        UnsatisfiableRangeError: the range is valid, but outside of the file.
     """
     match = _SINGLE.fullmatch(header.strip()) if header else None
     if match is None or match[1] == match[2] == "":
@@ -43,14 +42,14 @@ def parse(header: str | None, size: int) -> Part | None:
     start = int(match[1])
     end = int(match[2]) if match[2] else size - 1
     if match[2] and end < start:
-        return None  # not a valid range at all
+        return None  # not a valid range
     if start >= size:
         raise UnsatisfiableRangeError
     return Part(start, min(end, size - 1) - start + 1)
 
 
 def matches(header: str | None, etag: str) -> bool:
-    """Tell whether If-None-Match names this entity tag (weak comparison, section 13.1.2)."""
+    """Return whether If-None-Match contains this entity tag (weak comparison, section 13.1.2)."""
     if header is None:
         return False
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}

@@ -1,7 +1,4 @@
-"""The rules of uploading: how large, of what type, under which name.
-
-No files here: what is written to is a `Draft`, and the store knows how to make one.
-"""
+"""Rules of uploads: size, type and name. No I/O: the store implements `Draft`."""
 
 import hashlib
 import re
@@ -12,13 +9,13 @@ from typing import Final, Protocol
 from ashchat_static.kinds import BY_EXTENSION, HEAD_BYTES, Kind, sniff
 
 DEFAULT_AVATAR: Final = "default-avatar.png"
-"""The file everybody's picture is until they upload one; shipped, not uploaded."""
+"""The default profile photo, which is part of the image."""
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.([a-z0-9]{1,5})", re.ASCII)
 
 
 class UploadRejectedError(Exception):
-    """An upload that is not taken."""
+    """The upload is not accepted."""
 
     def __init__(self, status: int, reason: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -27,42 +24,42 @@ class UploadRejectedError(Exception):
 
 
 def too_large(max_bytes: int) -> UploadRejectedError:
-    """Return the refusal of a file that has more bytes."""
-    return UploadRejectedError(413, "too_large", f"a file may have {max_bytes} bytes")
+    """Return the error for a file with more bytes."""
+    return UploadRejectedError(413, "too_large", f"A file may have at most {max_bytes} bytes.")
 
 
 class StorageFullError(Exception):
-    """There is no room on the volume."""
+    """The volume is full."""
 
 
 class OwnerDeletedError(Exception):
-    """Whose upload it would be has deleted their account."""
+    """The uploading user has deleted the account."""
 
 
 class Draft(Protocol):
-    """A file that is being written, and that nobody sees before `commit`."""
+    """A file that is being written; invisible before `commit`."""
 
     async def write(self, data: bytes) -> None:
         """Append.
 
         Raises:
-            StorageFullError: no room.
+            StorageFullError: the volume is full.
         """
         ...
 
     async def commit(self, name: str, owner: str) -> None:
-        """Make it last, under a name; a file of that name has the same content and owner.
+        """Store the file durably under a name, which depends on its content and owner.
 
         Raises:
-            StorageFullError: no room.
-            OwnerDeletedError: they have deleted their account.
+            StorageFullError: the volume is full.
+            OwnerDeletedError: the account was deleted.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A file that was taken."""
+    """A stored file."""
 
     name: str
     size: int
@@ -70,34 +67,34 @@ class Stored:
 
     @property
     def url(self) -> str:
-        """Where it is, from the platform's root."""
+        """The file's path from the platform's root."""
         return f"/files/{self.name}"
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return the type of a stored file by its name; None: no name of ours.
+    """Return the type of a stored file by its name; None if the name is not valid.
 
-    The only names there are have this shape, so no path can be hidden in one.
+    Only names of this form are accepted, so a name cannot contain a path.
     """
     match = _NAME.fullmatch(name)
     return BY_EXTENSION.get(match[1]) if match else None
 
 
 def owner_of(user_id: str) -> str:
-    """Return the name under which somebody's uploads are kept: it does not tell who it is."""
+    """Return the name of a user's folder: a hash, so that it does not identify the user."""
     return hashlib.sha256(user_id.encode()).hexdigest()
 
 
-async def take(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_bytes: int) -> Stored:
-    """Write an upload as it arrives, and name it by its owner and its content.
+async def accept(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_bytes: int) -> Stored:
+    """Write an upload as it arrives, and name it after its owner and content.
 
-    By its owner too: so a file has one, and goes with them, whoever else has the same; and
-    nobody learns from a name that somebody has a certain picture.
+    Including the owner gives each file one owner, with whom it is deleted, even if another user
+    has the same file. It also prevents learning from a name that a user has a certain file.
 
     Raises:
-        UploadRejectedError: too large (413), of no type that is taken (415), empty (400).
-        StorageFullError: no room.
-        OwnerDeletedError: they have deleted their account.
+        UploadRejectedError: too large (413), not of an accepted type (415), or empty (400).
+        StorageFullError: the volume is full.
+        OwnerDeletedError: the account was deleted.
     """
     digest, size, head = hashlib.sha256(owner.encode()), 0, b""
     kind: Kind | None = None
@@ -112,7 +109,7 @@ async def take(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_byte
         digest.update(chunk)
         await draft.write(chunk)
     if size == 0:
-        raise UploadRejectedError(400, "empty", "there is no file in this request")
+        raise UploadRejectedError(400, "empty", "The request has no file.")
     kind = kind or _kind(head)
     name = f"{digest.hexdigest()}.{kind.extension}"
     await draft.commit(name, owner)
@@ -122,8 +119,6 @@ async def take(data: AsyncIterator[bytes], draft: Draft, *, owner: str, max_byte
 def _kind(head: bytes) -> Kind:
     kind = sniff(head[:HEAD_BYTES])
     if kind is None:
-        taken = ", ".join(sorted(kind.upper() for kind in BY_EXTENSION))
-        raise UploadRejectedError(
-            415, "unsupported_type", f"files of these types are taken: {taken}"
-        )
+        accepted = ", ".join(sorted(kind.upper() for kind in BY_EXTENSION))
+        raise UploadRejectedError(415, "unsupported_type", f"Accepted types: {accepted}.")
     return kind

@@ -8,18 +8,17 @@ from ashchat_core.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """What only the static service has."""
+    """The volume, the limit and the keys; secrets are files."""
 
     uploads_dir: Path = Field(
-        Path("/var/lib/ashchat/uploads"), description="Folder (a volume) that keeps the uploads."
+        Path("/var/lib/ashchat/uploads"), description="Folder (a volume) that stores the uploads."
     )
     upload_max_bytes: int = Field(
-        10 * 1024 * 1024, gt=0, description="The largest upload, in bytes."
+        10 * 1024 * 1024, gt=0, description="Maximum size of an upload, in bytes."
     )
     jwks_file: Path = Field(
         Path("/etc/ashchat/jwks/jwks.json"),
-        description="Public keys that access tokens are verified by; read again on change.",
+        description="Public keys that verify access tokens (JWKS); read again when the "
+        "file changes.",
     )
-    public_url: str = Field(
-        "", description="The platform's address as people see it; empty: links stay relative."
-    )
+    public_url: str = Field("", description="The platform's public URL; empty: links are relative.")

@@ -1,9 +1,8 @@
-"""Uploads on a volume: written beside their place, made to last, then moved into it.
+"""Uploads on a volume: written to a draft, synced to disk, then renamed into place.
 
-Beside the files lies who put them there: `.owners/<owner>/<name>`, an empty file for each
-upload, written before the upload can be seen, so that no crash leaves one without an owner.
-An empty file and not a link: backups keep it whatever they do with links. Files from before
-there were owners have none, and stay.
+`.owners/<owner>/<name>` is an empty file for each upload of a user, written before the upload
+becomes visible, so that no crash leaves one without an owner. It is a file instead of a link,
+because backups may not preserve links.
 """
 
 import asyncio
@@ -22,16 +21,17 @@ from ashchat_static.service import OwnerDeletedError, StorageFullError, kind_of
 
 OWNERS: Final = ".owners"
 GONE: Final = ".gone"
-"""In an owner's folder: their account was deleted."""
+"""File in an owner's folder: the account was deleted."""
 
 GONE_KEPT_SECONDS: Final = 24 * 3600.0
-"""Longer than any access token lives: until then somebody deleted might still upload."""
+"""How long the marker stays: longer than any access token is valid."""
 
 DRAFTS: Final = ".drafts"
 DRAFT_MAX_AGE_SECONDS: Final = 3600.0
-"""What is older was left behind by a process that was killed."""
+"""Maximum age of a draft; an older one was left by a killed process."""
 
 READ_BYTES: Final = 256 * 1024
+"""Size of one read."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Volume:
-    """The folder that keeps the uploads."""
+    """The folder that stores the uploads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,10 +48,10 @@ class Volume:
         self._owners = folder / OWNERS
 
     async def prepare(self) -> None:
-        """Make the folders, and remove drafts left behind and owners long gone.
+        """Create the folders; delete old drafts and old markers of deleted accounts.
 
         Raises:
-            OSError: the volume cannot be written.
+            OSError: the volume is not writable.
         """
         await asyncio.to_thread(self._prepare)
 
@@ -60,18 +60,18 @@ class Volume:
         return FileDraft(self._drafts / secrets.token_hex(16), self._folder)
 
     async def remove_owner(self, owner: str) -> int:
-        """Remove all that somebody put here, and take nothing more; return how many files.
+        """Delete a user's files and reject further uploads; return the number of files.
 
-        Whatever a crash leaves undone is done by calling again.
+        After a crash, calling it again completes the deletion.
 
         Raises:
-            StorageFullError: no room to keep that they are gone.
-            OSError: the volume does not do it.
+            StorageFullError: there is no space for the marker.
+            OSError: the volume failed.
         """
         return await _on_disk(self._remove_owner, owner)
 
     async def open(self, name: str) -> "OpenFile | None":
-        """Open a stored file by a name of ours; None: there is none."""
+        """Open a stored file by its name; None if it does not exist."""
         return await asyncio.to_thread(OpenFile.at, self._folder / name)
 
     def _remove_owner(self, owner: str) -> int:
@@ -79,11 +79,11 @@ class Volume:
             names = [marker.name for marker in owned.iterdir() if kind_of(marker.name)]
             for name in names:
                 (self._folder / name).unlink(missing_ok=True)
-            # The files before their marks: what is left over is found again.
+            # The files before their markers, so that a repeated call finds the rest.
             _sync(self._folder)
             for name in names:
                 (owned / name).unlink()
-            # Last, since on a full volume there is room for it only now.
+            # Last, because on a full volume there is space for it only now.
             (owned / GONE).touch()
             _sync(owned)
         return len(names)
@@ -95,7 +95,7 @@ class Volume:
         for gone in self._owners.glob(f"*/{GONE}"):
             if gone.stat().st_mtime < long_ago:
                 gone.unlink()
-                # Not when something is left in it: the deletion comes again.
+                # Fails if something is left in it; the deletion will be repeated.
                 with contextlib.suppress(OSError):
                     gone.parent.rmdir()
         too_old = time.time() - DRAFT_MAX_AGE_SECONDS
@@ -109,7 +109,7 @@ class Volume:
 
 
 class FileDraft:
-    """A file that is being written; gone at the end of `async with` unless committed."""
+    """A file that is being written; deleted at the end of `async with` unless committed."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
@@ -121,7 +121,7 @@ class FileDraft:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Not awaited in a thread: it must happen even while we are being cancelled.
+        # Not in a thread: this must also happen during a cancellation.
         if self._file is not None:
             self._file.close()
         self._path.unlink(missing_ok=True)
@@ -131,10 +131,10 @@ class FileDraft:
         await _on_disk(self._write, data)
 
     async def commit(self, name: str, owner: str) -> None:
-        """Make it last; see `Draft`.
+        """Store the file durably; see `Draft`.
 
-        The content and the owner before the name, the name before the answer: after a
-        crash there is the whole file or none (https://lwn.net/Articles/457667/).
+        The content and the owner are synced before the name, and the name before the response:
+        after a crash the file is complete or absent (https://lwn.net/Articles/457667/).
         """
         await _on_disk(self._commit, name, owner)
 
@@ -160,7 +160,7 @@ class FileDraft:
 
 
 class OpenFile:
-    """A stored file that is open for reading: it stays whole even if it is removed."""
+    """A stored file that is open for reading; it stays readable if it is deleted."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -168,18 +168,18 @@ class OpenFile:
 
     @classmethod
     def at(cls, path: Path) -> "OpenFile | None":
-        """Open a file; None: there is none."""
+        """Open a file; None if it does not exist."""
         try:
             return cls(path.open("rb", buffering=0))
         except (FileNotFoundError, IsADirectoryError):
             return None
 
     def close(self) -> None:
-        """Close it, when it is not read to its end by `chunks`."""
+        """Close the file if `chunks` does not read it to the end."""
         self._file.close()
 
     async def chunks(self, part: Part) -> AsyncIterator[bytes]:
-        """Yield a part of it, then close it."""
+        """Yield a part of the file, then close it."""
         try:
             self._file.seek(part.start)
             left = part.length
@@ -195,7 +195,7 @@ class OpenFile:
 
 @contextlib.contextmanager
 def _owned(folder: Path, owner: str) -> Iterator[Path]:
-    """Hold an owner's folder, which no other process holds meanwhile."""
+    """Lock an owner's folder against other processes."""
     owned = folder / OWNERS / owner
     if not owned.is_dir():
         owned.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def _owned(folder: Path, owner: str) -> Iterator[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Make what is in a folder last."""
+    """Sync a folder's entries to disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -218,10 +218,10 @@ def _sync(folder: Path) -> None:
 
 
 async def _on_disk(call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
-    """Call in a thread.
+    """Call a function in a thread.
 
     Raises:
-        StorageFullError: the volume has no room.
+        StorageFullError: the volume is full.
     """
     try:
         return await asyncio.to_thread(call, *arguments, **options)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from ashchat_core import runtime
 from ashchat_core.amqp import Broker
@@ -15,7 +16,7 @@ from ashchat_translate.service import Link, Translator
 from ashchat_translate.settings import ProviderName, Settings
 from ashchat_translate.store import RedisCache
 
-SERVICE = Service.TRANSLATE
+SERVICE: Final = Service.TRANSLATE
 
 
 def build(settings: Settings) -> runtime.App:

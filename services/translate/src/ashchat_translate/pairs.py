@@ -8,13 +8,14 @@ one through Spanish wins, which has the most and the best pairs.
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from ashchat_translate.providers import codes
 
-HUB = "spa"
+HUB: Final = "spa"
 """Preferred intermediate language (ISO 639-3)."""
 
-MAX_STEPS = 3
+MAX_STEPS: Final = 3
 """Maximum translation steps; more would be a guess rather than a translation."""
 
 

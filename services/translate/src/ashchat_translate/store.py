@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
@@ -9,10 +10,10 @@ from redis.exceptions import RedisError
 from ashchat_core.redis import Redis
 from ashchat_translate import metrics
 
-OPERATION_SECONDS = 0.5
+OPERATION_SECONDS: Final = 0.5
 """Timeout of a cache operation: a slower one costs more than translating again."""
 
-SKIP_SECONDS = 2.0
+SKIP_SECONDS: Final = 2.0
 """How long the cache is skipped after a failure, so that an outage costs one timeout."""
 
 

@@ -4,6 +4,8 @@ Every body is `{status, message, data}`; an error also has a machine-readable `r
 OpenAPI description lists the reasons of each route.
 """
 
+from typing import Final
+
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
@@ -15,9 +17,9 @@ from ashchat_auth.service import Auth
 from ashchat_auth.settings import Settings
 from ashchat_core.http import BodyLimit, create_app
 
-JWKS_MAX_AGE_SECONDS = 300
+JWKS_MAX_AGE_SECONDS: Final = 300
 
-KEY_SET = {
+KEY_SET: Final = {
     "type": "object",
     "required": ["keys"],
     "properties": {"keys": {"type": "array", "items": {"type": "object"}}},
@@ -30,7 +32,7 @@ class KeySetResponse(JSONResponse):
     media_type = "application/jwk-set+json"
 
 
-DESCRIPTION = """
+DESCRIPTION: Final = """
 Accounts, sessions and tokens. Every body is `{status, message, data}`; an error also has a
 machine-readable `reason`.
 

@@ -1,6 +1,6 @@
 """Fields of requests and their constraints."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -9,7 +9,7 @@ from ashchat_auth.models import Device
 from ashchat_auth.service.password_rules import MAX_CHARS, MIN_CHARS
 from ashchat_core.tokens import device_hash
 
-EMAIL_MAX_CHARS = 254
+EMAIL_MAX_CHARS: Final = 254
 """Maximum length: RFC 5321, section 4.5.3.1.3, and erratum 1690 of RFC 3696."""
 
 # An organisation's own mail domain may be under .local or .internal.

@@ -1,9 +1,11 @@
 """Request bodies that repeat the password, and the errors of checking them."""
 
+from typing import Final
+
 from ashchat_auth.api.fields import Body, GivenPassword, SecondFactorFields
 from ashchat_auth.service.second_factor import Factor
 
-PROOF_ERRORS = {
+PROOF_ERRORS: Final = {
     "_400": "wrong_code, wrong_recovery_code",
     "_403": "wrong_password, two_factor_required",
     "_429": "too_many_requests",

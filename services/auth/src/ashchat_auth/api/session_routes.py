@@ -1,7 +1,7 @@
 """Routes of a signed-in user's sessions and security events."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
@@ -11,7 +11,7 @@ from ashchat_auth.api.envelope import Envelope, answer, signed_in_errors
 from ashchat_auth.models import Caller, EventKind
 from ashchat_auth.service.events import PAGE_EVENTS
 
-YEARS = range(2000, 3000)
+YEARS: Final = range(2000, 3000)
 """Accepted years of times in requests; outside of them, some arithmetic overflows."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from io import BytesIO
-from typing import Annotated
+from typing import Annotated, Final
 
 import segno
 from fastapi import APIRouter, Depends, Response
@@ -14,7 +14,7 @@ from ashchat_auth.api.fields import Body, Code
 from ashchat_auth.api.proof import PROOF_ERRORS, WithPassword, WithPasswordAndFactor
 from ashchat_auth.models import Caller
 
-QR_SCALE = 4
+QR_SCALE: Final = 4
 
 
 class ConfirmTwoFactor(Body):

@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -13,10 +13,10 @@ from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.messages import CodeRefusal, Message
 from ashchat_core.topology import Queue
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS: Final = 5.0
 """How long a request waits for another service's answer."""
 
-REFUSALS = {
+REFUSALS: Final = {
     "wrong_code": "The code is not right.",
     "expired": "The code has expired or was used: request a new one.",
     "too_many_tries": "The code was tried too often: request a new one.",

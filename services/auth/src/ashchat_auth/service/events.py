@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -13,7 +13,7 @@ from ashchat_auth.service.common import new_id, now
 from ashchat_auth.service.ports import Store
 from ashchat_core.messages import SecurityEventKind, SecurityNotice
 
-PAGE_EVENTS = 100
+PAGE_EVENTS: Final = 100
 """Maximum events per page."""
 
 

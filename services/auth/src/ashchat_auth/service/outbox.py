@@ -8,6 +8,7 @@ nothing may be missing: each step is idempotent by its id.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 import structlog
 
@@ -27,7 +28,7 @@ from ashchat_core.messages import (
 )
 from ashchat_core.topology import Queue
 
-SWEEP_AFTER = timedelta(seconds=15)
+SWEEP_AFTER: Final = timedelta(seconds=15)
 """Age at which the sweeper does what is due; the request that caused it comes first."""
 
 MODELS: dict[Queue, type[Message]] = {

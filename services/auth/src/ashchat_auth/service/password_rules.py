@@ -5,19 +5,20 @@ OWASP ASVS 5.0, 6.2.4 (the most common passwords are rejected), 6.2.5 (no compos
 """
 
 import unicodedata
+from typing import Final
 
 from ashchat_auth.service.ports import CommonPasswords
 from ashchat_core.errors import APIError
 
 MIN_CHARS, MAX_CHARS = 8, 128
 
-OWN_WORD_CHARS = 3
+OWN_WORD_CHARS: Final = 3
 """Shorter words of the user's name are ignored."""
 
-OWN_REST_CHARS = 4
+OWN_REST_CHARS: Final = 4
 """Minimum characters of a password besides its owner's name and address."""
 
-PRODUCT = "ashchat"
+PRODUCT: Final = "ashchat"
 
 
 def fold(text: str) -> str:

@@ -7,6 +7,7 @@ code was sent.
 """
 
 from datetime import UTC, datetime
+from typing import Final
 
 from ashchat_auth.models import (
     Caller,
@@ -41,7 +42,7 @@ from ashchat_core.messages import (
 )
 from ashchat_core.topology import Queue
 
-NOBODY = "nobody"
+NOBODY: Final = "nobody"
 """Nickname in the message about an unknown address; the email service drops that message."""
 
 

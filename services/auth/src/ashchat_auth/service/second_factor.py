@@ -12,6 +12,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import pyotp
 
@@ -23,17 +24,17 @@ from ashchat_auth.service.ports import Store, Vault
 from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.topology import Queue
 
-STEP_SECONDS = 30
-WINDOW_STEPS = 1
+STEP_SECONDS: Final = 30
+WINDOW_STEPS: Final = 1
 """Accepted steps before and after the current one: clocks differ, and typing takes time."""
 
-SECRET_BYTES = 20
+SECRET_BYTES: Final = 20
 """160 bits, as RFC 4226, section 4 (R6), recommends."""
 
-RECOVERY_CODES = 10
-RECOVERY_ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"
+RECOVERY_CODES: Final = 10
+RECOVERY_ALPHABET: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 """Crockford's 32 letters, which are not mistaken for each other."""
-_MISTAKEN = str.maketrans({"o": "0", "i": "1", "l": "1"})
+_MISTAKEN: Final = str.maketrans({"o": "0", "i": "1", "l": "1"})
 RECOVERY_GROUPS, RECOVERY_GROUP_CHARS = 4, 4
 """16 letters out of 32: 80 bits."""
 

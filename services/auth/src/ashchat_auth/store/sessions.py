@@ -4,23 +4,23 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from ashchat_auth.models import RevokedSession, Session, TokenReusedError
 from ashchat_auth.store.base import MongoPart, document, fields
 
-GRACE_SECONDS = 10
+GRACE_SECONDS: Final = 10
 """How long a refresh may be repeated because its response was lost."""
 
-SIBLINGS = 10
+SIBLINGS: Final = 10
 """Maximum refresh tokens of one session that are valid at once, after lost responses."""
 
-SPENT_REMEMBERED = 100
+SPENT_REMEMBERED: Final = 100
 """Maximum used refresh tokens stored per session; older ones are merely invalid."""
 
-LISTED_MAX = 200
+LISTED_MAX: Final = 200
 """Maximum sessions returned per account."""
 
 Document = dict[str, Any]

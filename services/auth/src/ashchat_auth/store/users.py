@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
@@ -14,10 +14,10 @@ from ashchat_auth.service.ports import Changes, Where
 from ashchat_auth.service.resealing import Part
 from ashchat_auth.store.base import MongoPart, document, fields, plain
 
-DEVICES_MAX = 100
+DEVICES_MAX: Final = 100
 """Maximum devices per account; the oldest are removed beyond that."""
 
-SWEPT_AT_ONCE = 100
+SWEPT_AT_ONCE: Final = 100
 """Maximum accounts per sweep."""
 
 Document = dict[str, Any]

@@ -7,23 +7,23 @@ Rule-based and offline, with the installed pairs; others go through intermediate
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
 from ashchat_translate.pairs import Pair, PairGraph
 from ashchat_translate.providers import Answer, ProviderDownError, ProviderRefusedError, codes
 
-PAIRS_SECONDS = 300.0
+PAIRS_SECONDS: Final = 300.0
 """How long the list of pairs is cached."""
 
-PAIRS_RETRY_SECONDS = 10.0
+PAIRS_RETRY_SECONDS: Final = 10.0
 """Minimum age of the list before it is read again because a pair is missing."""
 
-IN_FLIGHT = 8
+IN_FLIGHT: Final = 8
 """Maximum concurrent calls: the engine runs one process per pair."""
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS: Final = 2.0
 
 
 class Apertium:

@@ -30,8 +30,8 @@ from ashchat_translate.providers import (
     codes,
 )
 
-KEY_FILE = "google.json"
-CLOSE_GRACE_SECONDS = 10.0
+KEY_FILE: Final = "google.json"
+CLOSE_GRACE_SECONDS: Final = 10.0
 """How long calls on a replaced connection may take."""
 
 _DOWN: Final[tuple[tuple[type[exceptions.GoogleAPICallError], DownReason], ...]] = (
