@@ -63,8 +63,8 @@ COMPONENTS: Final = (
     *("edge", "apertium"),
     *("rabbitmq", "redis", "cache", "mongodb"),
 )
-POLL_S: Final = 1.0
-TAKEN_S: Final = 60.0
+POLL_SECONDS: Final = 1.0
+TAKEN_SECONDS: Final = 60.0
 """An operator that can rotate has taken the stamp by then."""
 
 
@@ -375,13 +375,13 @@ async def _follow(
             if not quiet:
                 typer.echo(f"{now - began:6.1f} s  {news}")
         taken = any(each.handled for each in follower.kinds.values())
-        if not taken and now - began > TAKEN_S:
+        if not taken and now - began > TAKEN_SECONDS:
             raise CliError(
                 Exit.NOT_OK,
-                f"the operator did not take stamp {stamp} within {TAKEN_S:g} s: is it running, "
-                "is the AshChat paused, is the operator too old? kubectl ashchat doctor",
+                f"the operator did not take stamp {stamp} within {TAKEN_SECONDS:g} s: is it "
+                "running, is the AshChat paused, is the operator too old? kubectl ashchat doctor",
             )
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_SECONDS)
     return follower.data(time.monotonic())
 
 

@@ -35,8 +35,8 @@ from ashchat_cli.letters import Letter, headers_anew
 from ashchat_cli.objects import Depth
 from ashchat_core.topology import QueueSpec
 
-TIMEOUT_S: Final = 10.0
-IDLE_S: Final = 3.0
+TIMEOUT_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 3.0
 """After so long without another message the rest is in somebody else's hands."""
 
 HELD_MAX: Final = 2_000
@@ -79,7 +79,9 @@ class Broker:
         url = f"amqp://{who}@127.0.0.1:{port}/{quote(login.vhost, safe='')}"
         try:
             connection = await aio_pika.connect(
-                url, timeout=TIMEOUT_S, client_properties={"connection_name": "kubectl-ashchat"}
+                url,
+                timeout=TIMEOUT_SECONDS,
+                client_properties={"connection_name": "kubectl-ashchat"},
             )
         except (AuthenticationError, ProbableAuthenticationError):
             raise CliError(
@@ -154,7 +156,7 @@ class Broker:
                     continue
                 try:
                     await exchange.publish(
-                        _anew(message), spec.name.value, mandatory=True, timeout=TIMEOUT_S
+                        _anew(message), spec.name.value, mandatory=True, timeout=TIMEOUT_SECONDS
                     )
                 except PublishError:
                     yield Replayed(letter, f"no queue is bound for {spec.name}")
@@ -188,7 +190,7 @@ class Broker:
         async def each() -> AsyncIterator[tuple[Letter, AbstractIncomingMessage]]:
             for position in range(1, min(depth.messages, limit) + 1):
                 try:
-                    async with asyncio.timeout(IDLE_S):
+                    async with asyncio.timeout(IDLE_SECONDS):
                         message = await came.get()
                 except TimeoutError:
                     return

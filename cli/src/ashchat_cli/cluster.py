@@ -14,7 +14,7 @@ from kubernetes.aio import client, config
 from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.objects import Object
 
-TIMEOUT_S: Final = 20.0
+TIMEOUT_SECONDS: Final = 20.0
 """For one request."""
 
 _NOT_FOUND: Final = 404
@@ -189,7 +189,7 @@ class Cluster:
         address = f"{settings.host}{place}" + (f"?{urlencode(query)}" if query else "")
         try:
             response = await self._connection.rest_client.request(  # type: ignore[no-untyped-call]
-                method, address, headers=headers, body=body, _request_timeout=TIMEOUT_S
+                method, address, headers=headers, body=body, _request_timeout=TIMEOUT_SECONDS
             )
             text = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:  # noqa: UP041 (3.11+)

@@ -23,7 +23,7 @@ from ashchat_core.topology import Service, consumed
 T = TypeVar("T")
 
 PRIVATE_PORT: Final = 9000
-WEB_TIMEOUT_S: Final = 5.0
+WEB_TIMEOUT_SECONDS: Final = 5.0
 OPERATOR_LABELS: Final[dict[str, str]] = {Label.NAME: OPERATOR}
 CRD: Final = "ashchats.ashchat.dev"
 CONSUMING: Final = tuple(service.value for service in Service if consumed(service))
@@ -188,7 +188,7 @@ async def _web(url: str) -> Web | None:
     try:
         async with (
             aiohttp.ClientSession(trust_env=True) as session,
-            session.get(url, timeout=aiohttp.ClientTimeout(WEB_TIMEOUT_S)) as answer,
+            session.get(url, timeout=aiohttp.ClientTimeout(WEB_TIMEOUT_SECONDS)) as answer,
         ):
             if answer.status >= 500:  # noqa: PLR2004 (HTTP's own)
                 problem = f"it answers {answer.status}"
@@ -203,7 +203,7 @@ async def _web(url: str) -> Web | None:
 async def _expires(host: str, port: int) -> datetime | None:
     """Return when a server's certificate ends; None where it is not valid at all."""
     try:
-        async with asyncio.timeout(WEB_TIMEOUT_S):
+        async with asyncio.timeout(WEB_TIMEOUT_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
     except (OSError, TimeoutError):
         return None  # the request before told why

@@ -18,7 +18,7 @@ from ashchat_dev.environment import Environment
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.phoenix import Channel, PhoenixSocket
 
-_TIMEOUT_S: Final = 20.0
+_TIMEOUT_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Person:
         """Give the person an address and connections of their own."""
         self.email = self.email or fresh_address(self.name)
         self._client = httpx2.AsyncClient(
-            base_url=self.environment.url, timeout=_TIMEOUT_S, trust_env=False
+            base_url=self.environment.url, timeout=_TIMEOUT_SECONDS, trust_env=False
         )
         self._sockets: list[PhoenixSocket] = []
         self.auth = Api(self._client, "/auth/api/user")

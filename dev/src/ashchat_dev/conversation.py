@@ -19,7 +19,7 @@ RECONNECTS: Final = 40
 EVENT: Final = "event"
 """Protocol 2 pushes every change of the room under this name; `kind` says which."""
 
-HEARD_S: Final = 20.0
+HEARD_SECONDS: Final = 20.0
 """Seconds to wait for a message or its translation."""
 
 
@@ -97,7 +97,7 @@ class Participant:
             raise NotSentError(f"{text!r} was refused: {reply.response}")
         return Said(text, own, self.person.user_id, started, reply.response)
 
-    async def hear(self, said: Said, *, within: float = HEARD_S) -> Heard:
+    async def hear(self, said: Said, *, within: float = HEARD_SECONDS) -> Heard:
         """Return a message of somebody else as this person gets it.
 
         In protocol 1 messages carry no reference, so they have to be heard in their order.

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import httpx2
 
 _CODE: Final = re.compile(r"(?<![\w#])(\d{6})(?!\w)")
-_POLL_S: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 
 
 class NoMailError(TimeoutError):
@@ -122,7 +122,7 @@ class Mailbox:
                     f"no such mail to {address} within {within:.0f} s; "
                     f"there are {[mail.subject for mail in mails]}"
                 )
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def code_for(
         self, address: str, *, after: Collection[str] = (), within: float = 30.0

@@ -21,10 +21,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Origin
 
-HEARTBEAT_S: Final = 30.0
+HEARTBEAT_SECONDS: Final = 30.0
 """Seconds between heartbeats; Phoenix closes a socket that was silent for 60."""
 
-_REPLY_S: Final = 15.0
+_REPLY_SECONDS: Final = 15.0
 
 Payload = dict[str, Any]
 
@@ -131,7 +131,7 @@ class Channel:
     ended: str | None = None
     _waiters: list[_Waiter] = field(default_factory=list)
 
-    async def push(self, event: str, payload: Payload, *, within: float = _REPLY_S) -> Reply:
+    async def push(self, event: str, payload: Payload, *, within: float = _REPLY_SECONDS) -> Reply:
         """Send an event and return the server's reply to it.
 
         Raises:
@@ -228,7 +228,7 @@ class PhoenixSocket:
         url: str,
         params: Mapping[str, str],
         *,
-        heartbeat_s: float = HEARTBEAT_S,
+        heartbeat_s: float = HEARTBEAT_SECONDS,
         trust: ssl.SSLContext | None = None,
         origin: str | None = None,
     ) -> None:
@@ -298,7 +298,7 @@ class PhoenixSocket:
         channel = Channel(self, topic, ref)
         # Known before the reply, since events may come right behind it.
         self._channels[topic] = channel
-        reply = await self.request(topic, "phx_join", payload or {}, ref, _REPLY_S, ref=ref)
+        reply = await self.request(topic, "phx_join", payload or {}, ref, _REPLY_SECONDS, ref=ref)
         if reply.status != "ok":
             self.forget(channel)
             raise JoinRefusedError(topic, reply.response)
@@ -352,7 +352,7 @@ class PhoenixSocket:
             SocketLostError: The connection ended first.
             TimeoutError: No reply.
         """
-        return await self.request("phoenix", "heartbeat", {}, None, _REPLY_S)
+        return await self.request("phoenix", "heartbeat", {}, None, _REPLY_SECONDS)
 
     async def send_text(self, text: str) -> None:
         """Send any text: what a broken client might.

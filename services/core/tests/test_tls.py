@@ -16,7 +16,7 @@ from ashchat_dev.authority import Authority, Pair
 
 OURS = Authority()
 HERE = "127.0.0.1"
-ENOUGH_S = 0.4
+ENOUGH_SECONDS = 0.4
 ENDS_WITHIN_SECONDS = 5
 ADDRESS = {
     "rabbitmq": "amqps://me:hush@127.0.0.1:{port}/ashchat",
@@ -99,7 +99,9 @@ async def test_only_a_server_with_the_right_certificate_is_spoken_to(
         trying = asyncio.ensure_future(CLIENTS[backend](Credentials(tmp_path)))
         heard = asyncio.create_task(server.heard.wait())
         # A client of a wrong server tries again for ever: that it says nothing takes a while.
-        await asyncio.wait({trying, heard}, timeout=ENOUGH_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {trying, heard}, timeout=ENOUGH_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
         for task in (trying, heard):
             task.cancel()
         await asyncio.gather(trying, heard, return_exceptions=True)

@@ -21,12 +21,8 @@ from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import ChangePassword, ConfirmChangePassword, ConfirmChangePasswordReply
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, QUEUES, Queue, Service
 from ashchat_email.consumers import register
-from ashchat_email.service import (
-    EmailService,
-    PermanentFailureError,
-    ServerUnavailableError,
-    TemporaryFailureError,
-)
+from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, TemporaryFailureError
+from ashchat_email.service import EmailService
 
 RESET = ChangePassword(
     kind="reset",

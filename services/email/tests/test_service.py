@@ -26,12 +26,8 @@ from ashchat_core.messages import (
 )
 from ashchat_core.redis import Redis
 from ashchat_email.codes import CodeKey, CodeKeys, mail_key
-from ashchat_email.service import (
-    EmailService,
-    PermanentFailureError,
-    ServerUnavailableError,
-    TemporaryFailureError,
-)
+from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, TemporaryFailureError
+from ashchat_email.service import EmailService
 from ashchat_email.store import RedisPending
 
 NOW = datetime.now(UTC)

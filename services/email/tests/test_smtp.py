@@ -23,11 +23,7 @@ from structlog.testing import capture_logs
 
 from ashchat_core.credentials import Credentials
 from ashchat_email import smtp
-from ashchat_email.service import (
-    PermanentFailureError,
-    ServerUnavailableError,
-    TemporaryFailureError,
-)
+from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, TemporaryFailureError
 from ashchat_email.settings import Settings
 from ashchat_email.smtp import CONNECTIONS, Mailer
 from smtp_server import HOST, Fault, SmtpServer

@@ -189,6 +189,7 @@ def test_a_late_failure_does_not_prolong_the_rest() -> None:
     breaker.failure()
     clock.now = 1.0
     breaker.enter()
+    assert breaker.state is State.HALF_OPEN
 
 
 # single flight

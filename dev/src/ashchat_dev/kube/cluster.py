@@ -28,8 +28,8 @@ Names = list[str]
 PRIVATE_PORT: Final = 9000
 """Where every service tells its health and metrics."""
 
-FORWARD_BEGINS_S: Final = 20.0
-FORWARD_AGAIN_S: Final = 0.3
+FORWARD_BEGINS_SECONDS: Final = 20.0
+FORWARD_AGAIN_SECONDS: Final = 0.3
 
 _GROUPS: Final = {
     "ashchats": "apis/ashchat.dev/v1alpha1",
@@ -551,7 +551,7 @@ class Cluster:
                 try:
                     forwarding = await self._forwarding(target, ports, namespace)
                 except CommandFailedError:
-                    await asyncio.sleep(FORWARD_AGAIN_S)
+                    await asyncio.sleep(FORWARD_AGAIN_SECONDS)
                 else:
                     break
 
@@ -571,7 +571,7 @@ class Cluster:
         forwarding = _Forwarding(process)
         said = b""
         try:
-            async with asyncio.timeout(FORWARD_BEGINS_S):
+            async with asyncio.timeout(FORWARD_BEGINS_SECONDS):
                 # An end of the output is kubectl's end: it could not.
                 while line := await forwarding.output.readline():
                     if found := re.search(rb"127\.0\.0\.1:(\d+) ->", line):

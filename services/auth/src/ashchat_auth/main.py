@@ -16,6 +16,7 @@ from ashchat_auth.requests import RabbitRequests
 from ashchat_auth.resets import RedisResets
 from ashchat_auth.service import Auth, Lifetimes
 from ashchat_auth.service import build as build_flows
+from ashchat_auth.service.ports import Ports
 from ashchat_auth.service.resealing import Resealing
 from ashchat_auth.settings import Settings
 from ashchat_auth.store import MongoStore
@@ -54,14 +55,16 @@ def build(settings: Settings) -> runtime.App:
     passwords = Argon2()
     vault = Vault(settings.key_ring_dir)
     auth = build_flows(
-        store=store,
-        requests=RabbitRequests(broker, settings.pod_name),
-        passwords=passwords,
-        common=common_passwords.load(),
-        signer=signer,
-        limits=RedisLimits(redis, settings),
-        resets=RedisResets(redis),
-        vault=vault,
+        Ports(
+            store=store,
+            requests=RabbitRequests(broker, settings.pod_name),
+            passwords=passwords,
+            common_passwords=common_passwords.load(),
+            signer=signer,
+            limits=RedisLimits(redis, settings),
+            resets=RedisResets(redis),
+            vault=vault,
+        ),
         lifetimes=Lifetimes(
             refresh=timedelta(days=settings.refresh_token_days),
             session=timedelta(days=settings.session_days),

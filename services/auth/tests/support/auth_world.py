@@ -28,7 +28,7 @@ from ashchat_auth.models import (
 )
 from ashchat_auth.service import Lifetimes, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
-from ashchat_auth.service.ports import Changes, Limits, M, Signer, Where
+from ashchat_auth.service.ports import Changes, Limits, M, Ports, Signer, Where
 from ashchat_auth.service.resealing import Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
@@ -508,14 +508,16 @@ class World:
         self.ring = ring
         make_ring(ring)
         self.auth = build(
-            store=self.store,
-            requests=self.queues,
-            passwords=self.passwords,
-            common=frozenset({"password1"}),
-            signer=signer or self.tokens,
-            limits=limits or self.limits,
-            resets=self.resets,
-            vault=Vault(ring),
+            Ports(
+                store=self.store,
+                requests=self.queues,
+                passwords=self.passwords,
+                common_passwords=frozenset({"password1"}),
+                signer=signer or self.tokens,
+                limits=limits or self.limits,
+                resets=self.resets,
+                vault=Vault(ring),
+            ),
             lifetimes=Lifetimes(refresh=timedelta(days=30), session=timedelta(days=180)),
             issuer="AshChat",
         )

@@ -151,6 +151,7 @@ class Broker:
         """Whether there is a session now."""
         return self._session is not None
 
+    # Seven parameters: the message and its AMQP properties.
     async def publish(
         self,
         exchange: str,

@@ -28,12 +28,8 @@ from ashchat_core.messages import (
     SecurityNotice,
 )
 from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, Queue
-from ashchat_email.service import (
-    EmailService,
-    PermanentFailureError,
-    ServerUnavailableError,
-    TemporaryFailureError,
-)
+from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, TemporaryFailureError
+from ashchat_email.service import EmailService
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")

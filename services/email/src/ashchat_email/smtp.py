@@ -18,11 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from ashchat_core.backoff import backoff
 from ashchat_core.credentials import POLL_SECONDS, Credentials, MissingCredentialError
-from ashchat_email.service import (
-    PermanentFailureError,
-    ServerUnavailableError,
-    TemporaryFailureError,
-)
+from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, TemporaryFailureError
 from ashchat_email.settings import Settings
 
 TIMEOUT_SECONDS: Final = 15.0

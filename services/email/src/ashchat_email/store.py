@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ashchat_core.redis import Redis
 from ashchat_email.codes import LIFETIME_SECONDS, TRIES
-from ashchat_email.service import Checked
+from ashchat_email.ports import Checked
 
 ANSWER_SECONDS: Final = 60
 """How long an answer is stored for repeated requests."""

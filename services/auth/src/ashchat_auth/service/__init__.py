@@ -19,16 +19,7 @@ from ashchat_auth.service.events import Events
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
 from ashchat_auth.service.passwords import PasswordChange, PasswordCheck
-from ashchat_auth.service.ports import (
-    CommonPasswords,
-    Limits,
-    Passwords,
-    Requests,
-    Resets,
-    Signer,
-    Store,
-    Vault,
-)
+from ashchat_auth.service.ports import Ports
 from ashchat_auth.service.second_factor import SecondFactor
 from ashchat_auth.service.sessions import Sessions
 from ashchat_auth.service.sign_in import SignIn
@@ -61,79 +52,46 @@ class Auth:
     outbox: Outbox
 
 
-def build(
-    *,
-    store: Store,
-    requests: Requests,
-    passwords: Passwords,
-    common: CommonPasswords,
-    signer: Signer,
-    limits: Limits,
-    resets: Resets,
-    vault: Vault,
-    lifetimes: Lifetimes,
-    issuer: str,
-) -> Auth:
+def build(ports: Ports, *, lifetimes: Lifetimes, issuer: str) -> Auth:
     """Return the flows on these adapters; authenticators show `issuer`."""
-    events = Events(store)
-    outbox = Outbox(store, requests)
-    rules = PasswordRules(common)
-    password_check = PasswordCheck(passwords, limits)
-    second_factor = SecondFactor(store, vault, outbox)
+    events = Events(ports.store)
+    outbox = Outbox(ports.store, ports.requests)
+    rules = PasswordRules(ports.common_passwords)
+    password_check = PasswordCheck(ports.passwords, ports.limits)
+    second_factor = SecondFactor(ports.store, ports.vault, outbox)
     return Auth(
-        sign_up=SignUp(
-            store=store,
-            requests=requests,
-            passwords=passwords,
-            rules=rules,
-            limits=limits,
-            outbox=outbox,
-        ),
+        sign_up=SignUp(ports, rules=rules, outbox=outbox),
         sign_in=SignIn(
-            store=store,
-            requests=requests,
-            passwords=passwords,
-            signer=signer,
-            limits=limits,
+            ports,
             second_factor=second_factor,
             outbox=outbox,
             events=events,
             refresh_life=lifetimes.refresh,
         ),
         sessions=Sessions(
-            store=store,
-            signer=signer,
+            ports,
             outbox=outbox,
             events=events,
             refresh_life=lifetimes.refresh,
             longest_life=lifetimes.session,
         ),
         passwords=PasswordChange(
-            store=store,
-            requests=requests,
-            passwords=passwords,
+            ports,
             password_check=password_check,
             rules=rules,
-            signer=signer,
-            limits=limits,
-            resets=resets,
             second_factor=second_factor,
             outbox=outbox,
             events=events,
         ),
         two_factor=TwoFactorSettings(
-            store=store,
-            vault=vault,
-            limits=limits,
+            ports,
             password_check=password_check,
             second_factor=second_factor,
             outbox=outbox,
             issuer=issuer,
         ),
         account=AccountSettings(
-            store=store,
-            requests=requests,
-            limits=limits,
+            ports,
             password_check=password_check,
             second_factor=second_factor,
             outbox=outbox,

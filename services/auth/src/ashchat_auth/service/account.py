@@ -21,7 +21,7 @@ from ashchat_auth.service.common import (
 from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.passwords import PasswordCheck, changed_meanwhile
-from ashchat_auth.service.ports import Changes, Limits, Requests, Store
+from ashchat_auth.service.ports import Changes, Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_core.errors import APIError
 from ashchat_core.messages import (
@@ -39,18 +39,16 @@ class AccountSettings:
 
     def __init__(
         self,
+        ports: Ports,
         *,
-        store: Store,
-        requests: Requests,
-        limits: Limits,
         password_check: PasswordCheck,
         second_factor: SecondFactor,
         outbox: Outbox,
         events: Events,
     ) -> None:
-        self._store = store
-        self._requests = requests
-        self._limits = limits
+        self._store = ports.store
+        self._requests = ports.requests
+        self._limits = ports.limits
         self._password_check = password_check
         self._second_factor = second_factor
         self._outbox = outbox

@@ -17,6 +17,7 @@ PAGE_EVENTS: Final = 100
 """Maximum events per page."""
 
 
+# Seven parameters: one for each field of the event that callers set.
 def event(
     user_id: str,
     kind: EventKind,

@@ -31,7 +31,7 @@ from ashchat_auth.service.common import (
 from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
-from ashchat_auth.service.ports import Limits, Passwords, Requests, Resets, Signer, Store
+from ashchat_auth.service.ports import Limits, Passwords, Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_core.errors import APIError
 from ashchat_core.messages import (
@@ -74,27 +74,22 @@ class PasswordChange:
 
     def __init__(
         self,
+        ports: Ports,
         *,
-        store: Store,
-        requests: Requests,
-        passwords: Passwords,
         password_check: PasswordCheck,
         rules: PasswordRules,
-        signer: Signer,
-        limits: Limits,
-        resets: Resets,
         second_factor: SecondFactor,
         outbox: Outbox,
         events: Events,
     ) -> None:
-        self._store = store
-        self._requests = requests
-        self._passwords = passwords
+        self._store = ports.store
+        self._requests = ports.requests
+        self._passwords = ports.passwords
         self._password_check = password_check
         self._rules = rules
-        self._signer = signer
-        self._limits = limits
-        self._resets = resets
+        self._signer = ports.signer
+        self._limits = ports.limits
+        self._resets = ports.resets
         self._second_factor = second_factor
         self._outbox = outbox
         self._events = events

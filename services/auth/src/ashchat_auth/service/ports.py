@@ -1,6 +1,7 @@
 """Protocols of the adapters that the rules need; `main` provides the implementations."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, TypedDict, TypeVar
 
@@ -53,8 +54,8 @@ Where = TypedDict(
 """Conditions of a change, checked by the same write."""
 
 
-class Store(Protocol):
-    """Accounts, sessions and events; see `store.MongoStore`.
+class Accounts(Protocol):
+    """Accounts; see `store.MongoUsers`.
 
     What is `due` because of a write is stored by the same write in the same document. Only
     `overdue` returns accounts whose deletion has begun.
@@ -86,6 +87,19 @@ class Store(Protocol):
     async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
         """Add a confirmed device; False if it is known or the account does not exist."""
 
+    async def remove_due(self, user_id: str, due_id: str) -> None:
+        """Remove what is done from what is due."""
+
+    def overdue(self, before: datetime) -> AsyncIterator[User]:
+        """Yield the accounts with something due, or whose deletion began, before a time."""
+
+    async def delete_user(self, user_id: str) -> bool:
+        """Delete an account whose deletion began; False if something is still due."""
+
+
+class FactorStore(Protocol):
+    """Second factors of accounts; see `store.MongoFactors`."""
+
     async def accept_step(self, user_id: str, step: int) -> bool:
         """Accept a time step; False if it is not newer than every accepted one."""
 
@@ -102,14 +116,9 @@ class Store(Protocol):
     async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
         """Remove the recovery code with one of these hashes; False if there is none."""
 
-    async def remove_due(self, user_id: str, due_id: str) -> None:
-        """Remove what is done from what is due."""
 
-    def overdue(self, before: datetime) -> AsyncIterator[User]:
-        """Yield the accounts with something due, or whose deletion began, before a time."""
-
-    async def delete_user(self, user_id: str) -> bool:
-        """Delete an account whose deletion began; False if something is still due."""
+class SessionStore(Protocol):
+    """Sessions; see `store.MongoSessions`."""
 
     async def add_session(self, session: Session, *, expires_at: datetime) -> str:
         """Store a session; return its first refresh token."""
@@ -151,6 +160,10 @@ class Store(Protocol):
     async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """Delete sessions."""
 
+
+class EventStore(Protocol):
+    """Security events; see `store.MongoEvents`."""
+
     async def store_event(self, event: SecurityEvent) -> None:
         """Store an event; storing it again changes nothing."""
 
@@ -164,6 +177,10 @@ class Store(Protocol):
 
     async def delete_events(self, user_id: str) -> None:
         """Delete an account's events."""
+
+
+class Store(Accounts, FactorStore, SessionStore, EventStore, Protocol):
+    """Everything that auth stores; see `store.MongoStore`."""
 
 
 class Requests(Protocol):
@@ -278,3 +295,17 @@ class CommonPasswords(Protocol):
 
     def __contains__(self, password: object) -> bool:
         """Return whether a folded password is a common one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The adapters of all flows."""
+
+    store: Store
+    requests: Requests
+    passwords: Passwords
+    common_passwords: CommonPasswords
+    signer: Signer
+    limits: Limits
+    resets: Resets
+    vault: Vault

@@ -16,7 +16,7 @@ Part = Literal["two_factor", "enrolment"]
 
 
 class Sealed(Protocol):
-    """Finds and replaces sealed secrets; see `store.MongoUsers`."""
+    """Finds and replaces sealed secrets; see `store.MongoFactors`."""
 
     def sealed_under(self, version: str) -> AsyncIterator[User]:
         """Yield the accounts with a secret sealed with a version of the key ring."""

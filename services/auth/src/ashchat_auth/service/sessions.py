@@ -13,7 +13,7 @@ from ashchat_auth.models import Caller, EventKind, TokenReusedError
 from ashchat_auth.service.common import no_such_user, now
 from ashchat_auth.service.events import Events, event
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.ports import Signer, Store
+from ashchat_auth.service.ports import Ports
 from ashchat_core.errors import APIError
 from ashchat_core.tokens import InvalidTokenError, device_hash
 
@@ -43,16 +43,15 @@ class Sessions:
 
     def __init__(
         self,
+        ports: Ports,
         *,
-        store: Store,
-        signer: Signer,
         outbox: Outbox,
         events: Events,
         refresh_life: timedelta,
         longest_life: timedelta,
     ) -> None:
-        self._store = store
-        self._signer = signer
+        self._store = ports.store
+        self._signer = ports.signer
         self._outbox = outbox
         self._events = events
         self._refresh_life = refresh_life

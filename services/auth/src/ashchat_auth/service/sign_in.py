@@ -29,7 +29,7 @@ from ashchat_auth.service.common import (
 )
 from ashchat_auth.service.events import Events, event
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.ports import Limits, Passwords, Requests, Signer, Store
+from ashchat_auth.service.ports import Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_core.errors import APIError
@@ -70,22 +70,18 @@ class SignIn:
 
     def __init__(
         self,
+        ports: Ports,
         *,
-        store: Store,
-        requests: Requests,
-        passwords: Passwords,
-        signer: Signer,
-        limits: Limits,
         second_factor: SecondFactor,
         outbox: Outbox,
         events: Events,
         refresh_life: timedelta,
     ) -> None:
-        self._store = store
-        self._requests = requests
-        self._passwords = passwords
-        self._signer = signer
-        self._limits = limits
+        self._store = ports.store
+        self._requests = ports.requests
+        self._passwords = ports.passwords
+        self._signer = ports.signer
+        self._limits = ports.limits
         self._second_factor = second_factor
         self._outbox = outbox
         self._events = events

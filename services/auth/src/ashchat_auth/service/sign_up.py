@@ -16,7 +16,7 @@ from ashchat_auth.service.common import (
 from ashchat_auth.service.events import event
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
-from ashchat_auth.service.ports import Limits, Passwords, Requests, Store
+from ashchat_auth.service.ports import Ports
 from ashchat_core.errors import APIError, BrokerUnavailableError, PublishError
 from ashchat_core.messages import (
     AccountConfirmed,
@@ -34,19 +34,16 @@ class SignUp:
 
     def __init__(
         self,
+        ports: Ports,
         *,
-        store: Store,
-        requests: Requests,
-        passwords: Passwords,
         rules: PasswordRules,
-        limits: Limits,
         outbox: Outbox,
     ) -> None:
-        self._store = store
-        self._requests = requests
-        self._passwords = passwords
+        self._store = ports.store
+        self._requests = ports.requests
+        self._passwords = ports.passwords
         self._rules = rules
-        self._limits = limits
+        self._limits = ports.limits
         self._outbox = outbox
 
     async def begin(

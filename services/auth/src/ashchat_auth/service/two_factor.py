@@ -14,7 +14,7 @@ from ashchat_auth.service.common import new_id, now, raise_if_limited
 from ashchat_auth.service.events import event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.passwords import PasswordCheck, changed_meanwhile, credentials_changed
-from ashchat_auth.service.ports import Limits, Store, Vault
+from ashchat_auth.service.ports import Ports
 from ashchat_auth.service.second_factor import (
     Factor,
     SecondFactor,
@@ -48,18 +48,16 @@ class TwoFactorSettings:
 
     def __init__(
         self,
+        ports: Ports,
         *,
-        store: Store,
-        vault: Vault,
-        limits: Limits,
         password_check: PasswordCheck,
         second_factor: SecondFactor,
         outbox: Outbox,
         issuer: str,
     ) -> None:
-        self._store = store
-        self._vault = vault
-        self._limits = limits
+        self._store = ports.store
+        self._vault = ports.vault
+        self._limits = ports.limits
         self._password_check = password_check
         self._second_factor = second_factor
         self._outbox = outbox

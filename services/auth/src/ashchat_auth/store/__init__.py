@@ -7,12 +7,12 @@ index, never a read followed by a write.
 from datetime import timedelta
 
 from ashchat_auth.store.events import MongoEvents
+from ashchat_auth.store.factors import MongoFactors
 from ashchat_auth.store.sessions import MongoSessions
-from ashchat_auth.store.users import MongoUsers
 from ashchat_core.mongo import Mongo
 
 
-class MongoStore(MongoUsers, MongoSessions, MongoEvents):
+class MongoStore(MongoFactors, MongoSessions, MongoEvents):
     """Everything that auth stores; see `service.ports.Store`."""
 
     def __init__(self, mongo: Mongo, *, event_life: timedelta) -> None:

@@ -1,6 +1,5 @@
 """Collection `users`: accounts, their devices, second factors and what is due."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -9,9 +8,8 @@ import structlog
 from pydantic import ValidationError
 from pymongo.errors import DuplicateKeyError
 
-from ashchat_auth.models import Device, Due, EmailTakenError, RecoveryCode, User
+from ashchat_auth.models import Device, Due, EmailTakenError, User
 from ashchat_auth.service.ports import Changes, Where
-from ashchat_auth.service.resealing import Part
 from ashchat_auth.store.base import MongoPart, document, fields, plain
 
 DEVICES_MAX: Final = 100
@@ -22,7 +20,7 @@ SWEPT_AT_ONCE: Final = 100
 
 Document = dict[str, Any]
 
-_LIVING: Document = {"deleting_since": None}
+LIVING: Document = {"deleting_since": None}
 """Also matches documents without the field."""
 
 
@@ -38,21 +36,21 @@ class MongoUsers(MongoPart):
         try:
             await self._users.insert_one(document(user))
         except DuplicateKeyError:
-            before = await self._users.find_one({"_id": user.id, **_LIVING})
+            before = await self._users.find_one({"_id": user.id, **LIVING})
             if before is None:
                 raise EmailTakenError from None
-            return _user(before)
+            return user_of(before)
         return user
 
     async def user_by_email(self, key: str) -> User | None:
         """Return the account with an address."""
-        found = await self._users.find_one({"email_key": key, **_LIVING})
-        return _user(found) if found else None
+        found = await self._users.find_one({"email_key": key, **LIVING})
+        return user_of(found) if found else None
 
     async def user(self, user_id: str) -> User | None:
         """Return an account."""
-        found = await self._users.find_one({"_id": user_id, **_LIVING})
-        return _user(found) if found else None
+        found = await self._users.find_one({"_id": user_id, **LIVING})
+        return user_of(found) if found else None
 
     async def change(
         self,
@@ -74,7 +72,7 @@ class MongoUsers(MongoPart):
         if new_epoch:
             update["$inc"] = {"epoch": 1}
         try:
-            return await self._update(user_id, _conditions(where or {}), update, due)
+            return await self._update(user_id, conditions(where or {}), update, due)
         except DuplicateKeyError:
             raise EmailTakenError from None
 
@@ -88,48 +86,6 @@ class MongoUsers(MongoPart):
             [due],
         )
 
-    async def accept_step(self, user_id: str, step: int) -> bool:
-        """Accept a time step; False if it is not newer than every accepted one."""
-        return await self._update(
-            user_id,
-            {"two_factor.last_step": {"$lt": step}},
-            {"$set": {"two_factor.last_step": step}},
-        )
-
-    async def renew_recovery(
-        self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
-    ) -> bool:
-        """Replace the recovery codes; False if the epoch has changed."""
-        return await self._update(
-            user_id,
-            {**_conditions({"epoch": epoch}), "two_factor.last_step": {"$exists": True}},
-            {"$set": {"two_factor.recovery": plain(codes)}},
-            [due],
-        )
-
-    async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
-        """Remove the recovery code with one of these hashes; False if there is none."""
-        return await self._update(
-            user_id,
-            {"two_factor.recovery.hash": {"$in": list(hashes)}},
-            {"$pull": {"two_factor.recovery": {"hash": {"$in": list(hashes)}}}},
-            [due],
-        )
-
-    async def reseal(self, user_id: str, part: Part, before: str, after: str) -> None:
-        """Replace a sealed secret by its re-encrypted form."""
-        path = f"{part}.secret"
-        await self._update(user_id, {path: before}, {"$set": {path: after}})
-
-    async def sealed_under(self, version: str) -> AsyncIterator[User]:
-        """Yield the accounts with a secret sealed with a version of the key ring."""
-        async for found in self._users.find(_sealed(version)):
-            yield _user(found)
-
-    async def count_sealed(self, version: str) -> int:
-        """Return the number of these accounts."""
-        return int(await self._users.count_documents(_sealed(version)))
-
     async def remove_due(self, user_id: str, due_id: str) -> None:
         """Remove what is done from what is due."""
         await self._users.update_one({"_id": user_id}, {"$pull": {"due": {"id": due_id}}})
@@ -140,7 +96,7 @@ class MongoUsers(MongoPart):
         cursor = self._users.find({"$or": [{"due.at": late}, {"deleting_since": late}]})
         async for found in cursor.limit(SWEPT_AT_ONCE):
             try:
-                user = _user(found)
+                user = user_of(found)
             except ValidationError:
                 structlog.get_logger("store").error("an account cannot be read", user=found["_id"])
             else:
@@ -159,7 +115,7 @@ class MongoUsers(MongoPart):
         if due:
             push = {**update.get("$push", {}), "due": {"$each": plain(due)}}
             update = {**update, "$push": push}
-        changed = await self._users.update_one({"_id": user_id, **_LIVING, **where}, update)
+        changed = await self._users.update_one({"_id": user_id, **LIVING, **where}, update)
         return bool(changed.matched_count)
 
     @property
@@ -167,7 +123,8 @@ class MongoUsers(MongoPart):
         return self._mongo.database["users"]
 
 
-def _conditions(where: Where) -> Document:
+def conditions(where: Where) -> Document:
+    """Return the conditions of a change as a filter."""
     # A missing epoch counts as 0.
     return {
         key: {"$in": [0, None]} if key == "epoch" and value == 0 else value
@@ -175,10 +132,6 @@ def _conditions(where: Where) -> Document:
     }
 
 
-def _sealed(version: str) -> Document:
-    by = {"$regex": f"^{re.escape(version)}\\."}
-    return {**_LIVING, "$or": [{"two_factor.secret": by}, {"enrolment.secret": by}]}
-
-
-def _user(found: Document) -> User:
+def user_of(found: Document) -> User:
+    """Return the account that a document stores."""
     return User.model_validate(fields(found))
