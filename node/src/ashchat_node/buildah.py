@@ -1,7 +1,7 @@
-"""Image builds from Containerfiles without a daemon or a registry: buildah.
+"""Builds images from Containerfiles with buildah, without a daemon or a registry.
 
-buildah(1) with its own storage below the cache. The chroot isolation needs no container
-runtime, and processes of a build see the host's network.
+buildah(1) uses its own storage below the cache. Its chroot isolation needs no container runtime,
+and build processes use the host's network.
 """
 
 import fcntl
@@ -22,17 +22,16 @@ from ashchat_node.rootfs import IMAGE_ENV
 _ENV: Final = {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
 
 _CONTAINERS_CONF: Final = """\
-# containers.conf(5): buildah makes its folder for networks; by default in /etc/cni.
+# containers.conf(5): buildah creates a folder for networks, by default in /etc/cni.
 [network]
 network_config_dir = "{}"
 """
 
 
 class Builder:
-    """Builds images into a storage of its own.
+    """Builds images into a dedicated storage.
 
-    Builds may run at the same time in several threads or processes; buildah locks its
-    storage itself.
+    Builds may run concurrently in several threads or processes; buildah locks its storage.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class Builder:
         log: Path = Path("/var/log/ashchat-node"),
         run: Path = Path("/run/ashchat-node"),
     ) -> None:
-        """Uses the storage below `cache`, logs to `log`/images, keeps locks below `run`."""
+        """Use the storage below `cache`, log to `log`/images, and lock below `run`."""
         self._storage = cache / "buildah"
         self._exports = cache / "exports"
         self._run = run / "buildah"
@@ -51,11 +50,11 @@ class Builder:
         self._env = {**_ENV, "CONTAINERS_CONF": str(self._conf)}
 
     def exists(self, name_and_tag: str) -> bool:
-        """Tells whether the storage holds an image of this name and tag."""
+        """Return whether the storage holds an image of this name and tag."""
         return succeeds([*self._buildah("inspect"), "--type", "image", name_and_tag], env=self._env)
 
     def digest(self, name_and_tag: str) -> str:
-        """Returns the image's id: the hash of its configuration, so of its content.
+        """Return the image's id, a hash of its configuration and so of its content.
 
         Raises:
             NodeError: There is no such image.
@@ -75,17 +74,17 @@ class Builder:
         build_args: Mapping[str, str],
         progress: Progress,
     ) -> str:
-        """Builds a Containerfile, or finds the image where its tag exists.
+        """Build a Containerfile unless an image with its tag exists.
 
-        A tag stands for what went into the image, so an existing one is never built again.
-        Layers are cached over builds.
+        A tag is a hash of the image's inputs, so an existing image is never built again.
+        Layers are cached across builds.
 
         Args:
             name_and_tag: The image's name, for example localhost/ashchat-auth:1a2b3c.
             context: The folder that COPY and ADD read from.
-            containerfile: The Containerfile (no heredocs: buildah 1.28 knows none).
+            containerfile: The Containerfile (buildah 1.28 does not support heredocs).
             build_args: The values of its ARGs.
-            progress: Told what is being done.
+            progress: Receives the steps.
 
         Returns:
             The image's name.
@@ -106,12 +105,12 @@ class Builder:
         progress: Progress,
         env: Mapping[str, str] = IMAGE_ENV,
     ) -> str:
-        """Turns a root file system (a tar) into an image of one layer.
+        """Turn a root file system (a tar) into an image of one layer.
 
         Args:
             name_and_tag: The image's name.
             rootfs: The tar, for example of `rootfs.debootstrap`.
-            progress: Told what is being done.
+            progress: Receives the steps.
             env: The image's environment; the host's certificates by default.
 
         Returns:
@@ -136,7 +135,7 @@ class Builder:
 
     @contextmanager
     def export(self, name_and_tag: str, step: Step | None = None) -> Iterator[Path]:
-        """Writes an image as a docker-archive for as long as the context is open.
+        """Write an image as a docker-archive for as long as the context is open.
 
         Raises:
             NodeError: There is no such image, or the disk is full.
@@ -157,7 +156,7 @@ class Builder:
             archive.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Detaches what the storage has mounted; the images stay."""
+        """Unmount what the storage has mounted; the images stay."""
         mounts.release_below(self._storage)
         mounts.remove_tree(self._run)
 
@@ -177,7 +176,7 @@ class Builder:
             log=self._log / f"{_file_name(name_and_tag)}.log",
             step=step,
             env=self._env,
-            what_to_do="Mend what the log shows, then run it again; finished layers are kept.",
+            what_to_do="Fix what the log shows, then run it again; finished layers are cached.",
         )  # fmt: skip
 
     def _buildah(self, command: str) -> list[str]:
@@ -191,7 +190,7 @@ class Builder:
 
     @contextmanager
     def _scratch_context(self, rootfs: Path) -> Iterator[Path]:
-        """A folder that holds nothing but the tar, by a link; one caller at a time."""
+        """Yield a folder that contains only a link to the tar; one caller at a time."""
         context = self._storage.parent / "base-context"
         self._storage.parent.mkdir(parents=True, exist_ok=True)
         with context.with_suffix(".lock").open("w") as lock:
@@ -206,7 +205,7 @@ class Builder:
 
 
 def _short(name_and_tag: str) -> str:
-    """The name without its registry and tag: what a person calls the image."""
+    """Return the name without registry and tag, for display."""
     return name_and_tag.rsplit("/", 1)[-1].split(":", 1)[0]
 
 

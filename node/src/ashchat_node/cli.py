@@ -25,7 +25,7 @@ def up(
         bool, typer.Option(help="Keep about 15 GB that make a changed tool build faster.")
     ] = False,
 ) -> None:
-    """Bring the node to Ready: build, start, or resume it."""
+    """Build, start or resume the node and wait until it is Ready."""
     begun = time.monotonic()
     node = Node()
     progress = PlainProgress()
@@ -34,20 +34,20 @@ def up(
         node.tidy(progress)
     print(f"Kubernetes {status.kubernetes} is {status.state} ({time.monotonic() - begun:.1f} s).")
     if status.outdated:
-        print("It was made by another version of this package; `down` then `up` renews it.")
+        print("It was created by another version of this package; `down` and `up` re-create it.")
     print(f"export KUBECONFIG={status.kubeconfig}")
 
 
 @app.command()
 def down() -> None:
-    """Remove the cluster; the machine is as it was, but for tools and images in the cache."""
+    """Remove the cluster and restore the machine; tools and images stay cached."""
     Node().down(PlainProgress())
     print("No node.")
 
 
 @app.command()
 def status() -> None:
-    """Tell how the node is. Exit code 0 only when it runs."""
+    """Print the node's state. The exit code is 0 only if it is running."""
     found = Node().status()
     print(f"{found.state} {found.kubernetes}".strip())
     if found.state != "running":
@@ -62,7 +62,7 @@ def clean() -> None:
 
 
 def main() -> None:
-    """Runs the command line; a failure tells its step, its log's last lines and a remedy."""
+    """Run the command line; on failure print the step, the end of its log and what to do."""
     try:
         app()
     except NodeError as error:

@@ -1,4 +1,4 @@
-"""Running other programs: output to a log, its last line to the progress, failures explained."""
+"""Runs other programs: output goes to a log, its last line to the progress display."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ from ashchat_node.progress import Step
 Argument = str | Path
 
 
+# Seven parameters: a command, where its output goes, and how to report a failure.
 def run_logged(
     step_name: str,
     arguments: Sequence[Argument],
@@ -21,15 +22,15 @@ def run_logged(
     cwd: Path | None = None,
     what_to_do: str = "Run it again; it goes on where it stopped.",
 ) -> None:
-    """Runs a program that takes a while, its output into `log` (made anew).
+    """Run a long-running program and write its output to `log`, which is overwritten.
 
     Args:
         step_name: The step, for the error.
         arguments: The program and its arguments.
         log: Where standard output and error go.
-        step: Gets the last line of the output as its detail.
-        env: Variables over this process's own.
-        cwd: The folder it runs in.
+        step: Receives the last line of the output as its detail.
+        env: Additional environment variables.
+        cwd: The working directory.
         what_to_do: What the error advises.
 
     Raises:
@@ -75,7 +76,7 @@ def capture(
     env: Mapping[str, str] | None = None,
     timeout_seconds: float = 60,
 ) -> str:
-    """Runs a short program and returns its standard output.
+    """Run a short program and return its standard output.
 
     Raises:
         NodeError: It could not be started, took too long or did not exit with 0.
@@ -108,7 +109,7 @@ def succeeds(
     env: Mapping[str, str] | None = None,
     timeout_seconds: float = 60,
 ) -> bool:
-    """Tells whether a short program exits with 0; one that is missing or hangs does not."""
+    """Return whether a short program exits with 0; False if it is missing or hangs."""
     try:
         capture("check", arguments, env=env, timeout_seconds=timeout_seconds)
     except NodeError:

@@ -1,4 +1,4 @@
-"""The container runtime: containerd with its own folders, and the images in it."""
+"""The container runtime: containerd with dedicated folders, and its images."""
 
 import json
 import time
@@ -22,10 +22,10 @@ RUNC: Final = "/usr/sbin/runc"
 
 
 def render_config(machine: Machine, paths: Paths, shim: Path, pause_image: str) -> str:
-    """Returns containerd's configuration (version 3 of its format).
+    """Return containerd's configuration (version 3 of its format).
 
     Args:
-        machine: What to adapt to.
+        machine: The machine to adapt to.
         paths: The node's folders.
         shim: The program between containerd and runc.
         pause_image: The image that holds a pod's namespaces.
@@ -44,7 +44,7 @@ def render_config(machine: Machine, paths: Paths, shim: Path, pause_image: str) 
             f"root = {text(paths.cache / 'containerd')}",
             f"state = {text(paths.run / 'containerd')}",
             "imports = []",
-            # Neither is used, and each would make folders outside of ours.
+            # Neither is used, and each would create folders outside of the node's.
             "disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt']",
             "[grpc]",
             f"  address = {text(paths.containerd_socket)}",
@@ -53,10 +53,10 @@ def render_config(machine: Machine, paths: Paths, shim: Path, pause_image: str) 
             f"[{cri}.images'.pinned_images]",
             f"  sandbox = {text(pause_image)}",
             f"[{cri}.runtime']",
-            # Without CAP_SYS_RESOURCE the kernel refuses a score below the own one.
+            # Without CAP_SYS_RESOURCE the kernel rejects a lower score.
             f"  restrict_oom_score_adj = {flag(not machine.sys_resource)}",
             f"  disable_apparmor = {flag(not machine.apparmor)}",
-            # So that a pod's network namespace goes with our state folder.
+            # So that network namespaces of pods are deleted with the state folder.
             "  netns_mounts_under_state_dir = true",
             f"[{cri}.runtime'.cni]",
             f"  bin_dirs = [{text(network.CNI_PLUGINS)}]",
@@ -73,16 +73,16 @@ def render_config(machine: Machine, paths: Paths, shim: Path, pause_image: str) 
 
 
 def parse_running(tasks: str) -> frozenset[str]:
-    """Returns the ids of the running tasks in what `ctr tasks list` prints."""
+    """Return the ids of the running tasks from the output of `ctr tasks list`."""
     rows = [line.split() for line in tasks.splitlines()[1:]]
     return frozenset(row[0] for row in rows if row[-1:] == ["RUNNING"])
 
 
 class Containerd:
-    """The containerd of this node."""
+    """The node's containerd."""
 
     def __init__(self, paths: Paths, programs: Mapping[str, Path]) -> None:
-        """Uses the built programs containerd, containerd-shim-runc-v2 and ctr."""
+        """Use the built programs containerd, containerd-shim-runc-v2 and ctr."""
         self._paths = paths
         self._programs = programs
         self._config = paths.state / "containerd.toml"
@@ -92,10 +92,10 @@ class Containerd:
         )
 
     def start(self, machine: Machine, pause_image: str) -> None:
-        """Writes its configuration and starts it, or leaves it as it runs.
+        """Write the configuration and start containerd, unless it is running.
 
         Raises:
-            NodeError: It does not answer.
+            NodeError: containerd does not respond.
         """
         file_of(RUNC)
         shim = self._programs["containerd-shim-runc-v2"]
@@ -107,10 +107,10 @@ class Containerd:
         self.restart()
 
     def restart(self) -> None:
-        """Starts it with the configuration it has.
+        """Start containerd with its existing configuration.
 
         Raises:
-            NodeError: It does not answer.
+            NodeError: containerd does not respond.
         """
         self._paths.run.mkdir(parents=True, exist_ok=True)
         self.daemon.start(self._paths)
@@ -125,13 +125,13 @@ class Containerd:
             time.sleep(_POLL_SECONDS)
 
     def answers(self) -> bool:
-        """Tells whether containerd takes requests."""
+        """Return whether containerd responds."""
         return self._paths.containerd_socket.exists() and succeeds(
             [*self._ctr, "version"], timeout_seconds=5
         )
 
     def images(self) -> frozenset[str]:
-        """Returns the names of the images that pods can use.
+        """Return the names of the images that pods can use.
 
         Raises:
             NodeError: containerd does not answer.
@@ -139,10 +139,10 @@ class Containerd:
         return frozenset(capture("images", [*self._ctr, "images", "list", "--quiet"]).split())
 
     def import_archive(self, archive: Path, name: str, step: Step | None = None) -> None:
-        """Takes the images of a docker-archive, over those of the same names.
+        """Import the images of a docker-archive, replacing those of the same names.
 
         Raises:
-            NodeError: containerd refuses the archive.
+            NodeError: containerd rejects the archive.
         """
         run_logged(
             f"import {name}",
@@ -152,7 +152,7 @@ class Containerd:
         )
 
     def running_containers(self) -> frozenset[str]:
-        """Returns the ids of the containers whose process runs.
+        """Return the ids of the containers with a running process.
 
         Raises:
             NodeError: containerd does not answer.
@@ -160,14 +160,14 @@ class Containerd:
         return parse_running(capture("containers", [*self._ctr, "tasks", "list"]))
 
     def remove_containers(self) -> None:
-        """Removes what a `kubeadm reset` left: tasks, then containers."""
+        """Remove the tasks and containers that `kubeadm reset` left."""
         listed = capture("containers", [*self._ctr, "containers", "list", "--quiet"]).split()
         for container in listed:
             succeeds([*self._ctr, "tasks", "delete", "--force", container])
             succeeds([*self._ctr, "containers", "delete", container])
 
     def stop(self) -> None:
-        """Ends containerd and the shims that are left, and detaches what they mounted."""
+        """Stop containerd and its remaining shims, and unmount what they mounted."""
         self.daemon.stop(self._paths)
         for shim in with_executable(self._programs["containerd-shim-runc-v2"]):
             shim.end(seconds=2)

@@ -1,4 +1,4 @@
-"""The one exception of this package: a failed step, told so that a person can act on it."""
+"""The exception of this package: a failed step, with advice on what to do."""
 
 from pathlib import Path
 from typing import Final
@@ -10,10 +10,10 @@ class NodeError(Exception):
     """A step failed.
 
     Attributes:
-        step: The step, as the progress display names it.
-        message: What went wrong, one sentence.
+        step: The step's name in the progress display.
+        message: What went wrong, in one sentence.
         log_tail: The last lines of the log of what failed; may be empty.
-        what_to_do: What the person can do about it.
+        what_to_do: What the user can do about it.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class NodeError(Exception):
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
-    """Returns the last lines of a log, or nothing where there is no log."""
+    """Return the last lines of a log; empty if there is none."""
     try:
         text = log.read_text(errors="replace")
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What a node leaves outside of its own folders, so that `down` gives the machine back.
+"""Records what a node changes outside of its folders, so that `down` restores the machine.
 
-Kubernetes and CNI have folders of fixed names. Which of them were there before is noted
-before anything is started; `down` removes the others. Kernel settings are noted too.
+Kubernetes and CNI use folders with fixed names. Before anything is started, it is recorded which
+of them exist; `down` removes the others. Kernel settings are recorded, too.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ _POD_CGROUPS: Final = ("kubepods", "kubepods.slice")
 
 @dataclass(frozen=True)
 class Footprint:
-    """The machine before the node.
+    """The state of the machine before the node.
 
     Attributes:
-        absent: Folders that were not there.
-        sysctls: Kernel settings as they were.
+        absent: Folders that did not exist.
+        sysctls: Kernel settings and their values.
     """
 
     absent: tuple[str, ...]
@@ -45,17 +45,17 @@ class Footprint:
 
     @classmethod
     def take(cls) -> "Footprint":
-        """Looks at the machine as it is now."""
+        """Return the current state of the machine."""
         absent = tuple(name for name in _FOLDERS if not Path(name).exists())
         return cls(absent=absent, sysctls=network.read_sysctls())
 
     @classmethod
     def parse(cls, value: Any) -> "Footprint":
-        """Reads what was noted."""
+        """Return a recorded state."""
         return cls(absent=tuple(value["absent"]), sysctls=dict(value["sysctls"]))
 
     def restore(self) -> None:
-        """Removes the folders that were not there, and sets the settings back.
+        """Remove the folders that did not exist, and restore the settings.
 
         Raises:
             NodeError: Something is mounted in one of the folders and in use.
@@ -70,7 +70,7 @@ class Footprint:
 
 
 def _pod_cgroups() -> Iterator[Path]:
-    """The kubelet's control groups: one on v2, one for each controller on v1."""
+    """Return the kubelet's control groups: one on v2, one for each controller on v1."""
     for name in _POD_CGROUPS:
         for path in (_CGROUPS / name, *_CGROUPS.glob(f"*/{name}")):
             if path.is_dir():
@@ -78,7 +78,7 @@ def _pod_cgroups() -> Iterator[Path]:
 
 
 def end_pod_processes() -> None:
-    """Kills what still runs in pods; only the kubelet puts processes into those groups."""
+    """Kill the remaining processes of pods; only the kubelet puts processes into these groups."""
     for top in _pod_cgroups():
         for file in top.rglob("cgroup.procs"):
             with contextlib.suppress(OSError):  # the group may go with its last process
@@ -88,7 +88,7 @@ def end_pod_processes() -> None:
 
 
 def remove_pod_cgroups() -> None:
-    """Removes the kubelet's control groups, the innermost first; busy ones stay."""
+    """Remove the kubelet's control groups, innermost first; busy ones stay."""
     for top in list(_pod_cgroups()):
         folders = [each for each in top.rglob("*") if each.is_dir()]
         for folder in [*sorted(folders, key=lambda each: -len(each.parts)), top]:

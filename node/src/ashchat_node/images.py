@@ -1,7 +1,7 @@
-"""Container images without a registry and without a builder: static programs in tar files.
+"""Creates images of static programs as tar files, without a registry or a builder.
 
-The format is that of `docker save` (a manifest.json, one configuration an image, layers),
-which containerd imports. One archive holds many images and each layer once.
+The format is that of `docker save` (a manifest.json, one configuration per image, layers), which
+containerd imports. One archive contains many images and each layer once.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class Image:
-    """An image of a few files, on a root file system or on nothing.
+    """An image of a few files, optionally on a root file system.
 
     Attributes:
         name: Name and tag.
-        files: Where each file of the host goes, by its path in the image (no leading slash).
+        files: The host's files by their path in the image (without a leading slash).
         entrypoint: The program and first arguments.
-        rootfs: A tar of a root file system under the files.
-        env: Environment variables over PATH.
+        rootfs: A tar of the root file system.
+        env: Environment variables besides PATH.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Image:
 
 
 def static_program(name: str, program: Path, *, at: str | None = None) -> Image:
-    """Returns the image of one static program, by default in /usr/local/bin."""
+    """Return the image of one static program, by default in /usr/local/bin."""
     place = at or f"usr/local/bin/{program.name}"
     return Image(name=name, files={place: program}, entrypoint=(f"/{place}",))
 
 
 def configuration(image: Image, layer_digests: Sequence[str], machine: str) -> bytes:
-    """Returns an image's configuration (Docker image specification 1.2).
+    """Return an image's configuration (Docker image specification 1.2).
 
     Args:
         image: The image.
@@ -67,7 +67,7 @@ def configuration(image: Image, layer_digests: Sequence[str], machine: str) -> b
 
 
 def write_archive(archive: Path, images: Sequence[Image]) -> None:
-    """Writes a docker-archive of images; a layer that several share is written once."""
+    """Write a docker-archive of images; shared layers are written once."""
     written: set[str] = set()
     manifest: list[dict[str, object]] = []
     with tarfile.open(archive, "w") as tar:
@@ -122,7 +122,7 @@ class _Layer:
 
 
 def _parents(files: Mapping[str, Path]) -> list[str]:
-    """Returns the folders of paths, outer before inner."""
+    """Return the parent folders of paths, outermost first."""
     found = {str(parent) for place in files for parent in Path(place).parents}
     return sorted(found - {"."})
 
@@ -141,7 +141,7 @@ def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Drops what differs from one build to the next: owner and time."""
+    """Remove what differs between builds: owner and time."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mtime = 0
@@ -158,7 +158,7 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def archive_of(images: Sequence[Image], folder: Path) -> Iterator[Path]:
-    """Writes a docker-archive for as long as the context is open."""
+    """Write a docker-archive that exists while the context is open."""
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"node-{os.getpid()}.tar"
     try:

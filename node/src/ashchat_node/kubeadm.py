@@ -1,6 +1,6 @@
-"""The control plane: what kubeadm is told, and running it.
+"""The control plane: kubeadm and its configuration.
 
-The configuration is made by pure functions and written as JSON, which is YAML too.
+Pure functions create the configuration, which is written as JSON (valid YAML).
 Reference: kubeadm.k8s.io/v1beta4, kubeproxy.config.k8s.io/v1alpha1, audit.k8s.io/v1.
 """
 
@@ -29,12 +29,12 @@ _IGNORED_PREFLIGHT: Final = (
 )
 
 _ALONE: Final = {"leader-elect": "false"}
-"""There is one of each; after a crash none waits 15 s for the lease of its dead self."""
+"""No leader election, as there is one of each: after a crash none waits 15 s for a lease."""
 
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions of what the control plane is made of, with a leading v."""
+    """Versions of the control plane's components, with a leading v."""
 
     kubernetes: str
     etcd: str
@@ -42,12 +42,12 @@ class Versions:
 
     @property
     def etcd_tag(self) -> str:
-        """The tag of the etcd image, in the form that kubeadm reads a version from."""
+        """The tag of the etcd image, from which kubeadm reads the version."""
         return f"{self.etcd.removeprefix('v')}-0"
 
 
 def audit_policy() -> dict[str, Any]:
-    """Returns the audit policy: every write, without its body; no reads, no heartbeats."""
+    """Return the audit policy: every write without its body; no reads and heartbeats."""
     return {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -68,7 +68,7 @@ def audit_policy() -> dict[str, Any]:
 
 
 def configuration(machine: Machine, paths: Paths, versions: Versions) -> list[dict[str, Any]]:
-    """Returns the documents of kubeadm's configuration file."""
+    """Return the documents of kubeadm's configuration file."""
     return [
         _init_configuration(paths),
         _cluster_configuration(paths, versions),
@@ -122,7 +122,7 @@ def _cluster_configuration(paths: Paths, versions: Versions) -> dict[str, Any]:
         "controllerManager": {
             "extraArgs": _arguments(
                 {
-                    # kubeadm mounts this folder; its default lies outside of the node's.
+                    # kubeadm mounts this folder; the default is outside of the node's folders.
                     "flex-volume-plugin-dir": str(paths.state / "volume-plugins"),
                     **_ALONE,
                 }
@@ -138,18 +138,18 @@ def _kube_proxy_configuration(machine: Machine) -> dict[str, Any]:
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        # In this mode a NodePort answers on 127.0.0.1 too; nftables mode does not do that.
+        # In this mode a NodePort works on 127.0.0.1, too; not in nftables mode.
         "mode": "iptables",
         "iptables": {
             "localhostNodePorts": True,
-            # Pods share one bridge: without br_netfilter an answer to another pod would go
-            # straight there, past the translation of addresses. So it must come back here.
+            # Pods share one bridge: without br_netfilter, a response to another pod would bypass
+            # the address translation. Masquerading makes it return through the host.
             "masqueradeAll": not machine.br_netfilter,
         },
         "nodePortAddresses": ["127.0.0.0/8", network.POD_SUBNET],
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
-        # The host's connection tracking keeps its own limits.
+        # Do not change the host's limits of connection tracking.
         "conntrack": {
             "maxPerCore": 0,
             "min": 0,
@@ -174,7 +174,7 @@ def _volume(name: str, path: Path, kind: str, *, writable: bool = False) -> dict
 
 
 def parse_image_list(output: str) -> dict[str, str]:
-    """Returns kubeadm's image list by the images' short names, for example pause."""
+    """Return kubeadm's image list by the images' short names, for example pause."""
     names = output.split()
     return {name.rsplit("/", 1)[1].split(":", 1)[0]: name for name in names}
 
@@ -183,13 +183,13 @@ class Kubeadm:
     """kubeadm with this node's configuration."""
 
     def __init__(self, program: Path, paths: Paths) -> None:
-        """Uses the built program and the node's folders."""
+        """Use the built program and the node's folders."""
         self._program = program
         self._paths = paths
         self._config = paths.state / "kubeadm.yaml"
 
     def write_configuration(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Writes kubeadm's configuration and the audit policy that it names."""
+        """Write kubeadm's configuration and the audit policy it refers to."""
         self._config.parent.mkdir(parents=True, exist_ok=True)
         self._paths.audit_log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self._paths.state / "audit-policy.yaml").write_text(json.dumps(audit_policy(), indent=2))
@@ -197,7 +197,7 @@ class Kubeadm:
         self._config.write_text("\n---\n".join(texts) + "\n")
 
     def images(self) -> dict[str, str]:
-        """Returns the images that the control plane runs, by their short names.
+        """Return the images that the control plane runs, by their short names.
 
         Raises:
             NodeError: kubeadm does not accept the configuration.
@@ -207,7 +207,7 @@ class Kubeadm:
         )
 
     def init(self, step: Step) -> None:
-        """Makes the cluster.
+        """Create the cluster.
 
         Raises:
             NodeError: A check or a phase failed.
@@ -217,17 +217,17 @@ class Kubeadm:
             [self._program, "init", "--config", self._config],
             log=self._paths.log / "kubeadm-init.log",
             step=step,
-            # It asks the kubelet for its version.
+            # kubeadm asks the kubelet for its version.
             env={"PATH": f"{self._program.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"},
             what_to_do=f"Read {self._paths.log}/kubelet.log; what was begun is undone by the "
             "next up.",
         )
 
     def add_dns(self) -> None:
-        """Adds CoreDNS. Kept out of `init`: it waits long when started before kube-proxy.
+        """Add CoreDNS. Not part of `init`, because it waits long if started before kube-proxy.
 
         Raises:
-            NodeError: The API server refuses.
+            NodeError: The API server rejects it.
         """
         run_logged(
             "kubeadm init",
@@ -236,7 +236,7 @@ class Kubeadm:
         )
 
     def reset(self) -> None:
-        """Undoes `init`: pods, mounts, certificates, etcd's data. containerd must run.
+        """Undo `init`: pods, mounts, certificates, etcd's data. containerd must be running.
 
         Raises:
             NodeError: kubeadm failed.

@@ -1,4 +1,4 @@
-"""The kubelet: the one part of Kubernetes that runs as a process of the host."""
+"""The kubelet, the only part of Kubernetes that runs as a host process."""
 
 import os
 from pathlib import Path
@@ -17,9 +17,9 @@ _RESOLVED: Final = Path("/run/systemd/resolve/resolv.conf")
 
 
 def configuration(machine: Machine, paths: Paths) -> dict[str, Any]:
-    """Returns the KubeletConfiguration (kubelet.config.k8s.io/v1beta1).
+    """Return the KubeletConfiguration (kubelet.config.k8s.io/v1beta1).
 
-    kubeadm adds its own defaults (certificates, authentication) to it.
+    kubeadm adds its defaults (certificates, authentication).
     """
     config: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -31,7 +31,7 @@ def configuration(machine: Machine, paths: Paths) -> dict[str, Any]:
         "syncFrequency": "10s",  # a changed Secret is in its pods by then; by default in a minute
         "maxPods": 200,  # of the 254 addresses of the pod network
         "evictionHard": {"memory.available": "100Mi"},
-        # An image that was collected could not be pulled again: there is no registry.
+        # A garbage-collected image could not be pulled again: there is no registry.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "podLogsDir": str(paths.log / "pods"),
@@ -42,13 +42,13 @@ def configuration(machine: Machine, paths: Paths) -> dict[str, Any]:
     if machine.cgroup == "v1":
         config["failCgroupV1"] = False
     if not machine.sys_resource:
-        # It then goes on where the kernel refuses limits and OOM scores.
+        # The kubelet then continues if the kernel rejects limits and OOM scores.
         config["featureGates"] = {"KubeletInUserNamespace": True}
     return config
 
 
 def daemon(program: Path) -> Daemon:
-    """Returns the kubelet; it waits for kubeadm to write its files."""
+    """Return the kubelet, which starts once kubeadm has written its files."""
     return Daemon(
         name="kubelet",
         arguments=[
@@ -59,6 +59,6 @@ def daemon(program: Path) -> Daemon:
             f"--node-ip={network.NODE_ADDRESS}",
         ],
         wait_for=[str(CONFIG), str(KUBECONFIG)],
-        # It runs mount, iptables and their like, some of which are in sbin.
+        # The kubelet runs mount, iptables and similar programs, some of them in sbin.
         env={"PATH": f"/usr/local/sbin:/usr/sbin:/sbin:{os.environ.get('PATH', '/usr/bin:/bin')}"},
     )

@@ -1,4 +1,4 @@
-"""What the machine has, lacks and forbids; what of it stops the node, and what it adapts to."""
+"""Inspects the machine: what prevents a node, and what the node adapts to."""
 
 import ipaddress
 import os
@@ -35,7 +35,7 @@ _FOREIGN_PROGRAMS: Final = frozenset(
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as the node sees it.
+    """The properties of a machine that matter to the node.
 
     Attributes:
         linux: Whether it runs Linux.
@@ -75,10 +75,10 @@ class Machine:
     memory_bytes: int
 
     def refusals(self, *, building: bool) -> list[str]:
-        """Returns why no node can be started here, for a person; empty where one can.
+        """Return the reasons why no node can be started here; empty if one can.
 
         Args:
-            building: Whether tools or images are still to be built, which takes more disk.
+            building: Whether tools or images must be built, which needs more disk space.
         """
         if not self.linux:
             return ["The node from packages needs Linux. Use Docker with kind here."]
@@ -124,7 +124,7 @@ class Machine:
             yield f"The machine has less than {MIN_MEMORY_GIB} GB of memory."
 
     def adaptations(self) -> list[str]:
-        """Returns how the node adapts to this machine, for a person."""
+        """Return how the node adapts to this machine, for display."""
         found = [f"cgroup {self.cgroup}"]
         if not self.sys_resource:
             found.append("no CAP_SYS_RESOURCE: OOM scores are not lowered")
@@ -135,9 +135,9 @@ class Machine:
 
 
 def parse_cgroup(mounts: str) -> tuple[CgroupVersion, tuple[str, ...]]:
-    """Reads the cgroup version and the missing v1 controllers from /proc/mounts.
+    """Return the cgroup version and the missing v1 controllers from /proc/mounts.
 
-    A machine may have both (v1 for controllers, v2 beside it); the kubelet then uses v1.
+    A machine may have both (v1 for controllers, v2 in addition); the kubelet then uses v1.
     """
     v1: set[str] = set()
     unified = False
@@ -153,13 +153,13 @@ def parse_cgroup(mounts: str) -> tuple[CgroupVersion, tuple[str, ...]]:
 
 
 def parse_capability(status: str, capability: int) -> bool:
-    """Tells from /proc/self/status whether a capability is effective."""
+    """Return whether a capability is effective, from /proc/self/status."""
     match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
     return match is not None and bool(int(match[1], 16) >> capability & 1)
 
 
 def parse_listening_ports(tcp: str) -> set[int]:
-    """Returns the ports in state LISTEN of a /proc/net/tcp or tcp6 file (proc(5))."""
+    """Return the ports in state LISTEN of a /proc/net/tcp or tcp6 file (proc(5))."""
     listen = "0A"
     ports: set[int] = set()
     for line in tcp.splitlines()[1:]:
@@ -170,7 +170,7 @@ def parse_listening_ports(tcp: str) -> set[int]:
 
 
 def overlapping(routes: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
-    """Returns those routes (CIDR) that lie in or around one of the node's own networks."""
+    """Return the routes (CIDR) that overlap with one of the node's networks."""
     networks = [ipaddress.ip_network(each) for each in own]
     return tuple(
         route
@@ -180,7 +180,7 @@ def overlapping(routes: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
 
 
 def parse_routes(text: str, own_bridge: str) -> list[str]:
-    """Returns the networks of /proc/net/route but the default and the own bridge's."""
+    """Return the networks of /proc/net/route except the default and the node's bridge."""
     found: list[str] = []
     for line in text.splitlines()[1:]:
         fields = line.split()
@@ -194,12 +194,12 @@ def parse_routes(text: str, own_bridge: str) -> list[str]:
 
 
 def detect(paths: Paths, *, ours: frozenset[int]) -> Machine:
-    """Looks at the machine this process runs on.
+    """Return the properties of the machine this process runs on.
 
     Args:
         paths: The node's folders.
-        ours: Ids of the processes that belong to this node, which are no obstacle. While
-            there are some, ports are not looked at: they are the node's own.
+        ours: Ids of the processes that belong to this node, which are no obstacle. If there
+            are any, ports are not checked, because the node uses them.
     """
     if os.uname().sysname != "Linux":
         return _elsewhere()
@@ -252,7 +252,7 @@ def _module_exists(name: str) -> bool:
 
 
 def _foreign(paths: Paths, ours: frozenset[int]) -> Iterator[str]:
-    """Finds Kubernetes' programs that run here and do not belong to this node."""
+    """Return the running Kubernetes programs that do not belong to this node."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) in ours:
             continue

@@ -1,8 +1,8 @@
-"""Use of CPU and memory by pods (metrics.k8s.io), which autoscalers go by: metrics-server.
+"""metrics-server: CPU and memory usage of pods (metrics.k8s.io), used by autoscalers.
 
-The objects follow manifests/base of its module, with two differences. The kubelet is reached
-by its name and its certificate is verified: it is self-signed, so the kubelet's own file is
-the authority. And it asks for less: it measures one node.
+The objects follow manifests/base of its module, with two differences. The kubelet is addressed by
+name and its certificate is verified; it is self-signed, so the kubelet's file is the authority.
+And it requests fewer resources, because it measures one node.
 """
 
 from typing import Any, Final
@@ -13,18 +13,18 @@ from ashchat_node.workload import deployment
 NAMESPACE: Final = "kube-system"
 NAME: Final = "metrics-server"
 KUBELET_CERTIFICATE: Final = kubelet.ROOT / "pki" / "kubelet.crt"
-"""The kubelet's certificate and the authority it made for it."""
+"""The kubelet's certificate and its authority."""
 
 _PORT: Final = 10250
 _GROUP: Final = "rbac.authorization.k8s.io"
 
 
 def objects(image: str, kubelet_certificate: str) -> list[dict[str, Any]]:
-    """Returns the objects to apply.
+    """Return the objects to apply.
 
     Args:
         image: metrics-server.
-        kubelet_certificate: What `KUBELET_CERTIFICATE` holds.
+        kubelet_certificate: The content of `KUBELET_CERTIFICATE`.
     """
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata()},

@@ -1,7 +1,7 @@
-"""Mounts below a folder: listed, released, and never deleted through.
+"""Lists and detaches mounts below a folder, and removes trees safely.
 
-Removing a tree that still holds a bind mount would delete what is mounted there, so
-`remove_tree` releases every mount first and refuses when one stays.
+Removing a tree with a bind mount would delete the mounted files, so `remove_tree` detaches every
+mount first and fails if one stays.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def parse_mount_points(mountinfo: str) -> list[Path]:
-    """Returns the mount points of a mountinfo file (proc(5)), in its order."""
+    """Return the mount points of a mountinfo file (proc(5)), in its order."""
     return [
         Path(_unescape(fields[_MOUNT_POINT_FIELD]))
         for line in mountinfo.splitlines()
@@ -30,26 +30,26 @@ def parse_mount_points(mountinfo: str) -> list[Path]:
 
 
 def _unescape(text: str) -> str:
-    """Undoes proc(5)'s octal escapes of space, tab, newline and backslash."""
+    """Undo proc(5)'s octal escapes of space, tab, newline and backslash."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
 
 
 def below(folder: Path) -> list[Path]:
-    """Returns the mount points at or below a folder, the innermost first."""
+    """Return the mount points at or below a folder, innermost first."""
     points = parse_mount_points(Path("/proc/self/mountinfo").read_text())
     found = [point for point in points if point == folder or folder in point.parents]
     return found[::-1]
 
 
 def release_below(folder: Path) -> None:
-    """Detaches every mount at or below a folder; what is in use ends when its user does."""
+    """Detach every mount at or below a folder; one in use disappears when it becomes idle."""
     for point in below(folder.resolve()):
-        # Failures show in what `below` still finds; one mount may carry another away.
+        # A failure leaves the mount in `below`; detaching one may detach others.
         _libc.umount2(os.fsencode(point), MNT_DETACH)
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder with everything in it, never through a mount.
+    """Remove a folder with its content, but never through a mount.
 
     Raises:
         NodeError: Something is mounted below it and cannot be detached.
@@ -62,6 +62,6 @@ def remove_tree(folder: Path) -> None:
             "remove", f"{left[0]} is mounted and cannot be released", what_to_do="Unmount it."
         )
     while folder.exists():
-        # What somebody else removes at the same time is no failure.
+        # Another process may remove files at the same time.
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)

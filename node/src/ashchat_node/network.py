@@ -1,8 +1,8 @@
-"""The node's network: one bridge with the node's address, nothing reachable from outside.
+"""The node's network: one bridge with the node's address, unreachable from outside.
 
-The bridge exists before the first pod and carries the node's own address. So the API server
-and the kubelet listen on an address that does not change with the machine's network, and
-that no other machine reaches.
+The bridge is created before the first pod and has the node's address. The API server and the
+kubelet listen on this address, which does not change with the machine's network and cannot be
+reached from other machines.
 """
 
 import json
@@ -35,7 +35,7 @@ _OUR_CHAIN: Final = re.compile(r"^(?:KUBE-|CNI-)")
 
 
 def cni_config(state: Path) -> str:
-    """Returns the CNI configuration (CNI specification 1.0.0): bridge, addresses, ports."""
+    """Return the CNI configuration (CNI specification 1.0.0): bridge, addresses, ports."""
     config = {
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -60,10 +60,10 @@ def cni_config(state: Path) -> str:
 
 
 def create_bridge() -> None:
-    """Makes the bridge with the node's address; does nothing where it is there.
+    """Create the bridge with the node's address if it does not exist.
 
     Raises:
-        NodeError: The kernel refuses.
+        NodeError: The kernel rejects it.
     """
     step = "network"
     if not Path("/sys/class/net", BRIDGE).exists():
@@ -73,7 +73,7 @@ def create_bridge() -> None:
 
 
 def delete_bridge() -> None:
-    """Removes the bridge and what hangs on it; does nothing where it is gone."""
+    """Delete the bridge and its interfaces if it exists."""
     if Path("/sys/class/net", BRIDGE).exists():
         for port in Path("/sys/class/net", BRIDGE, "brif").iterdir():
             succeeds(["ip", "link", "delete", port.name])
@@ -81,7 +81,7 @@ def delete_bridge() -> None:
 
 
 def read_sysctls() -> dict[str, str]:
-    """Returns the settings that a node changes, as they are now."""
+    """Return the current values of the settings that a node changes."""
     found: dict[str, str] = {}
     for name in TOUCHED_SYSCTLS:
         file = Path("/proc/sys") / name
@@ -91,10 +91,10 @@ def read_sysctls() -> dict[str, str]:
 
 
 def write_sysctls(values: Mapping[str, str]) -> None:
-    """Sets kernel settings; one that is gone or refused is left as it is.
+    """Change kernel settings; one that is missing or rejected is left unchanged.
 
     Raises:
-        NodeError: Packets cannot be forwarded, without which no pod reaches another.
+        NodeError: Packet forwarding, which pods need, cannot be enabled.
     """
     for name, value in values.items():
         file = Path("/proc/sys") / name
@@ -107,14 +107,14 @@ def write_sysctls(values: Mapping[str, str]) -> None:
 
 
 def without_our_chains(saved: str) -> str:
-    """Returns what iptables-restore --noflush takes to remove Kubernetes' chains and rules.
+    """Return the input of iptables-restore --noflush that removes Kubernetes' chains and rules.
 
     Args:
         saved: The output of iptables-save.
 
     Returns:
-        For every table with such chains: its rules that jump to one deleted (also CNI's
-        masquerading), the chains flushed and then deleted. Empty where there are none.
+        For every table with such chains: deletes the rules that jump to one (including CNI's
+        masquerading), then flushes and deletes the chains. Empty if there are none.
     """
     out: list[str] = []
     for table in re.split(r"^(?=\*)", saved, flags=re.MULTILINE):
@@ -141,7 +141,7 @@ def without_our_chains(saved: str) -> str:
 
 
 def remove_rules() -> None:
-    """Removes the packet filter rules of kube-proxy, the kubelet and CNI.
+    """Remove the packet filter rules of kube-proxy, the kubelet and CNI.
 
     Raises:
         NodeError: A rule stays.

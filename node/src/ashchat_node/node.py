@@ -1,9 +1,9 @@
 """The node as a whole: from a bare machine to a Ready Kubernetes, and back.
 
-`up` in the order in which things happen: look at the machine, install packages, build the
-programs (the Debian base beside it), start the network and containerd, load the images,
-`kubeadm init`, volumes, wait. Every part finds what is already there, so an interrupted
-`up` goes on, and one after a crash starts only what has died.
+The steps of `up` in order: inspect the machine, install packages, build the programs (and the
+Debian base concurrently), start the network and containerd, load the images, `kubeadm init`,
+volumes, wait. Every step detects what exists, so an interrupted `up` continues, and after a crash
+`up` starts only what has died.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ from ashchat_node.paths import Paths, default_paths
 from ashchat_node.progress import Progress, Step
 
 CORE_TOOLS: Final = ("kubernetes", "containerd", "etcd", "coredns", "local-path-provisioner")
-"""What a node is made of; the other tools are built when asked for."""
+"""Tools of every node; the others are built on request."""
 
 _API_SECONDS: Final = 180.0
 _READY_SECONDS: Final = 180
@@ -57,13 +57,13 @@ State = Literal["absent", "running", "stopped", "unfinished"]
 
 @dataclass(frozen=True)
 class Record:
-    """What belongs to a node that was begun; its presence marks the machine as ours.
+    """Describes a node that was begun; its presence marks the machine as ours.
 
     Attributes:
-        programs: The programs it was made from: it stays with them until `down`.
+        programs: The programs of the node, which it uses until `down`.
         versions: Their versions.
         footprint: The machine before the node.
-        initialised: Whether `kubeadm init` ended well.
+        initialised: Whether `kubeadm init` succeeded.
     """
 
     programs: Mapping[str, Path]
@@ -72,7 +72,7 @@ class Record:
     initialised: bool
 
     def write(self, file: Path) -> None:
-        """Keeps the record, whole or not at all."""
+        """Write the record atomically."""
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = file.with_suffix(".tmp")
         unfinished.write_text(
@@ -90,7 +90,7 @@ class Record:
 
     @classmethod
     def read(cls, file: Path) -> "Record | None":
-        """Returns the record of the node that is there, if any."""
+        """Return the record of the existing node, if any."""
         try:
             value = json.loads(file.read_text())
         except FileNotFoundError:
@@ -105,14 +105,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Status:
-    """What a person wants to know of the node.
+    """The state of the node.
 
     Attributes:
-        state: absent; running (answers and is Ready); stopped (its processes died, `up`
-            resumes it); unfinished (`up` was interrupted and makes it anew).
+        state: absent; running (responds and is Ready); stopped (its processes died, `up`
+            resumes it); unfinished (`up` was interrupted and will re-create it).
         kubernetes: Its version, empty when absent.
         kubeconfig: The administrator's kubeconfig.
-        outdated: Whether this package would now build other programs than it runs.
+        outdated: Whether this package would build other programs than it runs.
     """
 
     state: State
@@ -122,17 +122,17 @@ class Status:
 
 
 class Node:
-    """The machine's node. It belongs to the machine: every clone finds the same one."""
+    """The machine's node, shared by all clones of the repository."""
 
     def __init__(self, paths: Paths | None = None) -> None:
-        """Uses the machine's folders unless told others."""
+        """Use these folders, by default the machine's."""
         self._paths = paths or default_paths()
         self._record_file = self._paths.state / "owner"
         self.tools = GoTools(self._paths.cache, log=self._paths.log)
         self.builder = Builder(self._paths.cache, log=self._paths.log, run=self._paths.run)
 
     def up(self, progress: Progress) -> Status:
-        """Brings the node to Ready, from whatever there is.
+        """Bring the node to Ready from any state.
 
         Raises:
             NodeError: The machine cannot run a node, or a step failed.
@@ -156,10 +156,10 @@ class Node:
         return self.status()
 
     def down(self, progress: Progress) -> None:
-        """Removes the cluster and gives the machine back; tools and images stay cached.
+        """Remove the cluster and restore the machine; tools and images stay cached.
 
         Raises:
-            NodeError: Something of it cannot be removed.
+            NodeError: A part of it cannot be removed.
         """
         if (record := Record.read(self._record_file)) is None:
             self.builder.release()
@@ -168,10 +168,10 @@ class Node:
             self._remove(record)
 
     def clean(self, progress: Progress) -> None:
-        """Removes the cluster and every cache.
+        """Remove the cluster and every cache.
 
         Raises:
-            NodeError: Something of it cannot be removed.
+            NodeError: A part of it cannot be removed.
         """
         self.down(progress)
         with progress.step("remove the caches"):
@@ -179,7 +179,7 @@ class Node:
             mounts.remove_tree(self._paths.log)
 
     def status(self) -> Status:
-        """Looks how the node is."""
+        """Return the state of the node."""
         record = Record.read(self._record_file)
         if record is None:
             return Status("absent", "", self._paths.kubeconfig)
@@ -191,7 +191,7 @@ class Node:
         )
 
     def tidy(self, progress: Progress) -> bool:
-        """Removes Go's caches once every tool is built.
+        """Remove Go's caches once every tool is built.
 
         Returns:
             Whether they were removed.
@@ -202,7 +202,7 @@ class Node:
             return self.tools.tidy(keep)
 
     def images(self) -> frozenset[str]:
-        """Returns the names of the images that pods can use.
+        """Return the names of the images that pods can use.
 
         Raises:
             NodeError: The node is not there or does not answer.
@@ -210,15 +210,15 @@ class Node:
         return self._containerd().images()
 
     def import_image(self, name: str, builder: Builder, progress: Progress) -> bool:
-        """Takes an image from a builder; does nothing where the node has that name and tag.
+        """Import an image from a builder unless the node has that name and tag.
 
         Args:
-            name: Name and tag; a tag stands for what went into the image.
-            builder: What built it.
-            progress: Told what is being done.
+            name: Name and tag, a hash of the image's inputs.
+            builder: The builder that has it.
+            progress: Receives the steps.
 
         Returns:
-            Whether it was taken now.
+            Whether it was imported now.
 
         Raises:
             NodeError: There is no node or no such image.
@@ -232,7 +232,7 @@ class Node:
         return True
 
     def metrics(self, progress: Progress) -> None:
-        """Adds metrics-server, which autoscalers need; beside whatever already runs.
+        """Add metrics-server, which autoscalers need.
 
         Raises:
             NodeError: There is no node, or it does not start.
@@ -253,7 +253,7 @@ class Node:
             self._rollout(record, metrics.NAMESPACE, f"deployment/{metrics.NAME}")
 
     def measures(self) -> bool:
-        """Tells whether metrics-server is there, as this package would build it."""
+        """Return whether the current metrics-server is installed."""
         record = Record.read(self._record_file)
         if record is None or (built := self.tools.built(metrics.NAME)) is None:
             return False
@@ -267,10 +267,10 @@ class Node:
             return False
         return found == image
 
-    # What `up` is made of, in its order.
+    # The steps of `up`, in order.
 
     def _look(self, record: Record | None, progress: Progress) -> Machine:
-        with progress.step("look at the machine") as step:
+        with progress.step("inspect the machine") as step:
             here = machine.detect(self._paths, ours=self._process_ids(record))
             building = any(self.tools.built(name) is None for name in CORE_TOOLS)
             if refusals := here.refusals(building=building):
@@ -284,7 +284,7 @@ class Node:
         return here
 
     def _make(self, here: Machine, progress: Progress) -> Record:
-        """Gets everything a new cluster needs and initialises it."""
+        """Prepare everything a new cluster needs, and initialise it."""
         programs, base = self._programs_and_base(progress)
         record = Record(
             programs=programs,
@@ -311,7 +311,7 @@ class Node:
             shutil.copyfile(kubeadm.ADMIN_KUBECONFIG, self._paths.kubeconfig)
             self._paths.kubeconfig.chmod(0o600)
         with progress.step("DNS and volumes") as step:
-            # Before kube-proxy has written its rules no pod reaches the API server.
+            # No pod reaches the API server before kube-proxy has written its rules.
             step.detail("kube-proxy")
             self._rollout(record, "kube-system", "daemonset/kube-proxy")
             control_plane.add_dns()
@@ -321,7 +321,7 @@ class Node:
         return finished
 
     def _programs_and_base(self, progress: Progress) -> tuple[dict[str, Path], Path]:
-        """Builds the programs; packages, modules and the base are fetched beside it."""
+        """Build the programs; fetch packages, modules and the base concurrently."""
         with ThreadPoolExecutor(max_workers=2) as pool:
             base: Future[Path] = pool.submit(self._packages_and_base, progress)
             fetched = pool.submit(self.tools.prefetch, CORE_TOOLS[1:], progress)
@@ -353,7 +353,7 @@ class Node:
         names: Mapping[str, str],
         progress: Progress,
     ) -> None:
-        """Loads the images of the control plane unless exactly these are there."""
+        """Load the control plane's images unless exactly these exist."""
         wanted = _node_images(programs, base, names)
         described = json.dumps([repr(image) for image in wanted])
         source = hashlib.sha256(described.encode()).hexdigest()
@@ -383,7 +383,7 @@ class Node:
         self._kubectl(record, "apply", "--server-side", "--filename=-", stdin=json.dumps(listed))
 
     def _start(self, here: Machine, record: Record, progress: Progress) -> None:
-        """Starts what does not run; after `_make` everything does."""
+        """Start what is not running; after `_make` everything is."""
         with progress.step("start") as step:
             resumed = kubelet.daemon(record.programs["kubelet"]).child(self._paths) is None
             self._start_network()
@@ -409,9 +409,9 @@ class Node:
             time.sleep(_POLL_SECONDS)
 
     def _wait_true_status(self, record: Record, containerd: Containerd, step: Step) -> None:
-        """Waits until no pod claims a container that died with the crash.
+        """Wait until no pod reports a container that died in the crash.
 
-        Until the kubelet has reported, the API server tells what was before: all Ready.
+        Until the kubelet has reported, the API server returns the state before the crash.
         """
         step.detail("the kubelet's reports")
         deadline = time.monotonic() + _API_SECONDS
@@ -445,7 +445,7 @@ class Node:
             ):
                 step.detail(name)
                 self._rollout(record, namespace, name)
-                # After a crash the rollout's status is older than the pods'.
+                # After a crash the rollout's status is older than that of the pods.
                 self._kubectl(
                     record, "wait", "pod", f"--namespace={namespace}", f"--selector={pods}",
                     "--for=condition=Ready", f"--timeout={_READY_SECONDS}s",
@@ -458,7 +458,7 @@ class Node:
             f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
         )  # fmt: skip
 
-    # Taking it away.
+    # Removal.
 
     def _remove(self, record: Record) -> None:
         kubelet_daemon = kubelet.daemon(record.programs["kubelet"])
@@ -466,7 +466,7 @@ class Node:
         if all(path.exists() for path in record.programs.values()):
             self._remove_pods(record)
         else:
-            # Without its programs its containers cannot be told from images: all goes.
+            # Without its programs, containers cannot be told from images: remove both.
             footprint.end_pod_processes()
             mounts.remove_tree(self._paths.cache / "containerd")
         footprint.end_pod_processes()
@@ -476,7 +476,7 @@ class Node:
         self.builder.release()
         mounts.release_below(kubelet.ROOT)
         record.footprint.restore()
-        # The kubelet would count the restarts of the next cluster's pods on from these.
+        # Otherwise the kubelet would continue these restart counts for the next cluster's pods.
         mounts.remove_tree(self._paths.log / "pods")
         mounts.remove_tree(self._paths.run)
         mounts.remove_tree(self._paths.state)  # the record last: until then it is ours
@@ -490,10 +490,10 @@ class Node:
             containerd.remove_containers()
         containerd.stop()
 
-    # What it asks itself.
+    # Queries.
 
     def _healthy(self, record: Record) -> bool:
-        """Tells whether all runs: both supervisors, both programs, and a Ready node."""
+        """Return whether both supervisors and programs are running and the node is Ready."""
         if not record.initialised or not all(
             daemon.supervisor(self._paths) and daemon.child(self._paths)
             for daemon in (
@@ -554,7 +554,7 @@ class Node:
 
     @contextmanager
     def _locked(self, progress: Progress) -> Iterator[None]:
-        """One `up` or `down` at a time on the machine; the second waits."""
+        """Allow one `up` or `down` at a time on the machine; the second waits."""
         _LOCK.parent.mkdir(parents=True, exist_ok=True)
         with _LOCK.open("w") as lock:
             try:
@@ -566,7 +566,7 @@ class Node:
 
 
 def claimed_containers(pods: Mapping[str, Any]) -> frozenset[str]:
-    """Returns the ids of the containers that run according to a PodList's statuses."""
+    """Return the ids of the containers that are running according to a PodList."""
     return frozenset(
         status["containerID"].rpartition("/")[2]
         for pod in pods["items"]
@@ -576,19 +576,19 @@ def claimed_containers(pods: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _provisioner_image(programs: Mapping[str, Path]) -> str:
-    """The provisioner's image, tagged by the folder name of its program: a content hash."""
+    """Return the provisioner's image, tagged with the hash in its program's folder name."""
     return f"{kubeadm.IMAGE_REPOSITORY}/{volumes.NAME}:{_content(programs[volumes.NAME])}"
 
 
 def _content(program: Path) -> str:
-    """The hash of all that went into a program, as its folder's name has it."""
+    """Return the hash of a program's inputs from its folder's name."""
     return program.parent.name.rsplit("-", 1)[1]
 
 
 def _node_images(
     programs: Mapping[str, Path], base: Path, names: Mapping[str, str]
 ) -> list[images.Image]:
-    """Returns the images of the control plane, as kubeadm names them, and of the volumes."""
+    """Return the images of the control plane, as kubeadm names them, and of the volumes."""
     found: list[images.Image] = [
         images.static_program(names[name], programs[name])
         for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")

@@ -1,4 +1,4 @@
-"""Debian packages: what is missing is installed, nothing else is touched."""
+"""Installs missing Debian packages; changes nothing else."""
 
 import fcntl
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ NODE_PACKAGES: Final = (
 )
 _INSTALLED: Final = "install ok installed"
 _APT: Final = ("apt-get", "-o", "DPkg::Lock::Timeout=300")
-"""Waits, seconds, for another program that installs packages (apt.conf(5))."""
+"""How long apt waits for another program that installs packages (apt.conf(5))."""
 
 
 def parse_missing(wanted: Iterable[str], dpkg_output: str) -> list[str]:
-    """Returns the wanted packages that dpkg-query does not call installed.
+    """Return the packages that dpkg-query does not report as installed.
 
     Args:
         wanted: Package names.
@@ -44,7 +44,7 @@ def parse_missing(wanted: Iterable[str], dpkg_output: str) -> list[str]:
 
 
 def missing(wanted: Iterable[str]) -> list[str]:
-    """Returns the wanted packages that are not installed.
+    """Return the packages that are not installed.
 
     Raises:
         NodeError: dpkg-query itself fails.
@@ -54,10 +54,10 @@ def missing(wanted: Iterable[str]) -> list[str]:
 
 
 def install(wanted: Iterable[str], progress: Progress, paths: Paths) -> None:
-    """Installs those of the wanted packages that are missing.
+    """Install missing packages.
 
-    Services of packages are not started: debconf asks nothing, recommended packages stay
-    away. Of two callers at once, threads or processes, the second waits.
+    Services are not started, debconf does not ask, recommended packages are not installed. Of
+    two concurrent callers (threads or processes), the second waits.
 
     Raises:
         NodeError: apt cannot install one of them.
@@ -83,7 +83,7 @@ def _install(absent: list[str], progress: Progress, paths: Paths) -> None:
                 env=env,
             )
         except NodeError:
-            # One source of several may be down; what counts is whether installing works.
+            # One of several sources may be down; only the installation must succeed.
             step.detail("some package lists are out of date")
         run_logged(
             "Debian packages",
@@ -91,12 +91,12 @@ def _install(absent: list[str], progress: Progress, paths: Paths) -> None:
             log=paths.log / "apt-install.log",
             step=step,
             env=env,
-            what_to_do="Look whether apt works here (apt-get update).",
+            what_to_do="Check whether apt works here (apt-get update).",
         )
 
 
 def file_of(path: str) -> Path:
-    """Returns a file that a package brought.
+    """Return a file of a package.
 
     Raises:
         NodeError: It is not there.

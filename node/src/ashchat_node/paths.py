@@ -1,4 +1,4 @@
-"""Where the node keeps what: one place, so that `down` and `clean` know what is theirs."""
+"""The node's folders, so that `down` and `clean` know what to remove."""
 
 import os
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Paths:
     Attributes:
         state: The cluster itself: etcd's data, volumes, kubeconfig. Removed by `down`.
         run: Sockets, pid records, containerd's running state. Removed by `down`.
-        log: Logs and the API server's audit log. Kept by `down` for reading afterwards.
-        cache: What can be made anew from packages: tools, images. Removed by `clean`.
+        log: Logs and the API server's audit log. Not removed by `down`.
+        cache: Tools and images, which can be built again. Removed by `clean`.
     """
 
     state: Path = Path("/var/lib/ashchat-node")
@@ -36,15 +36,15 @@ class Paths:
 
     @property
     def audit_log(self) -> Path:
-        """The API server's audit log: one JSON object a line, writes only."""
+        """The API server's audit log: one JSON object per line, writes only."""
         return self.log / "audit" / "audit.log"
 
     @property
     def bin(self) -> Path:
-        """Links to every tool built, for people's PATH."""
+        """Links to every built tool, for the user's PATH."""
         return self.cache / "bin"
 
 
 def default_paths() -> Paths:
-    """Returns the machine's paths; ASHCHAT_CACHE moves the cache."""
+    """Return the machine's paths; ASHCHAT_CACHE moves the cache."""
     return Paths(cache=Path(os.environ.get("ASHCHAT_CACHE", DEFAULT_CACHE)).absolute())

@@ -1,8 +1,8 @@
-"""Processes that outlive the command: started under a supervisor, ended by exact identity.
+"""Processes that outlive the command: started under a supervisor, stopped by exact identity.
 
-A process id alone does not name a process: ids are used again. So a record holds the id, the
-start time (field 22 of /proc/<pid>/stat, proc(5)) and the boot it belongs to; a process is
-ours only when all three agree.
+A process id does not identify a process, because ids are reused. A record therefore contains the
+id, the start time (field 22 of /proc/<pid>/stat, proc(5)) and the boot; a process is ours only
+if all three match.
 """
 
 import json
@@ -26,21 +26,21 @@ _STOP_SECONDS: Final = 20.0
 
 @dataclass(frozen=True)
 class Identity:
-    """One process, for ever."""
+    """Identifies one process."""
 
     pid: int
     start_time: int
     boot: str
 
     def alive(self) -> bool:
-        """Tells whether exactly this process still runs (a zombie does not)."""
+        """Return whether exactly this process still runs (a zombie does not)."""
         return _start_time(self.pid) == self.start_time and self.boot == boot_id()
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal; does nothing when the process is gone.
+        """Send a signal if the process exists.
 
-        A pidfd is taken before the identity is checked, so the id cannot be used again
-        in between (pidfd_open(2)).
+        A pidfd is opened before the identity is checked, so the id cannot be reused in between
+        (pidfd_open(2)).
         """
         try:
             descriptor = os.pidfd_open(self.pid)
@@ -55,7 +55,7 @@ class Identity:
             os.close(descriptor)
 
     def end(self, seconds: float = _STOP_SECONDS) -> None:
-        """Asks the process to end, and after a while makes it."""
+        """Terminate the process; kill it after a while."""
         self.signal(signal.SIGTERM)
         if not self._gone_within(seconds):
             self.signal(signal.SIGKILL)
@@ -71,12 +71,12 @@ class Identity:
 
 
 def boot_id() -> str:
-    """Returns the kernel's id of this boot (random(4))."""
+    """Return the kernel's id of this boot (random(4))."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def parse_start_time(stat: str) -> int | None:
-    """Reads the start time, in clock ticks since boot, from /proc/<pid>/stat.
+    """Return the start time, in clock ticks since boot, from /proc/<pid>/stat.
 
     Returns:
         The start time, or None for a zombie, which is no longer running.
@@ -93,13 +93,13 @@ def _start_time(pid: int) -> int | None:
 
 
 def identify(pid: int) -> Identity | None:
-    """Returns the identity of a running process, or None when there is none."""
+    """Return the identity of a running process; None if there is none."""
     start = _start_time(pid)
     return None if start is None else Identity(pid, start, boot_id())
 
 
 def write_record(file: Path, identity: Identity) -> None:
-    """Keeps an identity in a file, whole or not at all."""
+    """Write an identity to a file, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".tmp")
     unfinished.write_text(json.dumps(asdict(identity)))
@@ -107,7 +107,7 @@ def write_record(file: Path, identity: Identity) -> None:
 
 
 def read_record(file: Path) -> Identity | None:
-    """Returns the identity kept in a file if that process still runs."""
+    """Return the identity in a file if that process is running."""
     try:
         identity = Identity(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
@@ -120,10 +120,10 @@ class Daemon:
     """A program that must keep running.
 
     Attributes:
-        name: What it is called, in file names too.
+        name: Its name, used in file names, too.
         arguments: The program and its arguments.
-        wait_for: Files without which it is not started yet.
-        env: Variables over the supervisor's own.
+        wait_for: Files that must exist before it is started.
+        env: Additional environment variables.
     """
 
     name: str
@@ -132,14 +132,14 @@ class Daemon:
     env: Mapping[str, str] | None = None
 
     def start(self, paths: Paths) -> None:
-        """Starts it under a supervisor of its own, or leaves it as it runs.
+        """Start the program under a supervisor unless it is running.
 
         Raises:
-            NodeError: The supervisor did not come up.
+            NodeError: The supervisor did not start.
         """
         if self.supervisor(paths) is not None:
             return
-        # Its supervisor was killed; nobody would start it again. Containers live on.
+        # The supervisor was killed, so nothing would restart the program. Containers live on.
         self._end_program()
         spec = paths.run / f"{self.name}.json"
         spec.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ class Daemon:
             time.sleep(_POLL_SECONDS)
 
     def stop(self, paths: Paths) -> None:
-        """Ends the supervisor, then the program; does nothing when they are gone."""
+        """Stop the supervisor, then the program, if they are running."""
         if supervisor := self.supervisor(paths):
             supervisor.end()
         self._end_program()
@@ -182,15 +182,15 @@ class Daemon:
             file.unlink(missing_ok=True)
 
     def supervisor(self, paths: Paths) -> Identity | None:
-        """Returns its supervisor if that runs."""
+        """Return the supervisor if it is running."""
         return read_record(self._supervisor_file(paths))
 
     def child(self, paths: Paths) -> Identity | None:
-        """Returns the program itself if it runs."""
+        """Return the program's process if it is running."""
         return read_record(self._child_file(paths))
 
     def _end_program(self) -> None:
-        """Ends what runs this program file; it lies in our cache, so it is ours."""
+        """Stop every process of this program file, which is in our cache and so ours."""
         for process in with_executable(Path(self.arguments[0])):
             process.end()
 
@@ -202,7 +202,7 @@ class Daemon:
 
 
 def with_executable(program: Path) -> list[Identity]:
-    """Returns the processes that run exactly this program file."""
+    """Return the processes that run exactly this program file."""
     found: list[Identity] = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

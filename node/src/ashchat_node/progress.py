@@ -1,7 +1,7 @@
-"""How long-running functions tell what they do.
+"""How long-running functions report their progress.
 
-Functions take a `Progress`; a command line implements it as it likes. Steps may be open at
-the same time in several threads, so implementations must be thread-safe.
+Functions receive a `Progress`, which a command line implements. Steps may be open concurrently
+in several threads, so implementations must be thread-safe.
 """
 
 import sys
@@ -14,21 +14,21 @@ from typing import Final, Protocol, TextIO
 
 DETAIL_EVERY_SECONDS: Final = 5.0
 DETAIL_CHARS: Final = 70
-"""With the time before it a line of at most 80 columns."""
+"""Maximum length, so that a line with its time has at most 80 columns."""
 
 
 class Step(Protocol):
-    """A step under way."""
+    """A step in progress."""
 
     def detail(self, text: str) -> None:
-        """Tells what the step is at; replaces the detail before it."""
+        """Report what the step is doing; replaces the previous detail."""
 
 
 class Progress(Protocol):
     """Receives the steps of a long-running function."""
 
     def step(self, name: str) -> AbstractContextManager[Step]:
-        """Opens a step; leaving the context ends it, an exception marks it as failed."""
+        """Open a step; leaving the context ends it, an exception marks it as failed."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class _PlainStep:
 
 
 class PlainProgress:
-    """One line where a step begins or ends, with the seconds since the start."""
+    """Prints a line when a step begins or ends, with the seconds since the start."""
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self._out = out
@@ -53,13 +53,13 @@ class PlainProgress:
         self._started = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Writes a line, whole, whichever thread it comes from."""
+        """Write a line atomically, from any thread."""
         with self._lock:
             print(f"{time.monotonic() - self._started:7.1f}s  {text}", file=self._out, flush=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Opens a step and writes a line when it ends."""
+        """Open a step, and write a line when it ends."""
         begun = time.monotonic()
         self.line(f"> {name}")
         try:
@@ -71,17 +71,17 @@ class PlainProgress:
 
 
 def shorten(text: str, chars: int = DETAIL_CHARS) -> str:
-    """Returns the text, its end replaced by an ellipsis where it is too long."""
+    """Return the text, truncated with an ellipsis if it is too long."""
     return text if len(text) <= chars else text[: chars - 1] + "…"
 
 
 class SilentProgress:
-    """Tells nothing; for tests and for callers with a display of their own."""
+    """Reports nothing; for tests and callers with their own display."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:  # noqa: ARG002 - the Protocol's name
-        """Opens a step that nobody sees."""
+        """Open a step without output."""
         yield self
 
     def detail(self, text: str) -> None:
-        """Drops the detail."""
+        """Ignore the detail."""

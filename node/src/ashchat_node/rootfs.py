@@ -1,8 +1,7 @@
 """Debian base file systems without a registry: debootstrap, cached as tar files.
 
-A base is what `debootstrap --variant=minbase` makes, plus what image builds on it need
-wherever they run: the host's trusted certificates, the host's mirrors, no services started
-by packages, no documentation. Debian: debootstrap(8), sources.list(5), dpkg.cfg(5).
+A base is the result of `debootstrap --variant=minbase` plus what image builds on it need: the
+host's trusted certificates and mirrors, no services started by packages, no documentation. Debian: debootstrap(8), sources.list(5), dpkg.cfg(5).
 """
 
 import fcntl
@@ -23,7 +22,7 @@ from ashchat_node.paths import Paths, default_paths
 from ashchat_node.progress import Progress, Step
 
 BASE_SUITE: Final = "trixie"
-"""Debian 13, the suite of the base that kube-proxy and the product's images share."""
+"""Debian 13, the base that kube-proxy and the product's images share."""
 
 BASE_PACKAGES: Final = (
     "ca-certificates",
@@ -36,10 +35,10 @@ BASE_PACKAGES: Final = (
 )
 
 HOST_CA: Final = "/etc/ssl/host-ca.pem"
-"""The host's trusted certificates in a base: builds run behind what the host trusts."""
+"""The host's trusted certificates in a base, because builds may run behind a proxy."""
 
 IMAGE_ENV: Final = {"SSL_CERT_FILE": HOST_CA, "PIP_CERT": HOST_CA}
-"""What an image made from a base sets, so that pip and Python find the certificates."""
+"""Environment of images on a base, so that pip and Python find the certificates."""
 
 _RECIPE: Final = 1  # raised when the steps below change what comes out
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -66,21 +65,21 @@ DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb || true"; };
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Where the host gets Debian from; `security` is empty where it has none."""
+    """The host's Debian mirrors; `security` is empty if there is none."""
 
     main: str
     security: str = ""
 
 
 def parse_mirrors(sources: Sequence[str]) -> Mirrors | None:
-    """Reads the mirrors out of apt source files, deb822 or one-line (sources.list(5)).
+    """Return the mirrors in apt source files, deb822 or one-line (sources.list(5)).
 
     Args:
         sources: The texts of the files.
 
     Returns:
         The mirrors of Debian itself (a source whose last path segment is `debian` or
-        `debian-security`), or None where there is no such source.
+        `debian-security`), or None if there is no such source.
     """
     main = security = ""
     for uri in re.findall(
@@ -95,7 +94,7 @@ def parse_mirrors(sources: Sequence[str]) -> Mirrors | None:
 
 
 def host_mirrors() -> Mirrors:
-    """Returns the mirrors that the host's apt uses.
+    """Return the mirrors that the host's apt uses.
 
     Raises:
         NodeError: The host has no source of Debian's packages.
@@ -113,7 +112,7 @@ def host_mirrors() -> Mirrors:
 
 
 def sources_list(suite: str, mirrors: Mirrors) -> str:
-    """Returns the sources.list of a base; the unstable suite has no updates of its own."""
+    """Return the sources.list of a base; the unstable suite has no separate updates."""
     lines = [f"deb {mirrors.main} {suite} main"]
     if suite not in {"sid", "unstable"}:
         lines.append(f"deb {mirrors.main} {suite}-updates main")
@@ -123,7 +122,7 @@ def sources_list(suite: str, mirrors: Mirrors) -> str:
 
 
 def archive_path(suite: str, include: tuple[str, ...], cache: Path) -> Path:
-    """Returns where the base of this suite with these packages is cached."""
+    """Return where the base of this suite with these packages is cached."""
     recipe = json.dumps([_RECIPE, suite, sorted(include), os.uname().machine])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     return cache / "rootfs" / f"{suite}-{digest}.tar"
@@ -132,14 +131,14 @@ def archive_path(suite: str, include: tuple[str, ...], cache: Path) -> Path:
 def debootstrap(
     suite: str, include: tuple[str, ...], progress: Progress, *, paths: Paths | None = None
 ) -> Path:
-    """Makes a minimal Debian root file system, or finds it in the cache.
+    """Create a minimal Debian root file system unless it is cached.
 
-    An interrupted run leaves nothing that a later one would take for whole; the packages
-    it had fetched are used again. Two callers at once: the second waits for the first.
+    An interrupted run leaves nothing that a later one would treat as complete; fetched packages
+    are reused. Of two concurrent callers, the second waits for the first.
 
     Args:
         suite: The Debian suite, for example trixie or sid.
-        include: Packages over the minimal ones.
+        include: Additional packages.
         progress: Told what is being done.
         paths: Where things are kept; the machine's by default.
 
@@ -177,7 +176,7 @@ def _make(suite: str, include: tuple[str, ...], archive: Path, paths: Paths, ste
         log=paths.log / f"debootstrap-{suite}.log",
         step=step,
         env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
-        what_to_do="Look whether the Debian mirror answers (apt-get update), then run it again.",
+        what_to_do="Check whether the Debian mirror responds (apt-get update), then run it again.",
     )
     mounts.release_below(root)
     _adapt(root, sources_list(suite, mirrors))
@@ -196,14 +195,14 @@ def _make(suite: str, include: tuple[str, ...], archive: Path, paths: Paths, ste
 
 
 def _adapt(root: Path, sources: str) -> None:
-    """Makes a fresh root file system fit for image builds."""
+    """Prepare a new root file system for image builds."""
     for name in _UNWANTED:
         path = root / name
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    # What programs expect to find: apt its folders, services a log folder.
+    # Folders that programs expect: apt's folders, a log folder for services.
     for folder in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "etc/apt/sources.list").write_text(sources)

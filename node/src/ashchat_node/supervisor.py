@@ -1,7 +1,7 @@
-"""Keeps one program running: starts it, starts it again when it ends, ends it when told to.
+"""Keeps one program running: starts it, restarts it when it ends, stops it on a signal.
 
-Run as a file by `processes.Daemon`, isolated from the folder it was started in; so it
-imports the standard library only, and all of it at the start.
+`processes.Daemon` runs this file, isolated from the working directory; it therefore imports the
+standard library only, and everything at the start.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _STOP_SECONDS: Final = 20.0
 
 
 def record(file: str, pid: int) -> None:
-    """Writes an identity as `processes.read_record` reads it."""
+    """Write an identity in the format of `processes.read_record`."""
     start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     unfinished = Path(f"{file}.tmp")
@@ -33,7 +33,7 @@ def record(file: str, pid: int) -> None:
 
 
 def detach() -> None:
-    """Leaves the starter: a session of its own, and no child of anybody (daemon(7))."""
+    """Detach from the parent: a new session, adopted by init (daemon(7))."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -41,15 +41,15 @@ def detach() -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes the program's orphans (containerd's shims) children of this process, prctl(2).
+    """Make the program's orphans (containerd's shims) children of this process (prctl(2)).
 
-    So that they are reaped where the init process does not do it, as in many containers.
+    This way they are reaped even if the init process does not, as in many containers.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def reap_orphans(child: int) -> None:
-    """Reaps adopted processes that have ended; the program itself is its starter's."""
+    """Reap adopted processes that have ended, but not the program itself."""
     with contextlib.suppress(ChildProcessError):
         while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if ended.si_pid == child:
@@ -71,13 +71,13 @@ class Supervisor:
         self._stopping = False
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
-        """Handles SIGTERM: ends the program and lets the loop end."""
+        """Handle SIGTERM: stop the program and end the loop."""
         self._stopping = True
         if self._child is not None:
             self._child.terminate()
 
     def run(self) -> None:
-        """Runs until told to stop, with growing pauses while the program does not stay up."""
+        """Run until stopped, with growing pauses while the program does not stay up."""
         pause = 1.0
         while not self._stopping:
             if not all(file.exists() for file in self._wait_for):
@@ -128,7 +128,7 @@ def _list(value: object) -> list[object]:
 
 
 def main() -> None:
-    """Reads the specification named on the command line and supervises."""
+    """Read the specification named on the command line and supervise."""
     spec = json.loads(Path(sys.argv[1]).read_text())
     detach()
     supervisor = Supervisor(spec)

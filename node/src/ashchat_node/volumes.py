@@ -1,8 +1,8 @@
 """Dynamic volumes: local-path-provisioner and the default StorageClass.
 
-The objects follow deploy/local-path-storage.yaml of the provisioner's module, with the
-node's own folder and image, and volumes of type `local`: only for those does the kubelet
-apply a pod's fsGroup, which pods need that do not run as root.
+The objects follow deploy/local-path-storage.yaml of the provisioner's module, with the node's
+folder and image, and volumes of type `local`: only for those does the kubelet apply a pod's
+fsGroup, which pods need that do not run as root.
 """
 
 import json
@@ -18,12 +18,12 @@ _GRACE_SECONDS: Final = 0
 
 
 def objects(image: str, helper_image: str, folder: Path) -> list[dict[str, Any]]:
-    """Returns the objects to apply.
+    """Return the objects to apply.
 
     Args:
         image: The provisioner.
-        helper_image: An image with a shell, to make and remove folders on the node.
-        folder: Where the volumes are.
+        helper_image: An image with a shell, which creates and removes folders on the node.
+        folder: The folder of the volumes.
     """
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},

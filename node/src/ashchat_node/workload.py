@@ -1,4 +1,4 @@
-"""What the node's own Deployments have in common: one pod, which may do nothing it need not."""
+"""Shared by the node's Deployments: one pod with minimal permissions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,9 +22,9 @@ def deployment(
     """Return a Deployment of one pod with one container, whose image is on the node.
 
     Args:
-        metadata: The Deployment's.
-        labels: The pod's, by which the Deployment finds it.
-        container: The container, but for what is the same in all.
+        metadata: The Deployment's metadata.
+        labels: The pod's labels, which the Deployment selects.
+        container: The container, without the shared fields.
         pod: The rest of the pod's spec.
     """
     common = {"imagePullPolicy": "Never", "securityContext": SECURITY}
