@@ -9,9 +9,6 @@ import pytest
 from ashchat_node import images, rootfs
 from ashchat_node.errors import NodeError, tail
 from ashchat_node.gotools import (
-    ALL_TOOLS,
-    COREDNS,
-    KUBERNETES,
     TOOLS,
     GoTools,
     build_arguments,
@@ -22,6 +19,7 @@ from ashchat_node.mounts import parse_mount_points
 from ashchat_node.packages import parse_missing
 from ashchat_node.progress import PlainProgress
 from ashchat_node.rootfs import Mirrors, parse_mirrors, sources_list
+from ashchat_node.tools import ALL_TOOLS, COREDNS, KUBERNETES
 
 
 def test_go_version() -> None:

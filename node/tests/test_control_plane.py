@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ashchat_node import containerd, kubeadm, kubelet, volumes
+from ashchat_node.cluster_api import claimed_containers
 from ashchat_node.footprint import Footprint
 from ashchat_node.kubeadm import Versions
 from ashchat_node.machine import Machine
-from ashchat_node.node import Record, claimed_containers
 from ashchat_node.paths import Paths
+from ashchat_node.record import Record
 
 PATHS = Paths()
 VERSIONS = Versions(kubernetes="v1.36.3", etcd="v3.6.16", coredns="v1.12.4")

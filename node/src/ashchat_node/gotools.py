@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -26,6 +25,7 @@ from typing import Final
 from ashchat_node.commands import capture, run_logged
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress, Step
+from ashchat_node.tools import ALL_TOOLS, KNOWN_TOOLS, Tool
 
 # The package is an editable member of the workspace: its tools lie beside its sources.
 TOOLS: Final = Path(__file__).parents[2] / "tools"
@@ -36,128 +36,10 @@ _CACHE_FOLDERS: Final = ("gomod", "gobuild", "gopath")
 _DISCARDED: Final = "discarded-"
 
 
-@dataclass(frozen=True)
-class Tool:
-    """How the programs of a module are built.
-
-    Attributes:
-        name: The folder with go.mod and go.sum.
-        binaries: Its programs, by the names that `go build` uses.
-        renamed: Better names for some of them.
-        version_variables: Linker variables that get the module's version; without them
-            kubeadm and the API server do not know theirs.
-        module: The module whose version that is.
-        tags: Build tags.
-        source: The folder with go.mod and go.sum, where it is not named like the tool.
-        packages: What is built of it: all that go.mod lists as tools, or single programs.
-    """
-
-    name: str
-    binaries: tuple[str, ...]
-    module: str
-    renamed: Mapping[str, str] | None = None
-    version_variables: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    source: str = ""
-    packages: tuple[str, ...] = ("tool",)
-
-    @property
-    def folder(self) -> str:
-        """The name of the folder with go.mod and go.sum."""
-        return self.source or self.name
-
-
-KUBERNETES: Final = Tool(
-    name="kubernetes",
-    binaries=(
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-proxy",
-        "kube-scheduler",
-        "kubeadm",
-        "kubectl",
-        "kubelet",
-    ),
-    module="k8s.io/kubernetes",
-    version_variables=(
-        "k8s.io/component-base/version.gitVersion",
-        "k8s.io/client-go/pkg/version.gitVersion",
-    ),
-)
-CONTAINERD: Final = Tool(
-    name="containerd",
-    binaries=("containerd", "containerd-shim-runc-v2", "ctr"),
-    module="github.com/containerd/containerd/v2",
-    version_variables=("github.com/containerd/containerd/v2/version.Version",),
-    tags=("no_btrfs", "no_devmapper", "no_zfs"),
-)
-ETCD: Final = Tool(
-    name="etcd",
-    binaries=("server",),
-    module="go.etcd.io/etcd/server/v3",
-    renamed={"server": "etcd"},
-)
-COREDNS: Final = Tool("coredns", ("coredns",), "github.com/coredns/coredns")
-HELM: Final = Tool("helm", ("helm",), "helm.sh/helm/v4")
-LOCAL_PATH_PROVISIONER: Final = Tool(
-    "local-path-provisioner",
-    ("local-path-provisioner",),
-    "github.com/rancher/local-path-provisioner",
-    version_variables=("main.VERSION",),
-)
-METRICS_SERVER: Final = Tool(
-    "metrics-server",
-    ("metrics-server",),
-    "sigs.k8s.io/metrics-server",
-    version_variables=("k8s.io/client-go/pkg/version.gitVersion",),
-)
-FERRETDB: Final = Tool("ferretdb", ("ferretdb",), "github.com/FerretDB/FerretDB/v2")
-CADDY: Final = Tool("caddy", ("caddy",), "github.com/caddyserver/caddy/v2")
-MAILPIT: Final = Tool(
-    "mailpit",
-    ("mailpit",),
-    "github.com/axllent/mailpit",
-    version_variables=("github.com/axllent/mailpit/config.Version",),
-)
-
-ALL_TOOLS: Final[Mapping[str, Tool]] = {
-    # In the order in which a node needs them.
-    tool.name: tool
-    for tool in (
-        KUBERNETES,
-        CONTAINERD,
-        ETCD,
-        COREDNS,
-        LOCAL_PATH_PROVISIONER,
-        HELM,
-        FERRETDB,
-        CADDY,
-        MAILPIT,
-        METRICS_SERVER,
-    )
-}
-
-
 def parse_go_version(text: str) -> tuple[int, int, int] | None:
     """Parse the output of `go version`, for example "go version go1.26.8 linux/amd64"."""
     match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
-
-
-KIND: Final = Tool("kind", ("kind",), "sigs.k8s.io/kind")
-KUBECTL: Final = Tool(
-    name="kubectl",
-    binaries=("kubectl",),
-    module="k8s.io/kubernetes",
-    version_variables=KUBERNETES.version_variables,
-    source="kubernetes",
-    packages=("k8s.io/kubernetes/cmd/kubectl",),
-)
-
-EXTRA_TOOLS: Final[Mapping[str, Tool]] = {tool.name: tool for tool in (KIND, KUBECTL)}
-"""Tools that the node does not need: for other clusters, if the machine lacks them."""
-
-_KNOWN: Final[Mapping[str, Tool]] = {**ALL_TOOLS, **EXTRA_TOOLS}
 
 
 def module_version(go_mod: str, module: str) -> str:
@@ -193,12 +75,12 @@ class GoTools:
 
     def version(self, name: str) -> str:
         """Return the pinned version of a tool, with its leading v."""
-        tool = _KNOWN[name]
+        tool = KNOWN_TOOLS[name]
         return module_version((self._tools / tool.folder / "go.mod").read_text(), tool.module)
 
     def folder(self, name: str) -> Path:
         """Return the folder of a tool's programs, named after a hash of all inputs."""
-        tool = _KNOWN[name]
+        tool = KNOWN_TOOLS[name]
         source = self._tools / tool.folder
         arguments = build_arguments(tool, self.version(name))
         if tool.packages != ("tool",):
@@ -217,7 +99,7 @@ class GoTools:
     def built(self, name: str) -> dict[str, Path] | None:
         """Return the paths of a tool's programs; None if they are not built."""
         folder = self.folder(name)
-        tool = _KNOWN[name]
+        tool = KNOWN_TOOLS[name]
         renamed = tool.renamed or {}
         names = [renamed.get(binary, binary) for binary in tool.binaries]
         return {each: folder / each for each in names} if folder.is_dir() else None
@@ -243,7 +125,7 @@ class GoTools:
         with self._locked(name):
             if self.built(name) is None:
                 with progress.step(f"build {name} {self.version(name)}") as step:
-                    self._build(_KNOWN[name], step)
+                    self._build(KNOWN_TOOLS[name], step)
         found = self.built(name)
         if found is None:
             raise NodeError(f"build {name}", "the built folder vanished")
@@ -276,7 +158,7 @@ class GoTools:
         """
         if any(self.built(name) is None for name in ALL_TOOLS):
             return False
-        wanted = {self.folder(name) for name in _KNOWN} | keep
+        wanted = {self.folder(name) for name in KNOWN_TOOLS} | keep
         interrupted = list(self._cache.glob(f"{_DISCARDED}*"))
         for folder in [*interrupted, *(self._cache / each for each in _CACHE_FOLDERS)]:
             self._discard(folder)
@@ -319,7 +201,7 @@ class GoTools:
                 "GOMODCACHE": str(self._cache / "gomod"),
                 "GOCACHE": str(self._cache / "gobuild"),
             },
-            cwd=self._tools / _KNOWN[tool].folder,
+            cwd=self._tools / KNOWN_TOOLS[tool].folder,
             what_to_do="Check whether the Go module proxy responds and the disk has 20 GB free, "
             "then run it again; what was compiled is kept.",
         )

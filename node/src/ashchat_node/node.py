@@ -6,18 +6,13 @@ volumes, wait. Every step detects what exists, so an interrupted `up` continues,
 `up` starts only what has died.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 from ashchat_node import (
     footprint,
@@ -33,92 +28,22 @@ from ashchat_node import (
     volumes,
 )
 from ashchat_node.buildah import Builder
-from ashchat_node.commands import capture, succeeds
+from ashchat_node.cluster_api import ClusterApi
+from ashchat_node.commands import succeeds
 from ashchat_node.containerd import Containerd
-from ashchat_node.errors import NodeError, tail
+from ashchat_node.errors import NodeError
 from ashchat_node.footprint import Footprint
 from ashchat_node.gotools import GoTools
 from ashchat_node.kubeadm import Kubeadm
+from ashchat_node.locking import locked
 from ashchat_node.machine import Machine
+from ashchat_node.node_images import content, node_images, provisioner_image
 from ashchat_node.paths import Paths, default_paths
-from ashchat_node.progress import Progress, Step
+from ashchat_node.progress import Progress
+from ashchat_node.record import Record, State, Status
 
 CORE_TOOLS: Final = ("kubernetes", "containerd", "etcd", "coredns", "local-path-provisioner")
 """Tools of every node; the others are built on request."""
-
-_API_SECONDS: Final = 180.0
-_READY_SECONDS: Final = 180
-_POLL_SECONDS: Final = 0.2
-_PAUSE_PROGRAM: Final = "/usr/bin/catatonit"
-_LOCK: Final = Path("/run/ashchat-node.lock")
-
-State = Literal["absent", "running", "stopped", "unfinished"]
-
-
-@dataclass(frozen=True)
-class Record:
-    """Describes a node that was begun; its presence marks the machine as ours.
-
-    Attributes:
-        programs: The programs of the node, which it uses until `down`.
-        versions: Their versions.
-        footprint: The machine before the node.
-        initialised: Whether `kubeadm init` succeeded.
-    """
-
-    programs: Mapping[str, Path]
-    versions: kubeadm.Versions
-    footprint: Footprint
-    initialised: bool
-
-    def write(self, file: Path) -> None:
-        """Write the record atomically."""
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = file.with_suffix(".tmp")
-        unfinished.write_text(
-            json.dumps(
-                {
-                    "programs": {name: str(path) for name, path in self.programs.items()},
-                    "versions": vars(self.versions),
-                    "footprint": vars(self.footprint),
-                    "initialised": self.initialised,
-                },
-                indent=2,
-            )
-        )
-        unfinished.rename(file)
-
-    @classmethod
-    def read(cls, file: Path) -> "Record | None":
-        """Return the record of the existing node, if any."""
-        try:
-            value = json.loads(file.read_text())
-        except FileNotFoundError:
-            return None
-        return cls(
-            programs={name: Path(path) for name, path in value["programs"].items()},
-            versions=kubeadm.Versions(**value["versions"]),
-            footprint=Footprint.parse(value["footprint"]),
-            initialised=value["initialised"],
-        )
-
-
-@dataclass(frozen=True)
-class Status:
-    """The state of the node.
-
-    Attributes:
-        state: absent; running (responds and is Ready); stopped (its processes died, `up`
-            resumes it); unfinished (`up` was interrupted and will re-create it).
-        kubernetes: Its version, empty when absent.
-        kubeconfig: The administrator's kubeconfig.
-        outdated: Whether this package would build other programs than it runs.
-    """
-
-    state: State
-    kubernetes: str
-    kubeconfig: Path
-    outdated: bool = False
 
 
 class Node:
@@ -140,7 +65,7 @@ class Node:
         record = Record.read(self._record_file)
         if record and self._healthy(record):
             return self.status()
-        with self._locked(progress):
+        with locked(progress):
             record = Record.read(self._record_file)
             if record and self._healthy(record):
                 return self.status()
@@ -152,7 +77,7 @@ class Node:
             if record is None:
                 record = self._make(here, progress)
             self._start(here, record, progress)
-            self._wait_ready(record, progress)
+            self._api(record).wait_until_ready(progress)
         return self.status()
 
     def down(self, progress: Progress) -> None:
@@ -164,7 +89,7 @@ class Node:
         if (record := Record.read(self._record_file)) is None:
             self.builder.release()
             return
-        with self._locked(progress), progress.step("remove the node"):
+        with locked(progress), progress.step("remove the node"):
             self._remove(record)
 
     def clean(self, progress: Progress) -> None:
@@ -241,7 +166,7 @@ class Node:
         if record is None:
             raise NodeError("metrics-server", "there is no node", what_to_do="Run `up` first.")
         program = self.tools.build(metrics.NAME, progress)[metrics.NAME]
-        image = f"{kubeadm.IMAGE_REPOSITORY}/{metrics.NAME}:{_content(program)}"
+        image = f"{kubeadm.IMAGE_REPOSITORY}/{metrics.NAME}:{content(program)}"
         containerd = self._containerd()
         with progress.step("metrics-server") as step:
             if image not in containerd.images():
@@ -249,18 +174,18 @@ class Node:
                 with images.archive_of(wanted, self._paths.cache / "exports") as archive:
                     containerd.import_archive(archive, metrics.NAME, step)
             objects = metrics.objects(image, metrics.KUBELET_CERTIFICATE.read_text())
-            self._apply(record, objects)
-            self._rollout(record, metrics.NAMESPACE, f"deployment/{metrics.NAME}")
+            self._api(record).apply(objects)
+            self._api(record).rollout(metrics.NAMESPACE, f"deployment/{metrics.NAME}")
 
     def measures(self) -> bool:
         """Return whether the current metrics-server is installed."""
         record = Record.read(self._record_file)
         if record is None or (built := self.tools.built(metrics.NAME)) is None:
             return False
-        image = f"{kubeadm.IMAGE_REPOSITORY}/{metrics.NAME}:{_content(built[metrics.NAME])}"
+        image = f"{kubeadm.IMAGE_REPOSITORY}/{metrics.NAME}:{content(built[metrics.NAME])}"
         try:
-            found = self._kubectl(
-                record, "get", f"deployment/{metrics.NAME}", f"--namespace={metrics.NAMESPACE}",
+            found = self._api(record).kubectl(
+                "get", f"deployment/{metrics.NAME}", f"--namespace={metrics.NAMESPACE}",
                 "--output=jsonpath={.spec.template.spec.containers[0].image}",
             )  # fmt: skip
         except NodeError:
@@ -313,7 +238,7 @@ class Node:
         with progress.step("DNS and volumes") as step:
             # No pod reaches the API server before kube-proxy has written its rules.
             step.detail("kube-proxy")
-            self._rollout(record, "kube-system", "daemonset/kube-proxy")
+            self._api(record).rollout("kube-system", "daemonset/kube-proxy")
             control_plane.add_dns()
             self._apply_volumes(record, names["kube-proxy"])
         finished = Record(programs, record.versions, record.footprint, initialised=True)
@@ -354,7 +279,7 @@ class Node:
         progress: Progress,
     ) -> None:
         """Load the control plane's images unless exactly these exist."""
-        wanted = _node_images(programs, base, names)
+        wanted = node_images(programs, base, names)
         described = json.dumps([repr(image) for image in wanted])
         source = hashlib.sha256(described.encode()).hexdigest()
         ledger = self._paths.cache / "containerd" / "node-images"
@@ -374,13 +299,9 @@ class Node:
 
     def _apply_volumes(self, record: Record, helper_image: str) -> None:
         objects = volumes.objects(
-            _provisioner_image(record.programs), helper_image, self._paths.state / "volumes"
+            provisioner_image(record.programs), helper_image, self._paths.state / "volumes"
         )
-        self._apply(record, objects)
-
-    def _apply(self, record: Record, objects: list[dict[str, Any]]) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        self._kubectl(record, "apply", "--server-side", "--filename=-", stdin=json.dumps(listed))
+        self._api(record).apply(objects)
 
     def _start(self, here: Machine, record: Record, progress: Progress) -> None:
         """Start what is not running; after `_make` everything is."""
@@ -391,72 +312,9 @@ class Node:
             pause = Kubeadm(record.programs["kubeadm"], self._paths).images()["pause"]
             containerd.start(here, pause)
             kubelet.daemon(record.programs["kubelet"]).start(self._paths)
-            self._wait_api(record, step)
+            self._api(record).wait_until_up(step)
             if resumed:
-                self._wait_true_status(record, containerd, step)
-
-    def _wait_api(self, record: Record, step: Step) -> None:
-        deadline = time.monotonic() + _API_SECONDS
-        step.detail("the API server")
-        while not self._api_answers(record):
-            if time.monotonic() > deadline:
-                raise NodeError(
-                    "start",
-                    "the API server does not answer",
-                    tail(self._paths.log / "kubelet.log"),
-                    "Run `down`, then `up` for a new cluster.",
-                )
-            time.sleep(_POLL_SECONDS)
-
-    def _wait_true_status(self, record: Record, containerd: Containerd, step: Step) -> None:
-        """Wait until no pod reports a container that died in the crash.
-
-        Until the kubelet has reported, the API server returns the state before the crash.
-        """
-        step.detail("the kubelet's reports")
-        deadline = time.monotonic() + _API_SECONDS
-        while True:
-            with contextlib.suppress(NodeError):
-                pods = json.loads(
-                    self._kubectl(record, "get", "pods", "--all-namespaces", "-ojson")
-                )
-                if claimed_containers(pods) <= containerd.running_containers():
-                    return
-            if time.monotonic() > deadline:
-                raise NodeError(
-                    "start",
-                    "the kubelet does not report",
-                    tail(self._paths.log / "kubelet.log"),
-                    "Run `down`, then `up` for a new cluster.",
-                )
-            time.sleep(_POLL_SECONDS)
-
-    def _wait_ready(self, record: Record, progress: Progress) -> None:
-        with progress.step("wait for Ready") as step:
-            step.detail("node")
-            self._kubectl(
-                record, "wait", "node", kubelet.NODE_NAME, "--for=condition=Ready",
-                f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
-            )  # fmt: skip
-            for namespace, name, pods in (
-                ("kube-system", "daemonset/kube-proxy", "k8s-app=kube-proxy"),
-                ("kube-system", "deployment/coredns", "k8s-app=kube-dns"),
-                (volumes.NAMESPACE, f"deployment/{volumes.NAME}", f"app={volumes.NAME}"),
-            ):
-                step.detail(name)
-                self._rollout(record, namespace, name)
-                # After a crash the rollout's status is older than that of the pods.
-                self._kubectl(
-                    record, "wait", "pod", f"--namespace={namespace}", f"--selector={pods}",
-                    "--for=condition=Ready", f"--timeout={_READY_SECONDS}s",
-                    seconds=_READY_SECONDS + 10,
-                )  # fmt: skip
-
-    def _rollout(self, record: Record, namespace: str, name: str) -> None:
-        self._kubectl(
-            record, "rollout", "status", f"--namespace={namespace}", name,
-            f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
-        )  # fmt: skip
+                self._api(record).wait_until_reported(containerd, step)
 
     # Removal.
 
@@ -503,8 +361,8 @@ class Node:
         ):
             return False
         try:
-            ready = self._kubectl(
-                record, "get", "node", kubelet.NODE_NAME, "--request-timeout=3s",
+            ready = self._api(record).kubectl(
+                "get", "node", kubelet.NODE_NAME, "--request-timeout=3s",
                 '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}',
             )  # fmt: skip
         except NodeError:
@@ -520,20 +378,8 @@ class Node:
             for name in CORE_TOOLS
         )
 
-    def _api_answers(self, record: Record) -> bool:
-        with contextlib.suppress(NodeError):
-            return self._kubectl(record, "get", "--raw=/readyz", "--request-timeout=2s") == "ok"
-        return False
-
-    def _kubectl(
-        self, record: Record, *arguments: str, stdin: str | None = None, seconds: float = 60
-    ) -> str:
-        return capture(
-            f"kubectl {arguments[0]}",
-            [record.programs["kubectl"], f"--kubeconfig={self._paths.kubeconfig}", *arguments],
-            stdin=stdin,
-            timeout_seconds=seconds,
-        )
+    def _api(self, record: Record) -> ClusterApi:
+        return ClusterApi(self._paths, record.programs["kubectl"])
 
     def _containerd(self) -> Containerd:
         record = Record.read(self._record_file)
@@ -551,60 +397,3 @@ class Node:
         found = [each.child(self._paths) for each in daemons]
         found += [each.supervisor(self._paths) for each in daemons]
         return frozenset(identity.pid for identity in found if identity)
-
-    @contextmanager
-    def _locked(self, progress: Progress) -> Iterator[None]:
-        """Allow one `up` or `down` at a time on the machine; the second waits."""
-        _LOCK.parent.mkdir(parents=True, exist_ok=True)
-        with _LOCK.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with progress.step("wait for another run on this machine"):
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-
-def claimed_containers(pods: Mapping[str, Any]) -> frozenset[str]:
-    """Return the ids of the containers that are running according to a PodList."""
-    return frozenset(
-        status["containerID"].rpartition("/")[2]
-        for pod in pods["items"]
-        for status in pod.get("status", {}).get("containerStatuses", ())
-        if "running" in status.get("state", {})
-    )
-
-
-def _provisioner_image(programs: Mapping[str, Path]) -> str:
-    """Return the provisioner's image, tagged with the hash in its program's folder name."""
-    return f"{kubeadm.IMAGE_REPOSITORY}/{volumes.NAME}:{_content(programs[volumes.NAME])}"
-
-
-def _content(program: Path) -> str:
-    """Return the hash of a program's inputs from its folder's name."""
-    return program.parent.name.rsplit("-", 1)[1]
-
-
-def _node_images(
-    programs: Mapping[str, Path], base: Path, names: Mapping[str, str]
-) -> list[images.Image]:
-    """Return the images of the control plane, as kubeadm names them, and of the volumes."""
-    found: list[images.Image] = [
-        images.static_program(names[name], programs[name])
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
-    ]
-    found += [
-        images.static_program(names["coredns"], programs["coredns"], at="coredns"),
-        images.Image(
-            name=names["pause"],
-            files={"pause": packages.file_of(_PAUSE_PROGRAM)},
-            entrypoint=("/pause", "-P"),  # holds the namespaces, reaps, runs nothing
-        ),
-        images.Image(
-            name=names["kube-proxy"],
-            files={"usr/local/bin/kube-proxy": programs["kube-proxy"]},
-            rootfs=base,  # it needs iptables and conntrack's modules' tools
-        ),
-        images.static_program(_provisioner_image(programs), programs[volumes.NAME]),
-    ]
-    return found

@@ -1,7 +1,8 @@
 """Debian base file systems without a registry: debootstrap, cached as tar files.
 
 A base is the result of `debootstrap --variant=minbase` plus what image builds on it need: the
-host's trusted certificates and mirrors, no services started by packages, no documentation. Debian: debootstrap(8), sources.list(5), dpkg.cfg(5).
+host's trusted certificates and mirrors, no services started by packages, no documentation. See
+debootstrap(8), sources.list(5) and dpkg.cfg(5).
 """
 
 import fcntl
