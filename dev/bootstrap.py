@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 (a script, not a package)
-"""Makes .venv: uv from PyPI, everything from the hashed locks, our own packages editable.
+"""Creates .venv: uv from PyPI, everything from the hashed locks, our packages editable.
 
-Only the standard library: this is what runs before anything is installed. A second run
-costs a hash of a few files.
+Uses the standard library only, because it runs before anything is installed. A second run only
+hashes a few files.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ OLDEST: Final = (3, 11)
 
 
 def key(inputs: Mapping[str, bytes], python: str) -> str:
-    """Return a hash of all that decides what is in .venv.
+    """Return a hash of everything that determines the content of .venv.
 
     Args:
         inputs: File name → content: the locks and the members' pyproject.toml.
@@ -50,20 +50,20 @@ def key(inputs: Mapping[str, bytes], python: str) -> str:
 
 
 def inputs() -> dict[str, bytes]:
-    """Return what `key` is made of, as it is on the disk."""
+    """Return the files that `key` hashes, and their content."""
     paths = [*LOCKS, VERSION, Path(__file__)]
     paths += [ROOT / member / "pyproject.toml" for member in MEMBERS]
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
 
 
 def index_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return uv's names for where pip was told to look: a mirror, a certificate."""
+    """Return uv's variables for pip's index and certificate, if these are set."""
     names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_CERT": "SSL_CERT_FILE"}
     return {uv: environ[pip] for pip, uv in names.items() if environ.get(pip) and uv not in environ}
 
 
 def run(*arguments: str) -> None:
-    """Run a command; its output is shown only when it fails."""
+    """Run a command; show its output only if it fails."""
     done = subprocess.run(
         arguments,
         check=False,
@@ -73,12 +73,12 @@ def run(*arguments: str) -> None:
     )
     if done.returncode:
         sys.stderr.write(f"{done.stdout}{done.stderr}\nfailed: {' '.join(arguments[:6])} …\n")
-        sys.stderr.write("PyPI must be reachable; then run make again, it goes on from here.\n")
+        sys.stderr.write("PyPI must be reachable; then run make again: it continues here.\n")
         raise SystemExit(1)
 
 
 def usable(python: Path) -> bool:
-    """Tell whether .venv has a Python like this one; its own may be gone or another by now."""
+    """Return whether .venv has the Python that runs this script, and pip."""
     try:
         done = subprocess.run(
             [python, "-c", "import pip, sys; print(sys.version)"], capture_output=True, check=False
@@ -89,7 +89,7 @@ def usable(python: Path) -> bool:
 
 
 def install() -> None:
-    """Bring .venv to what the locks say."""
+    """Install what the locks require into .venv."""
     python = VENV / "bin" / "python"
     if not usable(python):
         if find_spec("ensurepip") is None:
@@ -107,7 +107,7 @@ def install() -> None:
 
 
 def main() -> None:
-    """Install where something changed; two at once: the second waits for the first."""
+    """Install if something has changed; of two concurrent runs, the second waits."""
     if sys.version_info < OLDEST:
         raise SystemExit("AshChat needs Python 3.11 or later; set PYTHON=python3.11 or similar.")
     wanted = key(inputs(), sys.version)

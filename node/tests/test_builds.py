@@ -166,7 +166,7 @@ def test_the_tail_of_a_log(tmp_path: Path) -> None:
     assert tail(tmp_path / "absent") == ""
 
 
-def test_progress_tells_failure() -> None:
+def test_progress_reports_a_failure() -> None:
     out = io.StringIO()
     progress = PlainProgress(out)
     with pytest.raises(NodeError), progress.step("build"):

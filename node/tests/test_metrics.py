@@ -1,4 +1,4 @@
-"""What metrics-server is told: the kubelet's certificate is verified, by a name that it has."""
+"""metrics-server verifies the kubelet's certificate, by a name that it contains."""
 
 from ashchat_node import kubelet, metrics, network
 

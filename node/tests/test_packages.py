@@ -43,7 +43,7 @@ def test_two_that_install_at_once_run_apt_once(
     def install() -> None:
         try:
             packages.install(("runc",), SilentProgress(), paths)
-        except Exception as error:  # noqa: BLE001 - told by the assertion below
+        except Exception as error:  # noqa: BLE001 - the assertion below reports it
             failed.append(error)
 
     threads = [threading.Thread(target=install) for _ in range(3)]

@@ -30,7 +30,7 @@ def paths(tmp_path: Path) -> Paths:
 
 @pytest.fixture
 def daemon(tmp_path: Path, paths: Paths) -> Iterator[Daemon]:
-    program = tmp_path / "sleeper"  # a program file of its own: it is found by it
+    program = tmp_path / "sleeper"  # a separate program file, by which it is found
     program.write_bytes(Path("/usr/bin/sleep").read_bytes())
     program.chmod(0o755)
     sleeper = Daemon(name="sleeper", arguments=[str(program), "60"])

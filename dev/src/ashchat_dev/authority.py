@@ -33,7 +33,7 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """Signs certificates; trusted by whoever is given `certificate` (PEM)."""
+    """Signs certificates; clients trust it by its `certificate` (PEM)."""
 
     def __init__(self, name: str = "AshChat test authority") -> None:
         self._name = _name(name)

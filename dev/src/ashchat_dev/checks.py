@@ -19,17 +19,17 @@ SOURCES: Final = ("operator", "cli", "node", "dev", "services", "tests")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A program that says by its exit code whether all is well.
+    """A program whose exit code is the result.
 
     Attributes:
-        name: What a person calls it.
+        name: Its name in the output.
         command: The program, of .venv, and its arguments.
-        told: Whether its output is of interest also when it passes.
+        verbose: Whether its output is shown if it passes, too.
     """
 
     name: str
     command: tuple[str, ...]
-    told: bool = False
+    verbose: bool = False
 
 
 LINT: Final = (
@@ -40,12 +40,14 @@ LINT: Final = (
     Check("phrases", ("python", "-m", "ashchat_dev.prose")),
     Check("spelling", ("codespell",)),
 )
-UNIT: Final = (Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet"), told=True),)
+UNIT: Final = (
+    Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet"), verbose=True),
+)
 CLUSTER: Final = (
     Check(
         "manifests with the chart, and the suite in the cluster",
         ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/manifests", "tests/e2e"),
-        told=True,
+        verbose=True,
     ),
 )
 
@@ -67,8 +69,8 @@ def run(checks: Sequence[Check], console: Console, environ: Mapping[str, str] = 
             cwd=ROOT,
             check=False,
             env=dict(environ),
-            stdout=None if check.told else subprocess.PIPE,
-            stderr=None if check.told else subprocess.STDOUT,
+            stdout=None if check.verbose else subprocess.PIPE,
+            stderr=None if check.verbose else subprocess.STDOUT,
         )
         if done.returncode and done.stdout:
             console.print(

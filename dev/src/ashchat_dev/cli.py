@@ -60,7 +60,7 @@ def clean() -> None:
 
 @app.command()
 def status() -> None:
-    """Tell how AshChat is, per component. Exit code 0 only when it is Ready."""
+    """Print the state of each component. The exit code is 0 only if AshChat is Ready."""
     with _target(_choice(again=True)) as target, display(console) as progress:
         resource = install.resource(target.programs(progress))
         ready, waiting = install.readiness(resource, target.references())
@@ -118,7 +118,7 @@ def test() -> None:
 
 
 def _static_and_unit() -> bool:
-    """Run the static checks beside the unit tests; what they say comes after those."""
+    """Run the static checks concurrently with the unit tests; print their output afterwards."""
     said = io.StringIO()
     with ThreadPoolExecutor(1) as beside:
         linting = beside.submit(checks.run, checks.LINT, Console(file=said, highlight=False))
@@ -176,7 +176,7 @@ def _choice(*, again: bool = False) -> cluster.Kind:
 
 
 def main() -> NoReturn:
-    """Run; a failed step is told with its log and what to do."""
+    """Run the command line; on failure print the step, its log and what to do."""
     code: int | str | None = 0
     try:
         app()

@@ -42,7 +42,7 @@ class Reply:
 
     @property
     def reason(self) -> str:
-        """The machine-readable reason, beside the envelope or in its data; empty: none."""
+        """The machine-readable reason, in the envelope or in its data; empty if there is none."""
         for place in (self.body, self.data):
             if isinstance(place, dict) and isinstance(place.get("reason"), str):
                 return str(place["reason"])
@@ -144,7 +144,7 @@ class Person:
     user_id: str = ""
 
     def __post_init__(self) -> None:
-        """Give the person an address and connections of their own."""
+        """Create a user with a dedicated address and dedicated connections."""
         self.email = self.email or fresh_address(self.name)
         self._client = httpx2.AsyncClient(
             base_url=self.environment.url, timeout=_TIMEOUT_SECONDS, trust_env=False

@@ -53,7 +53,7 @@ def choose(wanted: str | None, machine: Machine) -> Kind:
             raise NoClusterError(
                 "There is no cluster to use. Either start Docker (then kind is used), or run "
                 "this as root on Linux (then a one-node Kubernetes is built from packages). "
-                "For a cluster of your own say CLUSTER=current and IMAGE_REGISTRY=…"
+                "For an existing cluster, set CLUSTER=current and IMAGE_REGISTRY=…"
             )
         case other:
             raise NoClusterError(f"CLUSTER is kind, node or current, not {other}.")

@@ -37,11 +37,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A message as somebody else got it."""
+    """A message as the other user received it."""
 
     original: str
     text: str
-    """What they read in the end: the translation, or the original where there is none."""
+    """The displayed text: the translation, or the original if there is none."""
     original_seconds: float
     translation_seconds: float | None
     reason: str = ""
@@ -98,7 +98,7 @@ class Participant:
         return Said(text, own, self.person.user_id, started, reply.response)
 
     async def hear(self, said: Said, *, within: float = HEARD_SECONDS) -> Heard:
-        """Return a message of somebody else as this person gets it.
+        """Return another user's message as this user receives it.
 
         In protocol 1 messages carry no reference, so they have to be heard in their order.
 

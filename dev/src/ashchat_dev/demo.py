@@ -44,7 +44,7 @@ class DemoFailedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Where somebody sits: the pod of their socket, and whether its metrics agree."""
+    """The pod of a user's socket, and whether its metrics agree."""
 
     person: Person
     pod: str
@@ -141,7 +141,7 @@ async def seats(where: Environment, participants: list[Participant]) -> list[Sea
     """Return on which pods the participants are.
 
     Raises:
-        DemoFailedError: A pod's metrics know of no socket though somebody is on it.
+        DemoFailedError: A pod's metrics have no socket although a user is connected to it.
     """
     taken: list[Seat] = []
     for participant in participants:

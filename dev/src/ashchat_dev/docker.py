@@ -13,7 +13,7 @@ SECONDS_TO_ANSWER: Final = 15
 
 
 def answers() -> bool:
-    """Tell whether a Docker engine answers; the program alone builds nothing."""
+    """Return whether a Docker engine responds; the client alone cannot build."""
     try:
         done = subprocess.run(
             ["docker", "info", "--format={{.ServerVersion}}"],
@@ -36,7 +36,7 @@ def build_command(reference: str, image: Image, sources: Sources) -> list[str]:
 
 
 def exists(reference: str) -> bool:
-    """Tell whether Docker has an image."""
+    """Return whether Docker has an image."""
     done = subprocess.run(
         ["docker", "image", "inspect", reference], capture_output=True, check=False
     )
@@ -61,7 +61,7 @@ def build(reference: str, image: Image, sources: Sources, progress: Progress, lo
 
 
 def in_registry(reference: str) -> bool:
-    """Tell whether a registry has an image, by its manifest."""
+    """Return whether a registry has an image, by its manifest."""
     done = subprocess.run(
         ["docker", "manifest", "inspect", reference], capture_output=True, check=False
     )

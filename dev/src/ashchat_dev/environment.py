@@ -18,7 +18,7 @@ class NotConfiguredError(RuntimeError):
 class Environment:
     """The addresses a person or a test needs.
 
-    `kubeconfig` is None where only the URL is at hand: the conversation works without it,
+    `kubeconfig` is missing if only the URL is known: the conversation works without it,
     what looks into the cluster does not.
     """
 
@@ -64,7 +64,7 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
         start: The folder to look for `.ashchat/env` from, upwards.
 
     Raises:
-        NotConfiguredError: Neither tells ASHCHAT_URL and MAILBOX_URL.
+        NotConfiguredError: ASHCHAT_URL or MAILBOX_URL is set in neither.
     """
     said = dict(os.environ if environ is None else environ)
     file = find_env_file(start or Path.cwd()) or find_env_file(Path(__file__).resolve().parent)
@@ -73,7 +73,7 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
     missing = [key for key in ("ASHCHAT_URL", "MAILBOX_URL") if not said.get(key)]
     if missing:
         raise NotConfiguredError(
-            f"{' and '.join(missing)} not set, and no {ENV_FILE} tells: "
+            f"{' and '.join(missing)} not set, and not in {ENV_FILE}: "
             "run `make up` first, or set them to AshChat's and Mailpit's addresses."
         )
     kubeconfig = said.get("KUBECONFIG", "")

@@ -24,17 +24,17 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 TAG_CHARS: Final = 16
 
 Base = Literal["base", "sid", "scratch"]
-"""Without a registry: our Debian 13 with Python, Debian sid, or nothing."""
+"""Base without a registry: our Debian 13 with Python, Debian sid, or nothing."""
 
 _CONTEXT_FILES: Final = (".dockerignore",)
-"""What a builder reads of the context beside the sources."""
+"""Files of the build context besides the sources."""
 
 _COPY: Final = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE)
 _WILDCARDS: Final = frozenset("*?[$")
 
 
 class ContainerfileError(ValueError):
-    """A Containerfile copies something that its tag could not be made from."""
+    """A Containerfile copies something that its tag cannot include."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Image:
     Attributes:
         name: What the operator's table of images calls it.
         containerfile: Its recipe, relative to the repository.
-        base: What it starts from where there is no registry.
-        tool: The Go tool whose program it holds, for images of one program.
+        base: What it is built on if there is no registry.
+        tool: The Go tool of its program, for images of one program.
         program: That program.
         args: Build arguments besides BASE and PROGRAM; COPY lines may contain them.
     """
@@ -60,10 +60,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files that images are made from, at one moment.
+    """A consistent copy of the files that images are built from.
 
     Attributes:
-        root: The repository, or a copy of what images take of it.
+        root: The repository, or a copy of these files.
     """
 
     root: Path
@@ -73,14 +73,14 @@ class Sources:
         return self.root / image.containerfile
 
     def tag(self, image: Image, *parts: str) -> str:
-        """Return the tag of an image made from these files.
+        """Return the tag of an image that is built from these files.
 
         Args:
             image: The image.
-            parts: What else decides: the base, build arguments, programs.
+            parts: Other inputs: the base, programs.
 
         Raises:
-            ContainerfileError: A source is a pattern or is not there.
+            ContainerfileError: A source is a pattern or does not exist.
         """
         recipe = self.recipe(image).read_text(encoding="utf-8")
         arguments = (f"{key}={value}" for key, value in sorted(image.args.items()))
@@ -90,12 +90,12 @@ class Sources:
 
 @contextmanager
 def snapshot(images: Iterable[Image]) -> Iterator[Sources]:
-    """Copy what goes into images, for as long as the context is open.
+    """Copy the inputs of images, for as long as the context is open.
 
-    An edit while images are built changes neither a tag nor half of an image.
+    Edits during the builds change neither a tag nor a part of an image.
 
     Raises:
-        ContainerfileError: A source is a pattern or is not there.
+        ContainerfileError: A source is a pattern or does not exist.
     """
     kept = ROOT / ".ashchat"
     kept.mkdir(exist_ok=True)
@@ -119,7 +119,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def sources(image: Image, recipe: str) -> list[str]:
-    """Return the files and folders of the repository that an image takes."""
+    """Return the files and folders of the repository that an image is built from."""
     return [] if image.tool else copied(recipe, image.args)
 
 
@@ -130,10 +130,10 @@ SERVICES: Final = tuple(
 OPERATOR: Final = Image("operator", "operator/Containerfile")
 APERTIUM: Final = Image("apertium", "images/apertium/Containerfile")
 OURS: Final = (OPERATOR, *SERVICES, APERTIUM)
-"""What is built everywhere; the rest has official images where there is a registry."""
+"""Images that are always built; the others have official images in registries."""
 
 BACKENDS: Final = (
-    # the largest first: it takes longest to build and to load
+    # The largest first, because it takes the longest to build and load.
     Image("documentdb", "images/documentdb/Containerfile", base="sid"),
     Image("rabbitmq", "images/rabbitmq/Containerfile"),
     Image("redis", "images/redis/Containerfile"),
@@ -142,7 +142,7 @@ BACKENDS: Final = (
     Image("mailpit", "images/binary/Containerfile", "scratch", "mailpit", "mailpit"),
 )
 GOOGLE_TEST: Final = Image("test-google", "tests/google/Containerfile")
-"""A server of Google's Translation API: only the tests need it."""
+"""A server of Google's Translation API, for the tests."""
 
 
 def copied(containerfile: str, args: Mapping[str, str] = MappingProxyType({})) -> list[str]:
@@ -164,16 +164,16 @@ def copied(containerfile: str, args: Mapping[str, str] = MappingProxyType({})) -
         if "--from=" in line:
             continue
         if line.endswith("\\") or _WILDCARDS & set("".join(words[:-1])):
-            raise ContainerfileError(f"name each file or folder in a line of its own: COPY {line}")
+            raise ContainerfileError(f"name each file or folder in a separate line: COPY {line}")
         sources += words[:-1]
     return sources
 
 
 def content_tag(parts: Iterable[str], files: Iterable[Path]) -> str:
-    """Return a tag for words and files; folders count with all that is in them.
+    """Return a tag for texts and files, including the content of folders.
 
     Raises:
-        ContainerfileError: A file is not there.
+        ContainerfileError: A file does not exist.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -189,15 +189,15 @@ def content_tag(parts: Iterable[str], files: Iterable[Path]) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return what the build takes of a path: .dockerignore leaves out the same."""
+    """Return a path's files that the build uses; .dockerignore excludes the same ones."""
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ContainerfileError(f"{path} is to be copied, and is not there")
+        raise ContainerfileError(f"{path} must be copied, but does not exist")
     return sorted(
         file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
     )
 
 
 ALL: Final = (*OURS, *BACKENDS, GOOGLE_TEST)
-"""Every image there is a Containerfile for."""
+"""Every image that has a Containerfile."""

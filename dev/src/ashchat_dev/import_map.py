@@ -2,9 +2,9 @@
 
     python -m ashchat_dev.import_map ashchat_operator
 
-A *unit* is a direct child of the distribution's top-level package: a subpackage, or a module
-beside the subpackages. Units are sorted into layers: a unit lies one layer above the highest
-unit that it imports, and units that import one another share a layer.
+A *unit* is a direct child of the distribution's top-level package: a subpackage or a module.
+Units are sorted into layers: a unit lies one layer above the highest unit that it imports, and
+units that import one another share a layer.
 """
 
 import sys

@@ -41,7 +41,7 @@ def operator_values(references: Mapping[str, str]) -> Object:
 def operator(programs: Programs, references: Mapping[str, str], progress: Progress) -> bool:
     """Install or upgrade the operator; nothing where chart and values are what they were.
 
-    The release's description holds a hash of both, so the cluster itself tells.
+    The release's description contains a hash of both, so it can be read from the cluster.
 
     Returns:
         Whether something was done.
@@ -67,7 +67,7 @@ def operator(programs: Programs, references: Mapping[str, str], progress: Progre
 
 
 def definition(programs: Programs) -> None:
-    """Put the AshChat's definition back where somebody changed it.
+    """Restore the AshChat's definition if it was changed.
 
     With an older one the operator waits, and a release that Helm has is not installed again.
     """
@@ -261,7 +261,7 @@ def readiness(resource: Object, references: Mapping[str, str]) -> tuple[bool, st
 
 
 def rolled_out(programs: Programs) -> bool:
-    """Tell whether the operator and the mailbox run as applied."""
+    """Return whether the operator and the mailbox run as applied."""
     return all(
         _rollout_done(
             json.loads(

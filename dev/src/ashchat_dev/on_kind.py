@@ -24,7 +24,7 @@ AUDIT_LOG_DIR: Final = ROOT / ".ashchat" / "audit"
 
 
 class OnKind:
-    """A kind cluster of our own, named like nothing else."""
+    """A dedicated kind cluster with a unique name."""
 
     engine: Engine = "MongoDB"
 
@@ -40,7 +40,7 @@ class OnKind:
         return f"localhost/ashchat-{image.name}:{self._sources.tag(image, 'docker')}"
 
     def tasks(self, progress: Progress) -> list[Task]:
-        """Return the cluster, and beside it the images."""
+        """Return the tasks of the cluster and, concurrently, the images."""
         cluster = Task("cluster", "cluster", partial(self._up, progress))
         return [cluster, *self._image_tasks(OURS, progress, ("cluster",))]
 
@@ -131,7 +131,7 @@ class OnKind:
             )
 
     def _has(self, reference: str) -> bool:
-        """Tell whether the cluster's only machine has an image."""
+        """Return whether the cluster's only machine has an image."""
         machine = f"{NAME}-control-plane"
         done = subprocess.run(
             ["docker", "exec", machine, "crictl", "inspecti", "--quiet", reference],

@@ -18,10 +18,10 @@ from ashchat_node.progress import Progress
 
 REGISTRY: Final = "localhost"
 EXTRA_TOOLS: Final = ("helm", "caddy", "mailpit", "ferretdb")
-"""Go tools that AshChat needs beside the node's own, the slowest first."""
+"""Go tools that AshChat needs in addition to the node's, slowest first."""
 
 SLOTS: Final = {"images": 2, "Go tools": 1}
-"""Two images at a time: one waits for the network or the disk while the other computes."""
+"""Concurrent images: one waits for the network or the disk while the other computes."""
 
 _NICE: Final = 10
 
@@ -44,7 +44,7 @@ class OnNode:
         self._builder = self._node.builder
 
     def references(self) -> dict[str, str]:
-        """Return image name → reference; the table knows all of an AshChat's images."""
+        """Return image name → reference, for all images of an AshChat."""
         return {image.name: self.reference(image) for image in (*OURS, *BACKENDS)}
 
     def reference(self, image: Image) -> str:
@@ -55,7 +55,7 @@ class OnNode:
         return f"{REGISTRY}/ashchat-{image.name}:{self._sources.tag(image, *parts)}"
 
     def tasks(self, progress: Progress) -> list[Task]:
-        """Return the node, the Go tools beside it, and the images that are missing."""
+        """Return the tasks of the node, the Go tools, and the missing images."""
         cluster = Task("cluster", "cluster", partial(self._node.up, progress))
         missing = self._missing((*OURS, *BACKENDS))
         unbuilt = [tool for tool in EXTRA_TOOLS if self._tools.built(tool) is None]
@@ -73,7 +73,7 @@ class OnNode:
         ]
 
     def later(self, progress: Progress) -> list[Task]:
-        """Return what autoscalers measure by, Google's server for tests, and a tidier disk."""
+        """Return the tasks of metrics-server, the test images, and tidying the disk."""
         tasks = self._image_tasks(self._missing([GOOGLE_TEST]), progress)
         if not self._node.measures():
             measure = partial(self._node.metrics, progress)
@@ -95,7 +95,7 @@ class OnNode:
         return "http://127.0.0.1:30080", "http://127.0.0.1:30025"
 
     def environment(self) -> dict[str, str]:
-        """Return where the API server's audit log and the test images are."""
+        """Return the variables for the audit log and the test images."""
         return {
             "AUDIT_LOG_DIR": str(self._paths.audit_log.parent),
             "ASHCHAT_TEST_GOOGLE_IMAGE": self.reference(GOOGLE_TEST),
@@ -115,7 +115,7 @@ class OnNode:
         packages.install(packages.NODE_PACKAGES, progress, self._paths)
 
     def _tool(self, tool: str, progress: Progress) -> None:
-        # The node's own programs first: images are loaded while these are still compiled.
+        # The node's programs come first: images are loaded while these are compiled.
         # Linux knows niceness by thread, and children inherit it (setpriority(2)).
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         self._tools.build(tool, progress)
@@ -128,7 +128,7 @@ class OnNode:
         after: tuple[str, ...] = (),
         cluster: tuple[str, ...] = (),
     ) -> list[Task]:
-        """Return tasks that build images on their bases and give them to the node."""
+        """Return the tasks that build images on their bases and import them into the node."""
         tasks: list[Task] = []
         for image in images:
             base, built = f"base {image.base}", f"image {image.name}"
@@ -161,10 +161,10 @@ class OnNode:
     def _load(self, image: Image, progress: Progress) -> None:
         self._node.import_image(self.reference(image), self._builder, progress)
 
-    # What it asks itself.
+    # Queries.
 
     def _missing(self, images: Iterable[Image]) -> list[Image]:
-        """Return the images that the node does not have; all of them while it is not there."""
+        """Return the images that the node lacks; all of them if there is no node."""
         try:
             present = self._node.images()
         except NodeError:

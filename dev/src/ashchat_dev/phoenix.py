@@ -166,7 +166,7 @@ class Channel:
 
         Raises:
             SocketLostError: The connection ended first.
-            TimeoutError: None came; the message tells what did.
+            TimeoutError: None arrived; the message lists what did.
         """
         for event in self.events[after:]:
             if event.name == name and match(event.payload):
@@ -221,7 +221,7 @@ class Channel:
 
 
 class PhoenixSocket:
-    """One connection to a Phoenix endpoint; `closed` tells how it ended."""
+    """One connection to a Phoenix endpoint; `closed` contains how it ended."""
 
     def __init__(
         self,

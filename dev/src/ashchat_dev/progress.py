@@ -1,7 +1,7 @@
 """What a person sees while `make up` works: steps with their time, and a table at the end.
 
 On a terminal the steps under way stay at the bottom, each with what it is at; elsewhere a
-line tells when a step begins and when it ends. NO_COLOR is respected (https://no-color.org).
+line is printed when a step begins and when it ends. NO_COLOR is respected (https://no-color.org).
 """
 
 import threading
@@ -64,7 +64,7 @@ class LiveStep:
     spinner: Spinner = field(default_factory=lambda: Spinner("dots", style="cyan"))
 
     def detail(self, text: str) -> None:
-        """Tell what the step is at."""
+        """Report what the step is doing."""
         self.doing = text
 
 

@@ -57,7 +57,7 @@ class Programs:
                 step,
                 f"{program.name} {arguments[0]} exited with {done.returncode}",
                 (done.stderr or done.stdout).strip()[-4000:],
-                "Mend what it says, then run make up again: it goes on from here.",
+                "Fix what it says, then run make up again: it continues here.",
             )
         return done.stdout
 

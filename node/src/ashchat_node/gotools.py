@@ -27,7 +27,7 @@ from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress, Step
 from ashchat_node.tools import ALL_TOOLS, KNOWN_TOOLS, Tool
 
-# The package is an editable member of the workspace: its tools lie beside its sources.
+# The package is an editable member of the workspace: its tools are next to its sources.
 TOOLS: Final = Path(__file__).parents[2] / "tools"
 MINIMUM_GO: Final = (1, 26, 8)
 """The Go version that the go.mod files require."""

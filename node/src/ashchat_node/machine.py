@@ -51,7 +51,7 @@ class Machine:
         br_netfilter: Whether bridged packets pass iptables (or can be made to).
         foreign: Other Kubernetes nodes that run here, as "name (pid)".
         foreign_config: Whether /etc/kubernetes holds a cluster that is not this node's.
-        ports_in_use: Ports of NODE_PORTS that somebody else listens on.
+        ports_in_use: Ports of NODE_PORTS that another process listens on.
         overlapping_routes: Routes of the host inside the node's own networks.
         free_disk_bytes: Free bytes where the cache is.
         memory_bytes: Memory of the machine.

@@ -203,7 +203,7 @@ class Node:
                     "look at the machine",
                     "no node can be started here",
                     "\n".join(refusals),
-                    "Mend what is listed, or use another cluster.",
+                    "Fix what is listed, or use another cluster.",
                 )
             step.detail("; ".join(here.adaptations()))
         return here
@@ -324,7 +324,7 @@ class Node:
         if all(path.exists() for path in record.programs.values()):
             self._remove_pods(record)
         else:
-            # Without its programs, containers cannot be told from images: remove both.
+            # Without its programs, containers cannot be distinguished from images: remove both.
             footprint.end_pod_processes()
             mounts.remove_tree(self._paths.cache / "containerd")
         footprint.end_pod_processes()

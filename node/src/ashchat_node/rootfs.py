@@ -140,7 +140,7 @@ def debootstrap(
     Args:
         suite: The Debian suite, for example trixie or sid.
         include: Additional packages.
-        progress: Told what is being done.
+        progress: Receives the steps.
         paths: Where things are kept; the machine's by default.
 
     Returns:

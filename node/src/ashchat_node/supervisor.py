@@ -111,7 +111,7 @@ class Supervisor:
                 cwd="/",
             )
         record(self._child_file, self._child.pid)
-        if self._stopping:  # told so while it was being started
+        if self._stopping:  # stopped while it was being started
             self._child.terminate()
         while self._child.poll() is None:
             reap_orphans(self._child.pid)

@@ -1,4 +1,4 @@
-"""A world of its own for every test."""
+"""A separate world for every test."""
 
 from pathlib import Path
 

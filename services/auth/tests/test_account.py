@@ -13,7 +13,7 @@ from auth_world import EMAIL, HERE, PASSWORD, World, refused, totp
 NEW = "ana@new.example"
 
 
-async def test_a_changed_profile_is_told_to_chat(world: World) -> None:
+async def test_a_changed_profile_is_published_to_chat(world: World) -> None:
     await world.confirm()
     caller = await world.caller()
     await world.auth.account.change_profile(caller, name="Anita", language=None)
@@ -25,7 +25,7 @@ async def test_a_changed_profile_is_told_to_chat(world: World) -> None:
     assert not world.ana.due
 
 
-async def test_a_profile_that_chat_was_not_told_of_is_told_later(world: World) -> None:
+async def test_an_unpublished_profile_change_is_published_later(world: World) -> None:
     await world.confirm()
     caller = await world.caller()
     world.queues.away.add(Queue.PROFILE_CHANGED)
@@ -53,7 +53,7 @@ async def finish(world: World, caller: Any) -> None:
     await world.auth.account.finish_email_change(caller, old_code="111111", new_code="222222")
 
 
-async def test_an_address_changes_when_both_ends_say_so_and_the_old_one_is_told(
+async def test_an_address_changes_with_both_codes_and_the_old_one_is_notified(
     world: World,
 ) -> None:
     await world.confirm()
@@ -89,7 +89,7 @@ def somebody_with(email: str, world: World) -> None:
     world.store.users["s2"] = User.model_validate(other.model_dump())
 
 
-async def test_a_taken_address_gets_the_same_answer_and_only_its_owner_is_told(
+async def test_a_taken_address_gets_the_same_answer_and_only_its_owner_a_notice(
     world: World,
 ) -> None:
     await world.confirm()
@@ -124,7 +124,7 @@ async def delete(world: World, caller: Any, factor: Factor | None = None) -> Non
     await world.auth.account.delete(caller, password=PASSWORD, factor=factor or Factor(None))
 
 
-async def test_a_deleted_account_leaves_nothing_and_everybody_is_told(world: World) -> None:
+async def test_a_deleted_account_leaves_nothing_and_every_service_is_notified(world: World) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
     await world.sign_in()

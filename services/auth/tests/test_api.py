@@ -95,7 +95,7 @@ def test_no_path_and_no_method_have_the_envelope(client: TestClient) -> None:
     assert client.put("/api/user/signup").json()["reason"] == "method_not_allowed"
 
 
-def test_a_missing_token_says_so(client: TestClient) -> None:
+def test_a_missing_token_is_reported(client: TestClient) -> None:
     answer = client.get("/api/user/refresh-token")
     assert (answer.status_code, answer.json()["reason"]) == (401, "missing_token")
     answer = client.get("/api/user/refresh-token", headers={"Authorization": "Bearer x"})

@@ -86,7 +86,7 @@ def test_an_expired_token_is_refused(signer: SigningKeys, verifier: TokenVerifie
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        ({"iss": "somebody"}, "invalid"),
+        ({"iss": "another"}, "invalid"),
         ({"aud": "other"}, "invalid"),
         ({"aud": ["ashchat", "other"]}, "invalid"),
         ({"sid": None}, "invalid"),

@@ -78,7 +78,7 @@ async def test_the_wait_for_another_mail_grows_to_its_ceiling(
             assert await limits.mail("sign-up", "ana@example.org", HERE) == waits[-1]
         clock.now += waits[-1]
         async for inbox in asked.scan_iter("auth:inbox:*"):
-            await asked.delete(inbox)  # what holds across networks has a test of its own
+            await asked.delete(inbox)  # the limit across networks has a separate test
     assert waits == [*RESEND_WAITS_SECONDS, *RESEND_WAITS_SECONDS[-1:] * 2]
 
 

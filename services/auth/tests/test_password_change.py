@@ -49,7 +49,7 @@ async def test_a_reset_sets_the_password_and_ends_every_session(world: World) ->
     assert not world.resets.kept
 
 
-async def test_known_and_unknown_address_get_the_same_and_the_token_tells_nothing(
+async def test_known_and_unknown_address_get_the_same_and_the_token_reveals_nothing(
     world: World,
 ) -> None:
     await world.confirm()
@@ -61,7 +61,7 @@ async def test_known_and_unknown_address_get_the_same_and_the_token_tells_nothin
     first, second = world.queues.of(Queue.CHANGE_PASSWORD)
     assert (first.kind, second.kind) == ("reset", "no_account")
     assert first.email == world.ana.email
-    # Whatever email says of the code, an address that somebody has is not told from others.
+    # Whatever email answers about the code, an existing account cannot be recognised.
     for refusal in ("wrong_code", "expired", "too_many_tries"):
         world.queues.answers[Queue.CONFIRM_CHANGE_PASSWORD] = ConfirmChangePasswordReply(
             request_id="r", refusal=refusal
@@ -115,7 +115,7 @@ async def test_a_reset_does_not_skip_two_factor(world: World) -> None:
     assert (await world.sign_in("yet another one")).user_id == "s1"
 
 
-async def test_the_wrong_code_of_mail_is_told_before_two_factor_is(world: World) -> None:
+async def test_a_wrong_mailed_code_is_reported_before_two_factor(world: World) -> None:
     await world.with_two_factor()
     token = await ask(world)
     world.queues.answers[Queue.CONFIRM_CHANGE_PASSWORD] = ConfirmChangePasswordReply(
@@ -140,7 +140,7 @@ async def test_the_broker_away_mails_nothing_and_counts_nothing(world: World) ->
     assert not world.limits.mails
 
 
-async def test_what_follows_a_reset_may_fail_and_is_made_good(world: World) -> None:
+async def test_what_follows_a_reset_may_fail_and_is_repeated(world: World) -> None:
     await world.confirm()
     before = await world.sign_in()
     token = await ask(world)

@@ -1,4 +1,4 @@
-"""What a retiring key sealed is sealed anew; nobody loses a second factor by it."""
+"""What a retiring key sealed is re-encrypted, and no account loses its second factor."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +122,7 @@ async def test_a_secret_that_does_not_open_keeps_its_key_and_stops_no_other(
     assert await Resealing(store, vault).run() == {"1": 1, "2": 3}
 
 
-def test_the_revision_tells_every_step_apart(ring: Path, vault: Vault) -> None:
+def test_the_revision_differs_for_every_step(ring: Path, vault: Vault) -> None:
     seen = [vault.revision]
     make_ring(ring, "2")
     (ring / "active").write_text("1")

@@ -31,7 +31,7 @@ async def test_a_refresh_gives_new_tokens_to_the_same_device_only(world: World) 
         assert await refused(call) == expected
 
 
-async def test_an_old_refresh_token_ends_the_session_and_its_owner_is_told(world: World) -> None:
+async def test_an_old_refresh_token_ends_the_session_and_notifies_its_owner(world: World) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
     sessions = world.auth.sessions
@@ -50,7 +50,7 @@ async def test_an_old_refresh_token_ends_the_session_and_its_owner_is_told(world
     assert event.address == "203.0.113.9"
 
 
-async def test_a_session_does_not_live_for_ever_however_often_it_is_used(world: World) -> None:
+async def test_a_session_has_a_maximum_age_however_often_it_is_used(world: World) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
     (chain,) = world.store.chains.values()
@@ -73,7 +73,7 @@ async def test_the_list_says_which_device_and_which_is_this_one(world: World) ->
     assert found == {(TABLET.os, True), ("ANDROID", False)}
 
 
-async def test_a_revoked_session_is_told_to_chat_and_opens_nothing_any_more(world: World) -> None:
+async def test_a_revoked_session_is_published_to_chat_and_not_accepted(world: World) -> None:
     await with_tablet(world)
     lost = await world.sign_in()
     caller = await world.caller(device="tablet")
@@ -94,7 +94,7 @@ async def test_another_accounts_session_cannot_be_revoked(world: World) -> None:
     await world.confirm()
     caller = await world.caller()
     (chain,) = world.store.chains.values()
-    chain.session = chain.session.model_copy(update={"user_id": "somebody"})
+    chain.session = chain.session.model_copy(update={"user_id": "another"})
     call = world.auth.sessions.revoke(caller, chain.session.id)
     assert await refused(call) == (404, "no_such_session")
 
@@ -121,12 +121,12 @@ async def test_signing_out_ends_this_session_only(world: World) -> None:
     assert (await world.caller(other)).user.id == "s1"
 
 
-async def test_a_revocation_that_could_not_be_told_is_told_by_the_sweeper(world: World) -> None:
+async def test_an_unpublished_revocation_is_published_by_the_sweeper(world: World) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
     world.queues.away.add(Queue.SESSION_REVOKED)
     await world.auth.sessions.sign_out(await world.caller(signed_in))
-    assert await refused(world.caller(signed_in)) == (401, "session_over"), "at once all the same"
+    assert await refused(world.caller(signed_in)) == (401, "session_over"), "at once nevertheless"
     world.queues.away.clear()
     assert await world.auth.outbox.sweep() == 0, "the request itself comes first"
     world.store.age()

@@ -95,10 +95,10 @@ async def test_many_wrong_passwords_at_once_are_no_more_than_one_after_the_other
     guesses = [world.sign_in("wrong") for _ in range(50)]
     answers = await asyncio.gather(*(refused(guess) for guess in (*guesses, world.sign_in())))
     assert answers.count((401, "wrong_credentials")) <= ALLOWED + WORKERS
-    assert answers[-1] == (429, "too_many_requests"), "the right one is not told from the others"
+    assert answers[-1] == (429, "too_many_requests"), "the right one is not distinguishable"
 
 
-async def test_a_hash_of_old_parameters_is_made_anew_at_sign_in(world: World) -> None:
+async def test_a_hash_of_old_parameters_is_replaced_at_sign_in(world: World) -> None:
     await world.confirm()
     old = world.ana.model_copy(update={"password_hash": "old:correct horse"})
     world.store.users["s1"] = old
@@ -158,7 +158,7 @@ async def test_a_new_device_does_not_take_what_is_due_for_the_account(world: Wor
     assert [due.id for due in world.ana.due] == ["account.s1"]
 
 
-async def test_a_device_that_chat_was_not_told_of_is_told_later(world: World) -> None:
+async def test_an_unpublished_device_is_published_later(world: World) -> None:
     await world.confirm()
     world.queues.away.add(Queue.CHANGE_DEVICE_TOKEN)
     await world.confirm_device((await world.challenge()).data["token"])
@@ -182,7 +182,7 @@ async def test_a_challenge_is_over_when_the_password_was_changed(world: World) -
     assert await refused(world.confirm_device(token)) == (401, "invalid_token")
 
 
-async def test_a_password_changed_while_somebody_signs_in_leaves_no_session(world: World) -> None:
+async def test_a_password_changed_during_a_sign_in_leaves_no_session(world: World) -> None:
     await world.confirm()
     add_session = world.store.add_session
 

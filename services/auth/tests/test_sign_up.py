@@ -21,7 +21,7 @@ async def test_a_sign_up_hashes_the_password_before_it_travels(world: World) -> 
     )
 
 
-async def test_a_taken_address_does_the_same_work_and_tells_only_its_owner(world: World) -> None:
+async def test_a_taken_address_does_the_same_work_and_notifies_only_its_owner(world: World) -> None:
     await world.confirm()
     world.queues.sent.clear()
     before = world.passwords.computed
@@ -85,7 +85,7 @@ async def test_a_password_may_be_anything_else(world: World, password: str) -> N
     assert world.queues.sent
 
 
-async def test_a_right_code_makes_the_account_tells_chat_then_email(world: World) -> None:
+async def test_a_right_code_creates_the_account_then_notifies_chat_and_email(world: World) -> None:
     assert await world.confirm() == "s1"
     assert (world.ana.email, world.ana.email_key) == (EMAIL.capitalize(), email_key(EMAIL))
     assert world.queues.names() == [

@@ -105,7 +105,7 @@ async def test_a_time_step_is_accepted_once_by_however_many_pods_at_once(world: 
     assert await refused(older) == (400, "wrong_code")
 
 
-async def test_a_recovery_code_is_good_once_and_its_use_is_told(world: World) -> None:
+async def test_a_recovery_code_is_valid_once_and_its_use_is_notified(world: World) -> None:
     _, _, codes = await world.with_two_factor()
     token = (await world.challenge()).data["token"]
     typed = codes[3].upper().replace("-", " ")
@@ -117,7 +117,7 @@ async def test_a_recovery_code_is_good_once_and_its_use_is_told(world: World) ->
     assert len(world.ana.two_factor.recovery) == RECOVERY_CODES - 1  # type: ignore[union-attr]
 
 
-async def test_renewed_recovery_codes_end_the_former_ones(world: World) -> None:
+async def test_renewed_recovery_codes_invalidate_the_previous_ones(world: World) -> None:
     caller, secret, before = await world.with_two_factor()
     codes = await world.auth.two_factor.renew(
         caller, password=PASSWORD, factor=Factor(totp(secret, 1))

@@ -73,7 +73,7 @@ def test_a_ring_that_is_gone_or_broken_leaves_what_was_good(ring: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["missing", "short", "not hex", "not there"])
-def test_a_ring_that_was_never_good_says_so(ring: Path, broken: str) -> None:
+def test_a_ring_that_was_never_usable_is_reported(ring: Path, broken: str) -> None:
     if broken == "missing":
         (ring / "active").unlink()
     elif broken == "short":

@@ -110,7 +110,7 @@ def test_a_former_revision_is_reported_until_its_last_holder_lets_go(tmp_path: P
     assert reported("2")
     folder.release("held", "1")
     assert not reported("1")
-    # What is written anew without having changed is not lost from the report.
+    # A file that is rewritten without a change is still reported.
     folder.hold("held", "2")
     folder.use("held", "2")
     folder.release("held", "2")

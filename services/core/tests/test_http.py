@@ -61,7 +61,7 @@ def test_a_backend_that_is_away_is_503_with_retry_after(client: TestClient, name
 
 
 @pytest.mark.parametrize("name", ["bug", "duplicate"])
-def test_a_defect_is_500_and_tells_nothing(client: TestClient, name: str) -> None:
+def test_a_defect_is_500_and_reveals_nothing(client: TestClient, name: str) -> None:
     with capture_logs() as lines:
         answer = client.get(f"/raise/{name}")
     assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
@@ -95,7 +95,7 @@ def test_a_large_body_is_refused_declared_or_not(client: TestClient) -> None:
     assert (undeclared.status_code, undeclared.json()["reason"]) == (413, "too_large")
 
 
-def test_an_upload_has_a_limit_of_its_own(client: TestClient) -> None:
+def test_an_upload_has_a_separate_limit(client: TestClient) -> None:
     assert client.post("/photo", content=b"x" * 1000).text == "1000"
 
 
@@ -108,7 +108,7 @@ def test_an_upload_has_a_limit_of_its_own(client: TestClient) -> None:
         ("10.244.0.7", "nonsense", "10.244.0.7"),
         ("10.244.0.7", "", "10.244.0.7"),
         ("10.244.0.7", "6.6.6.6, nonsense", "10.244.0.7"),
-        # People in a private network that the pods' is part of are still told apart.
+        # Clients in a private network that includes the pods' are still distinguished.
         ("10.244.0.7", "10.244.3.3", "10.244.3.3"),
         ("203.0.113.9", "6.6.6.6", "203.0.113.9"),
     ],
@@ -128,16 +128,14 @@ def test_a_line_that_the_client_wrote_does_not_hide_the_one_that_the_edge_added(
 
 
 @pytest.mark.parametrize("name", ["Forwarded", "X-Real-IP", "True-Client-IP", "X-Client-IP"])
-def test_no_other_header_tells_an_address(name: str) -> None:
+def test_no_other_header_sets_an_address(name: str) -> None:
     headers = [(name.lower().encode(), b"6.6.6.6")]
     request = Request({"type": "http", "client": ("10.244.0.7", 1), "headers": headers})
     assert client_address(request, "10.244.0.0/16") == "10.244.0.7"
 
 
 @pytest.mark.parametrize("path", ["/address", "/raise/api", "/raise/bug", "/nowhere"])
-def test_nothing_is_cached_or_guessed_about_unless_it_says_so(
-    client: TestClient, path: str
-) -> None:
+def test_responses_are_not_cached_or_sniffed_by_default(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["Cache-Control"] == "no-store"
     assert headers["X-Content-Type-Options"] == "nosniff"

@@ -61,7 +61,7 @@ def test_nobody_takes_a_whole_queue_at_once(service: Service, tmp_path: Path) ->
         assert 0 < consumer.prefetch <= PREFETCH_MAX, consumer.queue
 
 
-def test_a_message_that_kills_its_reader_does_not_come_back_for_ever() -> None:
+def test_a_message_that_kills_its_consumer_is_not_redelivered_forever() -> None:
     policies = {policy.queue: policy.definition for policy in topology.policies()}
     for spec in QUEUES:
         limit = policies[spec.name]["delivery-limit"]

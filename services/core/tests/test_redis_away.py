@@ -10,7 +10,7 @@ from ashchat_core import redis
 from ashchat_core.credentials import Credentials
 
 
-async def test_somebody_else_at_the_address_of_redis_is_redis_being_away(tmp_path: Path) -> None:
+async def test_another_server_at_the_address_of_redis_means_unavailable(tmp_path: Path) -> None:
     async def speak_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(64)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -28,7 +28,7 @@ async def test_somebody_else_at_the_address_of_redis_is_redis_being_away(tmp_pat
             await client.close()
 
 
-async def test_nobody_at_the_address_of_redis_is_told_soon(tmp_path: Path) -> None:
+async def test_no_server_at_the_address_of_redis_is_reported_soon(tmp_path: Path) -> None:
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
     (tmp_path / "redis.uri").write_text(f"redis://me:word@127.0.0.1:{port}/0")

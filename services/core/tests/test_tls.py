@@ -1,4 +1,4 @@
-"""TLS to external backends: a login is told only to a server whose certificate is right."""
+"""TLS to external backends: a login is sent only to a server with the right certificate."""
 
 import asyncio
 import contextlib
@@ -98,7 +98,7 @@ async def test_only_a_server_with_the_right_certificate_is_spoken_to(
             (tmp_path / f"{backend}-ca.pem").write_text(authority.certificate)
         trying = asyncio.ensure_future(CLIENTS[backend](Credentials(tmp_path)))
         heard = asyncio.create_task(server.heard.wait())
-        # A client of a wrong server tries again for ever: that it says nothing takes a while.
+        # A client of a wrong server retries forever, so its silence takes a while to show.
         await asyncio.wait(
             {trying, heard}, timeout=ENOUGH_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )

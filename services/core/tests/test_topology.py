@@ -44,7 +44,7 @@ def test_a_dead_letter_may_be_looked_at_as_often_as_one_likes() -> None:
 
 
 def alive() -> list[dict[str, str | int]]:
-    """Return the policies of the queues that somebody reads."""
+    """Return the policies of the queues that a service consumes."""
     dead = {spec.dead for spec in QUEUES}
     return [policy.definition for policy in topology.policies() if policy.queue not in dead]
 
@@ -75,7 +75,7 @@ def test_a_retry_queue_comes_back_to_its_own_queue_after_the_delay() -> None:
 
 
 @pytest.mark.parametrize("spec", QUEUES, ids=lambda spec: spec.name)
-def test_a_queue_is_read_by_its_reader_and_nobody_else(spec: topology.QueueSpec) -> None:
+def test_a_queue_is_read_by_its_reader_only(spec: topology.QueueSpec) -> None:
     assert [x for x in Service if may(x, "read", spec.name)] == [spec.reader]
 
 

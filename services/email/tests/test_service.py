@@ -324,7 +324,7 @@ async def test_a_changed_key_makes_no_pending_code_invalid(world: World) -> None
     assert reply.refusal is None
 
 
-async def test_a_second_sign_up_gets_a_code_of_its_own_and_an_older_one_does_not_come_back(
+async def test_a_second_sign_up_gets_another_code_and_an_older_one_does_not_return(
     world: World,
 ) -> None:
     await world.email.account_creation(sign_up())
@@ -397,7 +397,7 @@ async def test_nobody_is_answered_after_the_deadline(world: World) -> None:
     assert not await world.redis.keys("email:answer:*")
 
 
-async def test_two_new_devices_have_codes_of_their_own(world: World) -> None:
+async def test_two_new_devices_have_separate_codes(world: World) -> None:
     codes = {}
     for challenge in ("c1", "c2"):
         await world.email.new_device(device(challenge))
@@ -460,7 +460,7 @@ async def test_a_reset_has_five_tries(world: World) -> None:
     assert reply.refusal == "too_many_tries"
 
 
-async def test_an_expired_reset_says_so(world: World) -> None:
+async def test_an_expired_reset_is_reported(world: World) -> None:
     await world.email.change_password(reset())
     await world.redis.delete("email:reset:p1")
     reply = await world.email.confirm_password(confirm_reset(world.outgoing.code()))
@@ -574,7 +574,7 @@ async def test_a_change_with_an_end_that_does_not_exist_is_given_up(world: World
 
 
 @pytest.mark.parametrize("event", EVENTS)
-async def test_an_owner_is_told_of_every_event_once_and_without_a_code(
+async def test_an_owner_is_notified_of_every_event_once_and_without_a_code(
     world: World, event: SecurityEventKind
 ) -> None:
     notice = SecurityNotice(
@@ -594,7 +594,7 @@ async def test_an_owner_is_told_of_every_event_once_and_without_a_code(
     assert f"{notice.at:%Y-%m-%d %H:%M} UTC" in plain
 
 
-async def test_nothing_is_kept_without_an_end(world: World) -> None:
+async def test_everything_that_is_stored_expires(world: World) -> None:
     await world.email.account_creation(sign_up())
     await world.email.confirm_code(confirm("000000"))
     await world.email.change_password(reset())

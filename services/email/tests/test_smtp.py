@@ -236,7 +236,7 @@ async def test_a_server_that_does_not_offer_starttls_gets_nothing(
         SmtpServer(tls=trusted, logins={"me": PASSWORD}) as server,
         client(server, folder, smtp_security="starttls", smtp_ca_file=str(ours.file)) as mailer,
     ):
-        server.offers_starttls = False  # or somebody on the way took it out
+        server.offers_starttls = False  # or a man in the middle removed it
         with pytest.raises(ServerUnavailableError):
             await mailer.send(mail())
     assert not server.tried
@@ -318,7 +318,7 @@ async def test_a_permanent_refusal_has_a_reason_and_does_not_quote_the_server(
 
 
 @pytest.mark.parametrize("command", ["HELLO", "EHLO", "MAIL", "RCPT", "DATA", "BODY"])
-async def test_a_server_that_closes_its_doors_is_away_and_met_anew(
+async def test_a_server_that_shuts_down_is_unavailable_and_reconnected(
     server: SmtpServer, mailer: Mailer, command: str
 ) -> None:
     server.instead[command].append("421 4.3.2 shutting down")

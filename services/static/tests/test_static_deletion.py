@@ -1,4 +1,4 @@
-"""What somebody uploaded goes with their account: all of it, whatever dies in the middle."""
+"""A user's uploads are deleted with the account, all of them, even after a crash."""
 
 import asyncio
 import contextlib
@@ -110,14 +110,14 @@ async def test_killed_anywhere_the_next_delivery_finishes(
     assert files(tmp_path / OWNERS / ANA) == [GONE]
 
 
-async def test_an_upload_beside_the_deletion_leaves_nothing(volume: Volume, tmp_path: Path) -> None:
+async def test_an_upload_during_the_deletion_leaves_nothing(volume: Volume, tmp_path: Path) -> None:
     uploads = [upload(volume, ANA, number) for number in range(30)]
     ended = await asyncio.gather(*uploads, volume.remove_owner(ANA), return_exceptions=True)
     assert {type(one) for one in ended} <= {type(None), int, OwnerDeletedError}
     assert files(tmp_path) == []
 
 
-async def test_that_somebody_is_gone_is_forgotten_when_no_token_lives(
+async def test_the_marker_of_a_deletion_is_removed_when_no_token_is_valid(
     volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await volume.remove_owner(ANA)

@@ -190,9 +190,9 @@ async def test_the_body_itself() -> None:
             "too_large",
         ),
     ],
-    ids=["boundary", "cut", "other", "empty", "beside"],
+    ids=["boundary", "cut", "other", "empty", "besides"],
 )
-async def test_a_form_that_is_none(content_type: str, body: bytes, reason: str) -> None:
+async def test_a_malformed_form(content_type: str, body: bytes, reason: str) -> None:
     with pytest.raises(service.UploadRejectedError) as refused:
         await read(content_type, body, 4096)
     assert refused.value.reason == reason

@@ -46,7 +46,7 @@ async def google(tmp_path: Path, key: dict[str, str]) -> AsyncIterator[Google]:
     "text",
     ["", "{", "{}", "[]", "null", '"x"', '{"private_key": 1, "client_email": 1, "token_uri": 1}'],
 )
-async def test_a_key_that_is_none_leaves_the_one_that_works(
+async def test_an_invalid_key_leaves_the_working_one(
     google: Google, tmp_path: Path, text: str
 ) -> None:
     before = google._client

@@ -172,7 +172,7 @@ def test_breaker_rests_at_most_so_long_and_survives_a_lost_probe() -> None:
         breaker.enter()
         breaker.failure()
     clock.now += 4
-    breaker.enter()  # cancelled: tells neither success nor failure
+    breaker.enter()  # cancelled: reports neither success nor failure
     with pytest.raises(BreakerOpenError):
         breaker.enter()
     clock.now += 4

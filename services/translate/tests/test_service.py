@@ -39,7 +39,7 @@ class Memory(dict[str, str]):
 
 
 class Time:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only during a sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0

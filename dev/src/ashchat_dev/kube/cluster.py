@@ -26,7 +26,7 @@ Object = dict[str, Any]
 Names = list[str]
 
 PRIVATE_PORT: Final = 9000
-"""Where every service tells its health and metrics."""
+"""Port of every service's health and metrics."""
 
 FORWARD_BEGINS_SECONDS: Final = 20.0
 FORWARD_AGAIN_SECONDS: Final = 0.3
@@ -91,7 +91,7 @@ def inverse(patch: Mapping[str, Any], current: Mapping[str, Any]) -> Object:
 
 
 def pod_ready(pod: Mapping[str, Any]) -> bool:
-    """Tell whether a pod is Ready, and not on its way out."""
+    """Return whether a pod is Ready and not terminating."""
     conditions = pod.get("status", {}).get("conditions", [])
     return "deletionTimestamp" not in pod["metadata"] and any(
         condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
@@ -99,7 +99,7 @@ def pod_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def rolled_out(workload: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether a Deployment or StatefulSet runs what its spec says, all of it.
+    """Return whether a Deployment or StatefulSet has completely rolled out its spec.
 
     Args:
         workload: It, as read from the API server.
@@ -521,7 +521,7 @@ class Cluster:
 
         kubectl ends when one forwarded connection breaks
         (https://github.com/kubernetes/kubernetes/issues/111825); it is started again on the
-        same port, so that the others can connect anew.
+        same port, so that the others can reconnect.
 
         Raises:
             CommandFailedError: kubectl could not.

@@ -327,7 +327,7 @@ class MemoryStore:
 
 
 class Queues:
-    """Notes what was published; answers as told."""
+    """Records what was published; answers as configured."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Queue, Any]] = []
@@ -383,7 +383,7 @@ class PlainPasswords:
 
 
 class MemoryLimits:
-    """Waits as told, by name."""
+    """Returns configured waits, by name."""
 
     def __init__(self) -> None:
         self.wait: dict[str, int] = {}

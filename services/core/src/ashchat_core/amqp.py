@@ -56,7 +56,7 @@ CONNECT_TIMEOUT_SECONDS: Final = 5.0
 PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 """Maximum duration of `publish`, including the wait for a connection."""
 
-CA_FILE: Final = "rabbitmq-ca.pem"  # beside rabbitmq.uri
+CA_FILE: Final = "rabbitmq-ca.pem"  # next to rabbitmq.uri
 HEARTBEAT_SECONDS: Final = 10
 OVERLAP_SECONDS: Final = 10.0
 """How long an old session stays open after a change of credentials, to finish its work."""

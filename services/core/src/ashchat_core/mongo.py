@@ -35,7 +35,7 @@ SERVER_SELECTION_SECONDS: Final = 3.0
 DRAIN_SECONDS: Final = 30.0
 """How long the old client stays open after it was replaced."""
 
-CA_FILE: Final = "mongodb-ca.pem"  # beside mongodb.uri
+CA_FILE: Final = "mongodb-ca.pem"  # next to mongodb.uri
 
 Database = AsyncDatabase[dict[str, Any]]
 

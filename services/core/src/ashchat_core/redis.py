@@ -43,7 +43,7 @@ UNAVAILABLE: Final = (
 """Errors of the library if the server is unavailable; requests get 503 with Retry-After."""
 
 
-CA_FILE: Final = "redis-ca.pem"  # beside redis.uri
+CA_FILE: Final = "redis-ca.pem"  # next to redis.uri
 
 
 class TlsConnection(SSLConnection):

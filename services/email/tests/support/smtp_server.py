@@ -20,7 +20,7 @@ class Fault(Enum):
     """What a server does instead of answering."""
 
     DROP = "closes the connection"
-    HANG = "says nothing until it is told to go on"
+    HANG = "does not respond until it is released"
 
 
 @dataclass(frozen=True, slots=True)
