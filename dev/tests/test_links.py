@@ -1,10 +1,10 @@
-"""Every relative link and anchor in the repository's Markdown files resolves."""
+"""Links, anchors and paths in the repository's Markdown files exist."""
 
 from pathlib import Path
 
 import pytest
 
-from ashchat_dev.pages import anchors, broken_links, markdown_files
+from ashchat_dev.pages import anchors, broken_links, markdown_files, missing_paths
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,6 +12,23 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("page", markdown_files(ROOT), ids=str)
 def test_links_and_anchors_resolve(page: Path) -> None:
     assert not broken_links(ROOT / page)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in markdown_files(ROOT) if page.match("docs/development/**/*.md")],
+    ids=str,
+)
+def test_paths_exist(page: Path) -> None:
+    assert not missing_paths(ROOT / page, ROOT)
+
+
+def test_a_missing_path_is_found(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.md").write_text(
+        "`docs/page.md` `docs/*.md` `docs/` `docs/gone.md` `other/x.md` `page`\n"
+    )
+    assert missing_paths(tmp_path / "docs" / "page.md", tmp_path) == ["docs/gone.md"]
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:

@@ -82,6 +82,22 @@ def anchors(text: str) -> set[str]:
     return found
 
 
+def missing_paths(page: Path, root: Path) -> list[str]:
+    """Return the paths named in backticks on a page that do not exist in the repository.
+
+    A path begins with a file or folder of the repository's root; `*` stands for any name.
+    """
+    tops = {entry.name for entry in root.iterdir()}
+    named = re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)`", _BLOCK.sub("", page.read_text()))
+    return [
+        path
+        for path in named
+        if ("/" in path or path in tops)
+        and path.partition("/")[0] in tops
+        and not any(root.glob(path.rstrip("/")))
+    ]
+
+
 def broken_links(page: Path) -> list[str]:
     """Return the relative links of a Markdown page whose file or anchor does not exist."""
     text = page.read_text()

@@ -139,30 +139,31 @@ def markdown(report: Report) -> str:
     """Return the page."""
     figures = "\n".join(f"| {what} | {figure} | {aim} |" for what, figure, aim in rows(report))
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    return f"""# The operator: how fast it is
+    return f"""# Performance of the operator
 
 `make bench-operator`, begun {report.begun_at}, on {report.cores} cores
 ({report.processor}), load {report.load_before:.1f} before. {versions}.
 
-Where there are several values they are p50 / p95 / max. Raw data: `operator.json`.
+Several values are p50 / p95 / max. Raw data: `operator.json`.
 
 | what | figure | aim |
 |---|---|---|
 {figures}
 
-- **apply → Ready**: a new AshChat of the defaults in a namespace of its own, images
-  present, its pods on the same cores as everything else. The operator's own part is the
-  time until the last workload was written, from the last backend ready to the users, queues
-  and rights declared, and from the last of all to the condition Ready.
-- **a no-op**: a reconcile of a Ready AshChat, counted by the operator's own metrics.
-- **100 AshChats**: external backends and no replicas; applied means that every Deployment
-  is there, Ready that users, queues and rights were declared and read back at the servers.
-- **their objects without an operator**: the same objects, made by the bench with one create
-  each, 16 at a time, and nothing else done; once, so it says how fast the machine was then.
-- **drift repaired**: an object deleted by hand, until it is there again.
-- **failover**: two pods; the leader's process is killed and its pod deleted, then an object:
-  until the other pod has made it anew.
-- **rotations**: access tokens live for a minute here (20 by default), which the signing keys
-  wait for; meanwhile people sign up, sign in, refresh, talk and are translated, and nobody
-  tries twice.
+- **apply → Ready**: a new AshChat with default settings in its own namespace. Images are
+  present, and its pods share the cores with everything else. The operator's own part is the
+  time until the last workload is written, plus the time from the last backend becoming ready
+  until users, queues and rights are declared, plus the time from the last component becoming
+  ready until the condition Ready.
+- **no-op**: a reconcile pass of a Ready AshChat, counted by the operator's own metrics.
+- **100 AshChats**: external backends and no replicas. Applied: every Deployment exists. Ready:
+  users, queues and rights are declared and have been read back from the servers.
+- **objects without an operator**: the same objects, created by the benchmark with one request
+  each, 16 at a time. Measured once; it shows how fast the machine was at that time.
+- **drift repaired**: from the deletion of an object by hand until it exists again.
+- **failover**: with two pods, the leader's process is killed and its pod deleted, then an object is
+  deleted: the time until the other pod has re-created it.
+- **rotations**: access tokens live for one minute in this measurement (default: 20), which the
+  rotation of the signing keys waits for. Meanwhile simulated users sign up, sign in, refresh
+  tokens and chat with translation, without retries.
 """

@@ -206,7 +206,7 @@ def markdown(run: Run) -> str:
     )
     forwarded = any(address.startswith("127.") for address in run.asked)
     way = "through `kubectl port-forward`" if forwarded else "at the pod's own address"
-    return f"""# {run.at_once} sign-ins at once
+    return f"""# {run.at_once} concurrent sign-ins
 
 ```console
 $ make bench-auth
@@ -216,14 +216,14 @@ $ make bench-auth
 |---|---|---|
 {figures}
 
-{len(run.rounds)} rounds of {run.at_once} sign-ins, {run.people} people, on devices that are
-known; over HTTP through the edge. The load is made on the same {run.cores} cores. `/livez` and
-`/readyz` of the private port are asked in turn every 50 ms, by a process of its own
-{way}; the last row is what that takes while nobody signs in.
-The event loop is asked by its own metric, `ashchat_event_loop_lag_seconds`: a block lasts at
-least as long as the loop was late, and at most by the time between two looks longer. A pod
-that gets no CPU is late too. Plain argon2 is argon2-cffi's `verify` with the same parameters
-on every core in the same run, before and after; the table has the better one.
+{len(run.rounds)} rounds of {run.at_once} sign-ins, {run.people} people, on known
+devices, over HTTP through the edge. The load is generated on the same {run.cores} cores. `/livez`
+and `/readyz` on the private port are requested alternately every 50 ms by a separate process
+{way}; the last row is the time without sign-ins. The event loop is
+measured by its own metric, `ashchat_event_loop_lag_seconds`: a block lasts at least as long as
+the loop was late, and at most one measuring interval longer. A pod that gets no CPU is late,
+too. Plain argon2 is argon2-cffi's `verify` with the same parameters
+on every core in the same run, before and after; the table has the better result.
 
 | round | s | sign-ins a second | ms (p50 / p95 / max) |
 |---|---|---|---|
