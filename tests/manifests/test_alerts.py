@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,37 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert rule["annotations"]["description"]
     page = (ROOT / "docs" / "operations" / "monitoring.md").read_text()
     assert f"`{rule['alert']}`" in page, "docs/operations/monitoring.md says what to do about each"
+
+
+NAMED = re.compile(r"`(ashchat_[a-z0-9_]+)(?:\{([a-z_,]+)\})?`")
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs").glob("**/*.md")), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_metrics_named_in_the_documentation_exist(page: Path) -> None:
+    modules = {path.stem for path in ROOT.glob("*/src/*")}
+    modules |= {path.stem for path in ROOT.glob("*/*/src/*")}
+    named = {name for name, _ in NAMED.findall(page.read_text())}
+    assert not named - exported() - bases(exported()) - modules
+
+
+def test_every_metric_of_the_operator_is_documented() -> None:
+    page = (ROOT / "docs" / "operations" / "monitoring.md").read_text()
+    named = {name for name, _ in NAMED.findall(page)}
+    exported()
+    families = [
+        promql.series(family.name, family.type)
+        for family in REGISTRY.collect()
+        if family.name.startswith("ashchat_operator_")
+    ]
+    assert families
+    assert not [series for series in families if not {*series, *bases(series)} & named]
+
+
+def bases(series: set[str]) -> set[str]:
+    """Return the name of a histogram from those of its series."""
+    return {name.removesuffix("_bucket") for name in series if name.endswith("_bucket")}
 
 
 def test_the_dashboards_panels_do_not_overlap() -> None:
