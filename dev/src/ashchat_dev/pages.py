@@ -85,9 +85,10 @@ def anchors(text: str) -> set[str]:
 def missing_paths(page: Path, root: Path) -> list[str]:
     """Return the paths named in backticks on a page that do not exist in the repository.
 
-    A path begins with a file or folder of the repository's root; `*` stands for any name.
+    A path begins with a file or folder of the repository's root; `*` stands for any name. What
+    `make` creates does not count.
     """
-    tops = {entry.name for entry in root.iterdir()}
+    tops = {entry.name for entry in root.iterdir()} - {".ashchat", ".venv"}
     named = re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)`", _BLOCK.sub("", page.read_text()))
     return [
         path
