@@ -1,56 +1,57 @@
-# AshChat. `make` alone tells what there is.
+# AshChat. `make` alone lists the targets.
 PYTHON ?= python3
 ASHCHAT := .venv/bin/ashchat-dev
 .DEFAULT_GOAL := help
+export T MARK ARGS
 
-.PHONY: help tools up status down clean demo bench-auth bench-operator test lint unit locks
+##@ Run AshChat
 
-help: ## what there is
-	@echo "make up      a cluster, the images, the operator, an AshChat, a conversation"
-	@echo "make demo    two people talk, each in their own language (after make up)"
-	@echo "make status  how AshChat is, per component"
-	@echo "make test    static checks, unit tests, manifests, the suite in the cluster"
-	@echo "make lint    the static checks alone        make unit   the unit tests alone"
-	@echo "make bench-auth  200 sign-ins at once, measured; writes results/auth/"
-	@echo "make bench-operator  the operator, measured; writes results/operator/"
-	@echo "make down    remove the cluster             make clean  the caches too"
-	@echo "make locks   resolve the locks anew"
-	@echo
-	@echo "CLUSTER=kind|node|current chooses the cluster; the default is kind where"
-	@echo "Docker answers, else (Linux, root) a one-node Kubernetes from packages."
-
-tools:
-	@$(PYTHON) dev/bootstrap.py
-
-up: tools ## a running AshChat
+.PHONY: up demo status down clean
+up: tools ## Start a cluster and an AshChat in it; show a conversation
 	@$(ASHCHAT) up
-
-status: tools
+demo: tools ## Show the conversation again: two people, two languages
+	@$(ASHCHAT) demo
+status: tools ## Report the state of each component
 	@$(ASHCHAT) status
-
-down: tools
+down: tools ## Remove the cluster; built images stay in the cache
 	@$(ASHCHAT) down
-
-clean: tools
+clean: tools ## Remove the cluster and the caches
 	@$(ASHCHAT) clean
 
-demo: tools
-	@$(ASHCHAT) demo
+##@ Test (T=<paths or ids>, MARK=<marks>, ARGS=<pytest arguments>)
 
-bench-operator: tools
+.PHONY: test lint unit smoke test-e2e soak
+test: tools ## Run everything: static checks, unit and end-to-end tests
+	@$(ASHCHAT) test
+lint: tools ## Run the static checks
+	@$(ASHCHAT) lint
+unit: tools ## Run the unit tests, or T=operator/tests/kube
+	@$(ASHCHAT) unit
+smoke: tools ## Run the short end-to-end tests, at most 3 minutes
+	@$(ASHCHAT) smoke
+test-e2e: tools ## Run the end-to-end tests, or T=chat MARK="not slow"
+	@$(ASHCHAT) test-e2e
+soak: tools ## Run the end-to-end tests with every sweep whole
+	@$(ASHCHAT) soak
+
+##@ Measure
+
+.PHONY: bench-auth bench-operator
+bench-auth: tools ## Sign in 200 times at once; writes results/auth/
+	@$(ASHCHAT) bench-auth
+bench-operator: tools ## Measure the operator; writes results/operator/
 	@$(ASHCHAT) bench-operator
 
-bench-auth: tools
-	@$(ASHCHAT) bench-auth
+##@ Maintain
 
-test: tools
-	@$(ASHCHAT) test
-
-lint: tools
-	@$(ASHCHAT) lint
-
-unit: tools
-	@$(ASHCHAT) unit
-
-locks: tools
+.PHONY: help tools locks
+tools: ## Install the tools into .venv from the locks
+	@$(PYTHON) dev/bootstrap.py
+locks: tools ## Update the dependencies and rewrite the locks
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/compile.sh --upgrade
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "CLUSTER=kind|node|current chooses the cluster: kind where Docker answers, else (on"
+	@echo "Linux, as root) a one-node Kubernetes from packages."

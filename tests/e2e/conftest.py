@@ -1,5 +1,8 @@
 """Fixtures of the end-to-end suite. Its helpers are the package `ashchat_e2e` in tests/support.
 
+Each worker of pytest-xdist has an AshChat and an operator of its own (`ashchat_e2e.worker`).
+
+
 All tests share one event loop, so that the connections of session-wide fixtures serve all.
 Each test starts with AshChat Ready and has to leave it so.
 """
@@ -7,6 +10,7 @@ Each test starts with AshChat Ready and has to leave it so.
 import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -23,6 +27,7 @@ from ashchat_dev import environment
 from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
+from ashchat_e2e import order, worker
 from ashchat_e2e.audit_log import AuditLog
 from ashchat_e2e.backends import (
     Database,
@@ -32,53 +37,79 @@ from ashchat_e2e.backends import (
     forwarded_uri,
     redis_admin_uri,
 )
+from ashchat_e2e.cluster_lock import ClusterLock
 from ashchat_e2e.container_runtime import Runtime, UnsupportedError
 from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.sampling import seed
 
 HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder, and put its async tests on the one loop of the session."""
-    for item in items:
-        if not item.path.is_relative_to(HERE):
-            continue
+    """Mark the tests of this folder, run them on one event loop, and put them in order.
+
+    The order is for pytest-xdist: the slowest modules first, so that no worker ends long after the
+    others.
+    """
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    for item in ours:
         item.add_marker(pytest.mark.e2e)
         if pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items[:] = order.sort(items)
 
 
 SHOWN = 20
 """How many of the measured durations are printed."""
 
-MEASURED: pytest.StashKey[list[tuple[str, float]]] = pytest.StashKey()
+MEASURED = "measured"
+"""The user property of a test report that holds what the test measured."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep a place for what the tests measure."""
-    config.stash[MEASURED] = []
+def pytest_report_header() -> str:
+    """Name the seed of the samples, so that a failure can be repeated."""
+    return f"seed: {seed()} (ASHCHAT_SEED repeats it)"
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Print what took longest of what was measured, in seconds."""
-    kept = config.stash[MEASURED]
-    measured = sorted(kept, key=lambda one: -one[1])
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print a failure when it happens: the details come only at the end."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        reason = str(report.longrepr).strip().splitlines()[-1:]
+        sys.stderr.write(f"\n{report.nodeid} failed ({report.when}): {' '.join(reason)[:300]}\n")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the longest of the durations that the tests measured, in seconds."""
+    reports = [
+        report
+        for found in terminalreporter.stats.values()
+        for report in found
+        if isinstance(report, pytest.TestReport)
+    ]
+    if os.environ.get("ASHCHAT_RECORD"):
+        order.record(reports)
+    measured = [
+        value
+        for report in reports
+        if report.when == "teardown"
+        for name, value in report.user_properties
+        if name == MEASURED and isinstance(value, (list, tuple))
+    ]
     if measured:
         terminalreporter.section(f"measured, in seconds: the slowest of {len(measured)}")
-    for what, seconds in measured[:SHOWN]:
+    for what, seconds in sorted(measured, key=lambda each: -each[1])[:SHOWN]:
         terminalreporter.line(f"{seconds:7.2f}  {what}")
 
 
 @pytest.fixture
-def measure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
-    """Keep a duration in seconds, by its name, for the summary."""
+def measure(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """Record a duration in seconds, by its name, for the summary and the JUnit report."""
 
-    def keep(what: str, seconds: float) -> None:
-        request.config.stash[MEASURED].append((what, seconds))
+    def record(what: str, seconds: float) -> None:
+        record_property(MEASURED, (what, round(seconds, 3)))
 
-    return keep
+    return record
 
 
 def unavailable(reason: str) -> None:
@@ -89,8 +120,8 @@ def unavailable(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def where() -> Environment:
-    """Where AshChat is."""
+def first() -> Environment:
+    """Where the AshChat of `make up` is."""
     try:
         found = environment.load()
     except NotConfiguredError as error:
@@ -101,31 +132,64 @@ def where() -> Environment:
     return found
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def cluster(where: Environment, turn: None) -> AsyncIterator[Cluster]:  # noqa: ARG001
-    """The cluster, and the AshChat `demo` in it."""
-    assert where.kubeconfig is not None
-    async with Cluster(where.kubeconfig, kubectl=where.kubectl) as found:
-        yield found
-
-
 @pytest.fixture(scope="session")
-def turn(where: Environment, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have the cluster to ourselves: two runs would see each other's faults."""
-    name = hashlib.sha256(where.url.encode()).hexdigest()[:12]
+def turn(first: Environment, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Wait for another run of the suite on this cluster: two would see each other's faults."""
+    name = f"{_identifier(first)}.{worker.number()}"
     with (Path(tempfile.gettempdir()) / f"ashchat-suite-{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             terminal = request.config.pluginmanager.get_plugin("terminalreporter")
             if terminal is not None:
-                terminal.write_line("another run of the suite has this cluster; waiting for it")
+                terminal.write_line("waiting for another run of the suite on this cluster")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
+def _identifier(where: Environment) -> str:
+    return hashlib.sha256(where.url.encode()).hexdigest()[:12]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def where(first: Environment, turn: None) -> AsyncIterator[Environment]:  # noqa: ARG001
+    """Where this worker's AshChat is."""
+    async with worker.ashchat(first, worker.number()) as own:
+        yield own
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def cluster(where: Environment) -> AsyncIterator[Cluster]:
+    """The cluster, and this worker's AshChat in it."""
+    async with worker.client(where, worker.number()) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def exclusive_module(
+    first: Environment, request: pytest.FixtureRequest
+) -> AsyncIterator[bool]:
+    """Hold the cluster for a whole module that changes what all AshChats share."""
+    exclusive = any(mark.name == "exclusive" for mark in request.node.own_markers)
+    async with AsyncExitStack() as stack:
+        if exclusive:
+            lock = ClusterLock(_identifier(first))
+            await stack.enter_async_context(lock.hold(exclusive=True))
+        yield exclusive
+
+
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
-async def ready(cluster: Cluster) -> AsyncIterator[None]:
+async def shared_test(first: Environment, exclusive_module: bool) -> AsyncIterator[None]:  # noqa: FBT001
+    """Share the cluster with other tests."""
+    async with AsyncExitStack() as stack:
+        if not exclusive_module:
+            lock = ClusterLock(_identifier(first))
+            await stack.enter_async_context(lock.hold(exclusive=False))
+        yield
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def ready(cluster: Cluster, shared_test: None) -> AsyncIterator[None]:  # noqa: ARG001
     """Start with AshChat Ready; the test has to leave it Ready."""
     await cluster.wait_ready(within=120)
     yield

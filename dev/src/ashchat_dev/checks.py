@@ -1,17 +1,20 @@
-"""What `make test` runs, in the order in which it fails fastest."""
+"""The checks that `make lint`, `make unit`, `make test` and their relatives run."""
 
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.console import Console
 
+from ashchat_dev import timings
 from ashchat_dev.images import ROOT
 from ashchat_dev.progress import seconds
+from ashchat_dev.suite_namespaces import WORKERS
 
 BIN: Final = ROOT / ".venv" / "bin"
 SOURCES: Final = ("operator", "cli", "node", "dev", "services", "tests")
@@ -19,17 +22,19 @@ SOURCES: Final = ("operator", "cli", "node", "dev", "services", "tests")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A program whose exit code is the result.
+    """A program that reports by its exit code whether it passed.
 
     Attributes:
-        name: Its name in the output.
+        name: Its name in the output, and in the record of how long it took.
         command: The program, of .venv, and its arguments.
-        verbose: Whether its output is shown if it passes, too.
+        shown: Whether its output is shown also when it passes.
+        environ: Environment variables on top of the caller's.
     """
 
     name: str
     command: tuple[str, ...]
-    verbose: bool = False
+    shown: bool = False
+    environ: tuple[tuple[str, str], ...] = ()
 
 
 LINT: Final = (
@@ -40,44 +45,82 @@ LINT: Final = (
     Check("phrases", ("python", "-m", "ashchat_dev.prose")),
     Check("spelling", ("codespell",)),
 )
-UNIT: Final = (
-    Check("unit tests and manifests", ("python", "-m", "pytest", "--quiet"), verbose=True),
+UNIT: Final = Check(
+    "unit tests and manifests", ("python", "-m", "pytest", "--quiet", "-rfE"), shown=True
 )
-CLUSTER: Final = (
-    Check(
-        "manifests with the chart, and the suite in the cluster",
-        ("python", "-m", "pytest", "--quiet", "--durations=12", "tests/manifests", "tests/e2e"),
-        verbose=True,
-    ),
+CHART: Final = Check(
+    "manifests with the chart", ("python", "-m", "pytest", "--quiet", "tests/manifests"), shown=True
 )
+"""For machines where Helm is built only after the unit tests."""
+
+_E2E: Final = ("python", "-m", "pytest", "--quiet", "-rfE", "--durations=20")
+_PARALLEL: Final = (f"--numprocesses={WORKERS}", "--dist=loadfile", "--no-loadscope-reorder")
+
+
+def unit(where: str = "", arguments: str = "") -> Check:
+    """Return the check of the unit tests, or of those at a path.
+
+    Args:
+        where: Files, folders or node ids, separated by spaces; empty: all.
+        arguments: More arguments for pytest, as typed in a shell.
+    """
+    return _with(UNIT, where.split(), arguments)
+
+
+def e2e(where: str = "", marks: str = "", arguments: str = "") -> Check:
+    """Return the check of the end-to-end tests: all of them in parallel, or a few.
+
+    Args:
+        where: Files, folders or node ids below tests/e2e, separated by spaces; empty: all.
+        marks: A pytest mark expression such as "not slow"; empty: all.
+        arguments: More arguments for pytest, as typed in a shell.
+    """
+    some = bool(where or marks)
+    command = (*_E2E, *(() if some else _PARALLEL), *(("-m", marks) if marks else ()))
+    name = "end-to-end tests" + (f", {where}" if where else "") + (f", {marks}" if marks else "")
+    targets = [each if each.startswith("tests/") else f"tests/e2e/{each}" for each in where.split()]
+    return _with(Check(name, command, shown=True), targets or ["tests/e2e"], arguments)
+
+
+def soak() -> Check:
+    """Return the check of all end-to-end tests with every sweep whole."""
+    return replace(e2e(), name="soak", environ=(("ASHCHAT_SOAK", "1"),))
+
+
+def _with(check: Check, targets: Sequence[str], arguments: str) -> Check:
+    return replace(check, command=(*check.command, *shlex.split(arguments), *targets))
 
 
 def run(checks: Sequence[Check], console: Console, environ: Mapping[str, str] = os.environ) -> bool:
-    """Run checks one after the other, their output as it comes.
+    """Run checks one after the other; print how long each took, and how long last time.
 
     Returns:
-        Whether all passed; one that fails does not keep the others from running.
+        Whether all passed; one that fails does not prevent the others from running.
     """
     passed = True
     for check in checks:
-        begun = time.monotonic()
-        console.print(f"[dim]>[/] {check.name}")
+        began = time.monotonic()
+        last = timings.last(check.name)
+        expected = f" [dim](last time {seconds(last)})[/]" if last else ""
+        console.print(f"[dim]>[/] {check.name}{expected}")
         sys.stdout.flush()
         program, *arguments = check.command
         done = subprocess.run(
             [str(BIN / program), *arguments],
             cwd=ROOT,
             check=False,
-            env=dict(environ),
-            stdout=None if check.verbose else subprocess.PIPE,
-            stderr=None if check.verbose else subprocess.STDOUT,
+            env={**environ, **dict(check.environ)},
+            stdout=None if check.shown else subprocess.PIPE,
+            stderr=None if check.shown else subprocess.STDOUT,
         )
         if done.returncode and done.stdout:
             console.print(
                 done.stdout.decode(errors="replace"), markup=False, soft_wrap=True, end=""
             )
-        took = seconds(time.monotonic() - begun)
+        took = time.monotonic() - began
+        if done.returncode == 0:
+            timings.record(check.name, took)
         mark = "[green]+[/]" if done.returncode == 0 else "[red]x[/]"
-        console.print(f"{mark} {check.name} [dim]({took})[/]")
+        console.print(f"{mark} {check.name} [dim]({seconds(took)})[/]")
         passed = passed and done.returncode == 0
     return passed

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +19,7 @@ from ashchat_dev.images import ALL, ROOT, snapshot
 from ashchat_dev.progress import Phases, display
 from ashchat_dev.target import Target
 from ashchat_node.errors import NodeError
+from ashchat_node.paths import Paths
 
 app = typer.Typer(
     help="AshChat for developers: a cluster, a running AshChat, its tests.",
@@ -91,40 +92,72 @@ def bench_auth() -> None:
 
 @app.command()
 def lint() -> None:
-    """Run the static checks."""
+    """Run the static checks: format, lint, types, layers, phrases, spelling."""
     raise typer.Exit(0 if checks.run(checks.LINT, console) else 1)
 
 
 @app.command()
 def unit() -> None:
-    """Run the unit tests and the manifest tests."""
-    raise typer.Exit(0 if checks.run(checks.UNIT, console) else 1)
+    """Run the unit tests and the manifest tests. T=<paths or ids>, ARGS=<pytest arguments>."""
+    raise typer.Exit(_run(checks.unit(_given("T"), _given("ARGS"))))
+
+
+@app.command("test-e2e")
+def test_e2e() -> None:
+    """Run end-to-end tests on the running AshChat. T=<paths or ids>, MARK=<marks>, ARGS=<…>."""
+    raise typer.Exit(
+        _run(checks.e2e(_given("T"), _given("MARK"), _given("ARGS")), up.environment())
+    )
+
+
+@app.command()
+def smoke() -> None:
+    """Run the end-to-end tests to run after each change: sign-up, chat, translation, repair."""
+    raise typer.Exit(_run(checks.e2e(marks="smoke", arguments=_given("ARGS")), up.environment()))
+
+
+@app.command()
+def soak() -> None:
+    """Run all end-to-end tests with every sweep whole: at most 60 minutes."""
+    raise typer.Exit(_run(checks.soak(), up.environment()))
 
 
 @app.command()
 def test() -> None:
-    """Run everything: static checks, unit tests, manifests, the suite in the cluster."""
+    """Run everything: static checks, unit tests, manifests, end-to-end tests."""
+    charted = (Paths().bin / "helm").exists()
+    console.print("Static checks and unit tests, `make up`, then the end-to-end tests.")
     if not _static_and_unit():
         raise typer.Exit(1)
     try:
         cluster.choose(os.environ.get("CLUSTER"), cluster.look())
     except cluster.NoClusterError as error:
-        console.print(f"skipped: the suite in the cluster. {error}")
+        console.print(f"skipped: the end-to-end tests. {error}")
         raise typer.Exit(1 if os.environ.get("CI") else 0) from None
     with _target(kind := _choice()) as target:
         _up(target, kind)
         _later(target)
-    raise typer.Exit(0 if checks.run(checks.CLUSTER, console, up.environment()) else 1)
+    last = [*([] if charted else [checks.CHART]), checks.e2e(arguments=_given("ARGS"))]
+    raise typer.Exit(0 if checks.run(last, console, up.environment()) else 1)
+
+
+def _given(name: str) -> str:
+    """Return what the caller of make passed, such as T=…; empty if nothing."""
+    return os.environ.get(name, "")
+
+
+def _run(check: checks.Check, environ: Mapping[str, str] = os.environ) -> int:
+    return 0 if checks.run([check], console, environ) else 1
 
 
 def _static_and_unit() -> bool:
-    """Run the static checks concurrently with the unit tests; print their output afterwards."""
-    said = io.StringIO()
-    with ThreadPoolExecutor(1) as beside:
-        linting = beside.submit(checks.run, checks.LINT, Console(file=said, highlight=False))
-        passed = checks.run(checks.UNIT, console)
+    """Run the static checks alongside the unit tests; print their output after the tests'."""
+    printed = io.StringIO()
+    with ThreadPoolExecutor(1) as executor:
+        linting = executor.submit(checks.run, checks.LINT, Console(file=printed, highlight=False))
+        passed = checks.run([checks.unit()], console)
         linted = linting.result()
-    console.print(said.getvalue(), end="", markup=False)
+    console.print(printed.getvalue(), end="", markup=False)
     return passed and linted
 
 

@@ -132,7 +132,9 @@ async def open_sockets(where: Environment, pod: str) -> int | None:
     """Return how many sockets a pod says it has open, None when the cluster cannot be asked."""
     if where.kubeconfig is None or not where.kubeconfig.is_file():
         return None
-    async with Cluster(where.kubeconfig, kubectl=where.kubectl) as cluster:
+    async with Cluster(
+        where.kubeconfig, kubectl=where.kubectl, namespace=where.namespace
+    ) as cluster:
         metrics: Metrics = await cluster.metrics(pod)
     return int(metrics.total("ashchat_chat_sockets"))
 

@@ -26,6 +26,8 @@ class Environment:
     mailbox_url: str
     kubeconfig: Path | None = None
     kubectl: str = "kubectl"
+    namespace: str = "ashchat"
+    """The AshChat's namespace."""
     audit_log_dir: Path = Path("/var/log/ashchat-node/audit")
     """Where on this machine the API server's audit log is, if anywhere."""
 
@@ -82,5 +84,6 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
         mailbox_url=said["MAILBOX_URL"].rstrip("/"),
         kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
         kubectl=said.get("KUBECTL") or "kubectl",
+        namespace=said.get("ASHCHAT_NAMESPACE") or Environment.namespace,
         audit_log_dir=Path(said.get("AUDIT_LOG_DIR") or Environment.audit_log_dir),
     )

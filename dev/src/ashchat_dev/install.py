@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx2
 import yaml
 
+from ashchat_dev import suite_namespaces
 from ashchat_dev.images import ROOT, content_tag
 from ashchat_dev.target import Engine, Programs
 from ashchat_node.errors import NodeError
@@ -35,7 +36,11 @@ Object = dict[str, Any]
 def operator_values(references: Mapping[str, str]) -> Object:
     """Return the chart's values: which image is which; the rest is the chart's default."""
     table = {name: each for name, each in references.items() if name not in NOT_IN_TABLE}
-    return {"image": references["operator"], "images": table}
+    return {
+        "image": references["operator"],
+        "images": table,
+        "excludeNamespaces": list(suite_namespaces.excluded()),
+    }
 
 
 def operator(programs: Programs, references: Mapping[str, str], progress: Progress) -> bool:

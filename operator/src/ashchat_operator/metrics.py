@@ -21,6 +21,11 @@ RECONCILE_SECONDS: Final = Histogram(
     "Duration of a reconcile pass",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+LAST_RECONCILE: Final = Gauge(
+    "ashchat_operator_last_reconcile_timestamp_seconds",
+    "Start of the last completed reconcile of the resource (Unix time)",
+    ["namespace", "name"],
+)
 API_REQUESTS: Final = Counter(
     "ashchat_operator_api_requests_total",
     "Requests to the API server, by status code; code 0: no answer",
@@ -84,6 +89,11 @@ def count_completed() -> None:
     RECONCILES.labels("success").inc()
 
 
+def reconciled(namespace: str, name: str, started: float) -> None:
+    """Record the start (Unix time) of the last completed reconcile of a resource."""
+    LAST_RECONCILE.labels(namespace, name).set(started)
+
+
 def build(version: str) -> None:
     """Publish what runs here."""
     BUILD.info({"version": version, "python": platform.python_version()})
@@ -110,5 +120,5 @@ def publish_dead_letters(namespace: str, name: str, queues: Mapping[str, int]) -
 
 def forget(namespace: str, name: str) -> None:
     """Remove the series of a resource that was deleted."""
-    for metric in (READY, PAUSED, CONDITION, DEAD_LETTERS, CERTIFICATE_EXPIRY):
+    for metric in (READY, PAUSED, CONDITION, DEAD_LETTERS, CERTIFICATE_EXPIRY, LAST_RECONCILE):
         metric.remove_by_labels({"namespace": namespace, "name": name})

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
@@ -50,6 +52,7 @@ async def test_a_lost_ring_comes_back_as_it_was(cluster: Cluster) -> None:
         await until(restored, within=30, what=f"the ring{suffix} as it was")
 
 
+@pytest.mark.disruptive
 async def test_a_ring_lost_twice_is_reported_and_only_two_factor_waits(
     cluster: Cluster, person: PersonFactory
 ) -> None:

@@ -9,6 +9,8 @@ from ashchat_dev.mailbox import Mail, Mailbox
 from ashchat_e2e.people import PersonFactory
 from ashchat_email.mails import Kind, languages, words
 
+pytestmark = pytest.mark.smoke
+
 PRODUCT = "AshChat"
 _TAGS = re.compile(r"<[^>]+>")
 _ISOLATES = {0x2068: None, 0x2069: None}

@@ -15,6 +15,8 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
+pytestmark = pytest.mark.smoke
+
 LINES = (("es", "La casa es grande.", "house"), ("en", "The dog is black.", "perro"))
 
 
@@ -28,6 +30,7 @@ async def run_demo(where: Environment, **environ: str) -> tuple[int, str, str]:
             **os.environ,
             "ASHCHAT_URL": where.url,
             "MAILBOX_URL": where.mailbox_url,
+            "ASHCHAT_NAMESPACE": where.namespace,
             "KUBECONFIG": str(where.kubeconfig or ""),
             **environ,
         },

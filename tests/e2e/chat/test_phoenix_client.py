@@ -15,6 +15,8 @@ import pytest_asyncio
 from ashchat_dev.client import Person
 from ashchat_e2e.people import PersonFactory
 
+pytestmark = pytest.mark.smoke
+
 FOLDER = Path(__file__).parent / "phoenix"
 
 

@@ -15,6 +15,8 @@ from ashchat_dev.environment import Environment
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_e2e.people import PersonFactory
 
+pytestmark = pytest.mark.smoke
+
 MIB = 1024 * 1024
 
 

@@ -9,6 +9,8 @@ from ashchat_dev.conversation import Participant
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_e2e.people import PersonFactory
 
+pytestmark = pytest.mark.smoke
+
 KEPT = ("@ben", "`rm -rf x`", "https://a.example/casa?perro=1", "10:30", "👋🏽")
 
 

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ashchat_core.topology import Service
 from ashchat_dev import promql
 from ashchat_dev.kube.cluster import PRIVATE_PORT, Cluster, path_of
 from ashchat_e2e.operator_pods import leader, own_metrics
+
+pytestmark = pytest.mark.smoke
 
 FILES = Path(__file__).parents[3] / "charts" / "ashchat-operator" / "files"
 

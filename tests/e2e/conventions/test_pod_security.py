@@ -7,6 +7,8 @@ import pytest
 
 from ashchat_dev.kube.cluster import ApiError, Cluster
 
+pytestmark = pytest.mark.smoke
+
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
 

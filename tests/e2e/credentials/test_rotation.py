@@ -1,6 +1,5 @@
 """Every credential changes while everybody is at work; nothing fails, and the old is refused."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,10 +13,8 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import accepts
-from ashchat_e2e.container_runtime import Runtime
-from ashchat_e2e.operator_pods import kill_leader
 from ashchat_e2e.people import PersonFactory
-from ashchat_e2e.rotation import KINDS, entries, over, rotate, short_lives
+from ashchat_e2e.rotation import KINDS, entries, logins, over, rotate, short_lives
 from ashchat_e2e.token_forger import Forger, status_with
 from ashchat_e2e.traffic import traffic
 
@@ -33,15 +30,6 @@ async def short(cluster: Cluster) -> AsyncIterator[None]:
     """Let access tokens live shortly, so that the former signing key goes soon."""
     async with short_lives(cluster):
         yield
-
-
-async def logins(cluster: Cluster) -> dict[str, str]:
-    """Return the users that the services have now, and their passwords."""
-    found = {}
-    for service in Service:
-        data = await cluster.secret(f"{cluster.name}-{service}-credentials")
-        found[data["username"].decode()] = data["password"].decode()
-    return found
 
 
 async def lives(cluster: Cluster) -> dict[str, list[int]]:
@@ -112,55 +100,6 @@ async def homes(cluster: Cluster) -> dict[str, set[str]]:
                 host = (urlsplit(raw.decode().strip()).hostname or "").partition(".")[0]
                 found[host.removeprefix(f"{cluster.name}-")].add(service)
     return found
-
-
-async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
-    *,
-    cluster: Cluster,
-    person: PersonFactory,
-    mailbox: Mailbox,
-    measure: Measure,
-    runtime: Runtime,
-) -> None:
-    former, before = await logins(cluster), await entries(cluster)
-    killed: list[list[str]] = []
-    ended = asyncio.Event()
-
-    async def kill() -> None:
-        """Kill the operator whenever a rotation has gone a step on."""
-        known = dict.fromkeys(KINDS, "Idle")
-        while not ended.is_set():
-            now = {kind: entry["phase"] for kind, entry in (await entries(cluster)).items()}
-            # What went on in one look of the operator is one step of it.
-            if step := [f"{kind} {phase}" for kind, phase in now.items() if known[kind] != phase]:
-                known |= now
-                await kill_leader(cluster, runtime)
-                killed.append(step)
-            await asyncio.sleep(0.05)
-
-    async with traffic(person, mailbox) as seen:
-        killer = asyncio.create_task(kill())
-        try:
-            began = time.monotonic()
-            await over(cluster, await rotate(cluster), within=WITHIN_S)
-            measure(f"all rotated, operator killed {len(killed)} times", time.monotonic() - began)
-        finally:
-            ended.set()
-            await killer
-    assert seen.failed == []
-    assert seen.reconnects == 0
-    assert sum(map(len, killed)) >= len(KINDS) * 3, killed
-    after = await entries(cluster)
-    for kind in KINDS:
-        assert after[kind]["active"] != before[kind]["active"], kind
-    assert set(former).isdisjoint(await logins(cluster))
-    for username, password in former.items():
-        assert not await accepts(cluster, "rabbitmq", username, password)
-    keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
-    assert len([x for x in keys if x.endswith(".pem")]) == 1
-    ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
-    assert len([x for x in ring if x.endswith(".key")]) == 1
-    await cluster.wait_ready(within=60)
 
 
 @pytest.mark.parametrize("kind", ["key-ring"])

@@ -17,6 +17,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
 from ashchat_e2e.external_servers import BOSS, SERVERS, Outside
 from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
@@ -26,9 +27,6 @@ from ashchat_e2e.temporary_namespace import idle
 Object = dict[str, Any]
 
 PARALLEL: Final = 4
-SAMPLE: Final = 3
-"""So many calls of a rotation are failed with every fault, where few are tried."""
-
 WITHIN_S: Final = 90.0
 NAME: Final = "demo"
 
@@ -50,7 +48,7 @@ async def ground(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Ground]:
     """An operator behind the proxy, servers outside, and AshChats that are Ready."""
-    names = [f"ashchat-rotation-{number}" for number in range(PARALLEL)]
+    names = SCOPED[6 : 6 + PARALLEL]
     folder = tmp_path_factory.mktemp("operator")
     outside = Outside(cluster, "ashchat-rotation-servers")
     async with AsyncExitStack() as stack:
@@ -146,7 +144,7 @@ async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
     ground: Ground, measure: Callable[[str, float], None]
 ) -> None:
     count, _ = await once(ground, ground.places[0])
-    todo = Tried.wanted().pairs(count, SAMPLE)
+    todo = Tried.wanted().pairs(count, "rotation")
     began, failures = time.monotonic(), []
 
     async def worker(own: Cluster) -> None:

@@ -8,10 +8,14 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from ashchat_core.topology import Service
 from ashchat_dev.conversation import Participant
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_e2e.people import PersonFactory
+
+pytestmark = pytest.mark.smoke
 
 SHORTEST = 12
 """Characters; what is shorter is a name or a port, and would be found everywhere."""

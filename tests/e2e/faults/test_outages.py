@@ -1,7 +1,4 @@
-"""What sign-ups need is gone for half a minute: clear answers, nothing lost, nothing twice.
-
-The operator is switched off meanwhile: it would bring the backend back within a second.
-"""
+"""What sign-ups need is away for a while: clear answers, nothing lost, nothing twice."""
 
 import asyncio
 import time
@@ -19,8 +16,11 @@ from ashchat_dev.mailbox import Mail, Mailbox, has_code
 from ashchat_dev.waiting import until
 from ashchat_e2e.outages import component_away, mail_server_away
 from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.sampling import whole
 
-AWAY_S = 30.0
+AWAY_S = 30.0 if whole() else 18.0
+"""Longer than the slowest answer may take, or a call that waits for the end would pass."""
+
 EVERY_S = 1.5
 """Between two people who begin to sign up."""
 
@@ -95,7 +95,7 @@ def away(what: str) -> Away:
 
 
 @pytest.mark.parametrize("what", [*BACKENDS, "mail server"])
-async def test_gone_for_half_a_minute_in_the_middle_of_sign_ups(
+async def test_a_backend_is_away_in_the_middle_of_sign_ups(
     *, cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure, what: str
 ) -> None:
     over = asyncio.Event()
@@ -116,7 +116,7 @@ async def test_gone_for_half_a_minute_in_the_middle_of_sign_ups(
         await cluster.wait_ready(within=120)
         await asyncio.sleep(OVER_S)
         over.set()
-    measure(f"{what} back after 30 s, everybody signed in", time.monotonic() - back)
+    measure(f"{what} back after {AWAY_S:g} s, everybody signed in", time.monotonic() - back)
     measure(f"{what} away, slowest answer", max(one.slowest for one in people))
 
     assert len(people) >= AWAY_S / EVERY_S

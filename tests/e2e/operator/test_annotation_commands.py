@@ -12,7 +12,7 @@ from ashchat_core.api.names import Annotation
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.audit_log import AuditLog, brief
-from ashchat_e2e.operator_pods import generations, looked, own_metrics
+from ashchat_e2e.operator_pods import generations, own_metrics, reconciled
 
 WITHIN_S = 5.0
 """Loose: a second is usual, and measured."""
@@ -82,7 +82,7 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
     assert Annotation.PAUSE in said["message"]
     await another_event(cluster, "Paused", paused)
     assert (await own_metrics(cluster)).value(
-        "ashchat_operator_resource_paused", name=cluster.name
+        "ashchat_operator_resource_paused", namespace=cluster.namespace, name=cluster.name
     ) == 1
     mark = audit.mark()
     name = (await cluster.list("configmaps", cluster.labels("rabbitmq")))[0]["metadata"]["name"]
@@ -90,11 +90,13 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
     await annotate(cluster, restart_apertium="while-paused")
     said = await condition(cluster, ConditionType.COMMANDS_HANDLED, "False")
     assert said["reason"] == "Paused"
-    await looked(cluster)
+    await reconciled(cluster)
     assert await cluster.find("configmaps", name) is None
     written = [
         brief(entry)
-        for entry in audit.since(mark, user=f"serviceaccount:{cluster.operator_namespace}:")
+        for entry in audit.since(
+            mark, user=f"serviceaccount:{cluster.operator_namespace}:", namespace=cluster.namespace
+        )
         if entry["objectRef"]["resource"] not in {"leases", "events"}
         and entry["objectRef"].get("subresource") != "status"
     ]
@@ -108,7 +110,7 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
 
     await until(back, within=WITHIN_S, what="the deleted object")
     assert (await own_metrics(cluster)).value(
-        "ashchat_operator_resource_paused", name=cluster.name
+        "ashchat_operator_resource_paused", namespace=cluster.namespace, name=cluster.name
     ) == 0
 
 
@@ -135,7 +137,7 @@ async def test_one_component_is_restarted_once_for_a_stamp(
     assert {name for name in after if after[name] != before[name]} == {COMPONENT}
     # The annotation taken off is no wish.
     await annotate(cluster, restart_apertium=None)
-    await looked(cluster)
+    await reconciled(cluster)
     assert await generations(cluster) == after
     await cluster.wait_former_gone(COMPONENT)
 
@@ -143,7 +145,7 @@ async def test_one_component_is_restarted_once_for_a_stamp(
 async def test_a_rollout_restart_by_kubectl_happens_once(cluster: Cluster) -> None:
     before, pods = await generations(cluster), await cluster.pods(COMPONENT)
     await cluster.kubectl_run("rollout", "restart", f"deployment/{cluster.name}-{COMPONENT}")
-    await looked(cluster, 2)
+    await reconciled(cluster, 2)
     await cluster.wait_ready(within=120)
     assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod is still the former one"
     assert await generations(cluster) == {**before, COMPONENT: before[COMPONENT] + 1}

@@ -2,8 +2,8 @@
 
 The operator of this working tree runs behind a proxy (`ashchat_e2e.fault_proxy`) that fails
 one call of an AshChat's life: of its making, of the repair of drift, or of its deletion. The
-cluster's own operator is off meanwhile. A few of all pairs of call and fault are tried;
-ASHCHAT_API_FAULTS=each fails every call once (27 min on 2 cores), =all in all six ways.
+cluster's operator excludes these namespaces. Each fault meets one call, drawn by the seed;
+ASHCHAT_API_FAULTS=each fails every call once (as `make soak`), =all in all six ways.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import pytest_asyncio
 
 from ashchat_core.api.names import Annotation
 from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
 from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
 from ashchat_e2e.temporary_namespace import KINDS, belongings, gone, idle, of
@@ -27,9 +28,6 @@ Object = dict[str, Any]
 
 PARALLEL: Final = 6
 """So many AshChats live at a time, each in a namespace of its own."""
-
-SAMPLE: Final = 4
-"""So many calls of each part of a life are failed with every fault, where few are tried."""
 
 WITHIN_S: Final = 60.0
 """For one part of a life: a call without an answer costs 20 s, the look after it 5 s more."""
@@ -72,7 +70,7 @@ async def ground(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Field]:
     """An operator behind the proxy, and namespaces without pods for it to look after."""
-    names = [f"ashchat-faults-{number}" for number in range(PARALLEL)]
+    names = SCOPED[:PARALLEL]
     folder = tmp_path_factory.mktemp("operator")
     async with proxied(cluster, names, folder) as (proxy, places):
         found = Field(proxy, places)
@@ -203,7 +201,7 @@ def cases(found: Field) -> list[Case]:
     return [
         Case(part, number, fault)
         for part in PARTS
-        for number, fault in Tried.wanted().pairs(len(found.calls[part]), SAMPLE)
+        for number, fault in Tried.wanted().pairs(len(found.calls[part]), part)
     ]
 
 

@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx2
+import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from ashchat_core import backoff
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.topology import VHOST, Queue, Service, bindings, policies, queues
 from ashchat_dev.conversation import SENTENCES, messages_of
@@ -27,7 +29,8 @@ from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.resilient_client import Steadfast
 
 REPAIRED_S = 30.0
-BACK_S = 10.0
+BACK_S = 2 * backoff.MAX_SECONDS + 5.0
+"""A service may back off once before its session and once before its consumer."""
 """Seconds after the repair until a service reads again: its own patience between tries."""
 
 PACE_S = 0.2
@@ -274,6 +277,7 @@ async def test_a_wiped_broker_is_filled_again_within_30_s(
     await cluster.wait_ready(within=60)
 
 
+@pytest.mark.disruptive
 async def test_a_broker_wiped_while_no_operator_runs_starts_with_the_topology(
     cluster: Cluster, rabbit: RabbitManagement
 ) -> None:

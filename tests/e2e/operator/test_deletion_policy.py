@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
@@ -19,7 +20,6 @@ from ashchat_e2e.temporary_namespace import belongings, gone, idle, let_go, name
 
 Object = dict[str, Any]
 
-NAMESPACE = "ashchat-deletion"
 DELETE = {"deletionPolicy": "Delete"}
 NO_IMAGE = {"managed": {"image": "registry.invalid/none:0"}}
 """A backend that a test does without."""
@@ -30,7 +30,7 @@ STORES = ("data-{}-mongodb-0", "data-{}-rabbitmq-0", "data-{}-redis-0")
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def own(cluster: Cluster) -> AsyncIterator[Cluster]:
     """A namespace without pods; each test has AshChats of names of its own."""
-    async with namespace(cluster, NAMESPACE) as found:
+    async with namespace(cluster, f"{cluster.namespace}-deletion") as found:
         yield found
 
 
@@ -106,7 +106,7 @@ async def note(own: Cluster, *, write: str | None = None) -> str | None:
 
 async def test_a_successor_goes_on_with_retained_data_and_credentials(cluster: Cluster) -> None:
     only_mongodb = {"rabbitmq": NO_IMAGE, "redis": NO_IMAGE, "translate": {"replicas": 0}}
-    async with namespace(cluster, f"{NAMESPACE}-data", pods=True) as own:
+    async with namespace(cluster, f"{cluster.namespace}-deletion-data", pods=True) as own:
         spec = {
             "mongodb": (await cluster.resource())["spec"]["mongodb"],
             **only_mongodb,
@@ -169,6 +169,7 @@ async def test_delete_takes_everything_of_its_own_and_nothing_of_a_neighbour(
     assert await belongings(own, "demo-auth") == before
 
 
+@pytest.mark.disruptive
 async def test_the_finalizer_comes_and_goes_with_the_policy(own: Cluster) -> None:
     await own.create("ashchats", idle("held"))
 
@@ -196,14 +197,15 @@ async def test_the_finalizer_comes_and_goes_with_the_policy(own: Cluster) -> Non
     assert await own.find("persistentvolumeclaims", "data-held-mongodb-0") is not None
 
 
+@pytest.mark.disruptive
 async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
     cluster: Cluster,
 ) -> None:
     async with (
-        namespace(cluster, f"{NAMESPACE}-held") as held,
-        namespace(cluster, f"{NAMESPACE}-retain") as retain,
-        namespace(cluster, f"{NAMESPACE}-freed") as freed,
-        namespace(cluster, f"{NAMESPACE}-waits") as waits,
+        namespace(cluster, f"{cluster.namespace}-deletion-held") as held,
+        namespace(cluster, f"{cluster.namespace}-deletion-retain") as retain,
+        namespace(cluster, f"{cluster.namespace}-deletion-freed") as freed,
+        namespace(cluster, f"{cluster.namespace}-deletion-waits") as waits,
     ):
         await asyncio.gather(made(retain), *(made(one, **DELETE) for one in (freed, waits, held)))
         await held.delete("namespaces", held.namespace)

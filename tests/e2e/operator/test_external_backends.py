@@ -24,7 +24,6 @@ from ashchat_e2e.external_servers import HELPER, Outside
 
 Object = dict[str, Any]
 
-NAMESPACE = "ashchat-external"
 TALK, IDLE, GIVEN = "talk", "idle", "given"
 READY_S = 120.0
 
@@ -39,13 +38,9 @@ def external(secret: str, **more: Any) -> Object:
     }
 
 
-def ashchat(name: str, replicas: int, suffix: str = "", **more: Any) -> Object:
+def ashchat(name: str, smtp: Object, replicas: int, suffix: str = "", **more: Any) -> Object:
     """Return an AshChat with nothing of its own but the services."""
-    pods = {"replicas": replicas}
-    smtp = {
-        "host": "mailpit.mailpit.svc", "port": 1025, "security": "None",
-        "from": "AshChat <no-reply@ashchat.example>",
-    }  # fmt: skip
+    pods = {"replicas": replicas, "resources": {"requests": {"cpu": "1m"}}}
     redis = external(f"redis{suffix}", **more)
     return {
         "apiVersion": API_VERSION,
@@ -67,7 +62,7 @@ def ashchat(name: str, replicas: int, suffix: str = "", **more: Any) -> Object:
 
 
 async def resource(outside: Outside, name: str) -> Object:
-    return await outside.cluster.read("ashchats", name, namespace=NAMESPACE)
+    return await outside.cluster.read("ashchats", name, namespace=outside.namespace)
 
 
 def condition(found: Object, kind: str) -> Object:
@@ -93,7 +88,7 @@ async def wait_ready(outside: Outside, name: str) -> Object:
 
 
 async def patch(outside: Outside, name: str, body: Object) -> None:
-    await outside.cluster.patch("ashchats", name, body, namespace=NAMESPACE)
+    await outside.cluster.patch("ashchats", name, body, namespace=outside.namespace)
 
 
 async def told(outside: Outside, reasons: dict[str, str]) -> dict[str, str]:
@@ -118,7 +113,7 @@ async def told(outside: Outside, reasons: dict[str, str]) -> dict[str, str]:
 
 async def credentials(outside: Outside, name: str) -> list[dict[str, bytes]]:
     return [
-        await outside.cluster.secret(f"{name}-{service}-credentials", namespace=NAMESPACE)
+        await outside.cluster.secret(f"{name}-{service}-credentials", namespace=outside.namespace)
         for service in ("auth", "chat", "email", "translate")
     ]
 
@@ -126,26 +121,27 @@ async def credentials(outside: Outside, name: str) -> list[dict[str, bytes]]:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def outside(cluster: Cluster) -> AsyncIterator[Outside]:
     """Run the servers, and the AshChats on them."""
-    made = Outside(cluster, NAMESPACE)
+    made = Outside(cluster, f"{cluster.namespace}-external")
+    smtp = (await cluster.resource())["spec"]["email"]["smtp"]
     await made.begin()
     try:
         for server in ("rabbitmq", "redis"):
             await made.put(f"{server}-given", made.secret(server, HELPER))
         for body in (
-            ashchat(TALK, 1),
-            ashchat(IDLE, 0),
-            ashchat(GIVEN, 0, "-given", users="Provided", prefix="given_"),
+            ashchat(TALK, smtp, 1),
+            ashchat(IDLE, smtp, 0),
+            ashchat(GIVEN, smtp, 0, "-given", users="Provided", prefix="given_"),
         ):
-            await cluster.create("ashchats", body, namespace=NAMESPACE)
+            await cluster.create("ashchats", body, namespace=made.namespace)
         await made.up()
         yield made
     finally:
-        await cluster.delete("namespaces", NAMESPACE)
+        await cluster.delete("namespaces", made.namespace)
 
         async def gone() -> bool:
-            return await cluster.find("namespaces", NAMESPACE) is None
+            return await cluster.find("namespaces", made.namespace) is None
 
-        await until(gone, within=120, what=f"namespace {NAMESPACE} gone")
+        await until(gone, within=120, what=f"namespace {made.namespace} gone")
 
 
 async def test_two_people_talk_on_other_peoples_servers(
@@ -157,13 +153,15 @@ async def test_two_people_talk_on_other_peoples_servers(
     begun = asyncio.get_running_loop().time()
     found = await wait_ready(outside, TALK)
     measure("external: Ready after the servers", asyncio.get_running_loop().time() - begun)
-    assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
+    assert not await outside.cluster.list("statefulsets", namespace=outside.namespace)
     assert {
         x["reason"]
         for x in found["status"]["components"]
         if x["name"] in {"rabbitmq", "redis", "cache", "mongodb"}
     } == {"External"}
-    async with outside.cluster.forward(f"service/{TALK}-edge", 80, namespace=NAMESPACE) as port:
+    async with outside.cluster.forward(
+        f"service/{TALK}-edge", 80, namespace=outside.namespace
+    ) as port:
         here = replace(where, url=f"http://127.0.0.1:{port}")
         ana, ben = Person(here, "Ana", "es"), Person(here, "Ben", "es")
         try:
@@ -181,10 +179,12 @@ async def test_two_people_talk_on_other_peoples_servers(
 
 async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outside) -> None:
     await asyncio.gather(wait_ready(outside, TALK), wait_ready(outside, IDLE))
-    pods = await outside.cluster.list("pods", {Label.INSTANCE.value: IDLE}, namespace=NAMESPACE)
+    pods = await outside.cluster.list(
+        "pods", {Label.INSTANCE.value: IDLE}, namespace=outside.namespace
+    )
     assert not pods
     sets = await outside.cluster.list(
-        "replicasets", {Label.INSTANCE.value: IDLE}, namespace=NAMESPACE
+        "replicasets", {Label.INSTANCE.value: IDLE}, namespace=outside.namespace
     )
     owners = [item["metadata"]["ownerReferences"][0]["name"] for item in sets]
     assert owners, "no Deployment"
@@ -193,7 +193,7 @@ async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outsid
     for key in ("rabbitmq.uri", "mongodb.uri", "redis.uri"):
         names = [files[0][key].decode().partition("@")[2] for files in (talk, idle)]
         assert names[0] != names[1], "the two share a server and meet nowhere"
-        assert f"{NAMESPACE}_{IDLE}_" in names[1]
+        assert f"{outside.namespace}_{IDLE}_" in names[1]
 
 
 async def test_a_given_login_is_used_by_all_and_that_is_said(outside: Outside) -> None:
@@ -235,7 +235,7 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
     await outside.put("wrong-redis", outside.secret("redis", HELPER))
     right: dict[str, Any] = {"tls": {"caSecretRef": {"name": "authority"}}}
     # At the pod: what a Service has no port for may go wherever the node's routes lead.
-    pod = await outside.cluster.read("pods", "redis", namespace=NAMESPACE)
+    pod = await outside.cluster.read("pods", "redis", namespace=outside.namespace)
     closed = f"{pod['status']['podIP']}:27017"
     await outside.put("wrong-mongodb", {"uri": f"mongodb://a:b@{closed}/"})
     named = {"mongodb": {"external": right | {"connectionSecretRef": {"name": "wrong-mongodb"}}}}
@@ -246,7 +246,7 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
     assert "ACL SETUSER helper +acl" in says["redis"]
     assert "mq.invalid of RabbitMQ (AMQP) does not resolve" in says["rabbitmq"]
     await outside.put("wrong-redis", {"password": "x"})
-    await outside.cluster.delete("secrets", "wrong-mongodb", namespace=NAMESPACE)
+    await outside.cluster.delete("secrets", "wrong-mongodb", namespace=outside.namespace)
     says = await told(outside, {"redis": "SecretInvalid", "mongodb": "SecretMissing"})
     assert "neither uri nor host" in says["redis"]
 
@@ -274,7 +274,7 @@ async def test_a_switch_waits_until_it_is_confirmed_and_keeps_the_volume(outside
     says = condition(await resource(outside, IDLE), ConditionType.DEGRADED)["message"]
     assert f"{Annotation.ALLOW_SWITCH}=redis:Managed" in says
     assert await credentials(outside, IDLE) == before, "the external one goes on"
-    assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
+    assert not await outside.cluster.list("statefulsets", namespace=outside.namespace)
 
     async def confirm(word: str) -> Object:
         await patch(outside, IDLE, {"metadata": {"annotations": {Annotation.ALLOW_SWITCH: word}}})
@@ -283,12 +283,12 @@ async def test_a_switch_waits_until_it_is_confirmed_and_keeps_the_volume(outside
     found = await confirm("redis:Managed")
     assert found["status"]["backends"]["redis"] == {"kind": "Managed"}
     claim = f"data-{IDLE}-redis-0"
-    await outside.cluster.read("persistentvolumeclaims", claim, namespace=NAMESPACE)
+    await outside.cluster.read("persistentvolumeclaims", claim, namespace=outside.namespace)
 
     await patch(outside, IDLE, {"spec": {"redis": {"external": block}}})
     await until(held, within=30, what="SwitchNotConfirmed, the other way")
-    await outside.cluster.read("statefulsets", f"{IDLE}-redis", namespace=NAMESPACE)
+    await outside.cluster.read("statefulsets", f"{IDLE}-redis", namespace=outside.namespace)
     found = await confirm("redis:External")
     assert found["status"]["backends"]["redis"]["kind"] == "External"
-    assert not await outside.cluster.list("statefulsets", namespace=NAMESPACE)
-    await outside.cluster.read("persistentvolumeclaims", claim, namespace=NAMESPACE)
+    assert not await outside.cluster.list("statefulsets", namespace=outside.namespace)
+    await outside.cluster.read("persistentvolumeclaims", claim, namespace=outside.namespace)

@@ -19,8 +19,8 @@ from ashchat_e2e.operator_pods import (
     holder,
     kill_leader,
     leader,
-    looked,
     operator_pods,
+    reconciled,
 )
 
 FAILOVER_S = 20.0
@@ -30,6 +30,9 @@ POD = "authentication.kubernetes.io/pod-name"
 
 Measure = Callable[[str, float], None]
 Object = dict[str, Any]
+
+
+pytestmark = pytest.mark.disruptive
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -95,7 +98,7 @@ async def test_killed_it_is_replaced_by_the_other(
     anew = await deleted(cluster)
     await repaired(anew, began, "leader killed with its pod: repaired by the other", measure)
     assert await holder(cluster) != name
-    await looked(cluster, 2)
+    await reconciled(cluster, 2)
     assert await generations(cluster) == before, "another operator restarts pods"
 
 

@@ -3,94 +3,40 @@
 Its AshChat has images that nobody can pull: only the operator is at work here.
 """
 
-import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-import yaml
 
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.api.names import API_VERSION, FINALIZER, Label
 from ashchat_dev.kube.cluster import ApiError, Cluster, CommandFailedError
+from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
-from ashchat_e2e.operator_pods import OPERATOR, configured
-from ashchat_node.paths import Paths
+from ashchat_e2e.scoped_operator import helm, scoped_operator
+from ashchat_e2e.temporary_namespace import namespace
+from ashchat_operator.resource.images import COMPONENTS
 
-CHART = Path(__file__).parents[3] / "charts" / "ashchat-operator"
-PLACE = "ashchat-runtime"
+PLACE = SCOPED[10]
 RELEASE = "second"
 NAME = "small"
 WITHIN_S = 60.0
 
 Object = dict[str, Any]
-Helm = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def helm(cluster: Cluster) -> Helm:
-    program = os.environ.get("HELM") or str(Paths().cache / "bin" / "helm")
-
-    async def run(*arguments: str, stdin: str = "", namespace: str = PLACE) -> str:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            f"--kubeconfig={cluster.kubeconfig}",
-            f"--namespace={namespace}",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate(stdin.encode())
-        if process.returncode:
-            raise CommandFailedError(f"helm {' '.join(arguments)}: {err.decode().strip()}")
-        return out.decode()
-
-    return run
-
-
-def excluding(namespaces: str) -> Object:
-    """Return the patch of an operator's Deployment that makes it leave namespaces alone."""
-    env = [{"name": "ASHCHAT_OPERATOR_EXCLUDE_NAMESPACES", "value": namespaces}]
-    return {"template": {"spec": {"containers": [{"name": "operator", "env": env}]}}}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def second(cluster: Cluster, helm: Helm) -> AsyncIterator[None]:
-    """The second operator in its namespace, which the first one leaves alone."""
+async def second(cluster: Cluster) -> AsyncIterator[None]:
+    """The second operator in its namespace, which the first one excludes."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    await configured(cluster, excluding(PLACE))
-    await cluster.create("namespaces", {"metadata": {"name": PLACE, "labels": labels}})
-    try:
-        first = json.loads(
-            await helm(
-                "get", "values", OPERATOR, "--all", "-o=json", namespace=cluster.operator_namespace
-            )
-        )
-        values = {
-            "image": first["image"],
-            "images": dict.fromkeys(first["images"], "localhost/none:none"),
-            "watchNamespaces": [PLACE],
-            "crd": {"install": False},
-        }
-        await helm(
-            "install", RELEASE, str(CHART), "--values=-", "--wait", "--timeout=90s",
-            stdin=yaml.safe_dump(values),
-        )  # fmt: skip
+    images = dict.fromkeys(COMPONENTS, "localhost/none:none")
+    async with (
+        namespace(cluster, PLACE, pods=True, labels=labels),
+        scoped_operator(cluster, PLACE, RELEASE, images),
+    ):
         yield
-    finally:
-        await cluster.delete("namespaces", PLACE)
-        await configured(cluster, excluding(""))
-
-        async def gone() -> bool:
-            return await cluster.find("namespaces", PLACE) is None
-
-        await until(gone, within=90, what="the namespace gone")
 
 
 def small() -> Object:
@@ -141,8 +87,8 @@ async def test_it_needs_nothing_cluster_scoped(cluster: Cluster, second: None) -
     assert not await may("", "customresourcedefinitions", "get", "apiextensions.k8s.io")
 
 
-async def test_it_looks_after_its_namespace(cluster: Cluster, helm: Helm, second: None) -> None:  # noqa: ARG001
-    await helm("test", RELEASE, "--timeout=60s")
+async def test_it_looks_after_its_namespace(cluster: Cluster, second: None) -> None:  # noqa: ARG001
+    await helm(cluster, "test", RELEASE, "--timeout=60s", namespace=PLACE)
     await cluster.create("ashchats", small(), namespace=PLACE)
 
     async def told() -> Object | None:
@@ -179,7 +125,6 @@ async def test_it_looks_after_its_namespace(cluster: Cluster, helm: Helm, second
 
 async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
     cluster: Cluster,
-    helm: Helm,
     second: None,  # noqa: ARG001
 ) -> None:
     # Off, so that the finalizer is as somebody left it.
@@ -193,13 +138,13 @@ async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
     finalizers = {"metadata": {"finalizers": [FINALIZER]}}
     await cluster.patch("ashchats", NAME, finalizers, namespace=PLACE)
     with pytest.raises(CommandFailedError):
-        await helm("uninstall", RELEASE, "--timeout=60s")
+        await helm(cluster, "uninstall", RELEASE, "--timeout=60s", namespace=PLACE)
     (pod,) = await cluster.list("pods", {Label.COMPONENT.value: "uninstall"}, namespace=PLACE)
     says = await cluster.logs(pod["metadata"]["name"], namespace=PLACE)
     assert f"{PLACE}/{NAME}" in says
     assert "deletionPolicy" in says
     await cluster.patch("ashchats", NAME, {"metadata": {"finalizers": None}}, namespace=PLACE)
-    await helm("uninstall", RELEASE, "--timeout=60s")
+    await helm(cluster, "uninstall", RELEASE, "--timeout=60s", namespace=PLACE)
     with suppress(ApiError):
         await cluster.delete("ashchats", NAME, namespace=PLACE)
     assert await cluster.find("deployments", RELEASE, namespace=PLACE) is None

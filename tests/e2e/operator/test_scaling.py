@@ -8,7 +8,7 @@ import pytest_asyncio
 from ashchat_dev.kube.cluster import ApiError, Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.audit_log import AuditLog, brief
-from ashchat_e2e.operator_pods import looked
+from ashchat_e2e.operator_pods import reconciled
 
 LEAST, MOST = 2, 3
 WITHIN_S = 120.0
@@ -22,7 +22,7 @@ async def scale(cluster: Cluster, autoscaling: Object | None) -> None:
     resources = None if autoscaling is None else {"requests": {"cpu": "50m"}}
     spec = {"chat": {"autoscaling": autoscaling, "resources": resources}}
     await cluster.patch("ashchats", cluster.name, {"spec": spec})
-    await looked(cluster)
+    await reconciled(cluster)
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -74,11 +74,11 @@ async def test_replicas_that_another_sets_stay_as_they_are(
         content_type="application/merge-patch+json",
     )
     await until(lambda: pods_are(cluster, MOST), within=WITHIN_S, what=f"{MOST} pods of chat")
-    await looked(cluster, 3)
+    await reconciled(cluster, 3)
     assert (await deployment(cluster))["spec"]["replicas"] == MOST
     written = [
         brief(entry)
-        for entry in audit.since(mark, user=account)
+        for entry in audit.since(mark, user=account, namespace=cluster.namespace)
         if entry["objectRef"]["resource"] in {"deployments", "horizontalpodautoscalers"}
     ]
     assert not written, written

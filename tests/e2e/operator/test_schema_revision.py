@@ -2,16 +2,20 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from ashchat_core.api.conditions import ConditionType
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
-from ashchat_e2e.operator_pods import looked, operator_pods, own_metrics
+from ashchat_e2e.operator_pods import operator_pods, own_metrics, reconciled
 
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ashchats.ashchat.dev"
 PATH = "/spec/versions/0/schema/openAPIV3Schema/description"
 NOTICED_S = 60.0
+
+
+pytestmark = pytest.mark.exclusive
 
 
 async def describe(cluster: Cluster, text: str) -> str:
@@ -65,7 +69,7 @@ async def test_it_waits_and_says_what_to_run(cluster: Cluster, older: None) -> N
     assert (await own_metrics(cluster)).total("ashchat_operator_schema_current") == 0
     name = (await cluster.list("configmaps", cluster.labels("rabbitmq")))[0]["metadata"]["name"]
     await cluster.delete("configmaps", name)
-    await looked(cluster, 2)
+    await reconciled(cluster, 2)
     assert await cluster.find("configmaps", name) is None, "it was reconciled all the same"
 
     async def unready() -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ashchat_e2e import sampling
 from ashchat_e2e.fault_proxy import Fault, Traffic, Tried
 
 PATH = "/apis/ashchat.dev/v1alpha1/namespaces/x"
@@ -21,27 +22,36 @@ def looked(*writes: int) -> Traffic:
 
 @pytest.mark.parametrize("calls", [1, 3, 40])
 def test_all_is_every_call_with_every_fault(calls: int) -> None:
-    pairs = Tried.ALL.pairs(calls, some=4)
+    pairs = Tried.ALL.pairs(calls, "a sweep")
     assert len(set(pairs)) == len(pairs) == calls * len(Fault)
 
 
 def test_each_is_every_call_once_and_the_faults_in_turn() -> None:
-    pairs = Tried.EACH.pairs(40, some=4)
+    pairs = Tried.EACH.pairs(40, "a sweep")
     assert [number for number, _ in pairs] == list(range(40))
     assert {fault for _, fault in pairs} == set(Fault)
 
 
-def test_few_has_every_fault_and_the_one_without_an_answer_once() -> None:
-    pairs = Tried.FEW.pairs(40, some=4)
-    assert {fault for _, fault in pairs} == set(Fault)
-    assert sum(fault is Fault.NO_ANSWER for _, fault in pairs) == 1
-    assert len({number for number, _ in pairs}) > len(pairs) // 2
-    assert all(0 <= number < 40 for number, _ in pairs)
+def test_few_has_every_fault_once_on_a_call_that_the_seed_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = set()
+    for number in range(20):
+        monkeypatch.setattr(sampling, "seed", lambda number=number: str(number))
+        pairs = Tried.FEW.pairs(40, "a sweep")
+        assert pairs == Tried.FEW.pairs(40, "a sweep")
+        assert [fault for _, fault in pairs] == list(Fault)
+        drawn |= {call for call, _ in pairs}
+    assert drawn <= set(range(40))
+    assert len(drawn) > 30
 
 
 def test_what_is_wanted_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASHCHAT_API_FAULTS", raising=False)
+    monkeypatch.delenv("ASHCHAT_SOAK", raising=False)
     assert Tried.wanted() is Tried.FEW
+    monkeypatch.setenv("ASHCHAT_SOAK", "1")
+    assert Tried.wanted() is Tried.EACH
     monkeypatch.setenv("ASHCHAT_API_FAULTS", "each")
     assert Tried.wanted() is Tried.EACH
     monkeypatch.setenv("ASHCHAT_API_FAULTS", "1")

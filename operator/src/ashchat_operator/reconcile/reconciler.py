@@ -8,6 +8,7 @@ look may be interrupted anywhere and the next one goes on.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -130,12 +131,20 @@ class Reconciler:
         Raises:
             ApiServerError: Reading failed; nothing was decided on what was not read.
         """
+        started = time.time()
         body = await self._api.get(KIND, namespace, name)
         if body is None or deleting(body):
             # Its objects go with it by their owner references; the rest is its policy's.
             await self.forget(namespace, name)
             done = body is None or await self._cleanup.done(body, clock.now())
             return self._pace.settled if done else self._pace.progressing
+        again = await self._look_at(body, wake)
+        metrics.reconciled(namespace, name, started)
+        return again
+
+    async def _look_at(self, body: Object, wake: Callable[[], None]) -> float:
+        """Reconcile a resource that exists; return the seconds until the next pass."""
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
         if self._schema.says:
             await self._tell(
                 body, schema.outdated_status(body, self._schema.says, clock.timestamp())

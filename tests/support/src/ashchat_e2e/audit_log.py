@@ -34,6 +34,7 @@ class AuditLog:
         mark: Mark,
         *,
         user: str | None = None,
+        namespace: str | None = None,
         verbs: Collection[str] = WRITES,
     ) -> list[dict[str, Any]]:
         """Return the completed requests after a mark, by a user (a part of the name is enough).
@@ -41,6 +42,7 @@ class AuditLog:
         Args:
             mark: From `mark()`.
             user: A part of the user's name; None: everyone.
+            namespace: The namespace of the objects written to; None: all.
             verbs: Which verbs count.
         """
         return [
@@ -49,6 +51,7 @@ class AuditLog:
             if entry.get("stage") == "ResponseComplete"
             and entry.get("verb") in verbs
             and (user is None or user in entry.get("user", {}).get("username", ""))
+            and namespace in {None, entry.get("objectRef", {}).get("namespace")}
         ]
 
     def _entries(self, mark: Mark) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,8 @@ import yaml
 from aiohttp import ClientConnectionError, web
 
 from ashchat_dev.kube.cluster import Cluster
-from ashchat_e2e.outages import OPERATOR, operator_away
+from ashchat_e2e.outages import OPERATOR
+from ashchat_e2e.sampling import sample, whole
 from ashchat_e2e.temporary_namespace import namespaces
 from ashchat_operator.resource.images import COMPONENTS
 
@@ -61,39 +62,34 @@ class Tried(StrEnum):
     """How much of all pairs of call and fault is tried."""
 
     FEW = "few"
-    """Some calls with every fault, always the same."""
+    """Every fault on one call, drawn by the seed."""
     EACH = "each"
     """Every call with one of the faults, in turn."""
     ALL = "all"
 
     @classmethod
     def wanted(cls) -> "Tried":
-        """Return what ASHCHAT_API_FAULTS says; few where it says nothing.
+        """Return what ASHCHAT_API_FAULTS says; by default `few`, and `each` in `make soak`.
 
         Raises:
             ValueError: It says something else.
         """
-        return cls(os.environ.get("ASHCHAT_API_FAULTS", cls.FEW))
+        return cls(os.environ.get("ASHCHAT_API_FAULTS", cls.EACH if whole() else cls.FEW))
 
-    def pairs(self, calls: int, some: int) -> list[tuple[int, Fault]]:
+    def pairs(self, calls: int, sweep: str) -> list[tuple[int, Fault]]:
         """Return which calls fail, and how.
 
         Args:
             calls: How many there are; their numbers are from 0.
-            some: So many are failed with every fault, where few are tried.
+            sweep: Its name, so that each sweep draws calls of its own.
         """
         faults = list(Fault)
         if self is Tried.ALL:
             return [(number, fault) for fault in faults for number in range(calls)]
         if self is Tried.EACH:
             return [(number, faults[number % len(faults)]) for number in range(calls)]
-        # Other calls for each fault, spread over the whole. No answer costs 20 s: only once.
-        step = max(1, calls // some)
         return [
-            (number, fault)
-            for place, fault in enumerate(faults)
-            for number in range(place * step // len(faults), calls, step)
-            if fault is not Fault.NO_ANSWER or number < step
+            (number, fault) for fault in faults for number in sample(range(calls), 1, sweep + fault)
         ]
 
 
@@ -360,7 +356,7 @@ async def proxied(
 ) -> AsyncIterator[tuple[Proxy, list[Cluster]]]:
     """Let the operator of this working tree look after new namespaces, behind a proxy.
 
-    The cluster's own operator is off meanwhile. Yields the proxy, and the namespaces.
+    The cluster's operator must exclude them. Yields the proxy, and the namespaces.
 
     Args:
         cluster: Where.
@@ -369,7 +365,6 @@ async def proxied(
     """
     proxy = Proxy(cluster, f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}")
     async with (
-        operator_away(cluster),
         namespaces(cluster, names) as places,
         proxy.serve(),
         operator(proxy, names, folder, **_QUICK),

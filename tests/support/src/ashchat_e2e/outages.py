@@ -1,5 +1,6 @@
 """Parts of the platform that are away for as long as a test wants."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,9 +8,12 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 
 MAILPIT = "mailpit"
-"""Namespace and Service of the mailbox."""
+"""Service and Deployment of the mailbox."""
 
 OPERATOR = "ashchat-operator"
+NO_PODS = "no-pods"
+"""Name of the quota that forbids new pods."""
+
 CLOSED_PORT = 1026
 GONE_S = 60.0
 
@@ -43,25 +47,46 @@ async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
 async def component_away(
     cluster: Cluster, component: str, kind: str = "statefulsets"
 ) -> AsyncIterator[None]:
-    """Have a component without a pod; the operator is off, or it would mend it within a second.
+    """Take all pods of a component away; a quota keeps the cluster from creating new ones.
+
+    The operator is at work meanwhile, as in an outage that nobody planned.
 
     Raises:
-        AssertionError: A pod did not go.
+        AssertionError: A pod did not end.
     """
+    quota = {"metadata": {"name": NO_PODS}, "spec": {"hard": {"pods": "0"}}}
 
-    async def scale(replicas: int) -> None:
-        await cluster.patch(kind, f"{cluster.name}-{component}", {"spec": {"replicas": replicas}})
+    async def counted() -> bool:
+        status = (await cluster.read("resourcequotas", NO_PODS)).get("status", {})
+        return "hard" in status
 
-    async def gone() -> bool:
+    async def ended() -> bool:
         return not await cluster.list("pods", cluster.labels(component))
 
-    async with operator_away(cluster):
-        try:
-            await scale(0)
-            await until(gone, within=GONE_S, what=f"{component} gone")
-            yield
-        finally:
-            await scale(1)
+    await cluster.create("resourcequotas", quota)
+    try:
+        await until(counted, what="the quota in force")
+        for pod in await cluster.list("pods", cluster.labels(component)):
+            await cluster.delete("pods", pod["metadata"]["name"])
+        await until(ended, within=GONE_S, what=f"the pods of {component} ended")
+        yield
+    finally:
+        await cluster.delete("resourcequotas", NO_PODS)
+        await _retry_creation(cluster, component, kind)
+
+
+async def _retry_creation(cluster: Cluster, component: str, kind: str) -> None:
+    """Let the controller retry at once: it backs off, for up to minutes, while it is refused."""
+    note = {"metadata": {"annotations": {"ashchat.example/retry": secrets.token_hex(4)}}}
+    controllers = "replicasets" if kind == "deployments" else kind
+    for item in await cluster.list(controllers, cluster.labels(component)):
+        await cluster.patch(controllers, item["metadata"]["name"], note)
+
+
+async def mail_namespace(cluster: Cluster) -> str:
+    """Return the namespace of the AshChat's mail server."""
+    host: str = (await cluster.resource())["spec"]["email"]["smtp"]["host"]
+    return host.split(".")[1]
 
 
 @asynccontextmanager
@@ -71,7 +96,8 @@ async def mail_server_away(cluster: Cluster) -> AsyncIterator[None]:
     email's kept connections would live on behind it, so its pods are killed: new ones have
     none.
     """
-    service = await cluster.read("services", MAILPIT, namespace=MAILPIT)
+    namespace = await mail_namespace(cluster)
+    service = await cluster.read("services", MAILPIT, namespace=namespace)
     ports = service["spec"]["ports"]
     (index,) = [number for number, port in enumerate(ports) if port["name"] == "smtp"]
 
@@ -81,7 +107,7 @@ async def mail_server_away(cluster: Cluster) -> AsyncIterator[None]:
             MAILPIT,
             [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": target}],
             kind="json",
-            namespace=MAILPIT,
+            namespace=namespace,
         )
 
     await lead_to(CLOSED_PORT)

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ashchat_core.api.names import Annotation
+from ashchat_core.topology import Service
 from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
 from ashchat_dev.waiting import until
 
@@ -40,6 +41,15 @@ async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
         annotations = (await cluster.resource())["metadata"].get("annotations", {})
         off = {key: None for key in annotations if key.startswith(Annotation.ROTATE)}
         await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": off}})
+
+
+async def logins(cluster: Cluster) -> dict[str, str]:
+    """Return the users that the services have now, and their passwords."""
+    found = {}
+    for service in Service:
+        data = await cluster.secret(f"{cluster.name}-{service}-credentials")
+        found[data["username"].decode()] = data["password"].decode()
+    return found
 
 
 async def entries(cluster: Cluster) -> dict[str, Object]:

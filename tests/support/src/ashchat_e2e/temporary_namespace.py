@@ -1,7 +1,7 @@
 """AshChats of a test's own, beside the one that everybody tests: small, and gone afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -41,7 +41,9 @@ def idle(name: str, **spec: Any) -> Object:
 
 
 @asynccontextmanager
-async def namespace(cluster: Cluster, name: str, *, pods: bool = False) -> AsyncIterator[Cluster]:
+async def namespace(
+    cluster: Cluster, name: str, *, pods: bool = False, labels: Mapping[str, str] | None = None
+) -> AsyncIterator[Cluster]:
     """Have a namespace; yield it as a Cluster whose AshChat is called `demo`.
 
     Without `pods` a quota keeps any pod from being made: everything else is as real as ever
@@ -57,7 +59,11 @@ async def namespace(cluster: Cluster, name: str, *, pods: bool = False) -> Async
         operator_namespace=cluster.operator_namespace,
     ) as own:
         await vanish(own)
-        await own.request("POST", path_of("namespaces"), json={"metadata": {"name": name}})
+        await own.request(
+            "POST",
+            path_of("namespaces"),
+            json={"metadata": {"name": name, "labels": dict(labels or {})}},
+        )
         try:
             if not pods:
                 quota = {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}

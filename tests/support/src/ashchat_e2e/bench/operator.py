@@ -32,7 +32,7 @@ from ashchat_e2e.bench import floor, machine
 from ashchat_e2e.bench.operator_report import Figure, Report, markdown, table
 from ashchat_e2e.container_runtime import Runtime
 from ashchat_e2e.external_servers import Outside
-from ashchat_e2e.operator_pods import all_ready, configured, kill_leader, looked, own_metrics
+from ashchat_e2e.operator_pods import all_ready, configured, kill_leader, own_metrics, reconciled
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.rotation import KINDS, over, rotate, short_lives
 from ashchat_e2e.temporary_namespace import gone, namespace
@@ -161,7 +161,7 @@ async def _marks(own: Cluster) -> dict[str, float]:
 async def no_ops(bench: Bench) -> Samples:
     """What a reconcile with nothing to do asks and writes."""
     await bench.cluster.wait_ready(within=120)
-    await looked(bench.cluster, 2)
+    await reconciled(bench.cluster, 2)
 
     async def counts() -> tuple[float, float, float]:
         metrics = await own_metrics(bench.cluster)
@@ -179,7 +179,7 @@ async def no_ops(bench: Bench) -> Samples:
     found: Samples = {"reads of a no-op": [], "writes of a no-op": []}
     for _ in range(NO_OPS):
         before = await counts()
-        await looked(bench.cluster)
+        await reconciled(bench.cluster)
         after = await counts()
         looks = after[2] - before[2]
         found["reads of a no-op"].append((after[0] - before[0]) / looks)

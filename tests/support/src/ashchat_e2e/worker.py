@@ -1,0 +1,174 @@
+"""An AshChat for each worker of pytest-xdist, so that tests run concurrently.
+
+The first worker uses the AshChat that `make up` applied, and the cluster's operator. Every other
+worker gets a copy of it, with a mailbox and an operator, in namespaces of its own: whatever a test
+does to them, no other worker's test meets it.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ashchat_core.topology import Service
+from ashchat_dev import suite_namespaces
+from ashchat_dev.environment import Environment
+from ashchat_dev.install import OPERATOR_NAMESPACE
+from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
+from ashchat_dev.waiting import until
+from ashchat_e2e.outages import mail_namespace
+from ashchat_e2e.scoped_operator import operator_for
+from ashchat_e2e.temporary_namespace import vanish
+
+Object = dict[str, Any]
+
+EDGE_PORTS: Final = 30180
+MAILBOX_PORTS: Final = 30280
+"""Node ports of the workers' AshChats and mailboxes: these plus the worker's number."""
+
+MAILPIT: Final = "mailpit"
+READY_WITHIN_SECONDS: Final = 300.0
+_SMALL: Final = {"resources": {"requests": {"cpu": "1m"}}}
+
+
+def number() -> int:
+    """Return this worker's number; 0 for the first one and without pytest-xdist."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def environment(first: Environment, worker: int) -> Environment:
+    """Return where a worker's AshChat is."""
+    if worker == 0:
+        return first
+    host = urlsplit(first.url).hostname
+    return replace(
+        first,
+        url=f"http://{host}:{EDGE_PORTS + worker}",
+        mailbox_url=f"http://{host}:{MAILBOX_PORTS + worker}",
+        namespace=suite_namespaces.of_worker(worker),
+    )
+
+
+def operator_namespace(worker: int) -> str:
+    """Return the namespace of the operator that reconciles a worker's AshChat."""
+    return OPERATOR_NAMESPACE if worker == 0 else f"{OPERATOR_NAMESPACE}-worker-{worker}"
+
+
+@asynccontextmanager
+async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]:
+    """Provide a worker's AshChat, Ready; its namespaces are deleted at the end.
+
+    Raises:
+        AssertionError: It did not become Ready.
+    """
+    own = environment(first, worker)
+    if own == first:
+        yield own
+        return
+    system = replace(own, namespace=operator_namespace(worker))
+    mail = replace(own, namespace=f"{MAILPIT}-worker-{worker}")
+    async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(client(first, 0))
+        copy, mailpit, operator = [
+            await stack.enter_async_context(client(each, worker)) for each in (own, mail, system)
+        ]
+        for each in (operator, mailpit, copy):
+            await stack.enter_async_context(_namespace(source, each))
+        await stack.enter_async_context(
+            operator_for(source, operator.namespace, suite_namespaces.reconciled_for(worker))
+        )
+        await _mailbox(source, mailpit, MAILBOX_PORTS + worker)
+        await copy.create("ashchats", await _resource(source, own, mailpit.namespace))
+        await copy.wait_ready(within=READY_WITHIN_SECONDS)
+        yield own
+
+
+def client(where: Environment, worker: int) -> Cluster:
+    """Return the cluster as the tests of a worker use it."""
+    assert where.kubeconfig is not None
+    return Cluster(
+        where.kubeconfig,
+        kubectl=where.kubectl,
+        namespace=where.namespace,
+        operator_namespace=operator_namespace(worker),
+    )
+
+
+@asynccontextmanager
+async def _namespace(source: Cluster, own: Cluster) -> AsyncIterator[None]:
+    """Create a namespace with the labels of the first AshChat's; delete it at the end.
+
+    An earlier run's is deleted first; the next run waits for the end of this one's.
+    """
+    await vanish(own)
+    labels = (await source.read("namespaces", source.namespace))["metadata"]["labels"]
+    kept = {key: value for key, value in labels.items() if not key.endswith("/metadata.name")}
+    body = {"metadata": {"name": own.namespace, "labels": kept}}
+    await own.request("POST", path_of("namespaces"), json=body)
+
+    async def admits_pods() -> bool:
+        return await own.find("serviceaccounts", "default") is not None
+
+    await until(admits_pods, what="the namespace's service account", ignoring=(ApiError,))
+    try:
+        yield
+    finally:
+        await own.delete("namespaces", own.namespace)
+
+
+async def _mailbox(source: Cluster, own: Cluster, port: int) -> None:
+    former = await mail_namespace(source)
+    deployment = await source.read("deployments", MAILPIT, namespace=former)
+    service = await source.read("services", MAILPIT, namespace=former)
+    ports = [
+        {key: value for key, value in each.items() if key != "nodePort"}
+        | ({"nodePort": port} if each["name"] == "http" else {})
+        for each in service["spec"]["ports"]
+    ]
+    selector = service["spec"]["selector"]
+    await own.create(
+        "deployments",
+        {
+            "metadata": {"name": MAILPIT, "labels": selector},
+            "spec": {
+                key: deployment["spec"][key]
+                for key in ("replicas", "strategy", "selector", "template")
+            },
+        },
+    )
+    await own.create(
+        "services",
+        {
+            "metadata": {"name": MAILPIT},
+            "spec": {"type": "NodePort", "selector": selector, "ports": ports},
+        },
+    )
+
+
+async def _resource(source: Cluster, own: Environment, mail_namespace: str) -> Object:
+    """Return a copy of the first AshChat at a worker's addresses, with small requests."""
+    spec: Object = (await source.resource())["spec"]
+    spec["publicUrl"] = own.url
+    spec["exposure"]["edge"]["nodePort"] = urlsplit(own.url).port
+    spec["email"]["smtp"]["host"] = f"{MAILPIT}.{mail_namespace}.svc"
+    for component in Service:
+        spec[component] = {**spec.get(component, {}), **_SMALL}
+    for block, part in (
+        ("exposure", "edge"),
+        ("translate", "apertium"),
+        ("translate", "cache"),
+        ("rabbitmq", "managed"),
+        ("redis", "managed"),
+        ("mongodb", "managed"),
+    ):
+        within = spec.setdefault(block, {})
+        within[part] = {**within.get(part, {}), **_SMALL}
+    name = (await source.resource())["metadata"]["name"]
+    return {
+        "apiVersion": "ashchat.dev/v1alpha1",
+        "kind": "AshChat",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
