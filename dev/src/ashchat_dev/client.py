@@ -200,7 +200,7 @@ class Person:
         )
 
     async def confirm_email(self, code: str) -> Reply:
-        """Give the code: 201, the account is made."""
+        """Confirm the code: 201, the account is created."""
         return await self.auth.request(
             "POST",
             "/confirm-email",

@@ -158,7 +158,7 @@ def test_a_new_chat_has_the_originals_shape(client: TestClient, headers: dict[st
     answer = client.post("/api/chat", headers=headers, json={"receiver_tag": " ben_abcdefgh "})
     assert answer.status_code == 201
     assert answer.json() == {
-        "message": "the chat is made", "chat_id": "room", "messages": [], "nickname": "Ben",
+        "message": "The chat was created.", "chat_id": "room", "messages": [], "nickname": "Ben",
         "profile_picture": "", "description": "", "preferred_language": "en",
     }  # fmt: skip
 
@@ -252,7 +252,7 @@ def test_a_photo_goes_on_as_it_came_with_the_callers_rights(
     answer = client.patch(
         "/api/user/photo", headers=headers, files={"photo": ("a.png", picture, "image/png")}
     )
-    assert answer.json() == {"message": "the photo is changed", "url": "/files/new.webp"}
+    assert answer.json() == {"message": "The photo was changed.", "url": "/files/new.webp"}
     assert chats.changed == [{"photo_url": "/files/new.webp"}]
     assert picture in photos.body
     assert photos.headers["Authorization"] == headers["Authorization"]

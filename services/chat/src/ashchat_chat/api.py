@@ -1,8 +1,8 @@
-"""The HTTP API of chat: paths, bodies and status codes as the original's clients know them.
+"""The HTTP API of chat: paths, bodies and status codes that the original's clients expect.
 
-Every route wants `Authorization: Bearer <access token>` and the header `device_token`
-(or `Device-Token`: some proxies drop names with underscores). An error is
-`{error, details, reason}`; `reason` is for machines. Thin: the rules are in `service`.
+Every route requires `Authorization: Bearer <access token>` and the header `device_token` (or
+`Device-Token`, because some proxies remove names with underscores). An error is
+`{error, details, reason}`; `reason` is machine-readable. The rules are in `service`.
 """
 
 import time
@@ -48,7 +48,7 @@ Storable = AfterValidator(_storable)
 
 
 class _Request(BaseModel):
-    # The original's clients may send more than is needed.
+    # The original's clients may send additional fields.
     model_config = ConfigDict(extra="ignore")
 
 
@@ -73,7 +73,7 @@ class Nickname(_Request):
 
 
 class Description(_Request):
-    """PATCH /user/description; its length is checked by hand: 400, as the original."""
+    """PATCH /user/description; a long one is rejected with 400, as by the original."""
 
     description: Annotated[str, Storable]
 
@@ -83,12 +83,12 @@ class Problem(BaseModel):
 
     error: str
     details: Any = None
-    reason: str = Field(description="Machine-readable.")
+    reason: str = Field(description="Machine-readable reason.")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and with what they may be represented at static."""
+    """The caller, and the credentials to act for the caller at static."""
 
     token: AccessToken
     raw_token: str = field(repr=False)
@@ -101,7 +101,7 @@ def render(error: APIError) -> dict[str, Any]:
 
 
 def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's responses: `_404="no_such_user"`."""
+    """Return OpenAPI's error responses, such as `_404="no_such_user"`."""
     reasons.setdefault("_400", "missing_device_token")
     reasons.setdefault(
         "_401", "missing_token, invalid_token, token_expired, session_revoked, device_mismatch"
@@ -114,7 +114,7 @@ def _errors(**reasons: str) -> dict[int | str, dict[str, Any]]:
 
 
 class Gate:
-    """Admits a request by its two headers."""
+    """Authorises a request by its two headers."""
 
     def __init__(self, verifier: TokenVerifier, revocations: Revocations) -> None:
         self._verifier = verifier
@@ -126,11 +126,11 @@ class Gate:
         device_token: Annotated[str | None, Header(convert_underscores=False)] = None,
         dashed: Annotated[str | None, Header(alias="Device-Token")] = None,
     ) -> Caller:
-        """Return who calls.
+        """Return the caller.
 
         Raises:
-            APIError: 401 or 400, in the original's order: token, device, match. A session
-                that is over is told apart: to refresh its token would not help.
+            APIError: 401 or 400, in the original's order: token, device, match. An ended session
+                has its own reason, because refreshing its token would not help.
         """
         scheme, _, raw = (authorization or "").partition(" ")
         raw = raw.strip()
@@ -139,7 +139,7 @@ class Gate:
             raise APIError(
                 401,
                 "missing_token",
-                "send the header Authorization: Bearer <token>",
+                "Send the header Authorization: Bearer <token>.",
                 headers=challenge,
             )
         try:
@@ -151,13 +151,13 @@ class Gate:
             ) from None
         if self._revocations.revoked(user=token.user_id, session=token.session_id):
             raise APIError(
-                401, "session_revoked", "this session is over; sign in again", headers=challenge
+                401, "session_revoked", "The session has ended: sign in again.", headers=challenge
             )
         device = (device_token or dashed or "").strip()
         if not device:
-            raise APIError(400, "missing_device_token", "send the header device_token")
+            raise APIError(400, "missing_device_token", "Send the header device_token.")
         if device_hash(device) != token.device_hash:
-            raise APIError(401, "device_mismatch", "the token belongs to another device")
+            raise APIError(401, "device_mismatch", "The token belongs to another device.")
         return Caller(token, raw, device)
 
 
@@ -192,12 +192,12 @@ def build(  # noqa: C901 (a list of routes)
         ),
     )
     async def open_chat(body: NewChat, caller: Annotated[Caller, Depends(gate)]) -> Response:
-        """Make the chat with the person of a tag; two people have one at most."""
+        """Create a chat with the user of a tag; two users have at most one."""
         _limit(opening, caller.token.user_id)
         room, receiver = await chats.open_direct(caller.token.user_id, body.receiver_tag)
         return JSONResponse(
             {
-                "message": "the chat is made",
+                "message": "The chat was created.",
                 "chat_id": room,
                 "messages": [],
                 "nickname": receiver.nickname,
@@ -212,7 +212,7 @@ def build(  # noqa: C901 (a list of routes)
     @app.get("/api/chat", include_in_schema=False)
     @app.get("/api/chats", responses=_errors())
     async def list_chats(caller: Annotated[Caller, Depends(gate)]) -> Response:
-        """Return the caller's chats, last active first, each with its newest messages."""
+        """Return the caller's chats, most recently active first, each with its newest messages."""
         user = caller.token.user_id
         own = await _language_of(chats, user)
         found = await chats.chats(user)
@@ -225,7 +225,7 @@ def build(  # noqa: C901 (a list of routes)
         before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
     ) -> Response:
-        """Return messages before a revision (the newest without one), oldest first."""
+        """Return messages before a revision (without one: the newest), oldest first."""
         user = caller.token.user_id
         found = await chats.page(user, chat_id, before=before, limit=limit)
         own = await _language_of(chats, user)
@@ -248,15 +248,15 @@ def build(  # noqa: C901 (a list of routes)
         caller: Annotated[Caller, Depends(gate)],  # noqa: ARG001 (the gate is the point)
         user_id: Annotated[str, Path(max_length=64)],
     ) -> Response:
-        """Return somebody's profile; who deleted their account is called `deleted user`."""
+        """Return a user's profile; a deleted user has the nickname `deleted user`."""
         found = await chats.profile(user_id)
         return JSONResponse({"user": found.payload()})
 
     @app.patch("/api/user/nickname", responses=_errors(_404="no_such_user"))
     async def change_nickname(body: Nickname, caller: Annotated[Caller, Depends(gate)]) -> Response:
-        """Change the caller's nickname; the tag stays."""
+        """Change the caller's nickname; the tag does not change."""
         await chats.change(caller.token.user_id, nickname=body.nickname)
-        return JSONResponse({"message": "the nickname is changed"})
+        return JSONResponse({"message": "The nickname was changed."})
 
     @app.patch(
         "/api/user/description",
@@ -268,25 +268,27 @@ def build(  # noqa: C901 (a list of routes)
         """Change the caller's description."""
         if len(body.description) > DESCRIPTION_MAX_CHARS:
             raise APIError(
-                400, "too_long", f"a description may have {DESCRIPTION_MAX_CHARS} characters"
+                400,
+                "too_long",
+                f"A description may have at most {DESCRIPTION_MAX_CHARS} characters.",
             )
         await chats.change(caller.token.user_id, description=body.description)
-        return JSONResponse({"message": "the description is changed"})
+        return JSONResponse({"message": "The description was changed."})
 
     @app.patch(
         PHOTO_PATH,
         responses=_errors(
-            _400="missing_device_token, no_file, and static's",
+            _400="missing_device_token, no_file, and the reasons of static",
             _404="no_such_user",
             _413="too_large",
-            _415="static's",
+            _415="the reasons of static",
         ),
     )
     async def change_photo(request: Request, caller: Annotated[Caller, Depends(gate)]) -> Response:
         """Change the caller's photo: multipart/form-data with the file `photo`."""
         kind = request.headers.get("content-type", "")
         if not kind.startswith("multipart/form-data"):
-            raise APIError(400, "no_file", "send a form with the file `photo`")
+            raise APIError(400, "no_file", "Send a form with the file `photo`.")
         await chats.profile(caller.token.user_id)
         headers = {
             "Content-Type": kind,
@@ -295,7 +297,7 @@ def build(  # noqa: C901 (a list of routes)
         }
         url = await photos.upload(request.stream(), headers)
         await chats.change(caller.token.user_id, photo_url=url)
-        return JSONResponse({"message": "the photo is changed", "url": url})
+        return JSONResponse({"message": "The photo was changed.", "url": url})
 
     @app.get("/api/swagger.json", include_in_schema=False)
     async def swagger(caller: Annotated[Caller, Depends(gate)]) -> Response:  # noqa: ARG001
@@ -305,7 +307,7 @@ def build(  # noqa: C901 (a list of routes)
 
 
 def _map_errors(app: FastAPI) -> None:
-    """Give the rules' exceptions their answers."""
+    """Map the rules' errors to responses."""
 
     def answer(error: APIError) -> JSONResponse:
         return error_response(error, render)
@@ -314,18 +316,23 @@ def _map_errors(app: FastAPI) -> None:
         return answer(UnavailableError())
 
     async def no_such_room(_: Request, __: Exception) -> JSONResponse:
-        return answer(APIError(404, "chat_not_found", "there is no such chat"))
+        return answer(APIError(404, "chat_not_found", "There is no such chat."))
 
     async def no_such_user(_: Request, __: Exception) -> JSONResponse:
-        return answer(APIError(404, "no_such_user", "there is no such person"))
+        return answer(APIError(404, "no_such_user", "There is no such user."))
 
     async def self_chat(_: Request, __: Exception) -> JSONResponse:
-        return answer(APIError(400, "self_chat", "this is your own tag"))
+        return answer(APIError(400, "self_chat", "This is your own tag."))
 
     async def chat_exists(_: Request, error: Exception) -> JSONResponse:
         room = error.room if isinstance(error, ChatExistsError) else ""
         return answer(
-            APIError(409, "chat_exists", "you two have a chat already", data={"chat_id": room})
+            APIError(
+                409,
+                "chat_exists",
+                "You already have a chat with this user.",
+                data={"chat_id": room},
+            )
         )
 
     app.add_exception_handler(StoreUnavailableError, store_away)

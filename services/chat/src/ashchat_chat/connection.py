@@ -1,7 +1,7 @@
 """One socket: a bounded queue, written by a task that lives only while there is something.
 
-An idle socket costs no task and no timer of its own. A reader that is too slow is closed
-with a code that tells it to resume; broadcasting never waits for anybody.
+An idle socket has no task or timer. A reader that is too slow is closed
+with a code that means it should resume; broadcasting never waits for a reader.
 """
 
 import asyncio

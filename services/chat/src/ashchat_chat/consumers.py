@@ -1,4 +1,4 @@
-"""What chat hears from the other services. Every handler may be called twice for a message."""
+"""The consumers of chat. Every handler may be called twice for a message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,15 +25,15 @@ from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, Queue
 
 PREFETCH = 32
 DELETIONS = 2
-"""Accounts that are deleted at a time: each may have long logs to go through."""
+"""Maximum concurrent deletions of accounts: each may have long logs to process."""
 
 
 @contextmanager
 def _held_while_away() -> Iterator[None]:
-    """Have a message wait for a backend.
+    """Hold a message while a backend is unavailable.
 
     Raises:
-        DependencyDownError: one is away.
+        DependencyDownError: a backend is unavailable.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def _held_while_away() -> Iterator[None]:
 
 
 def register_people(broker: Broker, chats: Chats) -> None:
-    """Consume the three queues in which auth tells who there is."""
+    """Register the consumers of new accounts, devices and profile changes."""
     log = structlog.get_logger("consumers")
 
     async def confirm_account(delivery: Delivery[ConfirmNewAccount]) -> None:
@@ -57,7 +57,7 @@ def register_people(broker: Broker, chats: Chats) -> None:
                 device=Device(body.device_token_hash, body.notification_token),
             )
         if tag is None:
-            log.info("an account came after its deletion", queue=Queue.CONFIRM_NEW_ACCOUNT.value)
+            log.info("an account arrived after its deletion", queue=Queue.CONFIRM_NEW_ACCOUNT.value)
             return
         if not delivery.reply_to:
             return
@@ -70,8 +70,8 @@ def register_people(broker: Broker, chats: Chats) -> None:
                 correlation_id=delivery.correlation_id,
             )
         except PublishError:
-            # The pod that asked is gone, and its queue with it; the profile is there.
-            log.info("nobody waits for the answer", queue=Queue.CONFIRM_NEW_ACCOUNT.value)
+            # The pod that asked has stopped, and its queue was deleted; the profile is stored.
+            log.info("no caller waits for the answer", queue=Queue.CONFIRM_NEW_ACCOUNT.value)
 
     async def change_device(delivery: Delivery[ChangeDeviceToken]) -> None:
         body = delivery.body
@@ -91,7 +91,7 @@ def register_people(broker: Broker, chats: Chats) -> None:
                     language=body.preferred_language,
                 )
         except NoProfileError as error:
-            # It is durable too, and comes by a queue of its own.
+            # The account's message is durable, too, and arrives through another queue.
             raise DependencyDownError("the account this is about") from error
 
     broker.consume(
@@ -104,7 +104,7 @@ def register_people(broker: Broker, chats: Chats) -> None:
 
 
 def register_endings(broker: Broker, revocations: Revocations, deletion: Deletion) -> None:
-    """Consume the two queues in which auth tells what is over."""
+    """Register the consumers of ended sessions and deleted accounts."""
 
     async def revoke_sessions(delivery: Delivery[SessionRevoked]) -> None:
         with _held_while_away():
@@ -121,7 +121,7 @@ def register_endings(broker: Broker, revocations: Revocations, deletion: Deletio
 
 
 def register_translations(broker: Broker, rooms: Rooms) -> None:
-    """Consume the queue in which translate answers."""
+    """Register the consumer of translations."""
 
     async def translated(delivery: Delivery[TranslationResult]) -> None:
         try:

@@ -1,7 +1,7 @@
 """An account is deleted: what chat has of a person goes; the others keep a room that holds.
 
 Every step can be done again, and the message is acknowledged after the last: whatever dies
-in the middle, the next delivery begins anew and finds what is left. The order matters:
+in the middle, the next delivery starts again and finds what is left. The order matters:
 
 1. Their grave: whatever comes later about them (a redelivered sign-up) makes nothing.
 2. Their sockets close, on all pods, and their tokens are good for nothing.
@@ -31,15 +31,15 @@ class DeletionStore(Protocol):
     """What is deleted from. Every method may raise StoreUnavailableError, and can be done again."""
 
     async def bury(self, gone: str, at: datetime) -> None:
-        """Keep, for ever, that this placeholder's account was deleted."""
+        """Record permanently that this placeholder's account was deleted."""
         ...
 
     async def remove_person(self, user_id: str) -> None:
-        """Remove somebody's profile and devices."""
+        """Delete a user's profile and devices."""
         ...
 
     async def rooms_to_erase(self, user_id: str, gone: str) -> list[str]:
-        """Mark all rooms of somebody, and return some that are marked."""
+        """Mark all rooms of a user, and return some that are marked."""
         ...
 
     async def after(self, revs: dict[str, int], limit: int) -> list[AnyEvent]:
@@ -47,7 +47,7 @@ class DeletionStore(Protocol):
         ...
 
     async def rewrite(self, events: Sequence[AnyEvent]) -> None:
-        """Put these events in the place of those of the same revision."""
+        """Replace the events of the same revisions."""
         ...
 
     async def erase_messages(self, room: str, revs: Sequence[int], gone: str) -> None:
@@ -63,7 +63,7 @@ class Online(Protocol):
     """Who is online. The method may raise what Redis' client raises."""
 
     async def forget(self, user: str) -> None:
-        """Keep nothing about somebody."""
+        """Delete everything about a user."""
         ...
 
 
@@ -80,7 +80,7 @@ class Deletion:
         self._log = structlog.get_logger("deletion")
 
     async def delete(self, user_id: str, at: datetime) -> None:
-        """Delete all there is of somebody; to repeat it is safe, and changes nothing when done.
+        """Delete all data of a user; repeating it is safe.
 
         Raises:
             StoreUnavailableError, or what Redis' client raises: not now; some of it is done.
@@ -90,13 +90,13 @@ class Deletion:
         await self._revocations.revoke([user_over(user_id)])
         await self._store.remove_person(user_id)
         count = 0
-        # Again until there is none: somebody may have been making a room with them.
+        # Repeat until there is none: another user may be creating a room with this one.
         while rooms := await self._store.rooms_to_erase(user_id, gone):
             for room in rooms:
                 await self._erase(room, user_id, gone)
                 count += 1
         await self._online.forget(user_id)
-        self._log.info("an account is deleted", rooms=count)
+        self._log.info("an account was deleted", rooms=count)
 
     async def _erase(self, room: str, user_id: str, gone: str) -> None:
         try:

@@ -33,7 +33,7 @@ READ_SECONDS = 1.0
 ONLINE_PREFIX = "chat:online:"
 PRESENCE_CHANNEL = "chat:presence"
 ONLINE_SECONDS = 30
-"""How long somebody counts as online after their pod said so last."""
+"""How long a user counts as online after the last report of a pod."""
 
 REVOKED_KEY = "chat:revoked"
 REVOKED_PAGE = 1_000
@@ -42,7 +42,7 @@ REVOKED_WAIT_MS = 2_000
 
 
 def _outdated(pubsub: PubSub) -> bool:
-    """Tell whether the login has changed since the connection was made.
+    """Return whether the login has changed since the connection was opened.
 
     The library marks the connection and acts on it when it is given back, which a pub/sub
     connection never is.
@@ -115,14 +115,14 @@ class RedisFanout:
                     # Hearing an event twice is harmless, so all of the batch goes again.
                     self._waiting.extendleft(reversed(batch[: WAITING_MAX - len(self._waiting)]))
                     if attempt % 20 == 0:
-                        self._log.warning("cannot publish", kind=type(error).__name__)
+                        self._log.warning("publishing to Redis failed", kind=type(error).__name__)
                     attempt += 1
                     await asyncio.sleep(RECONNECT_SECONDS)
                 else:
                     attempt = 0
 
     async def run_subscriber(self) -> None:
-        """Listen; reconnect and subscribe anew when the connection breaks; until cancelled."""
+        """Listen; reconnect and subscribe again when the connection breaks; until cancelled."""
         attempt = 0
         while True:
             pubsub = self._redis.client.pubsub()
@@ -130,7 +130,7 @@ class RedisFanout:
                 await self._listen(pubsub)
             except (RedisError, OSError) as error:
                 if attempt % 20 == 0:
-                    self._log.warning("cannot listen", kind=type(error).__name__)
+                    self._log.warning("subscribing to Redis failed", kind=type(error).__name__)
                 attempt += 1
             finally:
                 metrics.FANOUT_CONNECTED.set(0)
@@ -186,7 +186,7 @@ class RedisFanout:
                     self._heard(channel, str(message["data"]))
                 except Exception:  # noqa: BLE001 (logged whole)
                     # Another version's message must not end what all rooms depend on.
-                    self._log.exception("a publication was not understood")
+                    self._log.exception("a publication is not valid")
             case _:
                 pass
 
@@ -217,7 +217,7 @@ class RedisFanout:
             await pipeline.execute()
 
     async def forget(self, user: str) -> None:
-        """Keep nothing about somebody.
+        """Delete everything about a user.
 
         Raises:
             RedisError: Redis is away.

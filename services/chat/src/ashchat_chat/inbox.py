@@ -25,7 +25,7 @@ FLUSH_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A message that somebody was not shown yet."""
+    """A message that a user has not been shown."""
 
     room: str
     rev: int
@@ -38,11 +38,11 @@ class InboxStore(Protocol):
     """What is kept of notifications. Every method may raise StoreUnavailableError."""
 
     async def pending(self, user: str, language: str) -> list[Pending]:
-        """Return what somebody was not shown yet, oldest first."""
+        """Return the messages that a user has not been shown, oldest first."""
         ...
 
     async def notified(self, room: str, user: str, rev: int) -> None:
-        """Keep that somebody was shown a room's messages up to a revision."""
+        """Record that a user was shown a room's messages up to a revision."""
         ...
 
 

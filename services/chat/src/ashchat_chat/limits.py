@@ -1,39 +1,39 @@
-"""Limits, and the token bucket that keeps them. Pure: the clock is the caller's."""
+"""Limits, and the token bucket that enforces them. Pure: the caller provides the time."""
 
 from dataclasses import dataclass
 
 REF_MAX_CHARS = 128
-"""The longest `mobile_ref_id`."""
+"""Maximum length of a `mobile_ref_id`."""
 
 TOPICS_PER_SOCKET = 200
 SOCKETS_PER_USER = 20
-"""Open sockets of one person on one pod."""
+"""Maximum open sockets of one user on one pod."""
 
 QUEUE_MAX_FRAMES = 512
 QUEUE_MAX_CHARS = 1024 * 1024
-"""What may wait for one slow reader before it is closed; it resumes by `since`."""
+"""Maximum queue of one slow reader before its socket is closed; it resumes by `since`."""
 
 SILENCE_SECONDS = 60.0
-"""Phoenix closes a socket whose heartbeat stays away this long."""
+"""How long a heartbeat may be missing before Phoenix closes the socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many a second in the long run, and so many at once."""
+    """A sustained rate per second, and a maximum burst."""
 
     per_second: float
     burst: int
 
 
 MESSAGES = Rate(20.0, 60)
-"""Messages of one person."""
+"""Messages of one user."""
 
 FRAMES = Rate(100.0, 300)
-"""Frames of one socket, whatever they are; beyond that it is closed."""
+"""Frames of one socket of any kind; beyond that it is closed."""
 
 ACKS = Rate(20.0, 60)
 CHATS = Rate(1.0, 30)
-"""New chats of one person: who guesses tags would need them."""
+"""New chats of one user, which limits guessing tags."""
 
 
 class Bucket:
@@ -47,7 +47,7 @@ class Bucket:
         self._updated = now
 
     def take(self, now: float) -> float:
-        """Take one; return 0.0, or the seconds until there will be one again."""
+        """Take a token; return 0.0, or the seconds until there is one."""
         elapsed = max(0.0, now - self._updated)
         self._updated = now
         self._tokens = min(self._rate.burst, self._tokens + elapsed * self._rate.per_second)
@@ -57,5 +57,5 @@ class Bucket:
         return (1.0 - self._tokens) / self._rate.per_second
 
     def full(self, now: float) -> bool:
-        """Tell whether nothing was taken for so long that the bucket can be forgotten."""
+        """Return whether the bucket is full again, so that it can be deleted."""
         return self._tokens + (now - self._updated) * self._rate.per_second >= self._rate.burst

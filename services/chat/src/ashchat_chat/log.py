@@ -23,16 +23,16 @@ ERASED = "erased"
 
 
 def placeholder(user: str) -> str:
-    """Return who is in the place of somebody who deleted their account.
+    """Return the placeholder of a deleted user.
 
-    A digest of an id that is random itself: the same in every room and for ever, so that a
+    A digest of a random id: permanently the same in every room, so that a
     deletion can be done again, and nobody can say whose place it is.
     """
     return DELETED + hashlib.sha256(user.encode()).hexdigest()[:32]
 
 
 def is_placeholder(user: str) -> bool:
-    """Tell whether that is nobody any more."""
+    """Return whether this id is a deleted account's placeholder."""
     return user.startswith(DELETED)
 
 
@@ -55,7 +55,7 @@ class _Event(BaseModel):
         return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
     def visible_to(self, language: str) -> bool:
-        """Tell whether a reader of that language is sent the event."""
+        """Return whether the event is sent to readers of a language."""
         del language  # what is not a translation is for everybody
         return True
 
@@ -76,7 +76,7 @@ class Members(_Event):
 
 
 class Sent(_Event):
-    """Somebody sent a message. (room, sender, client_id) is unique for ever."""
+    """A message was sent. (room, sender, client_id) is unique."""
 
     kind: Literal["message"] = "message"
     sender: str
@@ -89,7 +89,7 @@ class Sent(_Event):
 
     @property
     def message_id(self) -> str:
-        """The message's id: unique, and it tells where the message is."""
+        """The message's id: unique, and contains its place in the log."""
         return message_id(self.room, self.rev)
 
     def payload(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Translated(_Event):
     reason: str | None = None
 
     def visible_to(self, language: str) -> bool:
-        """Only who reads the language is sent its translations."""
+        """Return whether readers of a language are sent this translation."""
         return languages.same_reader(language, self.target)
 
     def payload(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Translated(_Event):
 
 
 class Read(_Event):
-    """Somebody has read up to a revision."""
+    """A user has read up to a revision."""
 
     kind: Literal["read"] = "read"
     user: str
@@ -162,7 +162,7 @@ class Opaque(_Event):
     kind: Literal["opaque"] = "opaque"
 
     def visible_to(self, language: str) -> bool:
-        """Nobody is sent what cannot be told."""
+        """Return False: unknown events are not sent."""
         del language
         return False
 
@@ -266,7 +266,7 @@ class RoomView(BaseModel):
 
 
 class OutOfOrderError(ValueError):
-    """An event was folded that is not the next one: whoever did that has a defect."""
+    """An event was folded that is not the next one, which is a defect of the caller."""
 
 
 def fold_room(view: RoomView, events: Iterable[AnyEvent]) -> RoomView:
@@ -282,7 +282,7 @@ def fold_room(view: RoomView, events: Iterable[AnyEvent]) -> RoomView:
         rev = event.rev
         match event:
             case Members():
-                # Whoever took somebody's place has read as far as they had.
+                # A placeholder has read as far as the deleted user.
                 for who in set(members) - set(event.members):
                     if (gone := placeholder(who)) in event.members and who in reads:
                         reads[gone] = reads.pop(who)
@@ -332,7 +332,7 @@ def fold_messages(known: Iterable[MessageView], events: Iterable[AnyEvent]) -> l
 
 
 def erase(event: AnyEvent, user: str, theirs: set[int]) -> AnyEvent | None:
-    """Return an event without somebody, their placeholder instead; None: it is as it should be.
+    """Return an event with a user replaced by a placeholder; None if it is unchanged.
 
     What stays is what the others' room needs to hold together: that there was a message,
     when, and its sender's own id of it. `theirs` are the revisions of their messages.

@@ -11,9 +11,9 @@ from ashchat_chat.deletion import Deletion
 from ashchat_chat.fanout import PRESENCE_CHANNEL, RedisFanout, RedisRevocationLog
 from ashchat_chat.inbox import Inbox, Pending
 from ashchat_chat.news import PROFILE_CHANNEL, News
+from ashchat_chat.outbox import TranslationOutbox
 from ashchat_chat.photos import Photos
 from ashchat_chat.presence import Presence, Typing
-from ashchat_chat.queues import TranslationOutbox
 from ashchat_chat.revocations import Revocations
 from ashchat_chat.rooms import ROOM_CHANNEL, USER_CHANNEL, Rooms
 from ashchat_chat.service import Chats
@@ -30,22 +30,22 @@ from ashchat_core.topology import Service
 SERVICE = Service.CHAT
 AFTER_DEFECT_SECONDS = 1.0
 LEEWAY_SECONDS = 300.0
-"""How much longer than an access token a revoked session is remembered: clocks differ."""
+"""How much longer than an access token a revoked session is stored: clocks differ."""
 
 
 class _InboxStore:
-    """Notifications are read by the rules of chats, and kept by the store."""
+    """Reads notifications through the rules of chats, and stores them in the store."""
 
     def __init__(self, chats: Chats, store: Store) -> None:
         self._chats = chats
         self._store = store
 
     async def pending(self, user: str, language: str) -> list[Pending]:
-        """Return what somebody was not shown yet, oldest first."""
+        """Return the messages that a user has not been shown, oldest first."""
         return await self._chats.pending(user, language)
 
     async def notified(self, room: str, user: str, rev: int) -> None:
-        """Keep that somebody was shown a room's messages up to a revision."""
+        """Record that a user was shown a room's messages up to a revision."""
         await self._store.notified(room, user, rev)
 
 
@@ -154,16 +154,16 @@ def build(settings: Settings) -> runtime.App:
             ),
         ),
         on_ready=(broker.start_consuming,),
-        # People first: they are served elsewhere while this pod finishes what it holds.
+        # Sockets first: other pods serve their users while this pod finishes its work.
         on_stop=(sockets.close_all, broker.stop),
         on_close=(photos.close, redis.close, mongo.close),
     )
 
 
 def _steady(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Return a background task that goes on after a defect; it is recorded.
+    """Return a background task that continues after an error, which is logged.
 
-    One event that a task cannot digest must not end the sockets of everybody.
+    One event that a task cannot process must not close all sockets.
     """
     log = structlog.get_logger("background")
 

@@ -1,4 +1,4 @@
-"""What the service tells about itself (counters in memory; /metrics reads them)."""
+"""The metrics of chat."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -1,7 +1,7 @@
-"""A profile has changed: told to everybody who shares a room with that person, on every pod.
+"""Publishes profile changes to every user who shares a room, on every pod.
 
-On a lossy path: whoever misses it is told at the next join. What is told is read from the
-store, so that two changes at once end in the newer one, whichever is heard last.
+On a lossy path: a client that misses a change gets it at the next join. The content is read from
+the store, so that of two concurrent changes the newer one wins, whichever is received last.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class ProfileStore(Protocol):
 
 
 class News:
-    """What this pod tells of changed profiles."""
+    """The profile changes that this pod publishes."""
 
     def __init__(
         self, store: ProfileStore, rooms: Rooms, publish: Callable[[str, str], None]
@@ -36,7 +36,7 @@ class News:
         self._wake = asyncio.Event()
 
     def changed(self, user: str) -> None:
-        """Say that somebody's profile has changed, to all pods; this one hears it as well."""
+        """Publish to all pods, including this one, that a user's profile has changed."""
         self._publish(PROFILE_CHANNEL, user)
 
     def heard(self, user: str) -> None:
@@ -48,7 +48,7 @@ class News:
             self._wake.set()
 
     async def run(self) -> None:
-        """Tell the sockets; until cancelled."""
+        """Notify the sockets; until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()

@@ -11,7 +11,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def allowed(origin: str | None, host: str, listed: Iterable[str]) -> bool:
-    """Tell whether a page of an origin may open a socket.
+    """Return whether a page of an origin may open a socket.
 
     Args:
         origin: The header `Origin`; None: there is none.

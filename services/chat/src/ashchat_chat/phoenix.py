@@ -40,7 +40,7 @@ def decode(text: str) -> Frame:
     """Return the frame in a text.
 
     Raises:
-        MalformedFrameError: it is none.
+        MalformedFrameError: it is not a valid frame.
     """
     try:
         parts = json.loads(text)

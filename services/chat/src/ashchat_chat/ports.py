@@ -1,4 +1,4 @@
-"""What the rules need from outside, as Protocols; the adapters are store, fanout, queues."""
+"""What the rules need from outside, as Protocols; the adapters are store, fanout, outbox."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

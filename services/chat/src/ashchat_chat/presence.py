@@ -1,8 +1,8 @@
-"""Who is online: on a lossy path, with expiry, told to those who share a chat.
+"""Publishes who is online to users who share a chat, on a lossy path, with expiry.
 
-A person is online while a socket of theirs is open on any pod. Each pod says so for its
-own people every few seconds; a pod that dies is silent, and its people expire. Changes
-are published at once and compared regularly, so that a lost publication is made up for.
+A user is online while one of their sockets is open on any pod. Each pod reports its users every
+few seconds; after a crash it is silent, and its users expire. Changes are published at once and
+compared regularly, which compensates for lost publications.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Presence:
         self._here: dict[str, int] = {}
         self._lobby: dict[Subscriber, set[str]] = {}
         self._watchers: dict[str, set[Subscriber]] = {}
-        """Who is told of whom: a change costs as much as there are people to tell."""
+        """Publishes changes; the cost of one is the number of users who are notified."""
         self._known: dict[str, bool] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("presence")
@@ -83,7 +83,7 @@ class Presence:
             self._spawn(user)
 
     async def online(self, user: str) -> bool:
-        """Tell whether somebody is online anywhere, as far as can be told now."""
+        """Return whether a user is online on any pod, as far as is known."""
         if user in self._here:
             self._known[user] = True
             return True
@@ -122,7 +122,7 @@ class Presence:
             self._changed(body["user"], online=body["online"] or body["user"] in self._here)
 
     async def run(self) -> None:
-        """Say who is here, and compare what was told with what is; until cancelled."""
+        """Report who is here, and compare what was published with the state; until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
@@ -171,7 +171,7 @@ class Presence:
         return self._rooms.people() | set(self._watchers)
 
     def _changed(self, user: str, *, online: bool) -> None:
-        # Of whom nothing was told yet, nobody here thinks that they are there.
+        # Users not reported yet are assumed to be offline.
         if self._known.get(user, False) is online:
             return
         # People nobody here may know of are forgotten at the next comparison.

@@ -42,7 +42,7 @@ def session_over(session_id: str) -> Over:
 
 @lru_cache(maxsize=20_000)  # asked for every open socket whenever something ends
 def user_over(user_id: str) -> Over:
-    """Return that everything of somebody is over."""
+    """Return the end of all sessions of a user."""
     return Over("user", hashlib.sha256(user_id.encode()).hexdigest())
 
 
@@ -85,7 +85,7 @@ class Revocations:
         self._tell = tell
 
     def revoked(self, *, user: str, session: str) -> bool:
-        """Tell whether a session is over."""
+        """Return whether a session has ended."""
         return bool(self._over) and (
             session_over(session) in self._over or user_over(user) in self._over
         )
@@ -94,7 +94,7 @@ class Revocations:
         """Close the sockets here, and tell all pods; to repeat it changes nothing.
 
         Raises:
-            what `away` lists: the others were not told; to repeat it is safe.
+            what `away` lists: other pods were not notified; repeating it is safe.
         """
         self._take(over)
         await self._shared.add(over)
@@ -114,7 +114,7 @@ class Revocations:
             try:
                 await self._read(wait=True)
             except self._away as error:
-                self._log.info("cannot follow", kind=type(error).__name__)
+                self._log.info("reading the revocations failed", kind=type(error).__name__)
                 # Redis may have lost what it wrote last, and what comes then be numbered lower.
                 self._cursor = BEGINNING
                 await asyncio.sleep(AGAIN_SECONDS)

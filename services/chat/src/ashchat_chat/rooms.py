@@ -2,7 +2,7 @@
 
 The rules, all in one place:
 
-* The insert of an event is its commit; whatever is told to anybody is told after it.
+* The insert of an event is its commit; everything is published after it.
 * `rev` = last + 1, inserted optimistically. A conflict means that the room went on, or
   that the sender's own id is there already: then that event is the answer.
 * Every socket of a room gets its events in order, without a hole and each once. Other
@@ -85,7 +85,7 @@ USER_CHANNEL = "chat:user:"
 
 
 class NoSuchRoomError(Exception):
-    """There is no such room, or the person is not in it: not told apart."""
+    """There is no such room, or the user is not in it; callers cannot distinguish these."""
 
 
 class NoSuchMessageError(Exception):
@@ -93,7 +93,7 @@ class NoSuchMessageError(Exception):
 
 
 class ReceiverDeletedError(Exception):
-    """Nobody is left to write to: the other one has deleted their account."""
+    """The other user has deleted the account."""
 
 
 class _NotNeededError(Exception):
@@ -124,7 +124,7 @@ class _Room:
     holds: dict[str, Holdback] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     unread: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=500))
-    """(rev, sender, client id) of messages whose senders were not told READED yet."""
+    """(rev, sender, client id) of messages whose senders did not get READED yet."""
     check_at: float = 0.0
     check_every: float = CHECK_FIRST_SECONDS
 
@@ -307,7 +307,7 @@ class Rooms:
         return event, fresh
 
     async def acknowledge(self, room_id: str, user: str, up_to: int) -> int:
-        """Commit that somebody has read up to a revision; return up to where they have.
+        """Commit that a user has read up to a revision; return the read position.
 
         Raises:
             NoSuchRoomError: there is none, or the user is not in it.
@@ -328,11 +328,10 @@ class Rooms:
         return up_to
 
     async def depart(self, room_id: str, user: str) -> None:
-        """Put a placeholder in somebody's place, for good; once done, it changes nothing.
+        """Replace a user by a placeholder permanently; repeating it changes nothing.
 
-        It is an event like others, and by that a fence: whoever appends an event knows all
-        before it, so behind this one nothing of that person's can be committed any more, by
-        no pod.
+        It is an event like others and therefore a fence: a pod that appends an event knows all
+        previous ones, so after this one no pod can commit anything of that user.
 
         Raises:
             NoSuchRoomError: there is none.
@@ -404,7 +403,7 @@ class Rooms:
         return fresh
 
     def read(self, room_id: str, user: str, up_to: int) -> None:
-        """Note that somebody of protocol 1 was shown the room; committed in a moment."""
+        """Record that a protocol 1 user was shown the room; committed soon."""
         if up_to > 0:
             key = (room_id, user)
             self._reads[key] = max(self._reads.get(key, 0), up_to)
@@ -437,7 +436,7 @@ class Rooms:
         self._fanout.publish(ROOM_CHANNEL + room_id, json.dumps(told))
 
     def show_typing(self, room_id: str, user: str, is_typing: bool) -> None:  # noqa: FBT001
-        """Tell the sockets of this pod."""
+        """Send an event to the sockets of this pod."""
         room = self._rooms.get(room_id)
         if room is not None:
             self.tell(room_id, "typing", {"is_typing": is_typing, "user_id": user}, but=user)
@@ -453,7 +452,7 @@ class Rooms:
                 subscriber.send(text, event)
 
     def rooms_of(self, user: str) -> frozenset[str]:
-        """Return the rooms with sockets here that somebody is a member of."""
+        """Return a user's rooms that have sockets on this pod."""
         return frozenset(self._rooms_of.get(user, ()))
 
     def people(self) -> set[str]:
@@ -461,17 +460,17 @@ class Rooms:
         return set(self._rooms_of)
 
     def has_joined(self, room_id: str, user: str) -> bool:
-        """Tell whether a socket of that person on this pod has joined the room."""
+        """Return whether a socket of the user on this pod has joined the room."""
         room = self._rooms.get(room_id)
         return room is not None and any(one.user == user for one in _everyone(room))
 
     def read_position(self, room_id: str, user: str) -> int:
-        """Return up to where somebody has read, as far as this pod knows."""
+        """Return a user's read position, as far as this pod knows."""
         room = self._rooms.get(room_id)
         return room.view.reads.get(user, 0) if room is not None else 0
 
     def forget_language(self, user: str) -> None:
-        """Ask the store again what somebody reads."""
+        """Read a user's language from the store again."""
         self._languages.pop(user, None)
 
     # Background work; each runs until cancelled

@@ -89,7 +89,7 @@ class ChatStore(Protocol):
         ...
 
     async def profile(self, user_id: str) -> Profile | None:
-        """Return somebody's profile."""
+        """Return a user's profile."""
         ...
 
     async def profiles(self, user_ids: Sequence[str]) -> dict[str, Profile]:
@@ -109,11 +109,11 @@ class ChatStore(Protocol):
         ...
 
     async def buried(self, gone: Sequence[str]) -> bool:
-        """Tell whether the account of any of these placeholders was deleted."""
+        """Return whether the account of any of these placeholders was deleted."""
         ...
 
     async def remove_person(self, user_id: str) -> None:
-        """Remove somebody's profile and devices."""
+        """Delete a user's profile and devices."""
         ...
 
     async def remove_direct_room(self, room: str, members: tuple[str, str]) -> None:
@@ -129,11 +129,11 @@ class ChatStore(Protocol):
         ...
 
     async def rooms_of(self, user_id: str, limit: int) -> list[tuple[RoomRecord, int]]:
-        """Return somebody's rooms, last active first, each with their notification cursor."""
+        """Return a user's rooms, most recently active first, each with its notification cursor."""
         ...
 
     async def contacts(self, user_id: str) -> set[str]:
-        """Return who shares a room with somebody."""
+        """Return the users who share a room with a user."""
         ...
 
     async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
@@ -167,7 +167,7 @@ class Projector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """A chat as somebody sees it."""
+    """A chat as one of its users sees it."""
 
     room: RoomView
     receiver: Profile | None
@@ -218,7 +218,7 @@ class Chats:
         self._fanout = fanout
         self._changed = changed
 
-    # Accounts, as auth tells of them
+    # Accounts, as reported by auth
 
     async def confirm_account(
         self, *, user_id: str, nickname: str, language: str, device: Device
@@ -263,7 +263,7 @@ class Chats:
     async def profile_changed(
         self, user_id: str, at: datetime, *, nickname: str | None, language: str | None
     ) -> None:
-        """Take what auth says of somebody, unless something newer is known.
+        """Store what auth reports about a user, unless something newer is known.
 
         Raises:
             NoProfileError: the account's own message has not come; later it is right.
@@ -282,7 +282,7 @@ class Chats:
         self._changed(user_id)
 
     async def _removed(self, user_id: str) -> bool:
-        """Take back what was just kept of somebody, if their account was deleted.
+        """Delete what was just stored of a user, if the account was deleted.
 
         Looked at afterwards: a deletion buries first and removes then, so either it finds
         what was kept, or this finds the grave.
@@ -295,7 +295,7 @@ class Chats:
     # Profiles
 
     async def profile(self, user_id: str) -> Profile:
-        """Return somebody's profile; of a deleted account, a placeholder's.
+        """Return a user's profile; for a deleted account, the placeholder's.
 
         Raises:
             NoSuchUserError: there is none.
@@ -308,7 +308,7 @@ class Chats:
         return found
 
     async def change(self, user_id: str, **fields: str) -> None:
-        """Change fields of one's own profile.
+        """Change fields of the user's profile.
 
         Raises:
             NoSuchUserError: there is none.
@@ -318,7 +318,7 @@ class Chats:
         self._changed(user_id)
 
     async def contacts(self, user_id: str) -> set[str]:
-        """Return who shares a chat with somebody."""
+        """Return the users who share a chat with a user."""
         return {who for who in await self._store.contacts(user_id) if not is_placeholder(who)}
 
     # Chats
@@ -348,14 +348,14 @@ class Chats:
         if await self._store.buried([placeholder(first), placeholder(second)]):
             await self._store.remove_direct_room(room, (first, second))
             raise NoSuchUserError
-        # Writes the log's first event; whoever comes first would do it as well.
+        # Writes the log's first event, as the first access would.
         await self._projector.membership(room, user_id)
         for user in (first, second):
             self._fanout.publish(USER_CHANNEL + user, json.dumps({"chat_created": room}))
         return room, receiver
 
     async def chats(self, user_id: str) -> list[ChatView]:
-        """Return somebody's chats, last active first; a fixed number of queries."""
+        """Return a user's chats, most recently active first, in a fixed number of queries."""
         found = await self._read_rooms(user_id)
         others = {member for view, _, _ in found for member in view.members if member != user_id}
         known = sorted(who for who in others if not is_placeholder(who))
@@ -389,14 +389,14 @@ class Chats:
             return await self.page(user_id, room_id, before=before, limit=limit)
         head = events[-1].rev if events else record.projected.rev
         upper = head + 1 if before is None else before
-        # One more than asked for tells whether there are more.
+        # One more than requested shows whether there are more.
         known = await self._store.page(room_id, upper, limit + 1)
         view, messages = tail_view(record, known, events)
         messages = [message for message in messages if message.rev < upper]
         return Page(view, messages[-limit:], more=len(messages) > limit)
 
     async def pending(self, user_id: str, language: str) -> list[Pending]:
-        """Return the messages somebody was not shown yet, oldest first, in their language."""
+        """Return the messages that a user has not been shown, oldest first, in a language."""
         waiting: list[tuple[datetime, Pending]] = []
         for view, messages, notified in await self._read_rooms(user_id):
             seen = max(view.reads.get(user_id, 0), notified)

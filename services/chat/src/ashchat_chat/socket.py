@@ -379,7 +379,7 @@ class Sockets:
             await self._inbox.attach(seat)
         except StoreUnavailableError:
             # Joined, and live; what is pending comes with the next join.
-            self._log.info("pending notifications not read")
+            self._log.info("the pending notifications could not be read")
 
     async def _join_chat(self, session: Session, frame: Frame, room_id: str) -> None:
         protocol = frame.payload.get("protocol", 1)

@@ -3,7 +3,7 @@
 No transactions and no change streams, so that FerretDB serves as well. Collections:
 
 * `events`: the log. Unique (room, rev) is the order; unique (room, sender, client_id)
-  makes a send idempotent for ever. `translate` marks what the broker has not confirmed.
+  makes a send idempotent. `translate` marks what the broker has not confirmed.
 * `rooms`: who is in a room (unique `pair` for direct ones), and how far it is projected.
   `erasing` lists whose messages are still to be erased there.
 * `messages`: a projection of the log, one document a message.
@@ -40,7 +40,7 @@ ORDERED = ("nickname", "language")
 
 @asynccontextmanager
 async def _store() -> AsyncIterator[None]:
-    """Tell the errors of the rules' world.
+    """Translate driver errors into domain errors.
 
     Raises:
         ConflictError: a unique index said no.
@@ -160,7 +160,7 @@ class Store:
         return _room(found) if found else None
 
     async def rooms_of(self, user_id: str, limit: int) -> list[tuple[RoomRecord, int]]:
-        """Return somebody's rooms, last active first, each with their notification cursor."""
+        """Return a user's rooms, most recently active first, each with its notification cursor."""
         async with _store():
             found = await (
                 self._rooms.find({"members": user_id}).sort("active_at", -1).limit(limit).to_list()
@@ -168,7 +168,7 @@ class Store:
         return [(_room(one), int(one.get("notified", {}).get(user_id, 0))) for one in found]
 
     async def contacts(self, user_id: str) -> set[str]:
-        """Return who shares a room with somebody."""
+        """Return the users who share a room with a user."""
         async with _store():
             found = await self._rooms.find({"members": user_id}, {"members": 1}).to_list()
         return {member for one in found for member in one["members"]} - {user_id}
@@ -266,7 +266,7 @@ class Store:
         return [_message(one) for one in reversed(found)]
 
     async def notified(self, room: str, user: str, rev: int) -> None:
-        """Keep that somebody was shown a room's messages up to a revision."""
+        """Record that a user was shown a room's messages up to a revision."""
         async with _store():
             # Who is no member any more has no cursor either.
             await self._rooms.update_one(
@@ -303,7 +303,7 @@ class Store:
             )
 
     async def profile(self, user_id: str) -> Profile | None:
-        """Return somebody's profile."""
+        """Return a user's profile."""
         async with _store():
             found = await self._profiles.find_one({"_id": user_id})
         return _profile(found) if found else None
@@ -348,19 +348,19 @@ class Store:
     # Deleting; each can be done again
 
     async def bury(self, gone: str, at: datetime) -> None:
-        """Keep, for ever, that this placeholder's account was deleted."""
+        """Record permanently that this placeholder's account was deleted."""
         async with _store():
             await self._graves.update_one(
                 {"_id": gone}, {"$setOnInsert": {"deleted_at": at}}, upsert=True
             )
 
     async def buried(self, gone: Sequence[str]) -> bool:
-        """Tell whether the account of any of these placeholders was deleted."""
+        """Return whether the account of any of these placeholders was deleted."""
         async with _store():
             return await self._graves.find_one({"_id": {"$in": list(gone)}}) is not None
 
     async def remove_person(self, user_id: str) -> None:
-        """Remove somebody's profile and devices."""
+        """Delete a user's profile and devices."""
         async with _store():
             await self._profiles.delete_one({"_id": user_id})
             await self._devices.delete_many({"user": user_id})
@@ -371,14 +371,14 @@ class Store:
             await self._rooms.delete_one({"_id": room, "pair": _pair(members)})
 
     async def rooms_to_erase(self, user_id: str, gone: str) -> list[str]:
-        """Mark all rooms of somebody, and return some that are marked."""
+        """Mark all rooms of a user, and return some that are marked."""
         async with _store():
             await self._rooms.update_many({"members": user_id}, {"$addToSet": {"erasing": gone}})
             found = await self._rooms.find({"erasing": gone}, {"_id": 1}).to_list(ERASING_MAX)
         return [str(one["_id"]) for one in found]
 
     async def rewrite(self, events: Sequence[AnyEvent]) -> None:
-        """Put these events in the place of those of the same revision."""
+        """Replace the events of the same revisions."""
         writes = [
             ReplaceOne({"room": event.room, "rev": event.rev}, event.model_dump(exclude_none=True))
             for event in events

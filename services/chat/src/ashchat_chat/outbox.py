@@ -1,8 +1,8 @@
 """Translation jobs to TRANSLATE_QUEUE, through an outbox.
 
-A message is committed with a mark; the mark goes when the broker has confirmed the job.
-What is left over (the broker was away, this pod was killed) is published by a sweeper. A
-job published twice does no harm: its results are taken once.
+A message is committed with a mark, which is removed once the broker has confirmed the job. A
+sweeper publishes what is left (the broker was unavailable, this pod was killed). A job may be
+published twice, because its results are accepted once.
 """
 
 import asyncio
@@ -21,24 +21,24 @@ from ashchat_core.topology import Queue, Service
 
 WORKERS = 4
 WAITING_MAX = 1_000
-"""Jobs that wait in memory; the sweeper publishes what does not fit."""
+"""Maximum jobs in memory; the sweeper publishes what does not fit."""
 
 SWEEP_SECONDS = 3.0
 LEFT_OVER_SECONDS = 8.0
-"""An older mark is nobody's work in progress any more."""
+"""Age at which a mark is no longer in progress on any pod."""
 
 SWEEP_MAX = 200
 
 
 class OutboxStore(Protocol):
-    """The marks. Every method may raise StoreUnavailableError."""
+    """Stores the marks. Every method may raise StoreUnavailableError."""
 
     async def untranslated(self, before: datetime, limit: int) -> list[Sent]:
         """Return messages whose translation job the broker has not confirmed."""
         ...
 
     async def translation_requested(self, event: Sent) -> None:
-        """Keep that the broker has confirmed a message's translation job."""
+        """Record that the broker has confirmed a message's translation job."""
         ...
 
 
@@ -52,20 +52,20 @@ class TranslationOutbox:
         self._log = structlog.get_logger("outbox")
 
     def add(self, event: Sent) -> None:
-        """Publish a message's job soon; it is marked in the store already."""
+        """Publish a message's job soon; the message is already marked."""
         try:
             self._waiting.put_nowait(event)
         except asyncio.QueueFull:
             self._log.info("left to the sweeper")
 
     async def run(self) -> None:
-        """Publish what was added; until cancelled."""
+        """Publish added jobs; until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(self._work())
 
     async def sweep(self) -> None:
-        """Publish what was left over; until cancelled."""
+        """Publish what is left, regularly; until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             before = datetime.now(UTC) - timedelta(seconds=LEFT_OVER_SECONDS)
@@ -75,7 +75,7 @@ class TranslationOutbox:
                 for event in left:
                     await self._publish(event)
             except (BrokerUnavailableError, PublishError, StoreUnavailableError) as error:
-                self._log.info("not now", kind=type(error).__name__)
+                self._log.info("sweep postponed", kind=type(error).__name__)
 
     async def _work(self) -> None:
         while True:
