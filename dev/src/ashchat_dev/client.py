@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx2
@@ -127,6 +126,7 @@ def fresh_address(name: str) -> str:
     return f"{letters or 'person'}.{secrets.token_hex(4)}@example.org"
 
 
+# More than 12 methods: one for each operation of the API that a user performs.
 @dataclass(eq=False)
 class Person:
     """Someone with a name, a language, an address and one device."""
@@ -157,12 +157,7 @@ class Person:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -7,104 +7,51 @@ travel in such frames; which one a channel speaks is said in its join payload.
 
 import asyncio
 import itertools
-import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, Self
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Origin
 
+from ashchat_dev.phoenix_frames import (
+    Closed,
+    Event,
+    Frame,
+    JoinRefusedError,
+    Payload,
+    Reply,
+    SocketLostError,
+    SocketRefusedError,
+    decode,
+    encode,
+)
+
+__all__ = [
+    "Channel",
+    "Closed",
+    "Event",
+    "Frame",
+    "JoinRefusedError",
+    "Payload",
+    "PhoenixSocket",
+    "Reply",
+    "SocketLostError",
+    "SocketRefusedError",
+    "anything",
+    "decode",
+    "encode",
+]
+
 HEARTBEAT_SECONDS: Final = 30.0
 """Seconds between heartbeats; Phoenix closes a socket that was silent for 60."""
 
 _REPLY_SECONDS: Final = 15.0
-
-Payload = dict[str, Any]
-
-
-class SocketRefusedError(ConnectionError):
-    """The server refused the connection; `status` is its HTTP status, 0 when it gave none."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class SocketLostError(ConnectionError):
-    """The connection ended while an answer was awaited."""
-
-
-class JoinRefusedError(RuntimeError):
-    """The server refused a join; `response` is what it gave as the reason."""
-
-    def __init__(self, topic: str, response: Payload) -> None:
-        super().__init__(f"join of {topic} refused: {response}")
-        self.topic = topic
-        self.response = response
-
-    @property
-    def reason(self) -> str:
-        """The machine-readable reason, empty when none was given."""
-        return str(self.response.get("reason", ""))
-
-
-class Frame(NamedTuple):
-    """One frame of the wire."""
-
-    join_ref: str | None
-    ref: str | None
-    topic: str
-    event: str
-    payload: Payload
-
-
-class Reply(NamedTuple):
-    """A server's answer to a push: `status` "ok" or "error", and what came with it."""
-
-    status: str
-    response: Payload
-    seconds: float
-
-
-class Event(NamedTuple):
-    """Something the server pushed; `at` is time.monotonic() of its arrival."""
-
-    name: str
-    payload: Payload
-    at: float
-
-
-class Closed(NamedTuple):
-    """How a connection ended: WebSocket close code (1006: without a close frame), reason."""
-
-    code: int
-    reason: str
-
-
-def encode(frame: Frame) -> str:
-    """Return a frame as the wire has it."""
-    return json.dumps(list(frame), ensure_ascii=False, separators=(",", ":"))
-
-
-def decode(text: str) -> Frame:
-    """Return the frame in a text.
-
-    Raises:
-        ValueError: It is not a frame of version 2.
-    """
-    parts = json.loads(text)
-    match parts:
-        case [str() | None as join_ref, str() | None as ref, str(topic), str(event), dict(payload)]:
-            return Frame(join_ref, ref, topic, event, payload)
-        case _:
-            raise ValueError(f"not a frame of Phoenix's serializer 2: {text[:200]}")
 
 
 def anything(_payload: Payload) -> bool:
@@ -248,12 +195,7 @@ class PhoenixSocket:
         await self.connect()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def connect(self, *, within: float = 10.0) -> None:
