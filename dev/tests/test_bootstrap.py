@@ -34,7 +34,7 @@ def test_the_inputs_are_the_locks_and_every_member(bootstrap: ModuleType) -> Non
     assert {"requirements/dev.txt", "requirements/bootstrap.txt"} <= set(bootstrap.inputs())
 
 
-def test_uv_looks_where_pip_was_told_to(bootstrap: ModuleType) -> None:
+def test_uv_uses_the_index_that_pip_uses(bootstrap: ModuleType) -> None:
     said = {"PIP_INDEX_URL": "https://mirror.example/simple", "PIP_CERT": "/ca.pem"}
     assert bootstrap.index_settings(said) == {
         "UV_DEFAULT_INDEX": "https://mirror.example/simple",

@@ -32,7 +32,7 @@ def test_a_duration_is_milliseconds_until_it_is_a_second(seconds: float, text: s
     assert demo.milliseconds(seconds) == text
 
 
-def test_an_exchange_tells_who_wrote_what_the_other_read_and_how_long_it_took() -> None:
+def test_an_exchange_shows_both_texts_and_how_long_it_took() -> None:
     heard = Heard("La casa es grande.", "The house is big.", 0.012, 0.14)
     lucia, emma = Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en")
     text = printed(demo.exchange_table(lucia, emma, heard, colours=["cyan", "magenta"]))

@@ -87,7 +87,7 @@ def test_build_arguments_are_filled_in_and_change_the_tag(sources: Sources) -> N
 
 
 @pytest.mark.parametrize("line", ["COPY src/*.py /x/", "COPY a \\\n  /x", "COPY $A /x"])
-def test_what_cannot_be_told_is_refused(line: str) -> None:
+def test_an_unclear_copy_line_is_rejected(line: str) -> None:
     with pytest.raises(ContainerfileError):
         copied(line)
 

@@ -1,4 +1,4 @@
-"""The Phoenix client against a server on loopback that speaks the frames it is told to."""
+"""The Phoenix client against a server on loopback that sends configured frames."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ async def test_a_push_gets_its_own_reply() -> None:
         assert (await socket.heartbeat()).status == "ok"
 
 
-async def test_a_refused_join_tells_the_reason() -> None:
+async def test_a_refused_join_has_the_reason() -> None:
     async def refuse(connection: ServerConnection, frame: list[Any]) -> None:
         await reply(connection, frame, "error", reason="chat_not_found")
 
@@ -127,7 +127,7 @@ async def test_a_closed_socket_ends_every_wait_and_says_how_it_closed() -> None:
             await channel.wait("event")
 
 
-async def test_a_refused_socket_tells_the_http_status() -> None:
+async def test_a_refused_socket_has_the_http_status() -> None:
     def refuse(connection: ServerConnection, _request: Any) -> Any:
         return connection.respond(403, "no")
 

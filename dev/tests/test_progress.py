@@ -9,7 +9,7 @@ from ashchat_dev.progress import Lines, Phases, Screen, display, seconds
 
 
 @pytest.mark.parametrize(
-    ("duration", "told"),
+    ("duration", "text"),
     [
         (0.04, "0.0 s"),
         (9.94, "9.9 s"),
@@ -19,11 +19,11 @@ from ashchat_dev.progress import Lines, Phases, Screen, display, seconds
         (725, "12:05 min"),
     ],
 )
-def test_durations_read_well(duration: float, told: str) -> None:
-    assert seconds(duration) == told
+def test_durations_read_well(duration: float, text: str) -> None:
+    assert seconds(duration) == text
 
 
-def test_phases_that_overlap_are_told_with_their_begin() -> None:
+def test_overlapping_phases_are_shown_with_their_begin() -> None:
     phases = Phases()
     start = phases.begun
     phases.add(

@@ -19,7 +19,7 @@ ANA = Profile("ana", "Ana", "ana_abcdefgh", "es", "hola", "/files/a.webp")
 
 
 class Chats:
-    """Answers as it is told; the rules themselves have their own tests."""
+    """Returns configured answers; the rules have their own tests."""
 
     def __init__(self) -> None:
         self.raises: Exception | None = None
@@ -133,7 +133,7 @@ def test_the_gates(
         assert set(body) == {"error", "details", "reason"}
 
 
-def test_an_expired_token_is_told_apart(
+def test_an_expired_token_has_its_own_reason(
     client: TestClient, headers: dict[str, str], token: Callable[..., str]
 ) -> None:
     headers["Authorization"] = f"Bearer {token(exp=1)}"
@@ -143,7 +143,7 @@ def test_an_expired_token_is_told_apart(
 
 
 @pytest.mark.parametrize("what", [session_over("s"), user_over("ana")])
-async def test_who_is_signed_out_is_told_apart(
+async def test_an_ended_session_has_its_own_reason(
     client: TestClient, headers: dict[str, str], over: Revocations, what: Over
 ) -> None:
     await over.revoke([session_over("another"), user_over("ben")])
@@ -260,7 +260,7 @@ def test_a_photo_goes_on_as_it_came_with_the_callers_rights(
     assert photos.headers["Content-Type"].startswith("multipart/form-data; boundary=")
 
 
-def test_a_photo_that_is_none_is_refused(client: TestClient, headers: dict[str, str]) -> None:
+def test_a_request_without_a_photo_is_rejected(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.patch("/api/user/photo", headers=headers, json={})
     assert (answer.status_code, answer.json()["reason"]) == (400, "no_file")
 

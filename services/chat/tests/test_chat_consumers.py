@@ -1,4 +1,4 @@
-"""What becomes of a message: acknowledged when it is done, held while a backend is away."""
+"""What happens to a message: acknowledged when done, held while a backend is unavailable."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ class Notebook:
 
 
 class Rules:
-    """All rules in one: they note what is asked, or fail as they are told."""
+    """All rules in one object: they record calls, or fail as configured."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []

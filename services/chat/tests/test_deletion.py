@@ -229,7 +229,7 @@ def pod(store: Any, name: str = "pod", log: SharedLog | None = None) -> tuple[Ro
 
 
 async def lived_in(store: PeopleStore, rooms: Rooms) -> None:
-    """Have Ana be somebody: a profile, a device, and words in each of her rooms."""
+    """Give Ana a profile, a device, and messages in each of her rooms."""
     people = chats(store, rooms)
     await people.confirm_account(user_id="ana", nickname="Ana", language="es", device=DEVICE)
     for room in list(store.members):
@@ -335,7 +335,7 @@ async def test_killed_anywhere_the_next_delivery_finishes(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_what_happens_beside_the_deletion_is_erased_too(seed: int) -> None:
+async def test_what_happens_during_the_deletion_is_erased_too(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 (so that a failure can be repeated)
     store = PeopleStore("r")
     pods = [pod(store, f"pod-{number}") for number in range(3)]
@@ -439,7 +439,7 @@ async def test_two_who_delete_at_once_both_go(steps: int) -> None:
     assert all(is_placeholder(who) for who in store.projected["r"].members)
 
 
-async def test_a_store_that_is_away_is_told_and_nothing_is_acknowledged() -> None:
+async def test_an_unavailable_store_is_reported_and_nothing_is_acknowledged() -> None:
     store = PeopleStore("r")
     rooms, deletion = pod(store)
     await lived_in(store, rooms)
@@ -454,7 +454,7 @@ async def test_a_store_that_is_away_is_told_and_nothing_is_acknowledged() -> Non
 # What the others see
 
 
-async def test_the_others_are_told_on_every_pod_and_can_write_no_more(
+async def test_other_users_are_notified_on_every_pod_and_can_no_longer_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with world(monkeypatch, pods=2) as it:
@@ -523,7 +523,7 @@ def erased(log: list[AnyEvent]) -> list[AnyEvent]:
 
 
 @given(logs())
-def test_an_erased_log_tells_nothing_and_folds_as_the_whole_did(log: list[AnyEvent]) -> None:
+def test_an_erased_log_reveals_nothing_and_folds_as_before(log: list[AnyEvent]) -> None:
     after = erased(log)
     of_ben = {event.rev for event in log if isinstance(event, Sent) and event.sender == "ben"}
     for event in after:
@@ -582,7 +582,7 @@ async def test_a_sign_up_that_comes_after_the_deletion_makes_nobody(
 
 
 @pytest.mark.parametrize("steps", range(40))
-async def test_a_sign_up_beside_the_deletion_makes_nobody(
+async def test_a_sign_up_during_the_deletion_creates_no_profile(
     store: PeopleStore, people: Chats, steps: int
 ) -> None:
     _, deletion = pod(store)
@@ -602,7 +602,7 @@ async def test_a_sign_up_beside_the_deletion_makes_nobody(
 
 
 @pytest.mark.parametrize("steps", range(60))
-async def test_a_chat_made_beside_the_deletion_keeps_nobody(
+async def test_a_chat_created_during_the_deletion_keeps_no_user(
     store: PeopleStore, people: Chats, steps: int
 ) -> None:
     tag = await confirm(people) or ""

@@ -79,7 +79,7 @@ def logs(draw: st.DrawFn) -> list[AnyEvent]:
 @given(logs(), st.data())
 def test_a_projection_and_the_tail_are_the_whole(log: list[AnyEvent], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(log)))
-    # Whoever projects may have started earlier, and may do some of it twice.
+    # A projection may have started earlier, and may repeat some of the work.
     again = data.draw(st.integers(0, cut))
     room = fold_room(RoomView(room="r"), log[:cut])
     known = fold_messages(fold_messages([], log[:cut]), log[again:cut])
@@ -121,12 +121,12 @@ def test_what_a_newer_version_wrote_keeps_its_place() -> None:
         assert fold_messages([], [event]) == []
 
 
-def test_a_hole_is_a_defect_and_is_told() -> None:
+def test_a_hole_is_a_defect_and_is_reported() -> None:
     with pytest.raises(OutOfOrderError):
         fold_room(RoomView(room="r"), [Read(room="r", rev=2, at=AT, user="ana", up_to=1)])
 
 
-def test_a_message_id_tells_its_place() -> None:
+def test_a_message_id_contains_its_place() -> None:
     assert message_place(message_id("room.1", 7)) == ("room.1", 7)
     for wrong in ("", "7", ".7", "room.", "room.x", "room.²"):
         assert message_place(wrong) is None
@@ -144,7 +144,7 @@ def test_read_by_others_is_the_slowest_other() -> None:
     assert view.model_copy(update={"members": ("ana", "ben")}).read_by_others("ana") == 5
 
 
-def test_no_error_shows_what_somebody_wrote() -> None:
+def test_no_error_contains_a_message_text() -> None:
     words = "something private"
     wrong = {"room": "r", "rev": 0, "at": AT, "kind": "message", "text": words, "client_id": 1}
     with pytest.raises(ValidationError) as error:

@@ -43,7 +43,7 @@ def test_anything_else_is_malformed(value: object) -> None:
         json.dumps(["1" * 65, "2", "t", "e", {}]),
     ],
 )
-def test_malformed_texts_are_told(text: str) -> None:
+def test_malformed_texts_are_reported(text: str) -> None:
     with pytest.raises(MalformedFrameError):
         phoenix.decode(text)
 

@@ -1,4 +1,4 @@
-"""Who is online: told to those who may know, on every pod, with expiry; typing ends by itself."""
+"""Presence is published to contacts only, on every pod, with expiry; typing ends by itself."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ async def test_who_is_on_another_pod_still_is_not_gone(pods: list[tuple[Presence
     assert await here.online("ben")
 
 
-async def test_the_lobby_tells_of_contacts_only(pods: list[tuple[Presence, Rooms]]) -> None:
+async def test_the_lobby_reports_contacts_only(pods: list[tuple[Presence, Rooms]]) -> None:
     (here, _), (there, _) = pods
     there.opened("ben")
     await settle()

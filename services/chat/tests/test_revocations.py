@@ -36,7 +36,7 @@ def knows(pod: Revocations, session: str) -> bool:
     return pod.revoked(user="ana", session=session)
 
 
-async def test_every_pod_learns_and_tells_once(log: SharedLog) -> None:
+async def test_every_pod_learns_and_notifies_once(log: SharedLog) -> None:
     here, there = revocations(log), revocations(log)
     told: list[str] = []
     there.call_on_new(lambda: told.append("there"))
@@ -69,7 +69,7 @@ async def test_without_redis_nothing_is_acknowledged_and_what_is_known_stays(
         log.away = True
         with pytest.raises(RedisUnavailableError):  # the message is held, and comes again
             await here.revoke([session_over("new")])
-        assert knows(here, "new"), "the sockets of this pod close all the same"
+        assert knows(here, "new"), "the sockets of this pod close nevertheless"
         await asyncio.sleep(0.02)
         assert knows(there, "old")
         assert not knows(there, "new")

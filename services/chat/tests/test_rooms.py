@@ -34,7 +34,7 @@ async def test_the_same_id_again_is_the_same_message(monkeypatch: pytest.MonkeyP
         assert len({event.rev for event, _ in answers}) == 1
         assert [fresh for _, fresh in answers].count(True) == 1
         assert len(it.store.sent(ROOM)) == 1
-        # The id is the sender's own: somebody else's may be equal.
+        # The id belongs to the sender: another user may have the same.
         assert (await say(it.pods[0], "ben", "1"))[1]
 
 
@@ -49,7 +49,7 @@ async def test_an_insert_whose_answer_was_lost_is_not_done_twice(
         assert it.store.sent(ROOM) == [event]
 
 
-async def test_a_store_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_stays_unavailable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms_module, "APPEND_SECONDS", 0.05)
     async with world(monkeypatch) as it:
         reader = Reader("ben", "en")
@@ -62,7 +62,7 @@ async def test_a_store_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) 
         assert [event["mobile_ref_id"] for event in reader.events()] == ["1"]
 
 
-async def test_strangers_and_unknown_rooms_are_not_told_apart(
+async def test_strangers_and_unknown_rooms_get_the_same_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with world(monkeypatch) as it:
@@ -181,7 +181,9 @@ async def test_only_readers_of_a_language_get_its_translation_once(
         assert [one["kind"] for one in spanish.events()] == ["message"]
 
 
-async def test_a_translation_of_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_translation_of_an_unknown_message_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with world(monkeypatch) as it:
         await say(it.pods[0], "ana", "1")
         for message in ("", "nowhere.2", f"{ROOM}.1", f"{ROOM}.99", "nonsense"):
@@ -199,7 +201,7 @@ async def test_a_translation_of_nothing_is_told(monkeypatch: pytest.MonkeyPatch)
                 )
 
 
-async def test_a_client_of_the_original_gets_the_translation_and_its_sender_is_told(
+async def test_a_client_of_the_original_gets_the_translation_and_its_sender_the_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with world(monkeypatch) as it:

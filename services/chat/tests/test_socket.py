@@ -160,7 +160,7 @@ def refused(reason: str, **more: Any) -> dict[str, Any]:
         ({"vsn": "1.0.0"}, 400, "unsupported_vsn"),
     ],
 )
-def test_who_is_not_admitted_is_told_why(
+def test_a_rejected_socket_gets_the_reason(
     client: TestClient, params: Params, change: Params, status: int, reason: str
 ) -> None:
     with (
@@ -171,7 +171,7 @@ def test_who_is_not_admitted_is_told_why(
     assert (denied.value.status_code, denied.value.json()["reason"]) == (status, reason)
 
 
-def test_a_page_of_somebody_else_opens_no_socket(client: TestClient, params: Params) -> None:
+def test_a_page_of_another_origin_opens_no_socket(client: TestClient, params: Params) -> None:
     with (
         pytest.raises(WebSocketDenialResponse) as denied,
         client.websocket_connect(URL, params=params, headers={"Origin": "http://evil.example"}),
@@ -328,7 +328,7 @@ def test_joins_that_are_refused(
         assert answer == {"status": "error", "response": response}
 
 
-def test_a_message_is_answered_and_in_protocol_1_told(
+def test_a_message_is_answered_and_in_protocol_1_confirmed(
     client: TestClient, params: Params, rules: Rules
 ) -> None:
     with client.websocket_connect(URL, params=params) as session:
@@ -361,7 +361,7 @@ def test_a_message_is_answered_and_in_protocol_1_told(
         ({"content": "x", "mobile_ref_id": "1" * 129}, NO_REF),
     ],
 )  # fmt: skip
-def test_messages_that_are_none(
+def test_malformed_messages(
     client: TestClient,
     params: Params,
     rules: Rules,
@@ -388,7 +388,7 @@ def test_without_a_join_nothing_is_done(client: TestClient, params: Params, rule
     assert rules.sent == []
 
 
-def test_a_store_that_is_away_is_told_and_the_socket_stays(
+def test_an_unavailable_store_is_reported_and_the_socket_stays(
     client: TestClient, params: Params, rules: Rules
 ) -> None:
     with client.websocket_connect(URL, params=params) as session:

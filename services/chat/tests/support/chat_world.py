@@ -123,7 +123,7 @@ class MemoryStore:
 
 
 class LossyBus:
-    """Carries publications between pods; loses, doubles and swaps them as it is told."""
+    """Carries publications between pods; loses, duplicates and reorders them as configured."""
 
     def __init__(self, chance: random.Random, *, loses: float, doubles: float) -> None:
         self.chance = chance
@@ -260,7 +260,7 @@ class RedisUnavailableError(Exception):
 
 
 class SharedLog:
-    """What all pods write and read of revocations; loses all, or answers not, when told."""
+    """The revocations of all pods; loses everything, or fails, as configured."""
 
     def __init__(self) -> None:
         self.entries: list[Over] = []
