@@ -93,13 +93,13 @@ class Events:
 
     async def _record(self, happened: SecurityEvent) -> None:
         await self._store.store_event(happened)
-        await self._delete_if_deleted(happened.user_id)
+        await self._discard_if_deleted(happened.user_id)
 
     async def _count(self, happened: SecurityEvent) -> None:
         await self._store.count_event(happened)
-        await self._delete_if_deleted(happened.user_id)
+        await self._discard_if_deleted(happened.user_id)
 
-    async def _delete_if_deleted(self, user_id: str) -> None:
+    async def _discard_if_deleted(self, user_id: str) -> None:
         # Check after the write, so that a concurrent deletion leaves nothing behind.
         if await self._store.user(user_id) is None:
             await self._store.delete_events(user_id)
