@@ -63,12 +63,12 @@ async def run(settings: Settings) -> None:
 
         async def look(namespace: str, name: str) -> float:
             with metrics.reconciling():
-                return await reconciler.look(
+                return await reconciler.reconcile(
                     namespace, name, partial(workers.wake, namespace, name)
                 )
 
         workers = Workers(look, parallel=settings.parallel_reconciles)
-        watcher = Watcher(api, workers, settings.namespaces, reconciler.references.referring)
+        watcher = Watcher(api, workers, settings.namespaces, reconciler.memories.referring)
         election = _election(settings, for_lease)
         api.may_write = lambda: election.leading
         metrics.LEADER.set_function(lambda: election.leading)

@@ -14,11 +14,12 @@ from ashchat_operator.credentials.at_rest import AtRestKeyRing, fingerprint
 from ashchat_operator.credentials.at_rest import new_key as new_ring_key
 from ashchat_operator.credentials.bundle import (
     Credentials,
+    Generators,
+    Inputs,
     complete,
     key_ring_copy_secret,
     key_ring_secret,
     logins_secret,
-    new_password,
     secret_names,
     service_secret,
     signing_keys_copy_secret,
@@ -53,19 +54,17 @@ def stored(credentials: Credentials) -> dict[str, dict[str, bytes]]:
 
 
 def test_what_is_stored_is_found_again() -> None:
-    first = complete(ASH, {}, generate=numbered())
+    first = complete(ASH, {}, generators=Generators(password=numbered()))
 
     def never() -> str:
         raise AssertionError("nothing is missing")
 
-    again = complete(
-        ASH, stored(first), generate=never, generate_key=lambda: b"", generate_ring_key=never
-    )
+    again = complete(ASH, stored(first), generators=Generators(never, lambda: b"", never))
     assert again == first
 
 
 def test_every_source_of_credentials_outlives_the_resource() -> None:
-    first = complete(ASH, {}, generate=numbered())
+    first = complete(ASH, {}, generators=Generators(password=numbered()))
     assert set(secret_names(ASH)) <= set(stored(first))
 
 
@@ -83,26 +82,26 @@ REPLACEABLE = sorted(set(secret_names(ASH)) - {RING, COPY})
 
 @pytest.mark.parametrize("name", REPLACEABLE)
 def test_a_lost_secret_is_made_anew_and_the_others_stay(name: str) -> None:
-    first = complete(ASH, {}, generate=numbered())
+    first = complete(ASH, {}, generators=Generators(password=numbered()))
     held = stored(first)
     del held[name]
-    again = stored(complete(ASH, held, generate=new_password))
+    again = stored(complete(ASH, held, generators=Generators()))
     assert (again[name] == stored(first)[name]) == (name in KEPT_TWICE)
     others = set(secret_names(ASH)) - {name}
     assert {key: again[key] for key in others} == {key: held[key] for key in others}
 
 
 def test_a_lost_key_is_made_anew_and_the_others_stay() -> None:
-    first = complete(ASH, {}, generate=numbered())
+    first = complete(ASH, {}, generators=Generators(password=numbered()))
     held = stored(first)
     del held["small-email-credentials"]["code.key"]
-    again = complete(ASH, held, generate=lambda: "new")
+    again = complete(ASH, held, generators=Generators(password=lambda: "new"))
     assert again.code_key == "new"
     assert again.logins == first.logins
 
 
 def test_an_edited_password_is_the_new_password() -> None:
-    held = stored(complete(ASH, {}, generate=numbered()))
+    held = stored(complete(ASH, {}, generators=Generators(password=numbered())))
     held["small-chat-credentials"]["password"] = b"chosen"
     held["small-chat-credentials"]["rabbitmq.uri"] = b"amqp://nonsense"
     again = complete(ASH, held)
@@ -111,20 +110,20 @@ def test_an_edited_password_is_the_new_password() -> None:
 
 
 def test_passwords_need_no_quoting_and_differ() -> None:
-    made = {new_password() for _ in range(10)}
+    made = {Generators().password() for _ in range(10)}
     assert len(made) == 10
     assert all(word.isalnum() and len(word) == 64 for word in made)
 
 
 def test_no_credential_shows_in_a_repr() -> None:
-    text = repr(complete(ASH, {}, generate=lambda: "hush"))
+    text = repr(complete(ASH, {}, generators=Generators(password=lambda: "hush")))
     assert "hush" not in text
     assert "PRIVATE" not in text
 
 
 def test_an_admins_revision_changes_with_the_password_and_does_not_tell_it() -> None:
-    one = complete(ASH, {}, generate=lambda: "one").admins[Backend.REDIS]
-    two = complete(ASH, {}, generate=lambda: "two").admins[Backend.REDIS]
+    one = complete(ASH, {}, generators=Generators(password=lambda: "one")).admins[Backend.REDIS]
+    two = complete(ASH, {}, generators=Generators(password=lambda: "two")).admins[Backend.REDIS]
     assert one.revision != two.revision
     assert "one" not in one.revision
 
@@ -164,7 +163,7 @@ def test_a_ring_is_completed_from_its_copy_and_never_made_anew(lost: str) -> Non
     assert held[RING] == held[COPY]
     del held[lost]
     for fingerprints in ({}, known(first)):
-        again = complete(ASH, held, known_ring=fingerprints)
+        again = complete(ASH, held, inputs=Inputs(known_ring=fingerprints))
         assert again.key_ring == first.key_ring
         assert stored(again)[lost] == stored(first)[lost]
 
@@ -173,11 +172,13 @@ def test_a_ring_that_is_lost_twice_is_reported_and_no_other_is_made() -> None:
     first = complete(ASH, {})
     held = stored(first)
     del held[RING], held[COPY]
-    again = complete(ASH, held, known_ring=known(first))
+    again = complete(ASH, held, inputs=Inputs(known_ring=known(first)))
     assert again.key_ring.lost == ("1",)
     assert not {RING, COPY} & set(stored(again))
     assert again.key_ring.fingerprints(known(first)) == known(first), "the status remembers"
-    restored = complete(ASH, {**held, COPY: stored(first)[COPY]}, known_ring=known(first))
+    restored = complete(
+        ASH, {**held, COPY: stored(first)[COPY]}, inputs=Inputs(known_ring=known(first))
+    )
     assert restored.key_ring == first.key_ring
 
 
@@ -185,16 +186,16 @@ def test_a_key_that_is_another_than_the_status_knows_is_put_right_from_the_copy(
     first = complete(ASH, {})
     held = stored(first)
     held[RING] = {**held[RING], "1.key": new_ring_key().encode()}
-    assert complete(ASH, held, known_ring=known(first)).key_ring == first.key_ring
+    assert complete(ASH, held, inputs=Inputs(known_ring=known(first))).key_ring == first.key_ring
     held[COPY] = held[RING]
-    assert complete(ASH, held, known_ring=known(first)).key_ring.lost == ("1",)
+    assert complete(ASH, held, inputs=Inputs(known_ring=known(first))).key_ring.lost == ("1",)
 
 
 def test_a_key_that_was_added_is_taken_over_and_may_be_made_the_active_one() -> None:
     first = complete(ASH, {})
     held = stored(first)
     held[RING] = {**held[RING], "2.key": new_ring_key().encode(), "active": b"2"}
-    again = complete(ASH, held, known_ring=known(first))
+    again = complete(ASH, held, inputs=Inputs(known_ring=known(first)))
     assert (set(again.key_ring.keys), again.key_ring.active) == ({"1", "2"}, "2")
     assert stored(again)[COPY] == stored(again)[RING]
 

@@ -1,4 +1,4 @@
-"""Which credentials of people are used: those that work; and what is said of the others."""
+"""Which user-provided credentials are used: those that work; and what is reported of the others."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,25 +6,23 @@ from typing import Any
 import pytest
 
 from ashchat_core.api.reasons import Reason
-from ashchat_operator.credentials.bundle import ProvidedSecret, ProvidedSecrets
+from ashchat_core.topology import Service
 from ashchat_operator.credentials.candidates import (
     Candidate,
     Pair,
-    ProvidedKind,
-    SmtpServer,
+    ProvidedSecret,
     Verdict,
-    candidates,
-    chosen,
     condition,
     decide,
-    held,
     untried,
     wanted,
 )
-from ashchat_operator.resource.model import SmtpSecurity
-from operator_rendering import resource
+from ashchat_operator.credentials.provided import KINDS
+from ashchat_operator.credentials.provided.google import GoogleCredential
+from ashchat_operator.credentials.provided.smtp import SmtpCredential
+from operator_rendering import PROVIDED, resource
 
-SERVER = SmtpServer("mail.example.org", 465, SmtpSecurity.TLS)
+SERVER = "tls://mail.example.org:465"
 REFUSED = Verdict(Reason.LOGIN_REFUSED, "the login is refused")
 FINE = Verdict(Reason.ACCEPTED, "the login is taken")
 
@@ -35,12 +33,12 @@ def login(word: str, revision: str = "1", by: str = "") -> ProvidedSecret:
 
 
 def candidate(pair: Pair | None, **changes: Any) -> Candidate:
-    made = Candidate(ProvidedKind.SMTP, "email", SERVER, "mail-login", pair)
+    made = Candidate("smtp", Service.EMAIL, SERVER, "mail-login", pair)
     return replace(made, **changes)
 
 
 NOTHING = Pair()
-WORKS = Pair(login("old", by=str(SERVER)))
+WORKS = Pair(login("old", by=SERVER))
 
 
 def test_what_is_new_is_tried_before_it_is_used() -> None:
@@ -55,7 +53,7 @@ def test_what_is_new_is_tried_before_it_is_used() -> None:
 def test_what_is_accepted_is_used_and_by_whom_is_remembered() -> None:
     found = decide(candidate(Pair(login("new", "2"))), WORKS, FINE)
     assert found.use is not None
-    assert found.use.login == login("new", "2", str(SERVER))
+    assert found.use.login == login("new", "2", SERVER)
     assert found.accepted
 
 
@@ -83,8 +81,7 @@ def test_what_was_accepted_is_not_tried_again_by_whichever_operator() -> None:
 
 
 def test_another_server_has_yet_to_accept_it() -> None:
-    other = SmtpServer("other.example.org", 465, SmtpSecurity.TLS)
-    moved = candidate(Pair(login("old")), server=other)
+    moved = candidate(Pair(login("old")), server="tls://other.example.org:465")
     assert untried(moved, WORKS)
     assert decide(moved, WORKS, REFUSED).blocking, "what worked there does not work here"
 
@@ -103,11 +100,22 @@ def test_what_a_service_secret_holds_is_read_back() -> None:
         "smtp.username": b"u",
         "smtp.password": b"old",
         "smtp.revision": b"1",
-        "smtp.accepted-by": str(SERVER).encode(),
+        "smtp.accepted-by": SERVER.encode(),
     }
-    assert held(ProvidedKind.SMTP, files) == WORKS
-    assert held(ProvidedKind.SMTP, {}) == NOTHING
-    assert held(ProvidedKind.GOOGLE, files) == NOTHING
+    assert SmtpCredential().held(files) == WORKS
+    assert SmtpCredential().held({}) == NOTHING
+    assert GoogleCredential().held(files) == NOTHING
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_what_is_stored_is_read_back(name: str) -> None:
+    pair = PROVIDED[name].accepted("server")
+    found = KINDS[name].held(KINDS[name].stored(pair))
+    assert found.same(pair)
+    assert found.accepted_by == "server"
+    assert found.login is not None
+    assert pair.login is not None
+    assert found.login.revision == pair.login.revision
 
 
 @pytest.mark.parametrize(
@@ -122,7 +130,7 @@ def test_what_a_service_secret_holds_is_read_back() -> None:
 def test_the_condition_says_how_it_stands(
     verdict: Verdict | None, waits: str, said: tuple[str, str]
 ) -> None:
-    decisions = {ProvidedKind.SMTP: decide(candidate(Pair(login("new"))), WORKS, verdict)}
+    decisions = {"smtp": decide(candidate(Pair(login("new"))), WORKS, verdict)}
     found = condition(decisions, waits)
     assert found is not None
     assert found[:2] == said
@@ -131,27 +139,29 @@ def test_the_condition_says_how_it_stands(
 def test_of_several_the_one_that_fails_is_told_first() -> None:
     smtp = decide(candidate(Pair(login("new"))), WORKS, None)
     google = decide(
-        candidate(Pair(login("x")), kind=ProvidedKind.GOOGLE, component="translate"),
+        candidate(Pair(login("x")), kind="google", service=Service.TRANSLATE),
         NOTHING,
         REFUSED,
     )
-    found = condition({ProvidedKind.SMTP: smtp, ProvidedKind.GOOGLE: google})
+    found = condition({"smtp": smtp, "google": google})
     assert found is not None
     assert found[1] == "LoginRefused"
     assert condition({}) is None
 
 
 def test_pods_are_to_report_the_revision_of_what_is_used() -> None:
-    decisions = {ProvidedKind.SMTP: decide(candidate(Pair(login("new", "7"))), WORKS, FINE)}
+    decisions = {"smtp": decide(candidate(Pair(login("new", "7"))), WORKS, FINE)}
     assert wanted(decisions) == {"email": {"smtp": "7"}}
 
 
-def test_a_resource_names_what_people_give() -> None:
-    everything, minimal = resource("everything"), resource("minimal")
-    provided = ProvidedSecrets(smtp=login("a"), google=ProvidedSecret({"google.json": b"{}"}, "1"))
-    found = candidates(everything, provided)
-    assert found.keys() == {ProvidedKind.SMTP, ProvidedKind.GOOGLE}
-    assert found[ProvidedKind.SMTP].names == "mail-login and mail-ca"
-    assert candidates(minimal, ProvidedSecrets()) == {}
-    used = chosen(provided, {})
-    assert (used.smtp, used.google) == (None, None)
+def test_a_resource_names_its_user_provided_credentials() -> None:
+    everything, minimal = resource("everything").spec, resource("minimal").spec
+    assert all(kind.references(everything) for kind in KINDS.values())
+    assert SmtpCredential().references(everything).names == "mail-login and mail-ca"
+    assert not any(kind.references(minimal) for kind in KINDS.values())
+
+
+def test_the_server_is_named_as_text() -> None:
+    everything = resource("everything").spec
+    assert SmtpCredential().server(everything).startswith(("starttls://", "tls://"))
+    assert GoogleCredential().server(everything).endswith("/locations/global")

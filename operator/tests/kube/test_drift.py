@@ -10,8 +10,6 @@ from ashchat_operator.kube.api import _kind
 from ashchat_operator.kube.changes import Change
 from ashchat_operator.kube.drift import Drift
 
-OWNER = ("ns", "demo")
-
 
 def body(name: str, value: str = "1") -> dict[str, Any]:
     return {"kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": value}}
@@ -23,24 +21,23 @@ def change(name: str) -> Change:
 
 def test_the_first_look_and_a_new_wish_are_no_drift() -> None:
     drift = Drift()
-    assert not list(drift.corrected(OWNER, [body("a")], [change("a")]))
-    assert not list(drift.corrected(OWNER, [body("a", "2")], [change("a")]))
-    assert not list(drift.corrected(OWNER, [body("a", "2"), body("b")], [change("b")]))
+    assert not list(drift.corrected([body("a")], [change("a")]))
+    assert not list(drift.corrected([body("a", "2")], [change("a")]))
+    assert not list(drift.corrected([body("a", "2"), body("b")], [change("b")]))
 
 
 def test_what_is_written_though_nothing_else_is_wanted_is_drift() -> None:
     drift = Drift()
-    assert not list(drift.corrected(OWNER, [body("a")], []))
-    assert list(drift.corrected(OWNER, [body("a")], [change("a")])) == ["ConfigMap"]
-    assert list(drift.corrected(OWNER, [body("a")], [change("stranger")])) == ["ConfigMap"]
-    drift.forget(OWNER)
-    assert not list(drift.corrected(OWNER, [body("a")], [change("a")]))
+    assert not list(drift.corrected([body("a")], []))
+    assert list(drift.corrected([body("a")], [change("a")])) == ["ConfigMap"]
+    assert list(drift.corrected([body("a")], [change("stranger")])) == ["ConfigMap"]
+    assert not list(Drift().corrected([body("a")], [change("a")])), "after a restart"
 
 
 def test_pruning_what_is_not_wanted_any_more_is_no_drift() -> None:
     drift = Drift()
-    list(drift.corrected(OWNER, [body("a"), body("b")], []))
-    assert not list(drift.corrected(OWNER, [body("a")], [change("b")]))
+    list(drift.corrected([body("a"), body("b")], []))
+    assert not list(drift.corrected([body("a")], [change("b")]))
 
 
 def shown(namespace: str) -> set[str]:

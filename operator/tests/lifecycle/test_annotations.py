@@ -11,28 +11,28 @@ from ashchat_operator.lifecycle.annotations import (
     read,
     with_restart_tokens,
 )
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.status.components import Component
 from operator_rendering import rendered
+from operator_rendering import resource as fixed_resource
 
 COMPONENTS = ("rabbitmq", "chat", "auth")
 LATER = "2026-01-02T00:00:00Z"
 
 
-def resource(handled: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
-    return {
-        "metadata": {
-            "generation": 3,
+def resource(handled: dict[str, str] | None = None, **annotations: str) -> AshChat:
+    return fixed_resource("minimal").model_copy(
+        update={
             "annotations": {
                 f"ashchat.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
             },
-        },
-        "status": {"commands": {"restarts": handled}} if handled else {},
-    }
+            "status": {"commands": {"restarts": handled}} if handled else {},
+        }
+    )
 
 
 def test_without_annotations_nothing_is_asked() -> None:
-    bodies: list[dict[str, Any]] = [resource(), {"metadata": {}}, resource(restart_chat="")]
-    for body in bodies:
+    for body in (resource(), resource(restart_chat="")):
         found = read(body, COMPONENTS)
         assert (found.paused, dict(found.restarts), found.unknown) == (False, {}, [])
         assert found.status() == {}

@@ -27,7 +27,7 @@ def body(annotation: str = "", status: dict[str, Any] | None = None, **spec: Any
 
 
 def decide(asked: dict[str, Any], live: dict[Any, Any] | None = None) -> switches.SwitchDecision:
-    return switches.decide(AshChat.parse(asked), asked, live or {})
+    return switches.decide(AshChat.parse(asked), live or {})
 
 
 def after(first: dict[str, Any]) -> dict[str, Any]:

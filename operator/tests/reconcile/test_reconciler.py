@@ -1,65 +1,337 @@
-"""What a Reconciler remembers of a resource goes with it."""
+"""Whole reconcile passes against an API server in memory; the reconciler is the real one."""
 
+import base64
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
-from ashchat_operator.credentials.trials import Trials
-from ashchat_operator.reconcile.declare import Declarer
+from ashchat_core.api.conditions import ConditionType
+from ashchat_core.api.names import FINALIZER, KIND, Annotation
+from ashchat_core.api.reasons import Reason
+from ashchat_operator.backends import ensure
+from ashchat_operator.backends.base import Backend, BackendResult
+from ashchat_operator.backends.ensure import Backends
+from ashchat_operator.credentials.candidates import Pair, Verdict
+from ashchat_operator.credentials.provided.smtp import SmtpCredential
+from ashchat_operator.kube.api import FORBIDDEN, ApiServerError
+from ashchat_operator.lifecycle.schema import Schema
+from ashchat_operator.reconcile import declare, pod_credentials
 from ashchat_operator.reconcile.reconciler import Pace, Reconciler
-from operator_rendering import CONTEXT, resource
+from ashchat_operator.resource.model import Spec
+from fake_cluster import FakeCluster
+from operator_rendering import CONTEXT, GOLDEN
 
-KEY, OTHER = ("team", "small"), ("team", "large")
+NAMESPACE, NAME = "team", "small"
+PACE = Pace(settled=20, progressing=1)
 
 
 def nothing() -> None:
     """Wake nobody."""
 
 
+class Asked:
+    """Replaces the backends: everything is in order, unless `result` says otherwise."""
+
+    def __init__(self) -> None:
+        self.backends: list[Backends] = []
+        self.result = BackendResult(ready=True, reason=Reason.DECLARED, message="")
+
+    async def ensure(self, backends: Backends) -> dict[Backend, BackendResult]:
+        self.backends.append(backends)
+        return dict.fromkeys(backends.targets, self.result)
+
+
 @pytest.fixture
-def reconciler() -> Reconciler:
-    """Know two resources in every way in which one can be known."""
-    unused: Any = None
-    result = Reconciler(unused, CONTEXT, unused, version="1", pace=Pace(settled=20, progressing=1))
-    result.references.note(resource("minimal"))
-    for key in (KEY, OTHER):
-        result._unsettled[key] = 3
-        result._proven[key] = frozenset()
-        result._trials[key] = Trials(nothing)
-        result._declarers[key] = Declarer(nothing, result._turns)
-        list(result._drift.corrected(key, [], []))
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    result = Asked()
+    monkeypatch.setattr(ensure, "ensure", result.ensure)
+    monkeypatch.setattr(declare, "PATIENCE_SECONDS", 1)
     return result
 
 
-def held(reconciler: Reconciler) -> dict[str, set[Any]]:
-    """Return the keys of all that is kept by resource, here and one level down."""
-    parts: dict[str, Any] = dict(vars(reconciler))
-    for name in ("references", "_drift", "_turns"):
-        parts |= {f"{name}.{inner}": x for inner, x in vars(parts[name]).items()}
-    return {name: set(part) for name, part in parts.items() if isinstance(part, dict)}
+@pytest.fixture(autouse=True)
+def pods_follow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every pod uses what it should."""
+    wanted: list[Any] = []
+
+    async def lacking(_api: object, _ash: object, expected: Any, _now: object) -> tuple[str, ...]:
+        wanted.append(expected)
+        return ()
+
+    monkeypatch.setattr(pod_credentials, "lacking", lacking)
+    return wanted
 
 
-async def test_of_a_resource_that_is_gone_nothing_is_kept(reconciler: Reconciler) -> None:
-    """A name used again would begin with what was true of another."""
-    before = held(reconciler)
-    assert {name for name, keys in before.items() if KEY in keys} == {
-        "_declarers",
-        "_trials",
-        "_unsettled",
-        "_proven",
-        "_drift._wanted",
-        "references._names",
+@pytest.fixture
+def cluster(asked: Asked) -> FakeCluster:  # noqa: ARG001 (the backends are replaced)
+    """A cluster with one AshChat that no operator has seen."""
+    result = FakeCluster()
+    body = yaml.safe_load((GOLDEN / "minimal.in.yaml").read_text())
+    result.add({**body, "metadata": {"namespace": NAMESPACE, "name": NAME}})
+    return result
+
+
+@pytest.fixture
+def schema(cluster: FakeCluster) -> Schema:
+    result = Schema(cluster.api)
+    result.says = ""
+    return result
+
+
+@pytest.fixture
+async def reconciler(cluster: FakeCluster, schema: Schema) -> Iterator[Reconciler]:  # type: ignore[misc]
+    result = Reconciler(cluster.api, CONTEXT, schema, version="1", pace=PACE)
+    yield result
+    await result.close()
+
+
+def ashchat(cluster: FakeCluster) -> dict[str, Any]:
+    return cluster.named(KIND, NAME)
+
+
+def condition(cluster: FakeCluster, kind: ConditionType) -> tuple[str, str]:
+    """Return status and reason of a condition."""
+    (found,) = (x for x in ashchat(cluster)["status"]["conditions"] if x["type"] == kind)
+    return found["status"], found["reason"]
+
+
+async def run(reconciler: Reconciler, cluster: FakeCluster, passes: int = 1) -> float:
+    """Run passes; return the seconds until the next."""
+    seconds = 0.0
+    for _ in range(passes):
+        cluster.writes.clear()
+        seconds = await reconciler.reconcile(NAMESPACE, NAME, nothing)
+    return seconds
+
+
+async def settle(reconciler: Reconciler, cluster: FakeCluster) -> None:
+    """Run passes until the AshChat is Ready and nothing is written."""
+    await run(reconciler, cluster)
+    cluster.run_workloads()
+    await run(reconciler, cluster, 3)
+    assert condition(cluster, ConditionType.READY) == ("True", "Ready")
+    assert cluster.writes == []
+
+
+async def test_a_new_resource_becomes_ready_and_then_nothing_is_written(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    assert await run(reconciler, cluster) == PACE.progressing
+    assert len(cluster.of_kind("Deployment")) > 5
+    assert condition(cluster, ConditionType.READY) == ("False", "ComponentsNotReady")
+    assert condition(cluster, ConditionType.PROGRESSING) == ("True", "Waiting")
+    cluster.run_workloads()
+    await run(reconciler, cluster, 3)
+    assert condition(cluster, ConditionType.READY) == ("True", "Ready")
+    assert cluster.writes == []
+    assert ashchat(cluster)["status"]["operatorVersion"] == "1"
+    assert {event["reason"] for event in cluster.events} == {"Ready", "TopologyReady"}
+
+
+async def test_the_first_pass_asks_no_backend(
+    reconciler: Reconciler, cluster: FakeCluster, asked: Asked
+) -> None:
+    """Slow backends must not delay the creation of a new resource's objects."""
+    await run(reconciler, cluster)
+    assert asked.backends == []
+    cluster.run_workloads()
+    await run(reconciler, cluster)
+    assert {*Backend} == {x for backends in asked.backends for x in backends.targets}
+
+
+async def test_another_operator_continues_with_the_same_credentials(
+    reconciler: Reconciler, cluster: FakeCluster, schema: Schema
+) -> None:
+    await settle(reconciler, cluster)
+    secrets = copy.deepcopy([body["data"] for body in cluster.of_kind("Secret")])
+    other = Reconciler(cluster.api, CONTEXT, schema, version="1", pace=PACE)
+    await run(other, cluster, 2)
+    assert cluster.writes == []
+    assert [body["data"] for body in cluster.of_kind("Secret")] == secrets
+    await other.close()
+
+
+async def test_a_change_by_hand_is_corrected(reconciler: Reconciler, cluster: FakeCluster) -> None:
+    await settle(reconciler, cluster)
+    chat = cluster.named("Deployment", f"{NAME}-chat")
+    chat["spec"]["replicas"] = 5
+    await run(reconciler, cluster)
+    assert f"apply Deployment {NAME}-chat" in cluster.writes
+    assert cluster.named("Deployment", f"{NAME}-chat")["spec"]["replicas"] == 1
+
+
+async def test_a_deleted_object_is_created_again(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    await settle(reconciler, cluster)
+    await cluster.delete(cluster.named("Service", f"{NAME}-chat"))
+    await run(reconciler, cluster)
+    assert cluster.named("Service", f"{NAME}-chat")
+
+
+async def test_an_object_that_is_not_ours_is_left_alone_and_reported(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    foreign = {
+        "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "metadata": {"namespace": NAMESPACE, "name": f"{NAME}-edge"},
+        "data": {"theirs": "1"},
     }
-    await reconciler.forget(*KEY)
-    after = held(reconciler)
-    assert [name for name, keys in after.items() if KEY in keys] == []
-    assert all(after[name] == keys - {KEY} for name, keys in before.items())
-    await reconciler.close()
+    cluster.add(foreign)
+    await run(reconciler, cluster)
+    assert condition(cluster, ConditionType.DEGRADED) == ("True", "NameTaken")
+    assert cluster.named("ConfigMap", f"{NAME}-edge")["data"] == {"theirs": "1"}
 
 
-async def test_all_that_goes_on_ends_with_the_process(reconciler: Reconciler) -> None:
-    del reconciler._trials[KEY], reconciler._declarers[OTHER]
-    await reconciler.close()
-    after = held(reconciler)
-    assert not after["_declarers"]
-    assert not after["_trials"]
+async def test_secrets_that_cannot_be_stored_stop_everything_that_follows_from_them(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    cluster.fail["apply", "Secret"] = ApiServerError(FORBIDDEN, "quota")
+    await run(reconciler, cluster)
+    assert cluster.of_kind("Deployment") == []
+    assert condition(cluster, ConditionType.DEGRADED) == ("True", "Refused")
+    cluster.fail.clear()
+    await settle(reconciler, cluster)
+
+
+async def test_a_paused_resource_is_only_reported(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    await settle(reconciler, cluster)
+    ashchat(cluster)["metadata"]["annotations"] = {Annotation.PAUSE: "true"}
+    cluster.named("Deployment", f"{NAME}-chat")["spec"]["replicas"] = 5
+    await run(reconciler, cluster)
+    assert cluster.writes == [f"status of {KIND} {NAME}"]
+    assert condition(cluster, ConditionType.PAUSED) == ("True", "PausedByAnnotation")
+    ashchat(cluster)["metadata"]["annotations"] = {}
+    await run(reconciler, cluster)
+    assert cluster.named("Deployment", f"{NAME}-chat")["spec"]["replicas"] == 1
+    assert [event["reason"] for event in cluster.events][-1] == "Resumed"
+
+
+async def test_a_restart_is_carried_out_once_and_recorded(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    await settle(reconciler, cluster)
+    ashchat(cluster)["metadata"]["annotations"] = {f"{Annotation.RESTART}-chat": "now"}
+    await run(reconciler, cluster)
+    template = cluster.named("Deployment", f"{NAME}-chat")["spec"]["template"]
+    assert template["metadata"]["annotations"][Annotation.RESTART] == "now"
+    assert ashchat(cluster)["status"]["commands"] == {"restarts": {"chat": "now"}}
+    cluster.run_workloads()
+    await run(reconciler, cluster, 2)
+    assert cluster.writes == []
+
+
+async def test_a_backend_out_of_order_is_reported_with_its_reason(
+    reconciler: Reconciler, cluster: FakeCluster, asked: Asked
+) -> None:
+    asked.result = BackendResult(
+        ready=False, reason=Reason.QUEUE_INEQUIVALENT, message="delete the queue"
+    )
+    await run(reconciler, cluster)
+    cluster.run_workloads()
+    await run(reconciler, cluster)
+    assert condition(cluster, ConditionType.TOPOLOGY_READY) == ("False", "QueueInequivalent")
+    assert condition(cluster, ConditionType.READY) == ("False", "ComponentsNotReady")
+
+
+async def test_an_outdated_schema_stops_the_pass_before_anything_is_applied(
+    reconciler: Reconciler, cluster: FakeCluster, schema: Schema
+) -> None:
+    schema.says = "the CustomResourceDefinition is older"
+    assert await run(reconciler, cluster) == PACE.progressing
+    assert cluster.writes == [f"status of {KIND} {NAME}"]
+    assert condition(cluster, ConditionType.SCHEMA_CURRENT) == ("False", "SchemaOutdated")
+
+
+async def test_a_resource_that_does_not_match_the_schema_is_reported(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    del ashchat(cluster)["spec"]["email"]
+    assert await run(reconciler, cluster) == PACE.settled
+    assert condition(cluster, ConditionType.READY) == ("False", "InvalidSpec")
+
+
+async def test_a_read_that_fails_ends_the_pass_without_a_write(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    cluster.fail["list", "Service"] = ApiServerError(500, "later")
+    with pytest.raises(ApiServerError):
+        await run(reconciler, cluster)
+    assert cluster.writes == []
+
+
+async def test_deletion_policy_delete_removes_claims_and_secrets(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    ashchat(cluster)["spec"]["deletionPolicy"] = "Delete"
+    await settle(reconciler, cluster)
+    assert ashchat(cluster)["metadata"]["finalizers"] == [FINALIZER]
+    ashchat(cluster)["metadata"]["deletionTimestamp"] = ashchat(cluster)["metadata"][
+        "creationTimestamp"
+    ]
+    await run(reconciler, cluster, 3)
+    assert ashchat(cluster)["metadata"]["finalizers"] == []
+    assert cluster.of_kind("PersistentVolumeClaim") == []
+    kept = [x for x in cluster.of_kind("Secret") if not x["metadata"].get("ownerReferences")]
+    assert kept == []
+
+
+async def test_user_provided_credentials_are_tried_stored_and_reported(
+    reconciler: Reconciler,
+    cluster: FakeCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    pods_follow: list[Any],
+) -> None:
+    tried: list[Pair] = []
+
+    async def attempt(_self: object, _spec: Spec, pair: Pair) -> Verdict:
+        tried.append(pair)
+        return Verdict(Reason.ACCEPTED, "the login is accepted")
+
+    monkeypatch.setattr(SmtpCredential, "attempt", attempt)
+    ashchat(cluster)["spec"]["email"]["smtp"]["credentialsSecretRef"] = {"name": "mail"}
+    await run(reconciler, cluster)
+    assert condition(cluster, ConditionType.CREDENTIALS_ACCEPTED) == ("False", "SecretMissing")
+    login = {key: base64.b64encode(b"word").decode() for key in ("username", "password", "more")}
+    secret = cluster.add(
+        {"kind": "Secret", "metadata": {"namespace": NAMESPACE, "name": "mail"}, "data": login}
+    )
+    await settle(reconciler, cluster)
+    assert condition(cluster, ConditionType.CREDENTIALS_ACCEPTED) == ("True", "InUse")
+    assert len(tried) == 1
+    files = cluster.named("Secret", f"{NAME}-email-credentials")["data"]
+    assert base64.b64decode(files["smtp.password"]) == b"word"
+    revision = secret["metadata"]["resourceVersion"]
+    assert {"email": {"smtp": revision}} in pods_follow
+    assert "smtp.more" not in files
+
+
+async def test_the_memory_of_a_deleted_resource_is_gone(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    """A name that is used again must not begin with what was true of another resource."""
+    await settle(reconciler, cluster)
+    assert len(reconciler.memories) == 1
+    ashchat(cluster)["spec"]["email"]["smtp"]["caSecretRef"] = {"name": "ca"}
+    await run(reconciler, cluster)
+    assert [*reconciler.memories.referring(NAMESPACE, "ca")] == [NAME]
+    assert [*reconciler.memories.referring("elsewhere", "ca")] == []
+    del cluster.objects[KIND, NAMESPACE, NAME]
+    assert await run(reconciler, cluster) == PACE.settled
+    assert len(reconciler.memories) == 0
+    assert [*reconciler.memories.referring(NAMESPACE, "ca")] == []
+
+
+async def test_unsettled_passes_become_less_frequent(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    await run(reconciler, cluster)
+    memory = reconciler.memories.of((NAMESPACE, NAME), nothing)
+    memory.unsettled_passes = 299
+    assert await run(reconciler, cluster) == pytest.approx(5.0)

@@ -19,6 +19,7 @@ from ashchat_operator.backends.base import Backend, BackendResult
 from ashchat_operator.backends.redis.desired import digest, parse_line
 from ashchat_operator.credentials.bundle import (
     Credentials,
+    Inputs,
     complete,
     key_ring_secret,
     service_secret,
@@ -80,8 +81,7 @@ class World:
         return complete(
             ASH,
             self.secrets,
-            known_ring=self.status.get("keyRing", {}),
-            rotations=rotate.states(self.status),
+            Inputs(known_ring=self.status.get("keyRing", {}), rotations=rotate.states(self.status)),
         )
 
     def store(self, credentials: Credentials, until: int | None) -> bool:
@@ -169,13 +169,7 @@ class World:
         if declares:
             self.declare(credentials)
         look = RotationPass(
-            ash=ASH,
-            body={
-                "metadata": {
-                    "annotations": self.annotations,
-                    "creationTimestamp": BEGAN.isoformat(),
-                }
-            },
+            ash=ASH.model_copy(update={"annotations": self.annotations, "created": BEGAN}),
             context=CONTEXT,
             credentials=credentials,
             results={},

@@ -110,9 +110,9 @@ def test_only_a_changed_admin_password_restarts_a_backend() -> None:
 
 
 def changed_passwords(ash: AshChat) -> Any:
-    from ashchat_operator.credentials.bundle import complete
+    from ashchat_operator.credentials.bundle import Generators, complete
 
-    return complete(ash, {}, generate=lambda: "another-generated-password")
+    return complete(ash, {}, generators=Generators(password=lambda: "another-generated-password"))
 
 
 def test_each_service_gets_only_what_it_has_business_with() -> None:

@@ -9,10 +9,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ashchat_core.api.reasons import Reason
+from ashchat_core.topology import Service
 from ashchat_operator.backends import external
 from ashchat_operator.backends.base import Backend
-from ashchat_operator.credentials.bundle import Credentials, ProvidedSecret, complete
+from ashchat_operator.credentials.bundle import Credentials, Generators, Inputs, complete
+from ashchat_operator.credentials.candidates import Pair, ProvidedSecret
 from ashchat_operator.credentials.certificate import Certificate, CertificateChoice
+from ashchat_operator.credentials.provided import KINDS
 from ashchat_operator.render import platform
 from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure
 from ashchat_operator.resource.images import COMPONENTS, Images
@@ -70,24 +73,41 @@ def fixed_servers(ash: AshChat) -> dict[Backend, external.ExternalServer]:
     }
 
 
+PROVIDED = {
+    "smtp": Pair(
+        ProvidedSecret({"username": b"me", "password": b"mine"}, "11"),
+        ProvidedSecret({"ca.crt": b"PEM"}, "14"),
+    ),
+    "google": Pair(
+        ProvidedSecret({"google.json": b"{}"}, "12"), ProvidedSecret({"ca.crt": b"PEM"}, "13")
+    ),
+}
+
+
+def fixed_provided(ash: AshChat) -> dict[Service, dict[str, bytes]]:
+    """Return the files of the user-provided credentials that a resource names."""
+    result: dict[Service, dict[str, bytes]] = {}
+    for kind in KINDS.values():
+        named = kind.references(ash.spec)
+        whole = PROVIDED[kind.name]
+        pair = Pair(whole.login if named.login else None, whole.ca if named.ca else None)
+        result.setdefault(kind.service, {}).update(kind.stored(pair))
+    return result
+
+
+def fixed_generators() -> Generators:
+    """Return sources that always give the same secrets."""
+    return Generators(
+        password=lambda: "generated-and-long-enough",
+        signing_key=fixed_key,
+        ring_key=lambda: "5e" * 32,
+    )
+
+
 def fixed_credentials(ash: AshChat) -> Credentials:
     """Return always the same credentials."""
-    smtp = ash.spec.email.smtp.credentials_secret_ref
-    google = ash.spec.translate.google
-    return complete(
-        ash,
-        {},
-        smtp=ProvidedSecret({"username": b"me", "password": b"mine"}, "11") if smtp else None,
-        smtp_ca=ProvidedSecret({"ca.crt": b"PEM"}, "14")
-        if ash.spec.email.smtp.ca_secret_ref
-        else None,
-        google=ProvidedSecret({"google.json": b"{}"}, "12") if google else None,
-        google_ca=ProvidedSecret({"ca.crt": b"PEM"}, "13") if google else None,
-        servers=fixed_servers(ash),
-        generate=lambda: "generated-and-long-enough",
-        generate_key=fixed_key,
-        generate_ring_key=lambda: "5e" * 32,
-    )
+    inputs = Inputs(provided=fixed_provided(ash), servers=fixed_servers(ash))
+    return complete(ash, {}, inputs, fixed_generators())
 
 
 def rendered(name: str) -> list[dict[str, Any]]:

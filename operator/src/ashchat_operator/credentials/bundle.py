@@ -15,7 +15,6 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from ashchat_core.topology import Service
@@ -55,26 +54,36 @@ class Admin:
         return hashlib.sha256(f"{self.username}:{self.password}".encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the credentials follow from, in addition to the operator's own Secrets."""
+
+    provided: Mapping[Service, Mapping[str, bytes]] = field(default_factory=dict, repr=False)
+    """Service → the files of its user-provided credentials."""
+    known_ring: Mapping[str, str] = field(default_factory=dict)
+    """Version → fingerprint of the keys for secrets at rest, as the status reports them."""
+    rotations: Mapping[str, RotationState] = field(default_factory=dict)
+    """Kind of credential → the state of its rotation; missing: idle."""
+    servers: Mapping[Backend, ExternalServer] = field(default_factory=dict)
+    """The external backends whose Secrets are usable."""
+    proven: frozenset[Backend] = frozenset()
+    """Those of them that were found in order as they are now."""
+
+    def rotation(self, name: str) -> RotationState:
+        """Return the state of one rotation."""
+        return self.rotations.get(name, RotationState(name))
+
+
 @dataclass(frozen=True, slots=True)
-class ProvidedSecret:
-    """What a person gave in a Secret of their own, and a word that changes with it."""
+class Generators:
+    """The sources of new secrets."""
 
-    data: Data = field(repr=False)
-    revision: str
-    accepted_by: str = ""
-    """The server that accepted it when it was tried; empty: none yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProvidedSecrets:
-    """What people gave, and per component what is missing."""
-
-    smtp: ProvidedSecret | None = None
-    smtp_ca: ProvidedSecret | None = None
-    google: ProvidedSecret | None = None
-    google_ca: ProvidedSecret | None = None
-    missing: Mapping[str, str] | None = None
-    """Component → what a person has to do."""
+    password: Callable[[], str] = lambda: secrets.token_hex(PASSWORD_BYTES)
+    """256 random bits, in letters that need no quoting anywhere."""
+    signing_key: Callable[[], bytes] = new_key
+    """A private key (PKCS 8, PEM)."""
+    ring_key: Callable[[], str] = at_rest.new_key
+    """A key for secrets at rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,8 @@ class Credentials:
     """What a rotation has taken away and still keeps, to try whether it is refused."""
     retired: tuple[str, ...] = ()
     """User names that are to be gone at the backends."""
-    smtp: ProvidedSecret | None = None
-    smtp_ca: ProvidedSecret | None = None
-    google: ProvidedSecret | None = None
-    google_ca: ProvidedSecret | None = None
+    provided: Mapping[Service, Mapping[str, bytes]] = field(default_factory=dict, repr=False)
+    """Service → the files of its user-provided credentials."""
     external: Mapping[Backend, ExternalServer] = field(default_factory=dict)
     """The external backends whose Secrets are usable."""
     proven: frozenset[Backend] = frozenset()
@@ -158,90 +165,62 @@ def secret_names(ash: AshChat) -> tuple[str, ...]:
     )
 
 
-def new_password() -> str:
-    """Return a password of 256 random bits, in letters that need no quoting anywhere."""
-    return secrets.token_hex(PASSWORD_BYTES)
-
-
 def complete(
     ash: AshChat,
     found: Mapping[str, Data],
-    *,
-    smtp: ProvidedSecret | None = None,
-    smtp_ca: ProvidedSecret | None = None,
-    google: ProvidedSecret | None = None,
-    google_ca: ProvidedSecret | None = None,
-    known_ring: Mapping[str, str] = MappingProxyType({}),
-    rotations: Mapping[str, RotationState] = MappingProxyType({}),
-    servers: Mapping[Backend, ExternalServer] = MappingProxyType({}),
-    proven: frozenset[Backend] = frozenset(),
-    generate: Callable[[], str] = new_password,
-    generate_key: Callable[[], bytes] = new_key,
-    generate_ring_key: Callable[[], str] = at_rest.new_key,
+    inputs: Inputs | None = None,
+    generators: Generators | None = None,
 ) -> Credentials:
     """Return the credentials that the Secrets hold, new ones where they hold none.
 
     Args:
-        ash: Whose they are.
+        ash: The AshChat.
         found: Name of a Secret → its data; `secret_names` are looked up.
-        smtp: The mail server's login, if the resource names one and it is there.
-        smtp_ca: The authority of the mail server, likewise.
-        google: Google's service account key, likewise.
-        google_ca: The authority of Google's endpoint, likewise.
-        known_ring: Version → fingerprint of the keys for secrets at rest, as the status says.
-        rotations: Kind → how far its rotation is; missing: at rest.
-        servers: The external backends whose Secrets are usable.
-        proven: Those of them that were found in order as they are now.
-        generate: Makes a secret word.
-        generate_key: Makes a private key (PKCS 8, PEM).
-        generate_ring_key: Makes a key for secrets at rest.
+        inputs: What they follow from in addition; None: nothing.
+        generators: The sources of new secrets; None: random ones.
     """
+    inputs = inputs or Inputs()
+    new = generators or Generators()
 
     def word(secret: str, key: str) -> str:
         held = found.get(secret, {}).get(key, b"").decode("ascii", "ignore").strip()
-        return held or generate()
+        return held or new.password()
 
-    cookie = admin_secret(ash, Backend.RABBITMQ)
-    people = users.complete(
+    logins = users.complete(
         {service: found.get(service_secret(ash, service), {}) for service in Service},
         found.get(logins_secret(ash), {}),
-        rotations.get(users.NAME, RotationState(users.NAME)),
-        generate,
+        inputs.rotation(users.NAME),
+        new.password,
     )
+    external_blocks = external.blocks(ash)
+    own = [service_secret(ash, service) for service in Service]
     return Credentials(
         admins={
             backend: Admin(ADMIN_NAMES[backend], word(admin_secret(ash, backend), "password"))
             for backend in Backend
-            if backend not in external.blocks(ash)
+            if backend not in external_blocks
         },
-        logins=people.logins,
-        beside=people.beside,
-        former=people.former,
-        retired=people.retired,
-        erlang_cookie=word(cookie, "erlang-cookie"),
+        logins=logins.logins,
+        beside=logins.beside,
+        former=logins.former,
+        retired=logins.retired,
+        erlang_cookie=word(admin_secret(ash, Backend.RABBITMQ), "erlang-cookie"),
         code_key=word(service_secret(ash, Service.EMAIL), "code.key"),
         signing_keys=signing_keys.complete(
             found.get(signing_keys_secret(ash), {}),
             found.get(signing_keys_copy_secret(ash), {}),
-            rotations.get(signing_keys.NAME, RotationState(signing_keys.NAME)),
-            generate_key,
+            inputs.rotation(signing_keys.NAME),
+            new.signing_key,
         ),
         key_ring=key_ring.complete(
             found.get(key_ring_secret(ash), {}),
             found.get(key_ring_copy_secret(ash), {}),
-            known_ring,
-            rotations.get(key_ring.NAME, RotationState(key_ring.NAME)),
-            generate_ring_key,
+            inputs.known_ring,
+            inputs.rotation(key_ring.NAME),
+            new.ring_key,
         ),
-        smtp=smtp,
-        smtp_ca=smtp_ca,
-        google=google,
-        google_ca=google_ca,
-        external=servers,
-        proven=proven,
-        held={
-            name: found[name] for name in (service_secret(ash, x) for x in Service) if name in found
-        }
-        if external.blocks(ash)
-        else {},
+        provided=inputs.provided,
+        external=inputs.servers,
+        proven=inputs.proven,
+        held={name: found[name] for name in own if name in found} if external_blocks else {},
     )

@@ -1,37 +1,26 @@
-"""Which of the credentials that people give are used: those that were tried and work. Pure.
+"""Which user-provided credentials are used: those that were tried and work. Pure.
 
-A person's Secret is a candidate. What is in use lies in the service's own Secret, beside it
-the server that accepted it. So a candidate that is refused changes nothing, and what was
-accepted is not tried again, by whichever operator.
+A user's Secret is a candidate. What is in use is stored in the service's own Secret, together with
+the server that accepted it. So a candidate that is refused changes nothing, and an accepted one is
+not tried again, by whichever operator.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ashchat_core.api.conditions import ConditionStatus, Finding
 from ashchat_core.api.reasons import Reason
-from ashchat_operator.credentials.bundle import ProvidedSecret, ProvidedSecrets
-from ashchat_operator.resource.model import AshChat, Provider, SecretReference, SmtpSecurity
+from ashchat_core.topology import Service
 from ashchat_operator.resource.types import Data
 
 MOVING: Final = frozenset({Reason.TRYING, Reason.DISTRIBUTING})
-"""The reasons of the condition that another pass may soon replace."""
-
-GOOGLE_ENDPOINT: Final = "translate.googleapis.com:443"
-
-
-class ProvidedKind(StrEnum):
-    """What a person gives credentials for."""
-
-    SMTP = "smtp"
-    GOOGLE = "google"
+"""The reasons of the condition CredentialsAccepted that a later pass may soon replace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What trying a candidate showed. The message has no word of the server or the Secret."""
+    """The result of trying a candidate. The message quotes neither server nor Secret."""
 
     reason: Reason
     message: str
@@ -43,54 +32,33 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class SmtpServer:
-    """The mail server of the spec."""
+class ProvidedSecret:
+    """The part of a user's Secret that is used, and a revision that changes with the Secret."""
 
-    host: str
-    port: int
-    security: SmtpSecurity
-
-    def __str__(self) -> str:
-        """Return it as an address."""
-        return f"{self.security.value.lower()}://{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class GoogleApi:
-    """Google's API as the spec names it."""
-
-    endpoint: str
-    project: str
-    location: str
-
-    @property
-    def parent(self) -> str:
-        """What a request is about."""
-        return f"projects/{self.project}/locations/{self.location}"
-
-    def __str__(self) -> str:
-        """Return it as an address."""
-        return f"{self.endpoint}/{self.parent}"
+    data: Data = field(repr=False)
+    revision: str
+    accepted_by: str = ""
+    """The server that accepted it when it was tried; empty: none yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A login and the authority its server is trusted by: they are right or wrong together."""
+    """A login and the certificate authority of its server: they work or fail together."""
 
     login: ProvidedSecret | None = None
     ca: ProvidedSecret | None = None
 
     @property
     def accepted_by(self) -> str:
-        """The server that accepted it; empty: none yet."""
+        """The server that accepted the pair; empty: none yet."""
         return next((part.accepted_by for part in (self.login, self.ca) if part is not None), "")
 
     def same(self, other: "Pair") -> bool:
-        """Tell whether both hold the same, whatever their revisions."""
+        """Return whether both hold the same data, whatever their revisions."""
         return _data(self.login) == _data(other.login) and _data(self.ca) == _data(other.ca)
 
     def accepted(self, server: str) -> "Pair":
-        """Return it as accepted by a server."""
+        """Return the pair as accepted by a server."""
         login, ca = (
             None if part is None else replace(part, accepted_by=server)
             for part in (self.login, self.ca)
@@ -100,27 +68,30 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a person gives for one server."""
+    """What a user provides for one server."""
 
-    kind: ProvidedKind
-    component: str
-    server: SmtpServer | GoogleApi
-    names: str
-    """The Secrets' names, for a person."""
+    kind: str
+    """The name of the user-provided credential."""
+    service: Service
+    server: str
+    """The server to try it at, as text."""
+    secrets: str
+    """The names of the Secrets, for messages."""
     pair: Pair | None
     """None: a Secret is missing, or a key in it."""
     missing: str = ""
+    """What the user must do about it."""
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What a trial's result is remembered by: the server and the Secrets' versions."""
+        """What the result of a trial belongs to: the server and the Secrets' revisions."""
         parts = (self.pair.login, self.pair.ca) if self.pair is not None else ()
-        return (str(self.server), *(part.revision if part else "" for part in parts))
+        return (self.server, *(part.revision if part else "" for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is used, and how the candidate stands."""
+    """Which pair is used, and the state of the candidate."""
 
     candidate: Candidate
     use: Pair | None
@@ -129,13 +100,13 @@ class Decision:
 
     @property
     def accepted(self) -> bool:
-        """Whether what is given is what is used, and works."""
+        """Whether the candidate is the pair in use, and works."""
         return self.reason is Reason.ACCEPTED
 
     @property
     def blocking(self) -> bool:
-        """Whether the component has nothing that works, and will not before somebody acts."""
-        works = self.use is not None and self.use.accepted_by == str(self.candidate.server)
+        """Whether the service has no pair that works, and will not until the user acts."""
+        works = self.use is not None and self.use.accepted_by == self.candidate.server
         return not works and self.reason is not Reason.TRYING
 
     @property
@@ -144,113 +115,53 @@ class Decision:
         return self.use.login.revision if self.use is not None and self.use.login else ""
 
 
-def candidates(ash: AshChat, provided: ProvidedSecrets) -> dict[ProvidedKind, Candidate]:
-    """Return what people give, as far as the resource asks for it."""
-    missing = provided.missing or {}
-    found: dict[ProvidedKind, Candidate] = {}
+def untried(candidate: Candidate, held: Pair) -> bool:
+    """Return whether a candidate must be tried: its server has not accepted it yet.
 
-    def add(
-        kind: ProvidedKind,
-        component: str,
-        server: SmtpServer | GoogleApi,
-        pair: Pair,
-        *references: SecretReference | None,
-    ) -> None:
-        names = list(dict.fromkeys(item.name for item in references if item is not None))
-        if names:
-            says = missing.get(component, "")
-            found[kind] = Candidate(
-                kind, component, server, " and ".join(names), None if says else pair, says
-            )
-
-    smtp, google = ash.spec.email.smtp, ash.spec.translate.google
-    add(
-        ProvidedKind.SMTP,
-        "email",
-        SmtpServer(smtp.host, smtp.port, smtp.security),
-        Pair(provided.smtp, provided.smtp_ca),
-        smtp.credentials_secret_ref,
-        smtp.ca_secret_ref,
-    )
-    if ash.spec.translate.provider is Provider.GOOGLE and google is not None:
-        add(
-            ProvidedKind.GOOGLE,
-            "translate",
-            GoogleApi(google.endpoint or GOOGLE_ENDPOINT, google.project, google.location),
-            Pair(provided.google, provided.google_ca),
-            google.credentials_secret_ref,
-            google.ca_secret_ref,
-        )
-    return found
+    Args:
+        candidate: What the user provides.
+        held: What the service's Secret holds.
+    """
+    pair = candidate.pair
+    return pair is not None and not (pair.same(held) and held.accepted_by == candidate.server)
 
 
-def held(kind: ProvidedKind, files: Data) -> Pair:
-    """Return what a service's Secret holds of what was given."""
-    by = _text(files, f"{kind}.accepted-by")
-    login = ca = None
-    if kind is ProvidedKind.SMTP and {"smtp.username", "smtp.password"} <= files.keys():
-        data = {key: files[f"smtp.{key}"] for key in ("username", "password")}
-        login = ProvidedSecret(data, _text(files, "smtp.revision"), by)
-    if kind is ProvidedKind.GOOGLE and "google.json" in files:
-        data = {"google.json": files["google.json"]}
-        login = ProvidedSecret(data, _text(files, "google.revision"), by)
-    if f"{kind}-ca.pem" in files:
-        ca = ProvidedSecret({"ca.crt": files[f"{kind}-ca.pem"]}, "", by)
-    return Pair(login, ca)
-
-
-def untried(candidate: Candidate, holds: Pair) -> bool:
-    """Tell whether it has still to be tried: the server it is for has not accepted it."""
-    if candidate.pair is None:
-        return False
-    return not (candidate.pair.same(holds) and holds.accepted_by == str(candidate.server))
-
-
-def decide(candidate: Candidate, holds: Pair, verdict: Verdict | None) -> Decision:
+def decide(candidate: Candidate, held: Pair, verdict: Verdict | None) -> Decision:
     """Return what is used.
 
     Args:
-        candidate: What a person gives.
-        holds: What the service's Secret holds.
-        verdict: What trying showed; None: not tried yet, or it need not be.
+        candidate: What the user provides.
+        held: What the service's Secret holds.
+        verdict: The result of trying it; None: not tried yet, or no need to.
     """
-    server = str(candidate.server)
-    works = holds if holds.accepted_by == server else None
+    server = candidate.server
+    works = held if held.accepted_by == server else None
     pair = candidate.pair
     if pair is None:
-        kept = "; what worked stays in use" if works is not None else ""
+        kept = "; the previous credential stays in use" if works is not None else ""
         return Decision(candidate, works, Reason.SECRET_MISSING, candidate.missing + kept)
-    if pair.same(holds):
-        pair = holds  # with its revision: a Secret that was only touched changes nothing
-    if works is not None and pair is holds:
-        says = f"{server} accepts {candidate.names}"
-        return Decision(candidate, holds, Reason.ACCEPTED, says)
+    if pair.same(held):
+        pair = held  # with its revision: a Secret that was only touched changes nothing
+    if works is not None and pair is held:
+        return Decision(candidate, held, Reason.ACCEPTED, f"{server} accepts {candidate.secrets}")
     if verdict is None:
-        says = f"{candidate.names}: being tried at {server}"
-        # Where nothing works there is nothing to keep, and pods need their files to start.
-        return Decision(candidate, works or pair, Reason.TRYING, says)
+        # If nothing works there is nothing to keep, and pods need their files to start.
+        message = f"{candidate.secrets}: being tried at {server}"
+        return Decision(candidate, works or pair, Reason.TRYING, message)
     if verdict.accepted:
-        says = f"{server} accepts {candidate.names}"
-        return Decision(candidate, pair.accepted(server), Reason.ACCEPTED, says)
-    kept = "what worked before stays in use" if works is not None else "nothing else is there"
-    says = f"{candidate.names} at {server}: {verdict.message}; {kept}"
-    return Decision(candidate, works or pair, verdict.reason, says)
-
-
-def chosen(
-    provided: ProvidedSecrets, decisions: Mapping[ProvidedKind, Decision]
-) -> ProvidedSecrets:
-    """Return what is used in the place of what is given."""
-    smtp, google = (
-        decisions[kind].use or Pair() if kind in decisions else Pair() for kind in ProvidedKind
+        message = f"{server} accepts {candidate.secrets}"
+        return Decision(candidate, pair.accepted(server), Reason.ACCEPTED, message)
+    kept = (
+        "the previous credential stays in use"
+        if works is not None
+        else "there is no other credential"
     )
-    return replace(
-        provided, smtp=smtp.login, smtp_ca=smtp.ca, google=google.login, google_ca=google.ca
-    )
+    message = f"{candidate.secrets} at {server}: {verdict.message}; {kept}"
+    return Decision(candidate, works or pair, verdict.reason, message)
 
 
-def condition(decisions: Mapping[ProvidedKind, Decision], waits_for: str = "") -> Finding | None:
-    """Return the condition CredentialsAccepted: status, reason, message; None: none is given.
+def condition(decisions: Mapping[str, Decision], waits_for: str = "") -> Finding | None:
+    """Return the condition CredentialsAccepted; None: the user provides nothing.
 
     Args:
         decisions: What is used.
@@ -268,32 +179,26 @@ def condition(decisions: Mapping[ProvidedKind, Decision], waits_for: str = "") -
     return in_use(decisions)
 
 
-def wanted(decisions: Mapping[ProvidedKind, Decision]) -> dict[str, dict[str, str]]:
-    """Return component → credential → the revision that its pods are to report."""
+def in_use(decisions: Mapping[str, Decision]) -> Finding:
+    """Return the condition of credentials that were accepted and that every pod uses.
+
+    It names their revisions, so that no pod needs to be asked again under such a status.
+    """
+    accepted = [
+        f"{item.message}{f' (revision {item.revision})' if item.revision else ''}"
+        for item in decisions.values()
+    ]
+    return Finding(ConditionStatus.TRUE, Reason.IN_USE, f"{'; '.join(accepted)}; every pod uses it")
+
+
+def wanted(decisions: Mapping[str, Decision]) -> dict[str, dict[str, str]]:
+    """Return component → credential → the revision that its pods must report."""
     return {
-        item.candidate.component: {kind.value: item.revision}
+        item.candidate.service.value: {kind: item.revision}
         for kind, item in decisions.items()
         if item.revision
     }
 
 
-def in_use(decisions: Mapping[ProvidedKind, Decision]) -> Finding:
-    """Return the condition of credentials that were accepted and that every pod uses.
-
-    It names their revisions, so a status that says so needs no pod to be asked again.
-    """
-    says = [
-        f"{item.message}{f' (revision {item.revision})' if item.revision else ''}"
-        for item in decisions.values()
-    ]
-    return Finding(ConditionStatus.TRUE, Reason.IN_USE, f"{'; '.join(says)}; every pod uses it")
-
-
-def _data(part: ProvidedSecret | None) -> dict[str, bytes] | None:
-    """Return what counts of a Secret: the rest of its keys is the person's own."""
-    keys = ("username", "password", "google.json", "ca.crt")
-    return None if part is None else {key: part.data[key] for key in keys if key in part.data}
-
-
-def _text(files: Data, name: str) -> str:
-    return files.get(name, b"").decode("utf-8", "ignore").strip()
+def _data(part: ProvidedSecret | None) -> Data | None:
+    return None if part is None else part.data

@@ -1,6 +1,6 @@
-"""Trying what people give, beside the reconcile: a server may be slow, or away.
+"""Tries user-provided credentials in the background: a server may be slow or unreachable.
 
-One task per candidate; its verdict is remembered for as long as the candidate is the same.
+One task per candidate; its verdict is remembered while the candidate stays the same.
 """
 
 import asyncio
@@ -11,29 +11,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from ashchat_core.api.reasons import Reason
-from ashchat_operator.credentials import try_smtp
-from ashchat_operator.credentials.candidates import Candidate, GoogleApi, ProvidedKind, Verdict
+from ashchat_operator.credentials.candidates import Candidate, Verdict
 
 PATIENCE_SECONDS: Final = 0.7
-"""A server that is near answers within this; then its verdict is in the same look."""
+"""How long a pass waits for a verdict: a server nearby answers within this."""
 
 AWAY_FIRST_SECONDS: Final = 5.0
 AWAY_MAX_SECONDS: Final = 300.0
 REFUSED_SECONDS: Final = 900.0
-"""What was refused may become right at the server. Not sooner: servers lock who tries on."""
+"""When a refused credential is tried again: servers lock out clients that retry sooner."""
 
 _log = logging.getLogger(__name__)
 
 
-async def attempt(candidate: Candidate) -> Verdict:
-    """Try a candidate at its server."""
-    pair = candidate.pair
-    login, ca = (pair.login, pair.ca) if pair is not None else (None, None)
-    if isinstance(candidate.server, GoogleApi):
-        from ashchat_operator.credentials import try_google
-
-        return await try_google.attempt(candidate.server, login, ca)
-    return await try_smtp.attempt(candidate.server, login, ca)
+Attempt = Callable[[Candidate], Awaitable[Verdict]]
+"""Tries a candidate once at its server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +40,22 @@ class Trials:
     """The trials of one AshChat."""
 
     def __init__(
-        self,
-        wake: Callable[[], None],
-        attempt: Callable[[Candidate], Awaitable[Verdict]] = attempt,
-        clock: Callable[[], float] = time.monotonic,
+        self, wake: Callable[[], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._wake = wake
-        self._attempt = attempt
         self._clock = clock
-        self._known: dict[ProvidedKind, _Known] = {}
-        self._tasks: dict[ProvidedKind, tuple[tuple[str, ...], asyncio.Task[None]]] = {}
+        self._known: dict[str, _Known] = {}
+        self._tasks: dict[str, tuple[tuple[str, ...], asyncio.Task[None]]] = {}
 
     async def verdicts(
-        self, wanted: Mapping[ProvidedKind, Candidate]
-    ) -> Mapping[ProvidedKind, Verdict]:
-        """Return what is known of exactly these; try them where it is time."""
+        self, wanted: Mapping[str, Candidate], attempt: Attempt
+    ) -> Mapping[str, Verdict]:
+        """Return what is known of exactly these candidates; try those that are due.
+
+        Args:
+            wanted: The candidates by kind.
+            attempt: Tries one.
+        """
         for kind in [*self._tasks]:
             key, task = self._tasks[kind]
             if task.done() or kind not in wanted or wanted[kind].key != key:
@@ -75,7 +68,7 @@ class Trials:
             known = self._known.get(kind)
             due = known is None or self._clock() >= known.again_at
             if due and kind not in self._tasks:
-                task = asyncio.create_task(self._try(kind, candidate))
+                task = asyncio.create_task(self._try(kind, candidate, attempt))
                 self._tasks[kind] = candidate.key, task
         fresh = {task for kind, (_, task) in self._tasks.items() if kind not in self._known}
         if fresh:
@@ -90,14 +83,14 @@ class Trials:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _try(self, kind: ProvidedKind, candidate: Candidate) -> None:
+    async def _try(self, kind: str, candidate: Candidate, attempt: Attempt) -> None:
         began = self._clock()
         try:
-            verdict = await self._attempt(candidate)
-        except Exception as error:  # noqa: BLE001 (a defect of ours; it is tried again)
-            # Without the trace: it could hold what was tried.
+            verdict = await attempt(candidate)
+        except Exception as error:  # noqa: BLE001 (a defect of ours; it is retried)
+            # Without the traceback: it could contain the credential.
             _log.error("trying %s failed: %s", kind, type(error).__name__)
-            verdict = Verdict(Reason.UNREACHABLE, "it could not be tried; it is tried again")
+            verdict = Verdict(Reason.UNREACHABLE, "it could not be tried; it will be retried")
         before = self._known.get(kind)
         times = before.times + 1 if before is not None else 1
         now = self._clock()
@@ -109,7 +102,7 @@ class Trials:
 
 
 def _pause(verdict: Verdict, times: int) -> float:
-    """Return the seconds until it is tried again."""
+    """Return the seconds until the next attempt."""
     if verdict.accepted:
         return float("inf")
     if verdict.reason is Reason.UNREACHABLE:

@@ -1,49 +1,41 @@
-"""Which writes put right what others did, for counting only.
+"""Which writes corrected what others did, for counting only.
 
-An object that had to be written though it is wanted just as at the last look was changed or
-deleted by somebody. Remembered in the process: the first look after a start tells nothing.
+An object that had to be written although its desired state is that of the previous pass was
+changed or deleted by someone else. After a start the first pass reports nothing.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from ashchat_operator.kube.changes import Change
-from ashchat_operator.resource.types import ObjectKey, ResourceKey
+from ashchat_operator.resource.types import ObjectKey, ObjectView
 
 
 class Drift:
-    """What was wanted at the last look, per AshChat."""
+    """The desired state of one AshChat's objects at the previous pass."""
 
     def __init__(self) -> None:
-        self._wanted: dict[ResourceKey, dict[ObjectKey, str]] = {}
+        self._before: dict[ObjectKey, str] | None = None
 
-    def corrected(
-        self, owner: ResourceKey, wanted: Iterable[Mapping[str, Any]], changes: Iterable[Change]
-    ) -> Iterator[str]:
-        """Yield the kind of each object that was put right.
+    def corrected(self, desired: Iterable[ObjectView], changes: Iterable[Change]) -> Iterator[str]:
+        """Yield the kind of each object that was corrected.
 
         Args:
-            owner: The AshChat's namespace and name.
-            wanted: Its objects as rendered for this look.
-            changes: What was written at this look.
+            desired: The objects as rendered for this pass.
+            changes: What was written in this pass.
         """
-        before = self._wanted.get(owner)
-        now = {(body["kind"], body["metadata"]["name"]): _digest(body) for body in wanted}
-        self._wanted[owner] = now
+        before = self._before
+        now = {(body["kind"], body["metadata"]["name"]): _digest(body) for body in desired}
+        self._before = now
         if before is None:
             return
         for change in changes:
             key = (change.kind, change.name)
-            # What is wanted neither then nor now is pruned: somebody made it.
+            # An object that is in neither was created by someone else, and pruned.
             if before.get(key) == now.get(key):
                 yield change.kind
 
-    def forget(self, owner: ResourceKey) -> None:
-        """Forget an AshChat that is gone."""
-        self._wanted.pop(owner, None)
 
-
-def _digest(body: Mapping[str, Any]) -> str:
+def _digest(body: ObjectView) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

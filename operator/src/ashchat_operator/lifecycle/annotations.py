@@ -14,6 +14,7 @@ from typing import Any, Final
 from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
 from ashchat_core.api.names import Annotation, Label, restart_annotation
 from ashchat_core.api.reasons import Reason
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.types import WORKLOADS, Object
 from ashchat_operator.status.components import Component
 from ashchat_operator.status.conditions import renewed
@@ -80,15 +81,15 @@ def handled_restarts(status: Mapping[str, Any]) -> Mapping[str, str]:
     return found
 
 
-def read(body: Mapping[str, Any], components: Sequence[str]) -> Commands:
+def read(ash: AshChat, components: Sequence[str]) -> Commands:
     """Return the commands in an AshChat's annotations.
 
     Args:
-        body: The resource as the API server returns it.
+        ash: The resource.
         components: The names of its components.
     """
-    annotations: Mapping[str, str] = body["metadata"].get("annotations") or {}
-    handled = handled_restarts(body.get("status", {}))
+    annotations = ash.annotations
+    handled = handled_restarts(ash.status)
     requested = {
         key.removeprefix(_RESTART_PREFIX): _short(token)
         for key, token in annotations.items()

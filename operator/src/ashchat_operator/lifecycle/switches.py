@@ -14,7 +14,7 @@ from ashchat_operator.backends.base import Backend
 from ashchat_operator.backends.external import blocks
 from ashchat_operator.resource.model import AshChat, External
 from ashchat_operator.resource.names import child
-from ashchat_operator.resource.types import Object
+from ashchat_operator.resource.types import Live, Object
 
 MANAGED: Final = "Managed"
 EXTERNAL: Final = "External"
@@ -39,17 +39,17 @@ class SwitchDecision:
     """What is not confirmed, for a person."""
 
 
-def decide(ash: AshChat, body: Object, live: Mapping[tuple[str, str], Object]) -> SwitchDecision:
-    """Return what holds.
+def decide(ash: AshChat, live: Live) -> SwitchDecision:
+    """Return which backends are used.
 
     Args:
-        ash: The resource as it is wanted.
-        body: The same as the API server gave it, for its annotations and its status.
-        live: The objects found: of an AshChat whose status knows nothing, a StatefulSet tells.
+        ash: The resource.
+        live: The objects found: if the status does not name a backend's kind, a StatefulSet
+            shows that it is managed.
     """
-    text = (body["metadata"].get("annotations") or {}).get(Annotation.ALLOW_SWITCH, "")
+    text = ash.annotations.get(Annotation.ALLOW_SWITCH, "")
     allowed = {word.strip().lower() for word in text.split(",")}
-    known = body.get("status", {}).get("backends", {})
+    known = ash.status.get("backends", {})
     wanted = blocks(ash)
     spec = ash.spec
     use: dict[Backend, External | None] = {}

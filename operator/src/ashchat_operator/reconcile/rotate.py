@@ -1,6 +1,6 @@
 """One look at all rotations of an AshChat: begin, wait, go on. The border to pods and backends."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -32,8 +32,6 @@ from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import ClusterContext
 from ashchat_operator.resource.types import Object
 
-KINDS: Final = (users.NAME, signing_keys.NAME, key_ring.NAME)
-
 
 def states(status: Mapping[str, Any]) -> dict[str, RotationState]:
     """Return how far the rotation of each kind is, from a status."""
@@ -45,7 +43,6 @@ class RotationPass:
     """What one look at a resource has found, for its rotations."""
 
     ash: AshChat
-    body: Object
     context: ClusterContext
     credentials: Credentials
     results: Mapping[Backend, BackendResult]
@@ -64,8 +61,10 @@ async def step(
     Raises:
         ApiServerError: The pods cannot be listed.
     """
+    proofs = _Proofs(api, look)
     return {
-        kind.name: await advance_one(look, kind, before[kind.name]) for kind in _kinds(api, look)
+        name: await advance_one(look, make(look, proofs), before[name])
+        for name, make in _FACTORIES.items()
     }
 
 
@@ -73,7 +72,7 @@ async def advance_one(
     look: RotationPass, kind: RotatingCredential, state: RotationState
 ) -> RotationState:
     """Return how far one rotation is after this look: it begins, waits, or goes one phase on."""
-    wanted = triggers.stamps(look.body["metadata"].get("annotations", {}), kind.name)
+    wanted = triggers.stamps(look.ash.annotations, kind.name)
     if not state.last_transition_time:
         # Seen for the first time: what was asked for before there was anything to rotate is
         # answered, and a rotation whose status was lost goes on where nothing is in danger.
@@ -98,10 +97,9 @@ async def advance_one(
     if kind.unfinished(state):
         at = rfc3339(look.now)
         return replace(state, phase=Phase.PROVING, last_transition_time=at, start_time=at)
-    created = datetime.fromisoformat(look.body["metadata"]["creationTimestamp"])
     asked = triggers.asked(state, wanted)
     scheduled = triggers.due(
-        look.ash.spec.rotation, state, created=created, uid=look.ash.uid, now=look.now
+        look.ash.spec.rotation, state, created=look.ash.created, uid=look.ash.uid, now=look.now
     )
     if not asked and not scheduled:
         return state
@@ -110,33 +108,59 @@ async def advance_one(
     return begin(state, wanted, look.now)
 
 
-def _kinds(api: Api, look: RotationPass) -> tuple[RotatingCredential, ...]:
-    async def lacking(wanted: Wanted) -> str:
-        return waits_for(await pod_credentials.lacking(api, look.ash, wanted, look.now))
+class _Proofs:
+    """The proofs that rotations wait for, from pods and backends."""
 
-    async def accepted() -> str:
-        every = targets(look.ash, look.context, look.credentials, frozenset(Backend))
-        where = await ensure.accepted(every, look.credentials.former)
+    def __init__(self, api: Api, of: RotationPass) -> None:
+        self._api = api
+        self._of = of
+
+    async def lacking(self, wanted: Wanted) -> str:
+        """Return which pods do not use exactly what is wanted; empty: all do."""
+        of = self._of
+        return waits_for(await pod_credentials.lacking(self._api, of.ash, wanted, of.now))
+
+    async def accepted(self) -> str:
+        """Return which backends still accept a former login; empty: none."""
+        of = self._of
+        every = targets(of.ash, of.context, of.credentials, frozenset(Backend))
+        where = await ensure.accepted(every, of.credentials.former)
         return f"{', '.join(where)} still accepts a former login" if where else ""
 
-    held = look.credentials
-    return (
-        RotatingUsers(
-            logins=held.logins,
-            beside=held.beside,
-            results=look.results,
-            expected=expected(look.ash, held, look.context),
-            lacking=lacking,
-            accepted=accepted,
-        ),
-        RotatingSigningKeys(
-            ring=held.signing_keys,
-            token_life=timedelta(minutes=look.ash.spec.auth.access_token_minutes),
-            now=look.now,
-            lacking=lacking,
-        ),
-        RotatingKeyRing(ring=held.key_ring, lacking=lacking),
+
+def _users(of: RotationPass, proofs: _Proofs) -> RotatingCredential:
+    return RotatingUsers(
+        logins=of.credentials.logins,
+        beside=of.credentials.beside,
+        results=of.results,
+        expected=expected(of.ash, of.credentials, of.context),
+        lacking=proofs.lacking,
+        accepted=proofs.accepted,
     )
+
+
+def _signing_keys(of: RotationPass, proofs: _Proofs) -> RotatingCredential:
+    return RotatingSigningKeys(
+        ring=of.credentials.signing_keys,
+        token_life=timedelta(minutes=of.ash.spec.auth.access_token_minutes),
+        now=of.now,
+        lacking=proofs.lacking,
+    )
+
+
+def _key_ring(of: RotationPass, proofs: _Proofs) -> RotatingCredential:
+    return RotatingKeyRing(ring=of.credentials.key_ring, lacking=proofs.lacking)
+
+
+_FACTORIES: Final[Mapping[str, Callable[[RotationPass, _Proofs], RotatingCredential]]] = {
+    users.NAME: _users,
+    signing_keys.NAME: _signing_keys,
+    key_ring.NAME: _key_ring,
+}
+"""The credentials that rotate, by name. Everything else follows from the name: triggers, status,
+condition, events and metrics."""
+
+KINDS: Final = tuple(_FACTORIES)
 
 
 def expected(ash: AshChat, credentials: Credentials, context: ClusterContext) -> Wanted:

@@ -104,7 +104,7 @@ def service_files(
     for name in [name for name in files if name.endswith((".uri", ".key"))]:
         files[f"{name.rpartition('.')[0]}.revision"] = revision(files[name])
     encoded = {name: text.encode() for name, text in files.items()}
-    return encoded | outside | _provided(service, credentials)
+    return encoded | outside | dict(credentials.provided.get(service, {}))
 
 
 def _external(
@@ -121,30 +121,6 @@ def _external(
     if found is None or (held and backend not in credentials.proven):
         return held
     return external.files(found, service, credentials.logins[service])
-
-
-def _provided(service: Service, credentials: Credentials) -> dict[str, bytes]:
-    """Return the files that a person's own Secrets gave."""
-    files: dict[str, bytes] = {}
-    if service is Service.EMAIL and credentials.smtp is not None:
-        files["smtp.username"] = credentials.smtp.data["username"]
-        files["smtp.password"] = credentials.smtp.data["password"]
-        files["smtp.revision"] = credentials.smtp.revision.encode()
-    if service is Service.EMAIL and credentials.smtp_ca is not None:
-        files["smtp-ca.pem"] = credentials.smtp_ca.data["ca.crt"]
-    if service is Service.TRANSLATE and credentials.google is not None:
-        files["google.json"] = credentials.google.data["google.json"]
-        files["google.revision"] = credentials.google.revision.encode()
-    if service is Service.TRANSLATE and credentials.google_ca is not None:
-        files["google-ca.pem"] = credentials.google_ca.data["ca.crt"]
-    for kind, owner, parts in (
-        ("smtp", Service.EMAIL, (credentials.smtp, credentials.smtp_ca)),
-        ("google", Service.TRANSLATE, (credentials.google, credentials.google_ca)),
-    ):
-        by = next((part.accepted_by for part in parts if part is not None), "")
-        if service is owner and by:
-            files[f"{kind}.accepted-by"] = by.encode()
-    return files
 
 
 def services(ash: AshChat, credentials: Credentials, context: ClusterContext) -> list[Object]:

@@ -7,6 +7,7 @@ operator works beside a newer schema.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
@@ -373,13 +374,22 @@ class Spec(Model):
 
 
 class AshChat(Model):
-    """One AshChat: its identity and what is wanted."""
+    """One AshChat as the API server returned it."""
 
     name: str
     namespace: str
     uid: str
     generation: int
     spec: Spec
+    annotations: Mapping[str, str] = Field(default_factory=dict)
+    created: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    status: Mapping[str, Any] = Field(default_factory=dict)
+    """The status as the last pass wrote it."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no pass has reported a status yet."""
+        return "observedGeneration" not in self.status
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
@@ -395,4 +405,7 @@ class AshChat(Model):
             uid=metadata["uid"],
             generation=metadata["generation"],
             spec=Spec.model_validate(body["spec"]),
+            annotations=metadata.get("annotations") or {},
+            created=metadata.get("creationTimestamp") or datetime(1970, 1, 1, tzinfo=UTC),
+            status=body.get("status", {}),
         )

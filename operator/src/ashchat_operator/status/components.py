@@ -168,6 +168,6 @@ def with_lost_key_ring(component: Component, message: str) -> Component:
 
 def without_credentials(component: Component, decision: Decision) -> Component:
     """Return the component that needs user-provided credentials as not ready: none of them work."""
-    if component.name != decision.candidate.component:
+    if component.name != decision.candidate.service.value:
         return component
     return component.blocked(decision.reason, decision.message)

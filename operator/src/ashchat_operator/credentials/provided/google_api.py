@@ -1,8 +1,8 @@
-"""Whether Google's API takes a service account's key: one call of GetSupportedLanguages.
+"""Try a service account's key at Google's API, with one call of GetSupportedLanguages.
 
-It costs nothing and needs the right that translating needs
+The call is free and needs the same permission as translating
 (https://docs.cloud.google.com/translate/docs/access-control, roles/cloudtranslate.user).
-Spoken with grpc alone: Google's client would double the operator's memory for one call.
+It uses grpc directly: Google's client would double the operator's memory for one call.
 """
 
 import json
@@ -14,8 +14,7 @@ import grpc
 import jwt
 
 from ashchat_core.api.reasons import Reason
-from ashchat_operator.credentials.bundle import ProvidedSecret
-from ashchat_operator.credentials.candidates import GoogleApi, Verdict
+from ashchat_operator.credentials.candidates import Verdict
 
 METHOD: Final = "/google.cloud.translation.v3.TranslationService/GetSupportedLanguages"
 AUDIENCE: Final = "https://translate.googleapis.com/"
@@ -26,47 +25,53 @@ _PARENT_TAG: Final = b"\x1a"
 
 _AUTH: Final = Verdict(
     Reason.LOGIN_REFUSED,
-    "the key is not accepted: make a new one for the service account and put it into the Secret",
+    "the key is not accepted: create a new one for the service account and store it in the Secret",
 )
 _VERDICTS: Final = {
     grpc.StatusCode.UNAUTHENTICATED: _AUTH,
     grpc.StatusCode.PERMISSION_DENIED: Verdict(
         Reason.PERMISSION_MISSING,
-        "the account may not translate in this project: give it roles/cloudtranslate.user, and "
+        "the account may not translate in this project: grant it roles/cloudtranslate.user, and "
         "enable the API (translate.googleapis.com)",
     ),
     grpc.StatusCode.NOT_FOUND: Verdict(
         Reason.PERMISSION_MISSING,
-        "there is no such project or location: see spec.translate.google",
+        "the project or location does not exist: correct spec.translate.google",
     ),
     grpc.StatusCode.INVALID_ARGUMENT: Verdict(
         Reason.PERMISSION_MISSING,
-        "the project or location is refused: see spec.translate.google",
+        "the project or location is refused: correct spec.translate.google",
     ),
 }
-_KEY_TAKEN: Final = frozenset(
-    # The key was read before these were said.
+_KEY_ACCEPTED: Final = frozenset(
+    # The API checks the key before it returns these.
     {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
 )
 
 
-async def attempt(api: GoogleApi, key: ProvidedSecret | None, ca: ProvidedSecret | None) -> Verdict:
-    """Call the API once with a key."""
+async def attempt(endpoint: str, parent: str, *, key: bytes, ca: bytes | None) -> Verdict:
+    """Call the API once with a key.
+
+    Args:
+        endpoint: host:port of the API.
+        parent: The location of a project, `projects/…/locations/…`.
+        key: The key file of a service account (JSON).
+        ca: The certificate authority of the endpoint (PEM); None: the public ones.
+    """
     try:
-        token = _token(key.data["google.json"] if key else b"", time.time())
+        token = _token(key, time.time())
     except (ValueError, TypeError, KeyError, AttributeError, jwt.PyJWTError):
-        # The library's words may quote the key.
+        # The library's message may quote the key.
         return Verdict(Reason.MALFORMED, "google.json is not the key file of a service account")
-    roots = ca.data["ca.crt"] if ca is not None else None
-    credentials = grpc.ssl_channel_credentials(root_certificates=roots)  # type: ignore[no-untyped-call]
-    async with grpc.aio.secure_channel(api.endpoint, credentials) as channel:
+    credentials = grpc.ssl_channel_credentials(root_certificates=ca)  # type: ignore[no-untyped-call]
+    async with grpc.aio.secure_channel(endpoint, credentials) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         try:
             await call(
-                _request(api.parent),
+                _request(parent),
                 metadata=(
                     ("authorization", f"Bearer {token}"),
-                    ("x-goog-request-params", f"parent={quote(api.parent, safe='')}"),
+                    ("x-goog-request-params", f"parent={quote(parent, safe='')}"),
                 ),
                 timeout=TIMEOUT_SECONDS,
             )
@@ -76,15 +81,15 @@ async def attempt(api: GoogleApi, key: ProvidedSecret | None, ca: ProvidedSecret
 
 
 def verdict(code: grpc.StatusCode, details: str) -> Verdict:
-    """Return what an answer other than OK means."""
-    if code in _KEY_TAKEN:
+    """Return the verdict of an answer other than OK."""
+    if code in _KEY_ACCEPTED:
         return Verdict(Reason.ACCEPTED, "the key is accepted")
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return Verdict(
             Reason.CERTIFICATE_REFUSED,
-            "the endpoint's certificate is not trusted: see spec.translate.google.caSecretRef",
+            "the endpoint's certificate is not trusted: correct spec.translate.google.caSecretRef",
         )
-    away = Verdict(Reason.UNREACHABLE, "Google's API does not answer; it is tried again")
+    away = Verdict(Reason.UNREACHABLE, "Google's API does not answer; it will be retried")
     return _VERDICTS.get(code, away)
 
 
