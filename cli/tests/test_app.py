@@ -1,4 +1,4 @@
-"""The command line itself: exit codes, help, completion, against an API server of our own."""
+"""The command line itself: exit codes, help, completion, against a fake API server."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server in a thread: the command line has an event loop of its own."""
+    """A server in a thread: the command line runs its own event loop."""
     made = Server()
     loop = asyncio.new_event_loop()
     started = threading.Event()
@@ -102,7 +102,7 @@ def serve_demo(server: Server, **changes: Any) -> None:
     server.answers["/api/v1/namespaces/ashchat/pods"] = (200, {"items": RECORDED["pods"]})
 
 
-def test_ready_is_0_and_what_could_not_be_read_is_told(server: Server, run: Any) -> None:
+def test_ready_is_0_and_what_could_not_be_read_is_listed(server: Server, run: Any) -> None:
     serve_demo(server)
     server.answers["/api/v1/namespaces/ashchat/secrets/demo-rabbitmq-admin"] = (
         403,
@@ -189,8 +189,8 @@ def test_commands_set_annotations(server: Server, run: Any) -> None:
         "ashchat.dev/rotate",
     ]
     assert (set_to[1]["ashchat.dev/pause"], set_to[2]["ashchat.dev/pause"]) == ("true", None)
-    stamps = [next(iter(each.values())) for each in (set_to[0], set_to[3], set_to[4])]
-    assert len(set(stamps)) == 3
+    tokens = [next(iter(each.values())) for each in (set_to[0], set_to[3], set_to[4])]
+    assert len(set(tokens)) == 3
 
 
 def test_a_kind_that_is_not_there_is_2(server: Server, run: Any) -> None:

@@ -34,14 +34,14 @@ def test_every_queue_has_a_model() -> None:
     assert set(MODELS) == {spec.name for spec in QUEUES}
 
 
-def test_why_and_when_it_died_are_told() -> None:
+def test_why_and_when_it_was_dead_lettered_is_shown() -> None:
     found = letter(JOB.model_dump_json().encode()).data()
     assert (found["reason"], found["died"]) == ("rejected", "2026-11-25T09:00:00Z")
     assert found["why"] == "its reader gave it up"
     assert found["id"] == "id-1"
 
 
-def test_the_record_of_its_own_queue_counts() -> None:
+def test_the_record_of_the_original_queue_counts() -> None:
     retried = {"queue": "TRANSLATE_QUEUE.retry", "reason": "expired", "time": AT}
     found = Letter(Queue.TRANSLATE, 1, "", {"x-death": [retried, DEATH]}, b"")
     assert found.reason == "rejected"
@@ -91,7 +91,7 @@ def test_of_every_message_only_what_is_harmless_is_shown(queue: Queue) -> None:
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"not json", b'{"v": 2, "text": "azul"}', b"[1]"])
 def test_a_body_that_is_not_understood_says_where_and_shows_nothing(body: bytes) -> None:
     told = letter(body).data()
-    assert told["problem"].startswith("not understood: ")
+    assert told["problem"].startswith("not valid: ")
     assert "azul" not in json.dumps(told)
     assert set(told["fields"].values()) <= {HIDDEN}
 
@@ -115,7 +115,7 @@ def test_a_queue_that_is_not_there_is_none() -> None:
     assert letters.spec_of("translat") is None
 
 
-def test_a_replayed_message_begins_anew() -> None:
+def test_a_replayed_message_has_no_record_of_earlier_deliveries() -> None:
     headers = {
         "x-death": [DEATH],
         "x-first-death-queue": "a",

@@ -166,7 +166,13 @@ DELETE = "rabbitmqctl --vhost ashchat delete_queue TRANSLATE_QUEUE --if-empty"
 INEQUIVALENT = f"rabbitmq: Queue TRANSLATE_QUEUE is a classic queue. Delete it: {DELETE}"
 
 FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
-    "no CRD": (lambda x: replace(x, crd=False), "crd", Severity.ERROR, "not there", "helm upgrade"),
+    "no CRD": (
+        lambda x: replace(x, crd=False),
+        "crd",
+        Severity.ERROR,
+        "does not exist",
+        "helm upgrade",
+    ),
     "old CRD": (
         lambda x: condition(x, "SchemaCurrent", status="False", message="revision 1"),
         *("crd", Severity.ERROR, "older than the operator", "kubectl apply"),
@@ -192,7 +198,7 @@ FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
         lambda x: container(x, "auth", restartCount=5),
         *("crashes", Severity.WARNING, "restarted 5 times", "--previous"),
     ),
-    "no node": (unscheduled, "scheduling", Severity.ERROR, "has no node", "describe pod"),
+    "no node": (unscheduled, "scheduling", Severity.ERROR, "cannot be scheduled", "describe pod"),
     "no volume": (pending, "storage", Severity.ERROR, "is not bound", "get storageclass"),
     "login refused": (
         lambda x: condition(
@@ -204,12 +210,12 @@ FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
         lambda x: condition(
             x, "TopologyReady", status="False", reason="QueueInequivalent", message=INEQUIVALENT
         ),
-        *("backends", Severity.ERROR, "not what it has to be"),
+        *("backends", Severity.ERROR, "has the wrong properties"),
         f"kubectl -n ashchat exec demo-rabbitmq-0 -c rabbitmq -- {DELETE}",
     ),
     "no Secret": (
         lambda x: replace(x, secrets={"smtp": None}),
-        *("secrets", Severity.ERROR, "is not there", "--from-file=username=FILE"),
+        *("secrets", Severity.ERROR, "does not exist", "--from-file=username=FILE"),
     ),
     "lacking key": (
         lambda x: replace(x, secrets={"smtp": ("username",)}),
@@ -217,15 +223,15 @@ FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
     ),
     "mail held": (
         lambda x: replace(x, held={"email": {"ACCOUNT_CREATION_QUEUE": 3.0}}),
-        *("mail", Severity.ERROR, "3 mails wait for the mail server", "logs deploy/demo-email"),
+        *("mail", Severity.ERROR, "3 mails waiting for the mail server", "logs deploy/demo-email"),
     ),
     "mail login": (
         lambda x: replace(x, held={"email": {"A": 1.0}}, mail={"login_refused": 2.0}),
-        *("mail", Severity.ERROR, "1 mails wait", "look at Secret smtp"),
+        *("mail", Severity.ERROR, "1 mail waiting for", "check Secret smtp"),
     ),
     "held": (
         lambda x: replace(x, held={"translate": {TRANSLATE: 2.0}}),
-        *("held", Severity.WARNING, f"translate holds messages of {TRANSLATE}", "logs"),
+        *("held", Severity.WARNING, f"translate is holding messages of {TRANSLATE}", "logs"),
     ),
     "dead letters": (
         lambda x: depths(x, f"{TRANSLATE}.dead", Depth(7, 0)),
@@ -233,11 +239,11 @@ FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
     ),
     "no consumer": (
         lambda x: depths(x, TRANSLATE, Depth(4, 0)),
-        *("queues", Severity.ERROR, "nobody reads", "logs deploy/demo-translate"),
+        *("queues", Severity.ERROR, "has no consumer", "logs deploy/demo-translate"),
     ),
     "no queue": (
         lambda x: depths(x, TRANSLATE, None),
-        *("queues", Severity.ERROR, "is not there", "ashchat status"),
+        *("queues", Severity.ERROR, "does not exist", "ashchat status"),
     ),
     "clock here": (
         lambda x: replace(x, now=NOW + timedelta(minutes=3)),
@@ -249,21 +255,21 @@ FAULTS: dict[str, tuple[Break, str, Severity, str, str]] = {
     ),
     "DNS": (
         lambda x: replace(x, pods=[pod(x, "chat")], policies=[policy()]),
-        *("network", Severity.ERROR, "may not ask DNS", "describe networkpolicy deny"),
+        *("network", Severity.ERROR, "may not query DNS", "describe networkpolicy deny"),
     ),
     "web": (
         lambda x: replace(x, web=Web("https://x.example", "refused")),
-        *("web", Severity.ERROR, "does not answer", "component=edge"),
+        *("web", Severity.ERROR, "does not respond", "component=edge"),
     ),
     "certificate": (
         lambda x: replace(x, web=Web("https://x.example", expires=NOW + timedelta(days=3))),
-        *("certificate", Severity.WARNING, "ends in 3 days", "kubernetes.io/tls"),
+        *("certificate", Severity.WARNING, "expires in 3 days", "kubernetes.io/tls"),
     ),
     "certificate over": (
         lambda x: replace(x, web=Web("https://x.example", expires=NOW - timedelta(days=1))),
-        *("certificate", Severity.ERROR, "has ended", "kubernetes.io/tls"),
+        *("certificate", Severity.ERROR, "has expired", "kubernetes.io/tls"),
     ),
-    "paused": (paused, "paused", Severity.WARNING, "change nothing", "ashchat resume demo"),
+    "paused": (paused, "paused", Severity.WARNING, "the AshChat is paused", "ashchat resume demo"),
     "stuck": (
         stuck,
         "rotation",

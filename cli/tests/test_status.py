@@ -41,7 +41,7 @@ def test_ready_as_recorded(recorded: Any) -> None:
     text = shown(told)
     assert "✓ ashchat/demo  Ready" in text
     assert "✗" not in text
-    assert "0 messages wait, 0 dead letters" in text
+    assert "0 messages waiting, 0 dead letters" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
     for each in told["components"]:
@@ -92,16 +92,16 @@ def test_one_that_is_being_deleted_is_not_ready(recorded: Any) -> None:
     assert (told["ready"], told["reason"]) == (False, "Deleted")
 
 
-def test_one_that_nobody_has_seen_says_so(recorded: Any) -> None:
+def test_one_that_no_operator_has_observed_is_reported_as_such(recorded: Any) -> None:
     del recorded["resource"]["status"]
     told = overview(recorded["resource"], [], None, "no right")
     text = shown(told)
     assert not told["ready"]
-    assert "no operator has looked at it yet" in text
+    assert "no operator has reconciled it yet" in text
     assert "not read: no right" in text
 
 
-def test_queues_that_want_to_be_looked_at_are_shown(recorded: Any) -> None:
+def test_queues_that_need_attention_are_shown(recorded: Any) -> None:
     depths = {
         **FULL,
         Queue.TRANSLATE.value: Depth(12, 0),
@@ -109,10 +109,10 @@ def test_queues_that_want_to_be_looked_at_are_shown(recorded: Any) -> None:
         Queue.CHANGE_EMAIL.value: None,
     }
     text = shown(overview(recorded["resource"], recorded["pods"], depths))
-    assert "12 messages wait, 2 dead letters" in text
-    assert "✗ TRANSLATE_QUEUE  12 wait  0 consumers" in text
-    assert "• TRANSLATED_QUEUE  0 wait  1 consumers  2 dead" in text
-    assert "✗ CHANGE_EMAIL_QUEUE  is not there" in text
+    assert "12 messages waiting, 2 dead letters" in text
+    assert "✗ TRANSLATE_QUEUE  12 waiting  0 consumers" in text
+    assert "• TRANSLATED_QUEUE  0 waiting  1 consumer  2 dead" in text
+    assert "✗ CHANGE_EMAIL_QUEUE  does not exist" in text
     assert "ACCOUNT_CREATION_QUEUE" not in text
 
 

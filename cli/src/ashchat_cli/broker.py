@@ -1,16 +1,16 @@
-"""RabbitMQ: how full the queues are, and dead letters: looked at, and sent again.
+"""RabbitMQ: the depths of queues, and dead letters, which are shown and replayed.
 
-Looking: a consumer takes a snapshot without acknowledging anything, and the end of its
-channel gives everything back. It takes all there is (up to HELD_MAX) however little is shown:
-what comes back to a quorum queue goes in front of what never left it, but behind what came
-back before, so a part taken and returned (a small prefetch, `basic.get` with a requeue) would
-change the order. Each look counts as a delivery, which the dead-letter queues' policy allows
-without end (`ashchat_core.topology`).
+To show dead letters, a consumer takes a snapshot without acknowledging anything, and closing its
+channel requeues everything. It consumes all messages (up to HELD_MAX), however few are shown: a
+message returned to a quorum queue goes in front of those that never left it but behind those
+returned before, so consuming and returning a part (a small prefetch, `basic.get` with a requeue)
+would change the order. Each snapshot counts as a delivery, which the policy of the dead-letter
+queues does not limit (`ashchat_core.topology`).
 
-Sending again: published to the queue's own exchange as its writer does, `mandatory` and
-confirmed, and only then acknowledged. Killed anywhere in between, a message is in one queue
-or in both, never in none; a double does no harm, since every consumer is idempotent by
-`message_id` or by what the message names.
+To replay one, it is published to the exchange of its original queue as its publisher does,
+`mandatory` and confirmed, and only then acknowledged. If the process is killed in between, a
+message is in one queue or in both, but never in neither. A duplicate does no harm, because every
+consumer is idempotent by `message_id` or by what the message names.
 """
 
 import asyncio
@@ -37,15 +37,15 @@ from ashchat_core.topology import QueueSpec
 
 TIMEOUT_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 3.0
-"""After so long without another message the rest is in somebody else's hands."""
+"""Seconds without another message after which the rest is being processed elsewhere."""
 
 HELD_MAX: Final = 2_000
-"""So many messages are held at a time; of a longer queue the oldest."""
+"""Maximum messages held at a time; of a longer queue the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How to get in."""
+    """The login at a RabbitMQ."""
 
     username: str
     password: str
@@ -54,11 +54,11 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of one message that was to be sent again."""
+    """The outcome of replaying one message."""
 
     letter: Letter
     problem: str = ""
-    """Why it stays where it is; empty: it was sent."""
+    """Why it was not sent; empty: it was."""
 
 
 class Broker:
@@ -70,7 +70,7 @@ class Broker:
     @classmethod
     @asynccontextmanager
     async def connect(cls, port: int, login: Login) -> AsyncIterator[Self]:
-        """Connect through a local port; the end gives back what was not acknowledged.
+        """Connect through a local port; unacknowledged messages are requeued at the end.
 
         Raises:
             CliError: Nothing answers, or the login is refused.
@@ -85,7 +85,7 @@ class Broker:
             )
         except (AuthenticationError, ProbableAuthenticationError):
             raise CliError(
-                Exit.REFUSED, f"RabbitMQ refuses the login of {login.username}; see its Secret"
+                Exit.REFUSED, f"RabbitMQ refuses the login of {login.username}; check its Secret"
             ) from None
         except (AMQPError, OSError, TimeoutError) as error:
             raise CliError(
@@ -98,7 +98,7 @@ class Broker:
                 await connection.close()
 
     async def depths(self, names: Iterable[str]) -> dict[str, Depth | None]:
-        """Return how queues are; None: it is not there.
+        """Return the depths of queues; None: the queue does not exist.
 
         Raises:
             CliError: The broker does not answer.
@@ -121,7 +121,7 @@ class Broker:
         return found
 
     async def look(self, spec: QueueSpec, limit: int) -> list[Letter]:
-        """Return the oldest dead letters of a queue; they stay where they are.
+        """Return the oldest dead letters of a queue; they stay in it.
 
         Raises:
             CliError: There is no such queue, or the broker does not answer.
@@ -132,7 +132,7 @@ class Broker:
     async def replay(
         self, spec: QueueSpec, wanted: Callable[[Letter], bool], limit: int
     ) -> AsyncIterator[Replayed]:
-        """Send dead letters of a queue again; yield what became of each.
+        """Send dead letters of a queue again; yield the outcome of each.
 
         One that dies again while this goes on is not taken a second time: only as many are
         looked at as there were at the beginning.
@@ -162,13 +162,13 @@ class Broker:
                     yield Replayed(letter, f"no queue is bound for {spec.name}")
                     return
                 except DeliveryError:
-                    yield Replayed(letter, f"{spec.name} refused it; it may be full")
+                    yield Replayed(letter, f"{spec.name} rejected it; the queue may be full")
                     return
                 except (AMQPError, OSError, TimeoutError) as error:
                     raise CliError(
                         Exit.UNREACHABLE,
-                        f"RabbitMQ does not answer ({type(error).__name__}); what was not told"
-                        " as sent is still a dead letter",
+                        f"RabbitMQ does not answer ({type(error).__name__}); messages not"
+                        " reported as sent are still dead letters",
                     ) from None
                 await message.ack()
                 sent += 1
@@ -178,7 +178,7 @@ class Broker:
     async def _taking(
         self, spec: QueueSpec, limit: int
     ) -> AsyncIterator[AsyncIterator[tuple[Letter, AbstractIncomingMessage]]]:
-        """Take the oldest messages that are there now, without acknowledging them."""
+        """Consume the oldest messages that are there now, without acknowledging them."""
         depth = (await self.depths([spec.dead]))[spec.dead]
         if depth is None:
             raise CliError(Exit.NOT_FOUND, f"there is no queue {spec.dead}")
@@ -203,7 +203,7 @@ class Broker:
         except ChannelClosed as error:
             raise CliError(Exit.UNREACHABLE, f"RabbitMQ ended it: {type(error).__name__}") from None
         finally:
-            # Gives back what was not acknowledged, what is on its way included.
+            # Requeues everything unacknowledged, including messages in flight.
             with suppress(AMQPError, OSError):
                 await channel.close()
 
@@ -214,7 +214,7 @@ def _letter(spec: QueueSpec, position: int, message: AbstractIncomingMessage) ->
 
 
 def _anew(message: AbstractIncomingMessage) -> aio_pika.Message:
-    """Return a message as its writer sent it: the same id, so that it counts once."""
+    """Return a message as its publisher sent it: with the same id, so that it counts once."""
     return aio_pika.Message(
         message.body,
         content_type=message.content_type,

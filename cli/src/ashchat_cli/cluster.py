@@ -1,4 +1,4 @@
-"""The API server, as the kubeconfig of whoever calls reaches it; plain JSON in and out."""
+"""The API server, reached by the caller's kubeconfig; plain JSON in and out."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from ashchat_cli.faults import CliError, Exit
 from ashchat_cli.objects import Object
 
 TIMEOUT_SECONDS: Final = 20.0
-"""For one request."""
+"""Seconds for one request."""
 
 _NOT_FOUND: Final = 404
 _FORBIDDEN: Final = frozenset({401, 403})
@@ -31,11 +31,11 @@ PLACES: Final[Mapping[str, str]] = {
     "ashchats": "/apis/ashchat.dev/v1alpha1",
     "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
 }
-"""Plural → the API's path."""
+"""Plural → the path of its API."""
 
 
 class ForbiddenError(CliError):
-    """A right is missing; where it is not essential, one goes on without."""
+    """A permission is missing; callers continue without if it is not essential."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Exit.REFUSED, message)
@@ -43,7 +43,7 @@ class ForbiddenError(CliError):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which cluster and which AshChat is meant, as far as the command line says."""
+    """The cluster and namespace, as far as the command line names them."""
 
     kubeconfig: str = ""
     context: str = ""
@@ -57,13 +57,13 @@ class Cluster:
     def __init__(self, connection: client.ApiClient, namespace: str) -> None:
         self._connection = connection
         self.namespace = namespace
-        """The one that is meant where none is named."""
+        """The namespace to use if none is named."""
         self.server_date = ""
-        """The API server's clock at its last answer (RFC 9110, section 6.6.1)."""
+        """The API server's clock at its last response (RFC 9110, section 6.6.1)."""
 
     @classmethod
     async def connect(cls, where: Where) -> Self:
-        """Connect as the kubeconfig says.
+        """Connect with the kubeconfig.
 
         Raises:
             CliError: There is none, or it has no such context.
@@ -76,7 +76,7 @@ class Cluster:
                 config_file=file, context=context, client_configuration=settings
             )
         except (config.ConfigException, OSError) as error:
-            raise CliError(Exit.USAGE, f"the kubeconfig is not usable: {error}") from None
+            raise CliError(Exit.USAGE, f"the kubeconfig cannot be used: {error}") from None
         settings.retries = 0
         named = {each["name"]: each["context"] for each in contexts}
         chosen = named.get(context or current["name"], {})
@@ -93,7 +93,7 @@ class Cluster:
         await self._connection.close()  # type: ignore[no-untyped-call]
 
     async def find(self, plural: str, namespace: str | None, name: str) -> Object | None:
-        """Return an object, None where there is none.
+        """Return an object; None if it does not exist.
 
         Raises:
             CliError: The API server does not answer, or refuses.
@@ -111,7 +111,7 @@ class Cluster:
         """Return the objects of a kind with these labels; namespace None: everywhere.
 
         Raises:
-            CliError: The API server does not answer, or refuses; NOT_FOUND: there is no such kind.
+            CliError: The API server does not answer or refuses; NOT_FOUND: unknown kind.
         """
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
         query = {"labelSelector": selector} if selector else {}
@@ -121,7 +121,7 @@ class Cluster:
     async def annotate(
         self, plural: str, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:
-        """Set annotations; None takes one off.
+        """Set annotations; None removes one.
 
         Raises:
             CliError: The API server does not answer, or refuses.
@@ -166,7 +166,7 @@ class Cluster:
             raise CliError(Exit.UNREACHABLE, f"{place}: {error}") from None
 
     async def _headers(self) -> dict[str, str]:
-        # Asked each time: a plugin's token is renewed when it expires.
+        # On every request: the token of a plugin is renewed when it expires.
         settings = await self._connection.configuration.auth_settings()
         return {setting["key"]: setting["value"] for setting in settings.values()}
 

@@ -13,7 +13,7 @@ import sys
 from typing import Final
 
 NO_FILES: Final = ":4"
-"""Cobra's ShellCompDirectiveNoFileComp: what is not named is no file either."""
+"""Cobra's ShellCompDirectiveNoFileComp: do not complete file names."""
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     words = sys.argv[1:] or [""]
     os.environ["_ASHCHAT_COMPLETE"] = "complete_fish"
     os.environ["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
-    # An empty last word begins a new one, which Typer sees by the blank before it.
+    # An empty last word starts a new one, which Typer recognises by the space before it.
     line = shlex.join(["ashchat", *words[:-1]])
     os.environ["_TYPER_COMPLETE_ARGS"] = f"{line} {shlex.quote(words[-1]) if words[-1] else ''}"
     from ashchat_cli.app import app

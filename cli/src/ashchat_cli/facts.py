@@ -1,4 +1,4 @@
-"""Reads what the doctor's rules look at; what a right is missing for is told, not fatal."""
+"""Reads the facts for the doctor's rules; facts without permission are skipped and listed."""
 
 import asyncio
 import re
@@ -35,13 +35,13 @@ _MAIL: Final = re.compile(
 
 
 class Reading:
-    """Reads one thing after the other and remembers what could not be read."""
+    """Reads facts one after the other and records what could not be read."""
 
     def __init__(self) -> None:
         self.skipped: list[str] = []
 
     async def take(self, what: str, work: Awaitable[T], instead: T) -> T:
-        """Return what the work returns; `instead` where a right is missing or nothing answers.
+        """Return the result of the work; `instead` if a permission is missing or nothing answers.
 
         Raises:
             CliError: The cluster does not answer at all.
@@ -54,7 +54,7 @@ class Reading:
 
 
 async def gather(cluster: Cluster, resource: Object | None) -> Facts:
-    """Read all facts there are about the operator and one AshChat.
+    """Read all facts about the operator and one AshChat.
 
     Raises:
         CliError: The cluster does not answer.
@@ -97,14 +97,14 @@ async def _crd(cluster: Cluster, reading: Reading) -> Object | bool | None:
         found = await cluster.find("customresourcedefinitions", None, CRD)
     except CliError as error:
         if error.code is Exit.UNREACHABLE:
-            raise  # then nothing else answers either
+            raise  # then no other request is answered either
         reading.skipped.append(f"CustomResourceDefinition: {error}")
         return None
     return found or False
 
 
 async def _lease(cluster: Cluster, deployment: Object) -> list[Object]:
-    """Return the Lease of an operator; with one replica it may do without."""
+    """Return the Lease of an operator; one with a single replica may have none."""
     found = await cluster.find("leases", deployment["namespace"], deployment["name"])
     return [found] if found else []
 
@@ -139,7 +139,7 @@ async def _own(cluster: Cluster, reading: Reading, resource: Object) -> dict[str
 async def _secrets(
     cluster: Cluster, reading: Reading, resource: Object
 ) -> dict[str, tuple[str, ...] | None]:
-    """Return the keys of the Secrets that the spec names; their values are dropped at once."""
+    """Return the keys of the Secrets that the spec names; their values are discarded."""
     found: dict[str, tuple[str, ...] | None] = {}
     for name in wanted_secrets(resource["spec"]):
         try:
@@ -180,7 +180,7 @@ def _numbers(pattern: re.Pattern[str], text: str) -> dict[str, float]:
 
 
 async def _web(url: str) -> Web | None:
-    """Ask the public address; None where it is none that is reached from outside."""
+    """Request the public address; None if it is not reachable from outside the cluster."""
     parts = urlsplit(url)
     if not url or (parts.hostname or "").endswith(".svc"):
         return None
@@ -191,7 +191,7 @@ async def _web(url: str) -> Web | None:
             session.get(url, timeout=aiohttp.ClientTimeout(WEB_TIMEOUT_SECONDS)) as answer,
         ):
             if answer.status >= 500:  # noqa: PLR2004 (HTTP's own)
-                problem = f"it answers {answer.status}"
+                problem = f"it responds with {answer.status}"
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         problem = str(error) or type(error).__name__
     expires = None
@@ -201,12 +201,12 @@ async def _web(url: str) -> Web | None:
 
 
 async def _expires(host: str, port: int) -> datetime | None:
-    """Return when a server's certificate ends; None where it is not valid at all."""
+    """Return when a server's certificate expires; None if it is not valid."""
     try:
         async with asyncio.timeout(WEB_TIMEOUT_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
     except (OSError, TimeoutError):
-        return None  # the request before told why
+        return None  # the request before reported why
     certificate = writer.get_extra_info("peercert") or {}
     writer.close()
     text = certificate.get("notAfter")

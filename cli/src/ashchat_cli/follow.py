@@ -1,7 +1,7 @@
-"""What a rotation has come to, seen from outside: `status.rotation` after a stamp was set.
+"""Follows a rotation from outside, by `status.rotation` after a token was set.
 
-Pure: fed with one status after the other and the time, it tells phases as they end. Tolerant
-of an operator that knows more phases or kinds than this.
+Pure: given one status after the other and the time, it reports the phases as they end. It accepts
+phases and kinds that it does not know, of a newer operator.
 """
 
 from collections.abc import Mapping
@@ -26,30 +26,30 @@ class Watched:
     since: float = 0.0
     handled: bool = False
     took: dict[str, float] = field(default_factory=dict)
-    """Phase → seconds that it took, as seen from here."""
+    """Phase → its duration in seconds, as observed here."""
     message: str = ""
 
     @property
     def done(self) -> bool:
-        """Whether the rotation that the stamp asked for is over."""
+        """Whether the rotation that the token requested is complete."""
         return self.handled and self.phase == IDLE
 
 
 class Follower:
-    """Follows the rotation that a stamp asked for."""
+    """Follows the rotation that a token requested."""
 
-    def __init__(self, stamp: str, kind: str, began: float) -> None:
-        self._stamp = stamp
+    def __init__(self, token: str, kind: str, began: float) -> None:
+        self._token = token
         self._kind = kind
         self._began = began
         self.kinds: dict[str, Watched] = {}
 
-    def look(self, status: Mapping[str, Any], now: float) -> list[str]:
-        """Take a status; return what is new, a sentence each.
+    def update(self, status: Mapping[str, Any], now: float) -> list[str]:
+        """Process a status; return what is new, one sentence each.
 
         Args:
-            status: The AshChat's.
-            now: Seconds, by the clock that `began` was told of.
+            status: The status of the AshChat.
+            now: Seconds, by the same clock as `began`.
         """
         news = []
         for entry in status.get("rotation", ()):
@@ -57,7 +57,7 @@ class Follower:
             if self._kind and name != self._kind:
                 continue
             watched = self.kinds.setdefault(name, Watched(since=self._began))
-            watched.handled = watched.handled or self._stamp in entry.get("handledTokens", ())
+            watched.handled = watched.handled or self._token in entry.get("handledTokens", ())
             if not watched.handled:
                 continue
             phase, message = str(entry.get("phase", "")), str(entry.get("message", ""))
@@ -76,14 +76,14 @@ class Follower:
 
     @property
     def done(self) -> bool:
-        """Whether every kind that took the stamp is through, and at least one did."""
-        took_it = [each for each in self.kinds.values() if each.handled]
-        return bool(took_it) and all(each.done for each in self.kinds.values())
+        """Whether every kind that accepted the token is complete, and at least one did."""
+        accepted = [each for each in self.kinds.values() if each.handled]
+        return bool(accepted) and all(each.done for each in self.kinds.values())
 
     def data(self, now: float) -> dict[str, Any]:
-        """Return what was seen."""
+        """Return what was observed."""
         return {
-            "stamp": self._stamp,
+            "token": self._token,
             "done": self.done,
             "seconds": round(now - self._began, 1),
             "kinds": [

@@ -1,8 +1,8 @@
-"""Dead letters: what one is, and how much of it is shown. Pure.
+"""Dead letters: what one consists of, and how much of it is shown. Pure.
 
-A body is private: it may hold a message's text, an address, a code, a hash. Only fields that
-say nothing of a person are shown unless one asks for the body, by a list of what is harmless:
-a field that a later version adds is hidden until somebody decides.
+A body is private: it may contain a message's text, an address, a code or a hash. Unless the body is
+requested, only fields that reveal nothing about a user are shown, from a list of harmless fields: a
+field that a later version adds is hidden until it is added to the list.
 """
 
 import json
@@ -35,7 +35,7 @@ MODELS: Final[Mapping[Queue, type[messages.Message]]] = {
     Queue.TRANSLATE: messages.TranslateJob,
     Queue.TRANSLATED: messages.TranslationResult,
 }
-"""What the bodies of a queue are."""
+"""Queue → the model of its messages."""
 
 HARMLESS: Final = frozenset(
     {
@@ -54,18 +54,18 @@ MADE_ON_THE_WAY: Final = (
     *("x-death", "x-first-death-", "x-last-death-"),
     *("x-delivery-count", "x-acquired-count", "x-ashchat-attempts"),
 )
-"""Beginnings of the headers that tell of earlier tries; a replayed message begins anew."""
+"""Prefixes of the headers that record earlier deliveries, which a replay leaves out."""
 
 WHY: Final[Mapping[str, str]] = {
     "rejected": "its reader gave it up",
-    "delivery_limit": "it was delivered too often without being acknowledged",
+    "delivery_limit": "it was delivered too often without an acknowledgement",
     "expired": "its time was over",
     "maxlen": "the queue was full",
 }
 
 
 def spec_of(name: str) -> QueueSpec | None:
-    """Return the queue that is meant, by its own name or its dead-letter queue's."""
+    """Return the queue of this name, or of this dead-letter queue's name."""
     wanted = name.upper().removesuffix(DEAD_LETTER_SUFFIX.upper())
     wanted = wanted if wanted.endswith("_QUEUE") else f"{wanted}_QUEUE"
     return next((spec for spec in QUEUES if spec.name.value == wanted), None)
@@ -84,7 +84,7 @@ class Letter:
 
     @property
     def death(self) -> Mapping[str, Any]:
-        """Return the broker's record of why it left its own queue; empty: there is none."""
+        """Return the broker's record of why it was dead-lettered; empty: there is no record."""
         for entry in self.headers.get("x-death") or ():
             if entry.get("queue") == self.queue.value:
                 found: Mapping[str, Any] = entry
@@ -93,19 +93,19 @@ class Letter:
 
     @property
     def reason(self) -> str:
-        """Return the broker's word for it."""
+        """Return the broker's reason."""
         return str(self.death.get("reason", "unknown"))
 
     @property
     def died(self) -> str:
-        """Return when (RFC 3339, UTC); empty: nobody knows."""
+        """Return when it was dead-lettered (RFC 3339, UTC); empty: unknown."""
         time = self.death.get("time")
         if not isinstance(time, datetime):
             return ""
         return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def data(self, *, whole: bool = False) -> dict[str, Any]:
-        """Return what is told of it.
+        """Return the data to show.
 
         Args:
             whole: The body as it is, too.
@@ -135,9 +135,9 @@ def _fields(model: type[messages.Message], body: bytes) -> tuple[dict[str, Any],
         read = model.model_validate_json(body).model_dump(mode="json", exclude_none=True)
     except ValidationError as error:
         places = sorted({".".join(map(str, item["loc"])) or "body" for item in error.errors()})
-        # What cannot be trusted to be what it should be is not shown, harmless or not.
+        # The fields of an invalid body are not shown, because they may hold anything.
         names = _names(body)
-        return dict.fromkeys(names, HIDDEN), f"not understood: {', '.join(places)}"
+        return dict.fromkeys(names, HIDDEN), f"not valid: {', '.join(places)}"
     return {key: value if key in HARMLESS else HIDDEN for key, value in read.items()}, ""
 
 
@@ -152,5 +152,5 @@ def _names(body: bytes) -> list[str]:
 
 
 def headers_anew(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers with which a message begins anew."""
+    """Return the headers of a message without those of earlier deliveries."""
     return {key: value for key, value in headers.items() if not key.startswith(MADE_ON_THE_WAY)}

@@ -1,4 +1,4 @@
-"""What is known of the objects that everything else speaks about. Pure."""
+"""Kubernetes objects and queues, as the other modules see them. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How a queue is."""
+    """The depth of a queue."""
 
     messages: int
-    """Ready to be delivered."""
+    """Messages ready to be delivered."""
     consumers: int
 
 
 def labels(name: str, component: str = "") -> dict[str, str]:
-    """Return the labels of what belongs to an AshChat, or to one component of it."""
+    """Return the labels of the objects of an AshChat, or of one of its components."""
     own = {Label.NAME.value: "ashchat", Label.INSTANCE.value: name}
     return {**own, Label.COMPONENT: component} if component else own
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Tell whether a pod serves."""
+    """Return whether a pod is ready and not terminating."""
     if "deletionTimestamp" in pod["metadata"]:
         return False
     conditions = pod.get("status", {}).get("conditions", [])

@@ -7,11 +7,11 @@ from typing import Any, Final
 import yaml
 
 API_VERSION: Final = "cli.ashchat.dev/v1alpha1"
-"""Fields are added to what this version names, never renamed or removed."""
+"""Within this version fields are added, never renamed or removed."""
 
 
 class Format(StrEnum):
-    """How data is printed."""
+    """The output format."""
 
     TEXT = "text"
     JSON = "json"

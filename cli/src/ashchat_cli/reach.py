@@ -1,4 +1,4 @@
-"""Which AshChat is meant, and the way to its broker."""
+"""Selects the AshChat, and connects to its broker."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -32,7 +32,9 @@ async def select(cluster: Cluster, name: str) -> Object:
     if not all_of_them:
         raise CliError(Exit.NOT_FOUND, f"there is no AshChat in namespace {namespace} (see -n, -A)")
     if len(all_of_them) > 1:
-        raise CliError(Exit.USAGE, f"there are several in namespace {namespace}; name one: {names}")
+        raise CliError(
+            Exit.USAGE, f"there are several AshChats in namespace {namespace}; name one: {names}"
+        )
     return all_of_them[0]
 
 
@@ -49,7 +51,7 @@ async def broker_of(cluster: Cluster, resource: Object) -> AsyncIterator[Broker]
     if "external" in resource["spec"].get("rabbitmq", {}):
         raise CliError(
             Exit.UNREACHABLE,
-            "RabbitMQ is external: only the one that the operator runs is reached from here",
+            "RabbitMQ is external: only a managed one can be reached through the API server",
         )
     pods = await cluster.list("pods", namespace, labels(name, "rabbitmq"))
     pod = next((each["metadata"]["name"] for each in pods if is_ready(each)), None)
@@ -57,7 +59,7 @@ async def broker_of(cluster: Cluster, resource: Object) -> AsyncIterator[Broker]
         raise CliError(Exit.UNREACHABLE, "no pod of RabbitMQ is ready")
     secret = await cluster.find("secrets", namespace, f"{name}-rabbitmq-admin")
     if secret is None:
-        raise CliError(Exit.NOT_FOUND, f"Secret {name}-rabbitmq-admin is not there")
+        raise CliError(Exit.NOT_FOUND, f"Secret {name}-rabbitmq-admin does not exist")
     data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     login = Login(data["username"], data["password"], VHOST)
     async with tunnel(cluster, namespace, pod, AMQP_PORT) as opened:
@@ -65,7 +67,7 @@ async def broker_of(cluster: Cluster, resource: Object) -> AsyncIterator[Broker]
             async with Broker.connect(opened.port, login) as broker:
                 yield broker
         except CliError as error:
-            # Why the tunnel did not open says more than that nothing answered in it.
+            # The reason why the tunnel did not open is more specific than a missing answer.
             if error.code is Exit.UNREACHABLE and opened.fault is not None:
                 raise opened.fault from None
             raise

@@ -1,4 +1,4 @@
-"""How an AshChat is: from what was read to data, and from data to a tree. Pure."""
+"""The state of an AshChat: from what was read to data, and from data to a tree. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,6 +12,7 @@ from ashchat_core.api.conditions import ConditionType
 from ashchat_core.api.names import Annotation, Label
 from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import QUEUES
+from ashchat_core.wording import counted
 
 Depths = Mapping[str, Depth | None]
 
@@ -22,14 +23,14 @@ NEITHER: Final = frozenset({ConditionType.PROGRESSING, ConditionType.PAUSED})
 
 
 def names() -> list[str]:
-    """Return the queues that status tells of: the durable ones and their dead letters."""
+    """Return the queues that status shows: the durable ones and their dead-letter queues."""
     return [name for spec in QUEUES for name in (spec.name.value, spec.dead)]
 
 
 def overview(
     resource: Object, pods: Sequence[Object], depths: Depths | None, unread: str = ""
 ) -> Object:
-    """Return all that is told of one AshChat.
+    """Return the data that status shows of one AshChat.
 
     Args:
         resource: The AshChat.
@@ -44,11 +45,14 @@ def overview(
     deleted = "deletionTimestamp" in metadata
     reason, message = ready.get("reason", Reason.NOT_OBSERVED.value), ready.get("message", "")
     if not ready:
-        message = "no operator has looked at it yet"
+        message = "no operator has reconciled it yet"
     elif deleted:
         reason, message = "Deleted", "it is being deleted"
     elif not current:
-        reason, message = Reason.NOT_OBSERVED.value, "the operator has not seen the newest spec yet"
+        reason, message = (
+            Reason.NOT_OBSERVED.value,
+            "the operator has not observed the newest spec yet",
+        )
     told: Object = {
         "name": metadata["name"],
         "namespace": metadata["namespace"],
@@ -138,7 +142,7 @@ def tree(told: Mapping[str, Any]) -> Tree:
         head.append(f"  operator {told['version']}", style="dim")
     root = Tree(head, guide_style="dim")
     if told["paused"]:
-        root.add(Text("paused: the operator changes nothing (kubectl ashchat resume)", "yellow"))
+        root.add(Text("paused: nothing is reconciled (kubectl ashchat resume)", "yellow"))
     if not told["conditions"]:
         root.add(Text(told["message"], "red"))
     conditions = root.add("conditions")
@@ -181,7 +185,7 @@ def _component_lines(parent: Tree, each: Mapping[str, Any]) -> None:
     line.append(f" {each['name']:<10} {each['readyReplicas']}/{each['replicas']}")
     line.append(f"  {each['reason']}", "dim" if each["ready"] else "red")
     if each["restarts"]:
-        line.append(f"  {each['restarts']} restarts", "yellow")
+        line.append(f"  {counted(each['restarts'], 'restart')}", "yellow")
     if each["image"]:
         line.append(f"  {each['image'].rpartition('/')[2]}", "dim")
     if not each["ready"] and each["message"]:
@@ -190,7 +194,7 @@ def _component_lines(parent: Tree, each: Mapping[str, Any]) -> None:
     for pod in each["pods"]:
         if not pod["ready"] or pod["restarts"]:
             told = _mark(pod["ready"])
-            told.append(f" {pod['name']}  {pod['state']}  {pod['restarts']} restarts")
+            told.append(f" {pod['name']}  {pod['state']}  {counted(pod['restarts'], 'restart')}")
             node.add(told)
 
 
@@ -202,24 +206,24 @@ def _queue_lines(root: Tree, told: Mapping[str, Any]) -> None:
     queues = told["queues"]
     waiting = sum(each["messages"] for each in queues)
     dead = sum(each["dead"] for each in queues)
-    head = Text(f"queues  {waiting} messages wait, ")
-    head.append(f"{dead} dead letters", "yellow" if dead else "")
+    head = Text(f"queues  {counted(waiting, 'message')} waiting, ")
+    head.append(counted(dead, "dead letter"), "yellow" if dead else "")
     node = root.add(head)
     for each in queues:
         if not each["there"]:
-            node.add(Text(f"✗ {each['name']}  is not there", "red"))
+            node.add(Text(f"✗ {each['name']}  does not exist", "red"))
         elif each["messages"] or each["dead"] or not each["consumers"]:
             bad = not each["consumers"]
             line = _mark(False if bad else None if each["dead"] else True)
-            line.append(f" {each['name']}  {each['messages']} wait")
-            line.append(f"  {each['consumers']} consumers", "red" if bad else "dim")
+            line.append(f" {each['name']}  {each['messages']} waiting")
+            line.append(f"  {counted(each['consumers'], 'consumer')}", "red" if bad else "dim")
             if each["dead"]:
                 line.append(f"  {each['dead']} dead", "yellow")
             node.add(line)
 
 
 def rotation_line(each: Mapping[str, Any]) -> Text:
-    """Return the line of one kind of credential; tolerant of what a later operator adds."""
+    """Return the line of one kind of credential; unknown fields and phases are accepted."""
     phase = str(each.get("phase", "Unknown"))
     line = _mark(True if phase == IDLE else None)
     line.append(f" {each.get('name', '?')}  {phase}")
@@ -233,5 +237,5 @@ def rotation_line(each: Mapping[str, Any]) -> Text:
 
 
 def render(all_told: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return the trees of several."""
+    """Return the trees of several AshChats."""
     return Group(*(tree(told) for told in all_told))

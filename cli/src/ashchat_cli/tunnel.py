@@ -1,9 +1,9 @@
-"""A local port that leads to a port of a pod, through the API server.
+"""A local port that forwards to a port of a pod, through the API server.
 
-In this process, not by a kubectl beside it: when it is killed, nothing is left behind, and
-the broker sees the connection end and takes back what was not acknowledged.
+It runs in this process, not in a separate kubectl: if the process is killed, nothing is left
+behind, and the broker sees the connection end and requeues unacknowledged messages.
 
-Each connection is a websocket of its own with the subprotocol v4.channel.k8s.io: the first
+Each connection is a separate websocket with the subprotocol v4.channel.k8s.io: the first
 byte of a frame is its channel (0 data, 1 error), and the first frame of each channel is the
 port's number
 (https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/#portforward-pod-v1-core,
@@ -26,7 +26,7 @@ CHUNK_BYTES: Final = 65_536
 
 
 class Tunnel:
-    """What a tunnel met: kept, since who connects to the port only sees it closing."""
+    """The error of a tunnel: stored, because the client of the port only sees it close."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -35,7 +35,7 @@ class Tunnel:
 
 @asynccontextmanager
 async def tunnel(cluster: Cluster, namespace: str, pod: str, port: int) -> AsyncIterator[Tunnel]:
-    """Listen on a free port of 127.0.0.1 and lead each connection to the pod's port."""
+    """Listen on a free port of 127.0.0.1 and forward each connection to the pod's port."""
     opened = Tunnel()
     place = f"{path('pods', namespace, pod)}/portforward"
 
@@ -79,7 +79,7 @@ async def _down(socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamW
             begun.add(channel)  # the port's number
             data = data[2:]
         if channel != DATA and data:
-            return  # the kubelet could not connect; it says so and is done
+            return  # the kubelet could not connect, and closes the channel
         if channel == DATA and data:
             writer.write(data)
             with suppress(ConnectionError):

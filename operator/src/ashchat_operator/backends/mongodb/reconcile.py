@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ashchat_core.api.reasons import Reason
+from ashchat_core.wording import counted
 from ashchat_operator.backends.base import (
     Accounts,
     BackendResult,
@@ -153,7 +154,7 @@ async def reconcile(
         return BackendResult(
             ready=False,
             reason=Reason.DRIFTED,
-            message=f"{server.name} differs in {len(changes)} points.",
+            message=f"{server.name} differs in {counted(len(changes), 'place')}.",
             changes=changes,
             least_privilege=enforced,
             version=server.version,
@@ -164,16 +165,17 @@ async def reconcile(
         still = await compare(client, wanted, retired, roles_enforced=enforced)
         if still:
             raise StartingError(
-                f"{server.name} took {len(changes)} changes, but still differs when read back: "
-                f"{still[0].says}, for one. Something else may be changing it."
+                f"{server.name} accepted {counted(len(changes), 'change')}, but still differs when "
+                f"read back: "
+                f"{still[0].says}, for example. Another client may be changing it."
             )
-    are = f"{len(wanted)} users can log in to {server.name}"
+    are = f"{counted(len(wanted), 'user')} can log in to {server.name}"
     if enforced:
-        message = f"{are}, each with rights on its own database only."
+        message = f"{are}, each with permissions on its own database only."
     else:
         message = (
-            f"{are}. FerretDB has no rights per database: each of them can read and write all. "
-            "Choose the engine MongoDB where that matters."
+            f"{are}. FerretDB has no permissions per database: each user can read and write all of "
+            "them. Use the engine MongoDB where that matters."
         )
     return BackendResult(
         ready=True,

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from ashchat_core import topology
 from ashchat_core.api.reasons import Reason
+from ashchat_core.wording import counted
 from ashchat_operator.backends.base import (
     Accounts,
     BackendResult,
@@ -76,7 +77,9 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
         return BackendResult(
             ready=False,
             reason=Reason.DRIFTED,
-            message=f"RabbitMQ differs from the table in {len(changes)} points.",
+            message=(
+                f"RabbitMQ differs from the declared topology in {counted(len(changes), 'place')}."
+            ),
             changes=changes,
             version=state.version,
         )
@@ -84,8 +87,9 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
         state, todo = await _perform(client, wanted, state, todo)
         if todo.actions:
             raise StartingError(
-                f"RabbitMQ took {len(changes)} changes, but still differs when read back: "
-                f"{todo.actions[0].says}, for one. Something else may be changing it."
+                f"RabbitMQ accepted {counted(len(changes), 'change')}, but still differs when "
+                f"read back: "
+                f"{todo.actions[0].says}, for example. Another client may be changing it."
             )
     dead = {
         name: int(queue.get("messages") or 0)
@@ -101,7 +105,10 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
             version=state.version,
             dead_letters=dead,
         )
-    declared = f"{len(wanted.queues)} queues, {len(wanted.policies)} policies"
+    declared = (
+        f"{counted(len(wanted.queues), 'queue')}, "
+        f"{counted(len(wanted.policies), 'policy', 'policies')}"
+    )
     if not wanted.declare_users:
         return with_provided_login(
             f"{declared} are as declared in virtual host {wanted.vhost} of RabbitMQ "
@@ -115,7 +122,7 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
         ready=True,
         reason=Reason.DECLARED,
         message=(
-            f"{declared} and {len(wanted.logins)} users are as declared in virtual host "
+            f"{declared} and {counted(len(wanted.logins), 'user')} are as declared in virtual host "
             f"{wanted.vhost}."
         ),
         changes=changes,

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import REDIS_GRANTS
+from ashchat_core.wording import counted
 from ashchat_operator.backends.base import (
     Accounts,
     BackendResult,
@@ -97,7 +98,7 @@ async def reconcile(
         return BackendResult(
             ready=False,
             reason=Reason.DRIFTED,
-            message=f"Redis {version} differs in {len(changes)} points.",
+            message=f"Redis {version} differs in {counted(len(changes), 'place')}.",
             changes=changes,
             version=version,
         )
@@ -113,13 +114,16 @@ async def reconcile(
         for user in wanted:
             if there.get(user.name) != user:
                 raise StartingError(
-                    f"Redis took {len(changes)} changes, but user {user.name} still differs "
-                    "when read back. Something else may be changing it."
+                    f"Redis accepted {counted(len(changes), 'change')}, but user {user.name} "
+                    "still differs when read back. Another client may be changing it."
                 )
     return BackendResult(
         ready=True,
         reason=Reason.DECLARED,
-        message=f"{len(wanted)} users of Redis {version} are as declared.",
+        message=(
+            f"{counted(len(wanted), 'user')} of Redis {version} "
+            f"{'is' if len(wanted) == 1 else 'are'} up to date."
+        ),
         changes=changes,
         version=version,
     )
