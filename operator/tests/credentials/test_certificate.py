@@ -29,7 +29,7 @@ def test_a_good_one_is_served() -> None:
 WRONG: dict[str, tuple[Data, str, str]] = {
     "no Secret": ({}, "CertificateMissing", "it lacks tls.crt and tls.key"),
     "no key": ({"tls.crt": made()["tls.crt"]}, "CertificateMissing", "it lacks"),
-    "nonsense": ({"tls.crt": b"x", "tls.key": b"y"}, "CertificateUnreadable", "are to be PEM"),
+    "nonsense": ({"tls.crt": b"x", "tls.key": b"y"}, "CertificateUnreadable", "must be PEM"),
     "another's key": (
         {"tls.crt": made()["tls.crt"], "tls.key": made()["tls.key"]},
         "CertificateKeyMismatch",
@@ -40,7 +40,7 @@ WRONG: dict[str, tuple[Data, str, str]] = {
     "for another host": (
         made("mail.example.org"),
         "CertificateHostMismatch",
-        "it is for mail.example.org, and publicUrl's host is chat.example.org",
+        "it covers mail.example.org, but publicUrl's host is chat.example.org",
     ),
 }
 
@@ -52,7 +52,7 @@ def test_a_wrong_one_is_not_served_and_says_why(what: str) -> None:
     assert (choice.served, choice.good, choice.works, choice.reason) == (None, False, False, reason)
     assert says in choice.message
     assert "Secret tls" in choice.message
-    assert choice.message.endswith("There is no other")
+    assert choice.message.endswith("There is no previous one")
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -63,7 +63,7 @@ def test_the_one_before_stays_while_the_new_one_is_wrong(what: str) -> None:
     assert choice.served == load(former)
     assert (choice.good, choice.works, choice.reason) == (False, True, reason)
     assert says in choice.message
-    assert "The one before it, valid until 2030-04-01, stays in use" in choice.message
+    assert "The previous one, valid until 2030-04-01, stays in use" in choice.message
 
 
 def test_one_that_ran_out_while_it_was_served_works_no_more() -> None:

@@ -72,7 +72,7 @@ async def test_an_addition_is_taken_out_of_the_version_that_was_read_and_of_no_o
     assert "externalName" not in written["spec"]
     assert (written["kind"], written["apiVersion"]) == ("Service", "v1")
     assert not api.applied
-    assert [str(change) for change in done.changes] == [f"took out of {SAYS} what was added to it"]
+    assert [str(change) for change in done.changes] == [f"removed additions from {SAYS}"]
     assert not done.problems
 
 
@@ -85,7 +85,7 @@ async def test_after_an_apply_it_is_taken_out_of_the_version_that_this_made() ->
     assert written["metadata"]["resourceVersion"] == "12"
     assert [str(change) for change in done.changes] == [
         f"applied {SAYS}",
-        f"took out of {SAYS} what was added to it",
+        f"removed additions from {SAYS}",
     ]
 
 

@@ -195,7 +195,7 @@ async def test_a_watch_that_stays_silent_counts_as_dead_until_it_is_heard(
         now = silent_for - 1
         assert not dead()
         now = silent_for
-        assert dead() == f"a watch has said nothing for {silent_for:.0f} s"
+        assert dead() == f"a watch has received nothing for {silent_for:.0f} s"
         for key in watcher._alive:
             if key != (CHILD_KINDS[0], None, Label.MANAGED_BY):
                 watcher._alive[key] = now

@@ -69,7 +69,7 @@ async def test_a_failed_look_is_followed_by_another(caplog: pytest.LogCaptureFix
     workers.track("a", "b")
     await looks.number(3)
     await workers.close()
-    assert "the look at a/b failed" in caplog.text
+    assert "the reconcile pass of a/b failed" in caplog.text
 
 
 class Held:

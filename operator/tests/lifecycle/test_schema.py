@@ -72,14 +72,14 @@ async def test_it_waits_until_there_is_one_and_notices_each_change() -> None:
     api = FakeApi()
     schema = Schema(api)  # type: ignore[arg-type]
     assert schema.says, "nothing is known yet"
-    await schema.look()
+    await schema.check()
     assert "not installed" in schema.says
     api.answer = document(f"Schema revision {REVISION - 1}.")
-    await schema.look()
+    await schema.check()
     await schema.served()
     assert f"needs {REVISION}" in schema.says
     api.answer = document(f"Schema revision {REVISION}.")
-    await schema.look()
+    await schema.check()
     assert not schema.says
 
 
@@ -87,8 +87,8 @@ async def test_where_it_may_not_be_read_nothing_is_held_up() -> None:
     api = FakeApi()
     schema = Schema(api)  # type: ignore[arg-type]
     api.answer = 403
-    await schema.look()
+    await schema.check()
     assert not schema.says
     api.answer = 500
     with pytest.raises(ApiServerError):
-        await schema.look()
+        await schema.check()

@@ -56,7 +56,7 @@ def test_a_switch_back_waits_and_the_external_one_goes_on_as_it_was_described() 
     found = decide(body(status=after(body(mongodb=OUTSIDE))))
     block = blocks(found.ash)[Backend.MONGODB]
     assert (block.connection_secret_ref.name, block.prefix) == ("mine", "x-")
-    assert "mongodb is to change from External to Managed" in found.held[0]
+    assert "the spec switches mongodb from External to Managed" in found.held[0]
 
 
 @pytest.mark.parametrize("word", ["mongodb:External", "redis:External, mongodb:external"])

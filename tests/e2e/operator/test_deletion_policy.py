@@ -253,7 +253,7 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
     await own.create("ashchats", idle("foreign"))
     await says(own, "NameTaken", "foreign")
     message = (await condition(own, ConditionType.DEGRADED, "foreign"))["message"]
-    assert "Secret foreign-mongodb-admin is there and was not made for this AshChat" in message
+    assert "Secret foreign-mongodb-admin exists and does not belong to this AshChat" in message
     labels = {
         Label.INSTANCE.value: "foreign",
         Label.MANAGED_BY.value: "ashchat-operator",

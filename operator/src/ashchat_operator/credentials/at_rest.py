@@ -1,9 +1,9 @@
-"""The key ring for secrets at rest (auth's second factors): the one thing never made anew.
+"""The key ring for secrets at rest (auth's second factors), which is never generated again.
 
-Every other credential can be replaced when its Secret is lost. What is sealed under a lost
-key is lost with it, so the ring is kept twice, completed from its copy, and the status tells
-a fingerprint of every key. A key that the status knows and no Secret has is lost: that is
-reported (`KeyRingLost`), and no other is put in its place.
+Every other credential can be replaced when its Secret is lost. Data sealed under a lost key is lost
+with it, so the ring is stored twice, completed from its copy, and the status reports a fingerprint
+of every key. A key that the status lists and no Secret has is lost: that is reported
+(`KeyRingLost`), and no other key replaces it.
 """
 
 import hashlib
@@ -31,35 +31,35 @@ def new_key() -> str:
 
 
 def fingerprint(key: str) -> str:
-    """Return a word that tells keys apart and says nothing about them: 256 random bits."""
+    """Return a word that identifies a key and reveals nothing about it: keys are random."""
     return hashlib.sha256(f"at rest:{key}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class AtRestKeyRing:
-    """The keys by version, which of them seals, and which are lost."""
+    """The keys by version, the one that seals, and those that are lost."""
 
     keys: Mapping[str, str] = field(repr=False)
     active: str
     lost: tuple[str, ...] = ()
-    """Versions that the status knows and no Secret has."""
+    """Versions that the status lists and no Secret has."""
     hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What is left of retired keys: the half that hashes, by version."""
+    """Version → the hashing half of a retired key."""
     retire: tuple[str, ...] = ()
-    """Versions that auth is to empty."""
+    """Versions whose data auth must seal again."""
 
     @classmethod
     def complete(
         cls, held: Data, copy: Data, known: Mapping[str, str], generate: Callable[[], str] = new_key
     ) -> Self:
-        """Return the ring of a Secret and its copy; a first one where there never was any.
+        """Return the ring of a Secret and its copy; a first one if there never was any.
 
         Args:
             held: The Secret's data.
             copy: The copy's data.
-            known: Version → fingerprint, of the former status. A key that is not the one it
-                knows is not believed: it could open nothing.
-            generate: Makes a key.
+            known: Version → fingerprint, of the previous status. A key with another fingerprint is
+                ignored: it could not decrypt anything.
+            generate: Generates a key.
         """
         keys: dict[str, str] = {}
         for source in (held, copy):
@@ -75,7 +75,7 @@ class AtRestKeyRing:
         return cls(keys, active or max(keys, key=_order, default=""), lost, hashes)
 
     def files(self) -> dict[str, bytes]:
-        """Return the files that auth mounts; none where every key is lost."""
+        """Return the files that auth mounts; none if every key is lost."""
         if not self.keys:
             return {}
         return {
@@ -86,25 +86,25 @@ class AtRestKeyRing:
         }
 
     def following(self) -> str:
-        """Return the version of the next key: no number is used twice."""
+        """Return the version of the next key; no number is used twice."""
         numbers = [int(x) for x in {*self.keys, *self.hashes, *self.lost} if x.isdecimal()]
         return str(max(numbers, default=0) + 1)
 
     def without_former(self) -> Self:
-        """Return the ring with its active key alone, and what hashes of the others."""
+        """Return the ring with its active key only, and the hashing halves of the others."""
         former = {x: key for x, key in self.keys.items() if x != self.active}
         hashes = {x: hashing_key(bytes.fromhex(key)).hex() for x, key in former.items()}
         keys = {x: key for x, key in self.keys.items() if x == self.active}
         return replace(self, keys=keys, hashes={**self.hashes, **hashes})
 
     def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Return what the status says: of every key, and of the lost ones what it said."""
+        """Return the fingerprints for the status, including the known ones of lost keys."""
         lost = {version: known[version] for version in self.lost}
         return lost | {version: fingerprint(key) for version, key in self.keys.items()}
 
 
 def _keys(data: Data, suffix: str) -> dict[str, str]:
-    """Return the keys in a Secret by version; what is none is left out."""
+    """Return the keys in a Secret by version; invalid ones are left out."""
     found = {}
     for name, raw in data.items():
         version, key = name.removesuffix(suffix), _text(raw)

@@ -1,14 +1,14 @@
-"""The credentials of one AshChat: read from its Secrets, completed where something lacks.
+"""The credentials of one AshChat: read from its Secrets, and completed if something is missing.
 
-A Secret that is there is never changed in what it *is* (password, key) but by a rotation
-(`rotation`); one that is gone or lacks a key gets a new value. So nothing is rotated by
-accident, and nothing has to be: every backend takes its administrator's password from the
-Secret at every start, and every user's password is set by the next look at the backend. What
-pods cannot change over to at once (the users' passwords, the signing keys) is kept twice, so
-that a deleted Secret comes back as it was. The one thing never made anew is the key ring for
-secrets at rest; see `at_rest`.
+The value of an existing Secret (password, key) changes only by a rotation (`rotation`); a Secret
+that was deleted or lacks a key gets a new value. So nothing is rotated by accident, and nothing
+needs to be: every backend reads its administrator's password from the Secret at every start, and
+every user's password is set by the next pass over the backend. What pods cannot switch to
+immediately (the users' passwords, the signing keys) is stored twice, so that a deleted Secret is
+restored as it was. The one thing that is never generated again is the key ring for secrets at rest;
+see `at_rest`.
 
-Pure but for the random numbers, which come in as a function.
+Pure; random values come from `Generators`.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ ADMIN_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """A backend's administrator, whom only the operator logs in as."""
+    """The administrator of a backend, used by the operator only."""
 
     username: str
     password: str = field(repr=False)
@@ -97,11 +97,11 @@ class Credentials:
     signing_keys: SigningKeySet = field(repr=False)
     key_ring: AtRestKeyRing = field(repr=False)
     beside: tuple[Login, ...] = ()
-    """What a rotation has at the backends beside `logins`: the coming or the former ones."""
+    """The logins that a rotation has at the backends in addition: the next or the previous ones."""
     former: tuple[Login, ...] = ()
-    """What a rotation has taken away and still keeps, to try whether it is refused."""
+    """The logins that a rotation has deleted and still stores, to check that they are refused."""
     retired: tuple[str, ...] = ()
-    """User names that are to be gone at the backends."""
+    """User names that must not exist at the backends."""
     provided: Mapping[Service, Mapping[str, bytes]] = field(default_factory=dict, repr=False)
     """Service → the files of its user-provided credentials."""
     external: Mapping[Backend, ExternalServer] = field(default_factory=dict)
@@ -109,16 +109,16 @@ class Credentials:
     proven: frozenset[Backend] = frozenset()
     """Those of them that were found in order as they are now."""
     held: Mapping[str, Data] = field(default_factory=dict, repr=False)
-    """The services' Secrets as they are: of an external backend that is not proven it stays."""
+    """The services' Secrets as they are: files of an external backend stay until it is proven."""
 
     @property
     def at_backends(self) -> tuple[Login, ...]:
-        """All logins that are to work."""
+        """All logins that must work."""
         return (*self.logins.values(), *self.beside)
 
 
 def admin_secret(ash: AshChat, backend: Backend) -> str:
-    """Return the name of the Secret with a backend's administrator."""
+    """Return the name of the Secret with the administrator of a backend."""
     return child(ash, f"{backend}-admin")
 
 
@@ -138,7 +138,7 @@ def signing_keys_copy_secret(ash: AshChat) -> str:
 
 
 def logins_secret(ash: AshChat) -> str:
-    """Return the name of the Secret with all services' logins, the coming and former ones too."""
+    """Return the name of the Secret with all services' logins, including next and previous ones."""
     return child(ash, "rotation-logins")
 
 
@@ -153,7 +153,7 @@ def key_ring_copy_secret(ash: AshChat) -> str:
 
 
 def secret_names(ash: AshChat) -> tuple[str, ...]:
-    """Return the names of all Secrets that hold something that exists nowhere else."""
+    """Return the names of all Secrets whose content exists nowhere else."""
     return (
         *(admin_secret(ash, backend) for backend in Backend if backend not in external.blocks(ash)),
         *(service_secret(ash, service) for service in Service),

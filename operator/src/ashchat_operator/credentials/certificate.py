@@ -1,6 +1,7 @@
-"""The edge's certificate: a given one is checked before it is served; pure.
+"""The edge's certificate, which is validated before it is served. Pure.
 
-What was served stays served while a new one is no good, so a wrong renewal breaks nothing.
+The previous certificate stays in use while a new one is not valid, so a wrong renewal breaks
+nothing.
 """
 
 import hashlib
@@ -25,14 +26,14 @@ PRIVATE_KEY_KEY: Final = "tls.key"
 """The keys of a Secret of type kubernetes.io/tls."""
 
 SOON: Final = timedelta(days=14)
-"""So long before its end a certificate is warned of: who renews it at two thirds of its life
-(cert-manager, ACME clients) is late then."""
+"""How long before its expiry a certificate is reported: renewal at two thirds of its life
+(cert-manager, ACME clients) is overdue then."""
 
 _SHOWN_NAMES: Final = 8
 
 
 class CertificateRejectedError(Exception):
-    """A certificate cannot be served; the text says why and what to do."""
+    """A certificate cannot be served; the text states why and what to do."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -46,12 +47,12 @@ class Certificate:
     chain: bytes
     key: bytes = field(repr=False)
     fingerprint: str
-    """Of the chain; it changes with every renewal."""
+    """A digest of the chain, which changes with every renewal."""
     not_after: datetime
     names: tuple[str, ...]
 
     def covers(self, host: str) -> bool:
-        """Tell whether it is for a host (RFC 9525: a wildcard stands for one label)."""
+        """Return whether it covers a host (RFC 9525: a wildcard stands for one label)."""
         parent = host.partition(".")[2]
         return any(
             name.lower() == host.lower()
@@ -62,13 +63,13 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateChoice:
-    """Which certificate is served, and what there is to say."""
+    """Which certificate is served, and what to report."""
 
     served: Certificate | None
     good: bool
-    """Whether the given one is the one served, and valid."""
+    """Whether the certificate of the Secret is served, and valid."""
     works: bool
-    """Whether people can connect: one is served that has not expired."""
+    """Whether clients can connect: a certificate is served that has not expired."""
     reason: Reason
     message: str
 
@@ -77,7 +78,7 @@ def load(data: Data) -> Certificate:
     """Return the certificate that a Secret holds.
 
     Raises:
-        CertificateRejectedError: It lacks one, or cannot be read, or has another's key.
+        CertificateRejectedError: It is missing or not valid, or the key belongs to another.
     """
     chain, key = data.get(CHAIN_KEY, b""), data.get(PRIVATE_KEY_KEY, b"")
     if not chain or not key:
@@ -89,10 +90,10 @@ def load(data: Data) -> Certificate:
         private = load_pem_private_key(key, password=None)
         public = leaf.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # Never the library's words: they may quote what was to be a key.
+        # Never the library's message: it may quote the key.
         raise CertificateRejectedError(
             Reason.CERTIFICATE_UNREADABLE,
-            f"{CHAIN_KEY} and {PRIVATE_KEY_KEY} are to be PEM, the key without a passphrase",
+            f"{CHAIN_KEY} and {PRIVATE_KEY_KEY} must be PEM, the key without a passphrase",
         ) from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*form) != public.public_bytes(*form):
@@ -114,7 +115,7 @@ def check(data: Data, host: str, now: datetime) -> Certificate:
 
     Args:
         data: The Secret's.
-        host: Whom it is to be for; empty: not known, so it is not checked.
+        host: The host that it must cover; empty: not known, so it is not checked.
         now: The time.
 
     Raises:
@@ -132,9 +133,9 @@ def check(data: Data, host: str, now: datetime) -> Certificate:
             f"it is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}",
         )
     if host and not found.covers(host):
-        names = ", ".join(found.names[:_SHOWN_NAMES]) or "nobody"
+        names = ", ".join(found.names[:_SHOWN_NAMES]) or "no host"
         raise CertificateRejectedError(
-            Reason.CERTIFICATE_HOST_MISMATCH, f"it is for {names}, and publicUrl's host is {host}"
+            Reason.CERTIFICATE_HOST_MISMATCH, f"it covers {names}, but publicUrl's host is {host}"
         )
     return found
 
@@ -143,10 +144,10 @@ def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> 
     """Return which certificate to serve.
 
     Args:
-        secret: The name of the Secret that a person gave, for the message.
-        given: What is in it; empty: there is none.
-        former: What is served now, likewise.
-        host: Whom it is to be for; empty: not known.
+        secret: The name of the user's Secret, for the message.
+        given: Its data; empty: it does not exist.
+        former: The data of the certificate that is served now; empty: there is none.
+        host: The host that it must cover; empty: not known.
         now: The time.
     """
     try:
@@ -172,11 +173,11 @@ def _kept(
     try:
         served = load(former)
     except CertificateRejectedError:
-        says += ". There is no other"
+        says += ". There is no previous one"
         return CertificateChoice(None, good=False, works=False, reason=refused.reason, message=says)
     works = served.not_after > now
     until = "valid until" if works else "which expired on"
-    says += f". The one before it, {until} {_day(served.not_after)}, stays in use"
+    says += f". The previous one, {until} {_day(served.not_after)}, stays in use"
     return CertificateChoice(served, good=False, works=works, reason=refused.reason, message=says)
 
 

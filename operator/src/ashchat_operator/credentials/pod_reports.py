@@ -1,8 +1,8 @@
 """Which credentials each pod uses, by its own report: the proof that a rotation waits for.
 
-Every service exports `ashchat_credential_revision_info{credential,revision}` at its private
-port, one line for each revision that it still uses: while it changes over, two of one
-credential. So one line with the wanted revision says that nothing uses another.
+Every service exports `ashchat_credential_revision_info{credential,revision}` at its private port,
+one line for each revision that it still uses: two of one credential while it switches. So a single
+line with the wanted revision proves that the pod uses no other.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True, slots=True)
 class PodReport:
-    """What one pod says; None: it did not answer."""
+    """The report of one pod; its revisions are None if it did not answer."""
 
     component: str
     name: str
@@ -41,9 +41,9 @@ class PodReport:
 def relevant(pods: Iterable[ObjectView], now: datetime) -> list[ObjectView]:
     """Return the pods that may use a credential now.
 
-    A pod that is ending counts until the end of its grace period, which its
-    deletionTimestamp is: it still finishes what it has in hand. One on a lost node stays
-    listed for longer, and is not waited for.
+    A terminating pod counts until the end of its grace period, which is its deletionTimestamp,
+    because it still finishes its work. A pod on a lost node stays listed for longer, and does not
+    count.
     """
     return [pod for pod in pods if not _gone(pod, now)]
 
@@ -61,7 +61,7 @@ def lacking(
     """Return the names of the pods that are not known to use exactly what is wanted.
 
     Args:
-        reports: Those of all relevant pods; a component with none has nothing to prove.
+        reports: The reports of all relevant pods; a component without pods has nothing to prove.
         wanted: Component → credential → revision.
     """
     return tuple(
@@ -79,7 +79,7 @@ def lacking(
 def unaware(
     reports: Iterable[PodReport], wanted: Mapping[str, Mapping[str, str]]
 ) -> frozenset[str]:
-    """Return the names of the pods that answer and know nothing yet of what is wanted."""
+    """Return the names of the pods that answer and do not use the wanted revision at all."""
     return frozenset(
         report.name
         for report in reports
@@ -95,7 +95,7 @@ def parse(text: str) -> Revisions:
     """Return the revisions in a page of metrics.
 
     Raises:
-        ValueError: It is no page of metrics.
+        ValueError: The text is not a valid page of metrics.
     """
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
@@ -107,14 +107,14 @@ def parse(text: str) -> Revisions:
 
 
 class PodReporter:
-    """Asks pods by their addresses, a few at a time; `async with` closes its connections."""
+    """Reads the reports of pods, a few concurrently; `async with` closes its connections."""
 
     def __init__(self, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._http = httpx2.AsyncClient(
             timeout=TIMEOUT_S,
             transport=transport,
             verify=connectivity.no_trust(),
-            trust_env=False,  # a proxy of the environment is not for our own pods
+            trust_env=False,  # never through a proxy of the environment
         )
         self._slots = asyncio.Semaphore(AT_A_TIME)
 
@@ -127,7 +127,7 @@ class PodReporter:
         await self._http.aclose()
 
     async def ask(self, pods: Sequence[ObjectView]) -> tuple[PodReport, ...]:
-        """Return every pod's report; that a pod does not answer is in it, not raised."""
+        """Return the report of every pod; a pod that does not answer is reported, not raised."""
         return tuple(await asyncio.gather(*(self._one(pod) for pod in pods)))
 
     async def _one(self, pod: ObjectView) -> PodReport:

@@ -1,6 +1,6 @@
 """The keys that sign access tokens: EC P-256, and their public halves as a JWK set.
 
-A key's id is its thumbprint (RFC 7638), so that a key can never be taken for another.
+The id of a key is its thumbprint (RFC 7638), so that keys cannot be confused.
 """
 
 import base64
@@ -68,9 +68,9 @@ class SigningKeySet:
 
     @classmethod
     def complete(cls, data: Mapping[str, bytes], generate: Callable[[], bytes] = new_key) -> Self:
-        """Return the ring that a Secret holds; with a new key if it holds none.
+        """Return the key set of a Secret; with a new key if it holds none.
 
-        A file that is no key of ours is left out: a token could not be verified by it.
+        A file that is not a valid key is left out: it could not verify a token.
         """
         keys: dict[str, bytes] = {}
         for name, pem in data.items():

@@ -1,7 +1,7 @@
-"""What of what is there already is this AshChat's: the rules, without I/O.
+"""Decides which existing objects belong to this AshChat. Pure.
 
-A new resource of a name goes on with what a former one left: claims and Secrets bear its
-labels. What bears the name only is somebody else's, and is never written to.
+A new resource adopts what a deleted one of the same name left: claims and Secrets carry its labels.
+An object that only has the name belongs to something else, and is never written to.
 """
 
 import json
@@ -16,10 +16,10 @@ from ashchat_operator.resource.types import ObjectKey, ObjectView
 
 
 def is_ours(ash: AshChat, body: ObjectView) -> bool:
-    """Tell whether an object with the name of one of ours is ours.
+    """Return whether an object with the name of one of ours is ours.
 
-    Its labels say so, or, should they have been taken off, its owner, or that it was us who
-    applied it. A claim made by a StatefulSet has the labels only.
+    It is if it has our labels or, in case they were removed, if the AshChat owns it or the operator
+    applied it. A claim that a StatefulSet created has the labels only.
     """
     metadata = body["metadata"]
     labels = metadata.get("labels", {})
@@ -31,18 +31,18 @@ def is_ours(ash: AshChat, body: ObjectView) -> bool:
 
 
 def taken(kind: str, name: str) -> str:
-    """Return what to do about an object that has the name of one of ours and is not ours."""
+    """Return the message about an object that has the name of one of ours and is not ours."""
     return (
-        f"{kind} {name} is there and was not made for this AshChat, so it is left as it is. Rename "
-        f"or delete it; or, if it is this AshChat's, restored without its labels, label it "
+        f"{kind} {name} exists and does not belong to this AshChat, so it is left as it is. Rename "
+        f"or delete it; or, if it belongs to this AshChat and lost its labels, label it "
         f"{Label.INSTANCE}=<this AshChat's name> and {Label.MANAGED_BY}={OPERATOR}"
     )
 
 
 def claims(body: ObjectView) -> frozenset[ObjectKey]:
-    """Return by kind and name the claims that a StatefulSet takes, or makes where they are missing.
+    """Return the claims that a StatefulSet uses, and creates if they do not exist.
 
-    Anything else has none.
+    Other kinds have none.
     """
     if body["kind"] != "StatefulSet":
         return frozenset()
@@ -55,12 +55,12 @@ def claims(body: ObjectView) -> frozenset[ObjectKey]:
 
 
 def data_claim(ash: AshChat) -> ObjectKey:
-    """Return the kind and name of the claim with what keys of the ring have sealed."""
+    """Return the claim of the data that keys of the ring have sealed."""
     return "PersistentVolumeClaim", f"data-{child(ash, 'mongodb')}-0"
 
 
 def ring_of(claim: ObjectView | None) -> dict[str, str]:
-    """Return the fingerprints at a claim; none where there is no claim or nothing readable."""
+    """Return the fingerprints recorded at a claim; empty if there is no valid record."""
     text = claim["metadata"].get("annotations", {}).get(Annotation.KEY_RING, "") if claim else ""
     try:
         read = json.loads(text or "{}")
@@ -75,9 +75,9 @@ def ring_annotation(fingerprints: Mapping[str, str]) -> str:
 
 
 def missing_claims(desired: Sequence[ObjectView], live: Mapping[ObjectKey, Any]) -> list[ObjectKey]:
-    """Return by kind and name the claims of what is about to be made: these may be there.
+    """Return the claims of StatefulSets that are about to be created, which may exist already.
 
-    The StatefulSet controller takes a claim of the right name, whosever it is.
+    The StatefulSet controller uses any claim of the right name, whatever it belongs to.
     """
     return [
         key

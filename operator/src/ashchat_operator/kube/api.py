@@ -1,7 +1,7 @@
-"""The few calls of the Kubernetes API that the operator makes, on plain JSON.
+"""The requests that the operator sends to the Kubernetes API, with plain JSON.
 
-A client of generated models would only be in the way, since everything rendered is JSON
-already; `connection` brings the address, the certificates and renewed tokens.
+A client with generated models has no advantage, because everything rendered is JSON already. `pool`
+provides the address, the certificates and renewed tokens.
 """
 
 import asyncio
@@ -37,29 +37,30 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
     KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
 }
-"""Where each kind is: the API's path and the kind's plural."""
+"""Kind → the path of its API, and its plural."""
 
 DISCOVERY_SECONDS: Final = 30.0
-"""So long it is believed which kinds there are."""
+"""How long the result of API discovery is cached."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
 IN_FLIGHT: Final = 16
-"""So many requests are under way at a time, watches aside: a hundred new AshChats must not
-crowd out everybody else at the API server."""
+"""Maximum concurrent requests, excluding watches, so that a hundred new AshChats do not starve
+other clients of the API server."""
 
 NO_VERSION: Final = "1"
-"""The version of no object: etcd's first revision is that of an empty store, before any write
-(https://etcd.io/docs/latest/learning/data_model/). 0 would be any."""
+"""A version that no object has: etcd's first revision is that of an empty store, before any write
+(https://etcd.io/docs/latest/learning/data_model/). 0 would match any version."""
 
 FORBIDDEN: Final = 403
 TRIES: Final = 5
-"""So often a request is sent that the API server answers with "later" (429, 5xx with Retry-After).
+"""Maximum attempts of a request that the API server asks to retry (429 or 5xx with Retry-After).
 
-It has done nothing then, so also a write may be sent again. client-go does the same.
+The API server has not acted on such a request, so a write can be retried too. client-go does the
+same.
 """
 
 LATER_MAX_S: Final = 10.0
-"""A longer Retry-After is not waited for: the next look comes anyway."""
+"""Maximum Retry-After to wait for; with a longer one the next pass retries."""
 
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
@@ -73,17 +74,17 @@ _KINDS: Final = {plural: kind for kind, (_, plural) in PLACES.items()}
 
 
 class ApiServerError(Exception):
-    """The API server answered with an error; the text is its own message."""
+    """The API server responded with an error; the text is its message."""
 
     def __init__(self, status: int, message: str, causes: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.status = status
         self.terminating = NAMESPACE_TERMINATING in causes
-        """The namespace is being deleted: nothing new is let in."""
+        """Whether the namespace is being deleted, so that nothing can be created in it."""
 
 
 class NotLeadingError(Exception):
-    """Another operator leads, or may soon: nothing is written any more."""
+    """Another operator leads, or may lead soon, so this one must not write."""
 
 
 class Api:
@@ -92,16 +93,16 @@ class Api:
     def __init__(self, connection: ConnectionPool) -> None:
         self._connection = connection
         self.may_write: Callable[[], bool] = lambda: True
-        """Asked before every writing request."""
+        """Called before every writing request."""
         self._served: dict[str, tuple[float, bool]] = {}
         self._room = asyncio.Semaphore(IN_FLIGHT)
 
     @classmethod
     async def connect(cls) -> Self:
-        """Connect from inside a pod, or as the kubeconfig says.
+        """Connect from inside a pod, or with a kubeconfig.
 
         Raises:
-            kopf.LoginError: There is neither.
+            kopf.LoginError: There is neither a service account nor a kubeconfig.
         """
         return cls(ConnectionPool(login()))
 
@@ -112,10 +113,10 @@ class Api:
         await self._connection.close()
 
     async def serves(self, kind: str) -> bool:
-        """Tell whether the cluster knows a kind; asked again after DISCOVERY_SECONDS.
+        """Return whether the cluster serves a kind; cached for DISCOVERY_SECONDS.
 
         Raises:
-            ApiServerError: It cannot be found out.
+            ApiServerError: Discovery failed.
         """
         group = PLACES[kind][0]
         asked, served = self._served.get(kind, (-DISCOVERY_SECONDS, False))
@@ -132,10 +133,10 @@ class Api:
         return served
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Return an object, None where there is none.
+        """Return an object; None if it does not exist.
 
         Raises:
-            ApiServerError: Any other answer than 200 and 404.
+            ApiServerError: A response other than 200 and 404.
         """
         try:
             return await self._request("GET", _path(kind, namespace, name))
@@ -147,10 +148,10 @@ class Api:
     async def get_each(
         self, kind: str, namespace: str, names: Iterable[str]
     ) -> dict[str, Object | None]:
-        """Return objects by name, None where there is none; each is asked for once.
+        """Return objects by name; None for those that do not exist.
 
         Raises:
-            ApiServerError: Any other answer than 200 and 404.
+            ApiServerError: A response other than 200 and 404.
         """
         once = sorted(set(names))
         found = await asyncio.gather(*(self.get(kind, namespace, name) for name in once))
@@ -170,25 +171,25 @@ class Api:
         return items
 
     async def document(self, path: str) -> Object:
-        """Return what is at a path that is no object's.
+        """Return the document at a path that is not an object's.
 
         Raises:
-            ApiServerError: Any other answer than 200.
+            ApiServerError: A response other than 200.
         """
         return await self._request("GET", path)
 
     async def apply(self, body: Object, manager: str, *, new: bool = False) -> Object:
-        """Apply an object server-side; what others set in its fields is overruled.
+        """Apply an object server-side, overriding other managers of its fields.
 
         Args:
             body: The object.
-            manager: In whose name.
-            new: It is not to be there yet. The API server compares the version of what is
-                there with the one given, and makes what is not there
+            manager: The field manager.
+            new: The object must not exist yet. The API server compares its version with the one
+                given, and creates an object that does not exist
                 (https://github.com/kubernetes/kubernetes/issues/106745).
 
         Raises:
-            ApiServerError: The API server refused; status 409 of a new one: it is there.
+            ApiServerError: The API server refused; status 409 for a new object: it exists.
         """
         where = body["metadata"]
         if new:
@@ -202,10 +203,10 @@ class Api:
         )
 
     async def create(self, body: Object, manager: str) -> Object:
-        """Create an object that must not be there yet.
+        """Create an object that must not exist yet.
 
         Raises:
-            ApiServerError: The API server refused; status 409: it is there.
+            ApiServerError: The API server refused; status 409: it exists.
         """
         return await self._request(
             "POST",
@@ -215,7 +216,7 @@ class Api:
         )
 
     async def replace(self, body: Object, manager: str, *, status: bool = False) -> Object:
-        """Replace an object read before, or its status.
+        """Replace an object that was read before, or its status.
 
         Raises:
             ApiServerError: The API server refused; status 409: it changed in between.
@@ -230,7 +231,7 @@ class Api:
         )
 
     async def patch_metadata(self, body: Object, metadata: Object, manager: str) -> Object:
-        """Merge something into an object's metadata; with a resourceVersion in it, only into that.
+        """Merge fields into an object's metadata; with a resourceVersion, only into that version.
 
         Raises:
             ApiServerError: The API server refused; status 409: it changed in between.
@@ -245,10 +246,10 @@ class Api:
         )
 
     async def delete(self, body: Object) -> None:
-        """Delete exactly this object (by its uid), its own children in the background.
+        """Delete exactly this object (by its uid), and its dependents in the background.
 
         Raises:
-            ApiServerError: The API server refused, other than that it is gone.
+            ApiServerError: The API server refused, for a reason other than that it is deleted.
         """
         where = body["metadata"]
         try:
@@ -274,14 +275,14 @@ class Api:
         seconds: int,
         grace_seconds: float,
     ) -> AsyncIterator[Object]:
-        """Yield the events of a kind's objects with these labels: their metadata only.
+        """Yield the watch events of the objects of a kind with these labels, metadata only.
 
         Args:
-            kind: Which objects.
-            namespace: Where; None: everywhere.
-            labels: Which of them.
-            version: The resourceVersion to go on from; empty: begin with all there are.
-            seconds: When the API server ends the watch.
+            kind: The kind.
+            namespace: The namespace; None: all.
+            labels: The labels to select by.
+            version: The resourceVersion to continue from; empty: begin with all objects.
+            seconds: How long until the API server ends the watch.
             grace_seconds: How much later a silent connection counts as dead.
 
         Raises:
@@ -369,18 +370,18 @@ class Api:
 
 
 def _later(status: int, headers: Mapping[str, str]) -> float | None:
-    """Return after how many seconds the API server wants to be asked again; None: not at all."""
+    """Return the seconds after which to retry a response; None: do not retry."""
     if status != TOO_MANY_REQUESTS and status < SERVER_ERRORS_FROM:
         return None
     try:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:
-        return None  # A date is allowed by RFC 9110; the API server writes seconds.
+        return None  # RFC 9110 also allows a date; the API server sends seconds.
     return seconds if 0 <= seconds <= LATER_MAX_S else None
 
 
 def _refusal(status: int, body: bytes, reason: str | None) -> ApiServerError:
-    """Return what the API server said, or what stands in front of it and speaks no JSON."""
+    """Return the error of the API server, or of a proxy in front of it that sends no JSON."""
     says = reason or f"HTTP {status}"
     try:
         answer: Object = json.loads(body or b"{}")
@@ -399,6 +400,6 @@ def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
 
 
 def _kind(path: str) -> str:
-    """Return the kind that a path is about, for counting; "other" for what is no object."""
+    """Return the kind of the object at a path, for metrics; "other" if it is no object."""
     found = _PLURAL.match(path)
     return _KINDS.get(found[1], "other") if found else "other"

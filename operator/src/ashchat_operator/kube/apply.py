@@ -1,7 +1,7 @@
 """Bring the cluster's objects to what was rendered: apply, correct, prune.
 
-Everything is read first, one list per kind, so an AshChat in order costs a few reads and
-no write.
+Everything is read first, one list per kind, so that an AshChat in order costs a few reads and no
+write.
 """
 
 import asyncio
@@ -32,36 +32,36 @@ STEPS: Final = (
     ("Deployment", "StatefulSet"),
     ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress", "HTTPRoute"),
 )
-"""What is applied together, in order: what a pod mounts comes before the pod, and Secrets come
-first of all, since what is derived from a new one is only true once it is stored."""
+"""The kinds that are applied together, in order: what a pod mounts comes before the pod, and
+Secrets come first, because nothing may be derived from a new Secret before it is stored."""
 
 CHILD_KINDS: Final = tuple(kind for step in STEPS for kind in step)
 
 AT_A_TIME: Final = 8
-"""So many objects of one AshChat are written at a time."""
+"""Maximum concurrent writes of one AshChat's objects."""
 
 OPTIONAL_KINDS: Final = frozenset({"HTTPRoute"})
-"""Kinds that not every cluster knows."""
+"""Kinds that not every cluster serves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What one run found and wrote."""
+    """What one pass found and wrote."""
 
     live: Live
     """All objects as they are now."""
     changes: tuple[Change, ...]
-    """What was written; empty: no write."""
+    """What was written; empty: nothing."""
     problems: tuple[str, ...] = ()
-    """What the API server refused, for a person."""
+    """What the API server refused, for the user."""
     reason: Reason = Reason.REFUSED
-    """Why, for a machine."""
+    """Why, as a reason of conditions."""
     stopped: bool = False
-    """Nothing was done beyond what the problems are about: Secrets are not as rendered."""
+    """Whether the pass ended early, because Secrets could not be applied as rendered."""
 
 
 async def find(api: Api, ash: AshChat) -> Live:
-    """Return the objects that bear the labels of an AshChat.
+    """Return the objects that carry the labels of an AshChat.
 
     Raises:
         ApiServerError: They cannot be listed.
@@ -81,21 +81,21 @@ async def _listed(api: Api, kind: str, ash: AshChat, labels: Mapping[str, str]) 
     try:
         return await api.list(kind, ash.namespace, labels)
     except ApiServerError as error:
-        # Its definition went since it was last asked for.
+        # Its definition was deleted since the last discovery.
         if kind in OPTIONAL_KINDS and error.status == NOT_FOUND:
             return []
         raise
 
 
 async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) -> Applied:
-    """Bring the objects to what is desired, and delete those of ours that are not.
+    """Bring the objects to the desired state, and delete those of ours that are not desired.
 
-    One object's refusal is reported and does not keep the others from being applied; but a
-    Secret's does. What is in it may be made anew at each look, and nothing else may have it
-    before it is stored. An object that is not ours is never written to.
+    The refusal of one object is reported and does not keep the others from being applied, unless
+    it is a Secret: its content may be generated again in the next pass, so nothing else may have
+    it before it is stored. An object that is not ours is never written to.
 
     Raises:
-        ApiServerError: What there is cannot be read.
+        ApiServerError: The objects cannot be read.
     """
     wanted = {(body["kind"], body["metadata"]["name"]): body for body in desired}
     named = await by_name(api, ash, adoption.missing_claims(tuple(wanted.values()), found))
@@ -120,7 +120,7 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
         if keys[0][0] == "Secret" and any(outcome.failed for outcome in outcomes):
             return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
     for key, body in found.items():
-        if key not in wanted and _owned(body, ash) and not _going(body):
+        if key not in wanted and _owned(body, ash) and not _deleting(body):
             await api.delete({**body, "kind": key[0]})
             del live[key]
             changes.append(Change(f"deleted {key[0]} {key[1]}", *key))
@@ -128,7 +128,7 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
 
 
 def _steps(wanted: Mapping[ObjectKey, Object]) -> Iterator[list[ObjectKey]]:
-    """Yield what is applied together."""
+    """Yield the objects that are applied together."""
     for kinds in STEPS:
         if keys := sorted(key for key in wanted if key[0] in kinds):
             yield keys
@@ -136,32 +136,32 @@ def _steps(wanted: Mapping[ObjectKey, Object]) -> Iterator[list[ObjectKey]]:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one run goes by."""
+    """The inputs of one pass."""
 
     ash: AshChat
     wanted: Mapping[ObjectKey, Object]
     taken: frozenset[ObjectKey]
-    """The claims that somebody else has."""
+    """The claims that belong to something else."""
     live: Live
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of one object."""
+    """The outcome for one object."""
 
     live: Object | None = None
     changes: list[Change] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     failed: bool = False
-    """It is not as rendered."""
+    """Whether the object is not as rendered."""
     taken: bool = False
-    """Somebody else's object has its name."""
+    """Whether an object that is not ours has its name."""
     terminating: bool = False
-    """Nothing can be made in this namespace any more."""
+    """Whether the namespace is being deleted."""
 
 
 async def _try(api: Api, plan: _Plan, key: ObjectKey) -> _Outcome:
-    """Bring one object to what is desired, unless somebody else's has its name."""
+    """Bring one object to its desired state, unless one that is not ours has its name."""
     outcome = _Outcome()
     try:
         there = plan.live.get(key)
@@ -182,7 +182,7 @@ async def _try(api: Api, plan: _Plan, key: ObjectKey) -> _Outcome:
     except ApiServerError as error:
         outcome.failed = True
         outcome.terminating = error.terminating
-        # A conflict: somebody wrote in between; the next look sees what.
+        # A conflict: another client wrote in between; the next pass reads the result.
         if error.status != CONFLICT:
             outcome.problems.append(f"{key[0]} {key[1]}: {error}")
     return outcome
@@ -193,9 +193,9 @@ def _applied(key: ObjectKey) -> Change:
 
 
 async def _make(api: Api, plan: _Plan, key: ObjectKey) -> Object | None:
-    """Make an object that our labels did not find; None: one of its name is there.
+    """Create an object that our labels did not find; None: an object of its name exists.
 
-    It is not looked for first: of a new AshChat none is there.
+    Its name is not looked up first, because the objects of a new AshChat do not exist.
     """
     body = await _with_scaler(api, plan, key, None)
     try:
@@ -208,15 +208,15 @@ async def _make(api: Api, plan: _Plan, key: ObjectKey) -> Object | None:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What was found by name, not by its labels."""
+    """The objects that were found by name, not by their labels."""
 
     ours: Live
     taken: frozenset[ObjectKey]
-    """Kinds and names that somebody else's objects have."""
+    """The kinds and names of objects that are not ours."""
 
 
 async def by_name(api: Api, ash: AshChat, names: Iterable[ObjectKey]) -> Named:
-    """Look for objects that our labels did not find: the labels were taken off, or never on.
+    """Read objects that our labels did not find: the labels were removed, or never set.
 
     Raises:
         ApiServerError: They cannot be read.
@@ -229,7 +229,7 @@ async def by_name(api: Api, ash: AshChat, names: Iterable[ObjectKey]) -> Named:
 
 
 async def _with_scaler(api: Api, plan: _Plan, key: ObjectKey, live: Object | None) -> Object:
-    """Return what is desired of an object; replicas that change hands do so first."""
+    """Return the desired object; replicas are handed over first if their manager changes."""
     body, scaler = plan.wanted[key], plan.wanted.get(("HorizontalPodAutoscaler", key[1]))
     if scaler is None or not replicas.autoscaled(body):
         return body
@@ -242,11 +242,11 @@ async def _with_scaler(api: Api, plan: _Plan, key: ObjectKey, live: Object | Non
 
 
 async def _bring(api: Api, desired: Object, live: Object | None, changes: list[Change]) -> Object:
-    """Bring one object to what is desired and return it as it is then."""
+    """Bring one object to its desired state and return the result."""
     key = (desired["kind"], desired["metadata"]["name"])
     says = " ".join(key)
-    if live is not None and _going(live):
-        return live  # The next look, after it is gone, makes it anew.
+    if live is not None and _deleting(live):
+        return live  # The next pass after its deletion creates it again.
     body = _with_fixed_fields(desired, live)
     if live is None or differs(body, live):
         live = await api.apply(body, OPERATOR)
@@ -255,14 +255,14 @@ async def _bring(api: Api, desired: Object, live: Object | None, changes: list[C
     if corrected is not None:
         kind = {"apiVersion": body["apiVersion"], "kind": body["kind"]}
         live = await api.replace({**corrected, **kind}, OPERATOR)
-        changes.append(Change(f"took out of {says} what was added to it", *key))
+        changes.append(Change(f"removed additions from {says}", *key))
     return live
 
 
 def _with_fixed_fields(desired: Object, live: Object | None) -> Object:
-    """Return what is desired, with what may not change after creation as it is.
+    """Return the desired object, with immutable fields as they are.
 
-    A StatefulSet's claim templates are fixed; larger volumes are asked for at the claims.
+    The claim templates of a StatefulSet are immutable; volumes grow at the claims.
     """
     if live is None or desired["kind"] != "StatefulSet":
         return desired
@@ -275,5 +275,5 @@ def _owned(body: Object, ash: AshChat) -> bool:
     return any(owner["uid"] == ash.uid for owner in body["metadata"].get("ownerReferences", []))
 
 
-def _going(body: Object) -> bool:
+def _deleting(body: Object) -> bool:
     return "deletionTimestamp" in body["metadata"]

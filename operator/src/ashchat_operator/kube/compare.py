@@ -1,10 +1,9 @@
-"""Does a live object say what was rendered, and nothing that somebody added?
+"""Compare a live object with the rendered one, and find what others added to it. Pure.
 
-Applying overrules what others changed in our fields, but leaves what they added (a
-container, a variable, a port). Who added what is in `metadata.managedFields`: sets of
-paths per manager in the format FieldsV1
-(https://github.com/kubernetes-sigs/structured-merge-diff). Fields that the API server
-defaulted are nobody's, so they are never mistaken for additions.
+Applying overrides what others changed in our fields, but leaves what they added (a container, a
+variable, a port). `metadata.managedFields` records who added what: sets of paths per manager, in
+the format FieldsV1 (https://github.com/kubernetes-sigs/structured-merge-diff). Fields that the API
+server defaulted have no manager, so they are never mistaken for additions.
 """
 
 import json
@@ -16,7 +15,7 @@ from ashchat_operator.resource.quantity import quantity
 from ashchat_operator.resource.types import Object
 
 CORRECTED: Final = ("spec", "data", "binaryData", "stringData", "immutable", "type")
-"""Where additions are taken out; in `metadata` only labels, others' annotations stay."""
+"""The parts that additions are removed from; in `metadata` only labels: annotations stay."""
 
 RESTARTED: Final = (
     "f:template",
@@ -24,19 +23,19 @@ RESTARTED: Final = (
     "f:annotations",
     "f:kubectl.kubernetes.io/restartedAt",
 )
-"""What `kubectl rollout restart` stamps: taking it out again would restart the pods twice."""
+"""What `kubectl rollout restart` sets: removing it would restart the pods twice."""
 
 LEFT_ALONE: Final = frozenset({"PersistentVolumeClaim"})
-"""Kubernetes itself fills in a claim's spec."""
+"""Kinds that nothing is removed from: Kubernetes itself completes the spec of a claim."""
 
 _KEYS: Final = (("mountPath",), ("name",), ("containerPort", "protocol"), ("port", "protocol"))
-"""By what the items of lists are told apart, tried in order."""
+"""The keys that identify items of lists, tried in order."""
 
 _QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit"})
 
 
 def differs(desired: Object, live: Object) -> bool:
-    """Tell whether something rendered is missing in a live object or has another value."""
+    """Return whether a rendered field is missing in the live object or has another value."""
     wanted = {key: value for key, value in desired.items() if key != "metadata"}
     meta = {
         key: value
@@ -49,7 +48,7 @@ def differs(desired: Object, live: Object) -> bool:
 
 
 def without_additions(desired: Object, live: Object) -> Object | None:
-    """Return the live object without what others added to it; None: they added nothing."""
+    """Return the live object without the additions of others; None: there are none."""
     if desired["kind"] in LEFT_ALONE:
         return None
     others = [
@@ -73,7 +72,7 @@ def without_additions(desired: Object, live: Object) -> Object | None:
                 if "template" in wanted:
                     inner, wanted = _without(inner, RESTARTED), _annotated(wanted)
                 if desired["kind"] == "Deployment" and "replicas" not in desired[part]:
-                    # An autoscaler's, or whoever holds them for it.
+                    # Replicas belong to the autoscaler, or to their temporary holder.
                     inner = _without(inner, ("f:replicas",))
                 changed |= _take_out(inner, wanted, corrected.get(part))
         labels = fields.get("f:metadata", {}).get("f:labels")
@@ -85,23 +84,23 @@ def without_additions(desired: Object, live: Object) -> Object | None:
 
 
 def applied_by_us(entry: Mapping[str, Any]) -> bool:
-    """Tell whether an entry of `managedFields` is of what the operator applied."""
+    """Return whether an entry of `managedFields` is of the operator's apply."""
     return bool(entry.get("manager") == OPERATOR and entry.get("operation") == "Apply")
 
 
 def _copy(value: Any) -> Any:
-    """Return JSON of its own. `copy.deepcopy`, which expects anything, takes five times as long."""
+    """Return a copy of JSON, five times as fast as `copy.deepcopy`."""
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def _within(wanted: Any, there: Any, quantities: bool = False) -> bool:  # noqa: FBT001, FBT002
-    """Tell whether everything wanted is there; emptiness is there when nothing is."""
+    """Return whether everything wanted is there; an empty value is also there if absent."""
     if wanted in ({}, [], None):
         return True
     if wanted == "":
-        return there in ("", None)  # The API server leaves out an empty value.
+        return there in ("", None)  # The API server omits empty values.
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(
             _within(value, there.get(key), quantities=quantities or key in _QUANTITIES)
@@ -130,7 +129,7 @@ def _list_keys(items: list[Any]) -> tuple[str, ...] | None:
 
 
 def _left_over(desired: Object, live: Object) -> bool:
-    """Tell whether we own a field that is not rendered any more: applying takes it out."""
+    """Return whether we own a field that is not rendered any more, which applying removes."""
     entries = [entry for entry in live["metadata"].get("managedFields", []) if applied_by_us(entry)]
     if not entries:
         return True
@@ -153,7 +152,7 @@ def _left_over(desired: Object, live: Object) -> bool:
 
 
 def _without(fields: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the paths without one of them, nor those that led to it alone."""
+    """Return the paths without one of them, and without those that led only to it."""
     first, *rest = path
     if first not in fields:
         return fields
@@ -163,9 +162,9 @@ def _without(fields: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, A
 
 
 def _annotated(spec: Object) -> Object:
-    """Return a workload's spec whose pods have annotations, be there none.
+    """Return a workload's spec whose pods have annotations, at least empty ones.
 
-    Of a map that is not wanted all is taken out; of this one something may stay.
+    A map that is not wanted is removed entirely; of this map something may stay.
     """
     template = spec["template"]
     metadata = {"annotations": {}, **template.get("metadata", {})}
@@ -173,7 +172,7 @@ def _annotated(spec: Object) -> Object:
 
 
 def _take_out(fields: Mapping[str, Any], wanted: Any, there: Any) -> bool:
-    """Delete from `there` what the paths name and `wanted` lacks; tell whether there was any."""
+    """Delete from `there` what the paths name and `wanted` lacks; return whether any was."""
     changed = False
     for path, inner in fields.items():
         kind, _, rest = path.partition(":")
@@ -205,7 +204,7 @@ def _take_out_item(match: Any, inner: Mapping[str, Any], wanted: Any, there: lis
 
 
 def _whole(there: Object, key: str, wanted: Any) -> bool:
-    """Cut a map that has one owner as a whole (a selector) to the keys wanted."""
+    """Drop unwanted keys from an atomic map such as a selector."""
     value = there[key]
     if not isinstance(value, dict) or not isinstance(wanted, dict):
         return False

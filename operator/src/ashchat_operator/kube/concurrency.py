@@ -1,4 +1,4 @@
-"""Several calls at a time, which end together."""
+"""Concurrent calls that end together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,18 +11,18 @@ Out = TypeVar("Out")
 async def gather_limited(
     function: Callable[[In], Awaitable[Out]], items: Iterable[In], limit: int
 ) -> list[Out]:
-    """Call a function with each item, and return what it returned, in their order.
+    """Call a function with each item concurrently, and return the results in their order.
 
-    When one call fails the others are cancelled before it is told, so nothing is written any
-    more once this has returned.
+    When one call fails the others are cancelled before the exception is raised, so nothing is
+    written any more afterwards.
 
     Args:
-        function: What is called.
-        items: With what.
-        limit: So many calls at a time.
+        function: The function to call.
+        items: Its arguments.
+        limit: Maximum concurrent calls.
 
     Raises:
-        Exception: The first that a call raised.
+        Exception: The first exception that a call raised.
     """
     room = asyncio.Semaphore(limit)
 

@@ -1,10 +1,10 @@
-"""One operator works and the others stand by: a Lease (coordination.k8s.io/v1) says which.
+"""Leader election by a Lease (coordination.k8s.io/v1): one operator leads, the others stand by.
 
 The rules are those of client-go's leaderelection
-(https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): times in the Lease are never
-compared with a clock of one's own; a candidate measures by its monotonic clock how long it
-has seen no renewal. The leader gives up earlier than the others may take over, whatever the
-network does. The generated client's own election compares wall clocks and never releases.
+(https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): times in the Lease are never compared
+with the local clock; a candidate measures by its monotonic clock how long it has observed no
+renewal. The leader gives up before others may take over, whatever the network does. The election of
+the generated client compares wall clocks and never releases the Lease.
 """
 
 import asyncio
@@ -23,30 +23,30 @@ from ashchat_operator.kube.api import Api, ApiServerError
 
 JITTER: Final = 0.2
 LEASE_ERRORS: Final = (ApiServerError, ClientError, OSError, TimeoutError, ValueError)
-"""What asking for a Lease may end with, on a bad day."""
+"""The exceptions that a request for the Lease may raise."""
 
 _log = logging.getLogger(__name__)
 
 
 class LeaseLostError(Exception):
-    """The Lease is another's, or could not be renewed in time: this process must end."""
+    """The Lease is held by another process or was not renewed in time; this process must end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds. A leader that vanishes is replaced after at most lease + 2 retries with jitter."""
+    """Times in seconds. A lost leader is replaced after at most lease + 2 retries with jitter."""
 
     lease: int = 10
-    """So long after the last renewal that it saw, another may take the Lease."""
+    """After the last renewal that a candidate observed, it may acquire the Lease."""
     renew: float = 6.0
-    """So long after its last renewal the leader writes nothing more, and ends."""
+    """After its last renewal the leader stops writing, and ends."""
     retry: float = 2.0
-    """Between two looks at the Lease, and the patience with one."""
+    """Between two requests for the Lease, and the timeout of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """What a Lease says."""
+    """The content of a Lease."""
 
     holder: str = ""
     duration_seconds: int = 0
@@ -56,7 +56,7 @@ class LeaseRecord:
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Self:
-        """Return what a Lease says; what it does not say is empty."""
+        """Return the content of a Lease; fields that it lacks are empty."""
         spec = body.get("spec") or {}
         return cls(
             spec.get("holderIdentity") or "",
@@ -67,7 +67,7 @@ class LeaseRecord:
         )
 
     def spec(self) -> dict[str, Any]:
-        """Return it as a Lease's spec."""
+        """Return the record as a Lease's spec."""
         return {
             "holderIdentity": self.holder,
             "leaseDurationSeconds": self.duration_seconds,
@@ -79,44 +79,44 @@ class LeaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObservedLease:
-    """What a Lease says, and since when (our monotonic clock) it has said just that."""
+    """The content of a Lease, and since when (our monotonic clock) it has been the same."""
 
     record: LeaseRecord
     since: float
 
 
 def observed(former: ObservedLease | None, record: LeaseRecord, now: float) -> ObservedLease:
-    """Return the sighting of a record: the former one, if nothing changed since."""
+    """Return the observation of a record: the previous one, if nothing changed since."""
     return former if former is not None and former.record == record else ObservedLease(record, now)
 
 
 def free(seen: ObservedLease, me: str, now: float) -> bool:
-    """Tell whether I may take a Lease: it is nobody's, mine, or was not renewed for too long."""
+    """Return whether a candidate may acquire a Lease: it is free, its own, or has expired."""
     record = seen.record
     return record.holder in {"", me} or now - seen.since > record.duration_seconds
 
 
 def claimed(record: LeaseRecord, me: str, seconds: int, now: str) -> LeaseRecord:
-    """Return a Lease's record with me as its holder."""
+    """Return a Lease's record with the candidate as its holder."""
     if record.holder == me:
         return replace(record, renewed=now, duration_seconds=seconds)
     return LeaseRecord(me, seconds, now, now, record.transitions + (1 if record.acquired else 0))
 
 
 class SingleProcess:
-    """Where there is no Lease: this process is the only one, and always leads."""
+    """The election without a Lease: this process is the only one, and always leads."""
 
     leading = seen = True
 
     async def win(self) -> None:
-        """Lead at once."""
+        """Lead immediately."""
 
     async def hold(self) -> None:
         """Lead until cancelled."""
         await asyncio.Event().wait()
 
     async def release(self) -> None:
-        """Nobody waits for it."""
+        """Do nothing: no other process waits."""
 
 
 class Election:
@@ -134,11 +134,11 @@ class Election:
         """Make a candidate.
 
         Args:
-            api: A connection of its own: a renewal must not queue behind the work.
+            api: A separate connection, so that a renewal does not queue behind other requests.
             place: The Lease's namespace and name.
-            me: A name that no other process bears at the same time. A pod's name may stay
-                the same when its container starts again, which then goes on at once.
-            timing: When what happens.
+            me: A name that no other process has at the same time. A pod's name stays the same
+                when its container restarts, which then continues immediately.
+            timing: The times of the election.
             clock: Monotonic seconds.
         """
         self._api = api
@@ -152,16 +152,16 @@ class Election:
 
     @property
     def seen(self) -> bool:
-        """Whether the Lease was read or written once, so that we can take it if we must."""
+        """Whether the Lease was read or written once, so that this process can take over."""
         return self._seen is not None
 
     @property
     def leading(self) -> bool:
-        """Whether it is us who may write, right now."""
+        """Whether this process may write now."""
         return self._left() > 0
 
     async def win(self) -> None:
-        """Wait until the Lease is ours."""
+        """Wait until this process holds the Lease."""
         while True:
             try:
                 async with asyncio.timeout(self._timing.retry):
@@ -174,10 +174,10 @@ class Election:
             await asyncio.sleep(self._timing.retry * random.uniform(1, 1 + JITTER))  # noqa: S311
 
     async def hold(self) -> None:
-        """Renew the Lease, which is ours, until cancelled.
+        """Renew the Lease, which this process holds, until cancelled.
 
         Raises:
-            LeaseLostError: It is not ours any more.
+            LeaseLostError: This process does not hold it any more.
         """
         while self.leading:
             await asyncio.sleep(min(self._timing.retry, self._left()))
@@ -186,7 +186,7 @@ class Election:
                     if not await self._try():
                         break
             except LEASE_ERRORS as error:
-                # Whatever it was, the Lease itself says at the next try whose it is.
+                # Whatever it was, the next attempt reads the holder from the Lease.
                 self._body = None
                 _log.warning("Lease %s not renewed: %s", self._name, error or "no answer")
         holder = self._seen.record.holder if self._seen else self._me
@@ -195,7 +195,7 @@ class Election:
         raise LeaseLostError(f"Lease {self._namespace}/{self._name} is lost: {why}")
 
     async def release(self) -> None:
-        """Let another take the Lease at once, if it is ours; call it when all work has ended."""
+        """Release the Lease, if this process holds it; call it when all work has ended."""
         if not self.leading or self._body is None:
             return
         record = replace(LeaseRecord.read(self._body), holder="", duration_seconds=1)
@@ -207,15 +207,16 @@ class Election:
             _log.warning("Lease %s not released, it runs out: %s", self._name, error)
 
     def _left(self) -> float:
-        """Return for how many seconds it is surely ours."""
+        """Return for how many seconds this process certainly holds the Lease."""
         if self._renewed is None:
             return 0.0
         return self._renewed + self._timing.renew - self._clock()
 
     async def _try(self) -> bool:
-        """Take or renew the Lease; tell whether it is ours.
+        """Acquire or renew the Lease; return whether this process holds it.
 
-        It counts from before the request: nobody can have seen the renewal earlier.
+        The time counts from before the request: no other process can have observed the renewal
+        earlier.
         """
         began = self._clock()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -236,7 +237,7 @@ class Election:
             if not free(self._seen, self._me, self._clock()):
                 return False
             record = claimed(found, self._me, self._timing.lease, now)
-            # Only what we read is replaced: of two that take it, one is refused (409).
+            # Only the version that was read is replaced: of two candidates one is refused (409).
             self._body = await self._api.replace({**body, "spec": record.spec()}, OPERATOR)
         self._seen = observed(self._seen, record, self._clock())
         self._renewed = began

@@ -1,4 +1,4 @@
-"""How the operator reaches the API server: its own service account in a pod, else a kubeconfig."""
+"""Connections to the API server, by the pod's service account or a kubeconfig."""
 
 import os
 import time
@@ -11,21 +11,21 @@ import kopf
 from yarl import URL
 
 TOKEN_SECONDS: Final = 60.0
-"""A service account's token is renewed on disk well before it ends, and read again that often
+"""How often a service account's token is read again: it is renewed on disk before it expires
 (https://kubernetes.io/docs/concepts/storage/projected-volumes/#serviceaccounttoken)."""
 
 READ_BUFFER: Final = 2**20
-"""In bytes; an event of a watch is a line, which is refused when it is twice as long."""
+"""Bytes of the read buffer; a watch event, which is one line, may be twice as long."""
 
 
 def login() -> kopf.ConnectionInfo:
-    """Return where the API server is and who we are there.
+    """Return the address of the API server and the credentials to use.
 
-    In a pod its address is the environment's, as client-go has it: no name has to resolve.
+    In a pod the address is that of the environment, as in client-go, so no name is resolved.
 
     Raises:
         kopf.LoginError: There is neither a service account nor a kubeconfig.
-        OSError: The kubeconfig, or what it names, cannot be read.
+        OSError: The kubeconfig, or a file that it names, cannot be read.
     """
     settings = kopf.OperatorSettings()
     inside = kopf.login_with_service_account(settings=settings)
@@ -49,11 +49,11 @@ class ConnectionPool:
         self._server = info.server.rstrip("/")
         self._read_at = time.monotonic()
         self._session = aiohttp.ClientSession(
-            # Without a limit: each watch keeps a connection, and a request must not wait for one.
+            # Unlimited: each watch occupies a connection, and a request must not wait for one.
             connector=aiohttp.TCPConnector(
                 limit=0, ssl=info.as_ssl_context() if self._server.startswith("https:") else False
             ),
-            # It is near: packing long answers would cost both ends more than sending them.
+            # The API server is nearby: compression would cost more than it saves.
             headers={"Accept-Encoding": "identity"},
             read_bufsize=READ_BUFFER,
         )
@@ -67,7 +67,7 @@ class ConnectionPool:
         await self.close()
 
     async def close(self) -> None:
-        """End what is open."""
+        """Close all connections."""
         await self._session.close()
 
     async def request(
@@ -79,17 +79,17 @@ class ConnectionPool:
         body: bytes | None,
         timeout_s: float,
     ) -> aiohttp.ClientResponse:
-        """Send a request; the caller reads or closes the answer.
+        """Send a request; the caller reads or closes the response.
 
         Args:
-            method: Of HTTP.
-            path: With its query, quoted.
-            headers: Beside those that say who we are.
-            body: What is sent.
-            timeout_s: Seconds, reading the answer included.
+            method: The HTTP method.
+            path: The path and query, quoted.
+            headers: Headers in addition to the credentials.
+            body: The body.
+            timeout_s: Seconds, including reading the response.
 
         Raises:
-            aiohttp.ClientError, TimeoutError, OSError: Nothing answers.
+            aiohttp.ClientError, TimeoutError, OSError: The API server does not respond.
         """
         return await self._session.request(
             method,
@@ -103,6 +103,6 @@ class ConnectionPool:
     def _who(self) -> dict[str, str]:
         if self._info.token and time.monotonic() - self._read_at > TOKEN_SECONDS:
             self._read_at = time.monotonic()
-            with suppress(kopf.LoginError, OSError):  # the former one holds, or is refused
+            with suppress(kopf.LoginError, OSError):  # the previous token works, or is refused
                 self._info = login()
         return self._info.as_http_headers()

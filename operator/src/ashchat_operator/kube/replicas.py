@@ -1,7 +1,7 @@
-"""Who sets a Deployment's replicas: we, or an autoscaler; and how that changes hands. Pure.
+"""Hands the replicas of a Deployment over to an autoscaler. Pure.
 
-Leaving a field out that we applied takes it out: replicas would fall to their default, 1.
-So somebody else has to hold the field before we let go of it
+Omitting a field that we applied removes it, and replicas would fall to their default, 1. So another
+manager must own the field before we release it
 (https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
 """
 
@@ -16,20 +16,20 @@ HOLDER: Final = "ashchat-operator-replicas"
 
 
 def autoscaled(desired: Object) -> bool:
-    """Tell whether an object is a Deployment whose replicas an autoscaler sets."""
+    """Return whether an object is a Deployment whose replicas an autoscaler sets."""
     return desired["kind"] == "Deployment" and "replicas" not in desired["spec"]
 
 
 def with_first(desired: Object, scaler: Mapping[str, Any]) -> Object:
-    """Return a Deployment that is to be made, with the fewest pods its autoscaler allows."""
+    """Return a Deployment to create, with the minimum replicas of its autoscaler."""
     return {**desired, "spec": {**desired["spec"], "replicas": scaler["spec"]["minReplicas"]}}
 
 
 def hand_over(desired: Object, live: Object, scaler: Mapping[str, Any]) -> Object | None:
-    """Return what HOLDER is to apply before we leave the replicas out; None: we hold none.
+    """Return what HOLDER must apply before we omit the replicas; None: we do not own them.
 
-    The number stays what it is, within the autoscaler's bounds: of a Deployment without
-    pods it would keep its hands off.
+    The number stays the same, within the bounds of the autoscaler, which ignores a Deployment
+    that is scaled to zero.
     """
     entries = [entry for entry in live["metadata"].get("managedFields", []) if applied_by_us(entry)]
     if not any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in entries):

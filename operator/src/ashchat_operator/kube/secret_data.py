@@ -9,7 +9,7 @@ from ashchat_operator.resource.types import Data
 
 
 def decoded(body: Mapping[str, Any]) -> Data:
-    """Return a Secret's data; what is not base64 is left out (the API server lets none in)."""
+    """Return a Secret's data; invalid base64 is left out (the API server rejects it)."""
     result: dict[str, bytes] = {}
     for key, value in (body.get("data") or {}).items():
         try:

@@ -19,7 +19,7 @@ from ashchat_operator.kube.apply import CHILD_KINDS, OPTIONAL_KINDS
 from ashchat_operator.kube.workers import Workers, jittered
 
 WATCH_SECONDS: Final = 240
-"""The API server ends a watch after this long; a dead connection is noticed by then."""
+"""How long a watch lasts until the API server ends it; a dead connection is detected by then."""
 
 WATCH_GRACE_SECONDS: Final = 30.0
 
@@ -41,13 +41,13 @@ class Watcher:
         namespaces: Sequence[str],
         referring: Callable[[str, str], Iterable[str]] = lambda _namespace, _secret: (),
     ) -> None:
-        """Watch.
+        """Prepare the watches.
 
         Args:
             api: The API server.
             workers: The workers to wake.
-            namespaces: Where; empty: everywhere.
-            referring: Namespace, name of a Secret → the AshChats that refer to it.
+            namespaces: The namespaces; empty: all.
+            referring: Namespace and name of a Secret → the AshChats that refer to it.
         """
         self._api = api
         self._workers = workers
@@ -57,14 +57,14 @@ class Watcher:
 
     @property
     def dead(self) -> str:
-        """What is wrong when a watch was neither opened nor heard from lately; empty: nothing."""
+        """What is wrong if a watch was neither opened nor received anything lately; else empty."""
         if self.staleness < WATCH_SECONDS + 2 * WATCH_GRACE_SECONDS:
             return ""
-        return f"a watch has said nothing for {self.staleness:.0f} s"
+        return f"a watch has received nothing for {self.staleness:.0f} s"
 
     @property
     def staleness(self) -> float:
-        """For how many seconds the quietest watch has said nothing, not even a bookmark."""
+        """Seconds since the quietest watch received anything, a bookmark included."""
         return time.monotonic() - min(self._alive.values(), default=time.monotonic())
 
     async def run(self) -> None:
@@ -94,19 +94,19 @@ class Watcher:
                     grace_seconds=WATCH_GRACE_SECONDS,
                 ):
                     self._alive[kind, namespace, label] = time.monotonic()
-                    version = self._heard(event)
+                    version = self._received(event)
                 self._alive[kind, namespace, label] = time.monotonic()
             except (ApiServerError, ClientError, OSError, TimeoutError, ValueError) as error:
-                # From scratch: the first events then name every object there is.
+                # Start over: the first events then name every object.
                 version = ""
                 _log.warning("the watch of %s ended: %s", kind, error)
                 await asyncio.sleep(jittered(RETRY_SECONDS))
 
-    def _heard(self, event: dict[str, Any]) -> str:
-        """Wake whose child it was; return from where to go on."""
+    def _received(self, event: dict[str, Any]) -> str:
+        """Wake the owner of the object; return the version to continue from."""
         body = event["object"]
         if event["type"] == "ERROR":
-            # 410: what happened since `version` is not known any more.
+            # 410: the history since `version` is not available any more.
             raise ApiServerError(body.get("code", GONE), body.get("message", "watch error"))
         metadata = body["metadata"]
         if event["type"] != "BOOKMARK":
@@ -118,6 +118,6 @@ class Watcher:
             if instance is not None:
                 self._workers.wake(metadata["namespace"], instance)
             for owner in metadata.get("ownerReferences", []):
-                # The label may be what was taken off.
+                # The label may be what was removed.
                 self._workers.wake(metadata["namespace"], owner["name"])
         return str(metadata["resourceVersion"])

@@ -10,13 +10,13 @@ from typing import Final
 from ashchat_operator.resource.types import ResourceKey
 
 Reconcile = Callable[[str, str], Awaitable[float]]
-"""Looks at a resource (namespace, name); returns the seconds until the next look."""
+"""Reconciles a resource (namespace, name); returns the seconds until the next pass."""
 
 SETTLE_SECONDS: Final = 0.1
-"""A change seldom comes alone: what follows within this time is seen in the same look."""
+"""Changes rarely come alone: those within this time are handled by the same pass."""
 
 JITTER: Final = 0.2
-"""A resync comes up to this part earlier or later, so that not all come at once."""
+"""The fraction by which a resync comes earlier or later, so that not all coincide."""
 
 FAILED_SECONDS: Final = 5.0
 
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class Workers:
-    """One task per AshChat that looks at it when it is woken or when it is time.
+    """One task per AshChat, which reconciles it when it is woken and at intervals.
 
-    Nobody is looked at twice before everybody was looked at once: a hundred new AshChats are
-    first all written, and only then followed on their way.
+    No resource is reconciled a second time before every resource was reconciled once: the objects
+    of a hundred new AshChats are all created before the first is followed to Ready.
     """
 
     def __init__(self, look: Reconcile, *, parallel: int) -> None:
@@ -40,7 +40,7 @@ class Workers:
         self._all_seen.set()
 
     def track(self, namespace: str, name: str) -> None:
-        """Look at a resource from now on, and at once."""
+        """Reconcile a resource from now on, beginning immediately."""
         key = (namespace, name)
         if key not in self._tasks:
             self._wakes[key] = asyncio.Event()
@@ -52,13 +52,13 @@ class Workers:
         self._wakes[key].set()
 
     def wake(self, namespace: str, name: str) -> None:
-        """Look soon at a resource that is kept; nothing happens if it is not."""
+        """Reconcile a tracked resource soon; do nothing if it is not tracked."""
         wake = self._wakes.get((namespace, name))
         if wake is not None:
             wake.set()
 
     def forget(self, namespace: str, name: str) -> None:
-        """Stop looking at a resource: it is gone."""
+        """Stop reconciling a resource that was deleted."""
         self._wakes.pop((namespace, name), None)
         self._seen((namespace, name))
         task = self._tasks.pop((namespace, name), None)
@@ -66,7 +66,7 @@ class Workers:
             task.cancel()
 
     async def close(self) -> None:
-        """Stop all looking."""
+        """Stop all workers."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -96,9 +96,9 @@ class Workers:
     async def _once(self, key: ResourceKey) -> float:
         try:
             return await self._look(*key)
-        except Exception:  # noqa: BLE001 (logged with its trace; nothing may end the keeping)
-            # Whatever it was, the next look starts from what is then.
-            _log.exception("the look at %s/%s failed", *key)
+        except Exception:  # noqa: BLE001 (logged with its traceback; nothing may end the worker)
+            # Whatever it was, the next pass starts from the current state.
+            _log.exception("the reconcile pass of %s/%s failed", *key)
             return FAILED_SECONDS
 
 

@@ -1,7 +1,7 @@
-"""Take away what an AshChat with `deletionPolicy: Delete` leaves, and let it go.
+"""Delete what an AshChat with `deletionPolicy: Delete` leaves, and release the resource.
 
-Level-based as everything else: each look deletes what is still there. What is gone already
-(the namespace went first, somebody was quicker) is done.
+Level-based like everything else: each pass deletes what still exists. What is deleted already (with
+its namespace, or by another client) counts as done.
 """
 
 import logging
@@ -30,12 +30,11 @@ from ashchat_operator.resource.model import DeletionPolicy
 from ashchat_operator.resource.types import WORKLOADS, Object
 
 Step = Callable[[Object], Awaitable[Sequence[str]]]
-"""Removes something outside the cluster that the operator made there for a resource.
+"""Removes what the operator created outside the cluster for a resource.
 
-Given the resource as the API server has it; returns what is left, for a person; empty: done.
-A backend that is gone is done. Called again at each look until it is done, while the
-resource's Secrets are there.
-"""
+Given the resource as the API server returned it, it returns what is left, for the user; empty:
+done. A backend that does not exist any more counts as done. It is called in every pass until it is
+done, while the Secrets of the resource exist. """
 
 DATA: Final = ("PersistentVolumeClaim", "Secret")
 
@@ -43,26 +42,26 @@ _log = logging.getLogger(__name__)
 
 
 class Cleanup:
-    """Holds and frees resources by their policy."""
+    """Holds and releases resources by their deletion policy."""
 
     def __init__(self, api: Api, outside: Sequence[Step] = ()) -> None:
         self._api = api
         self._outside = outside
 
     async def held(self, body: Object) -> Object:
-        """Return a living resource with the finalizer that its policy asks for, and no other.
+        """Return a resource that is not being deleted, with the finalizer that its policy needs.
 
         Raises:
-            ApiServerError: It cannot be written; status 409: it changed meanwhile.
+            ApiServerError: It cannot be written; status 409: it changed in the meantime.
         """
         wanted = finalizers(body)
         return body if wanted is None else await self._hold(body, wanted)
 
     async def done(self, body: Object, now: datetime) -> bool:
-        """Do what is left to do for a resource that is being deleted; tell whether it is done.
+        """Do what is left to do for a resource that is being deleted; return whether it is done.
 
         Raises:
-            ApiServerError: The resource cannot be let go; the next look tries again.
+            ApiServerError: The resource cannot be released; the next pass retries.
         """
         if not deleting(body) or not holds(body):
             return True
@@ -80,7 +79,7 @@ class Cleanup:
             raise
         where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
         if left:
-            says = f"let go after {PATIENCE.seconds // 60} minutes; left: {', '.join(left)}"
+            says = f"released after {PATIENCE.seconds // 60} minutes; left: {', '.join(left)}"
             _log.warning("%s: %s", where, says)
             await publish(
                 self._api,
@@ -88,13 +87,13 @@ class Cleanup:
                 Event(normal=False, reason=EventReason.CLEANUP_ABANDONED.value, message=says),
             )
         else:
-            _log.info("%s: nothing of it is left", where)
+            _log.info("%s: everything was deleted", where)
         return True
 
     async def _left(self, body: Object, now: datetime) -> Sequence[str]:
-        """Delete what is there; return what still is.
+        """Delete what exists; return what is left.
 
-        Claims follow when the workloads are gone: a StatefulSet would make them anew.
+        Claims follow when the workloads are deleted, because a StatefulSet would create them again.
         """
         workloads = await self._delete(body, WORKLOADS)
         if workloads:
@@ -112,10 +111,10 @@ class Cleanup:
             try:
                 found = await self._api.list(kind, where["namespace"], labels)
             except ApiServerError as error:
-                left.append(f"what there is of {kind} ({error})")
+                left.append(f"objects of kind {kind} ({error})")
                 continue
             for child in found:
-                # Secrets that it owns go with it.
+                # Secrets that the resource owns are deleted with it.
                 if not belongs(body, child) or (
                     kind in DATA and child["metadata"].get("ownerReferences")
                 ):
@@ -131,7 +130,7 @@ class Cleanup:
 
     async def _hold(self, body: Object, wanted: Sequence[str]) -> Object:
         return await self._api.patch_metadata(
-            # The version, since a list is replaced as a whole: nobody else's entry is lost.
+            # With the version, because a list is replaced as a whole: no other entry is lost.
             body,
             {"finalizers": list(wanted), "resourceVersion": body["metadata"]["resourceVersion"]},
             OPERATOR,

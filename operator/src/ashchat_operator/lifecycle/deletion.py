@@ -1,9 +1,9 @@
-"""What goes with an AshChat and what stays: the rules, without I/O; `cleanup` acts by them.
+"""Decides what is deleted with an AshChat and what stays. Pure; `cleanup` carries it out.
 
-With `deletionPolicy: Retain` nothing has to be done: owned objects go by their owner
-references, claims and credential Secrets have none. So there is no finalizer, and no
-deletion ever waits for the operator. With `Delete` a finalizer keeps the resource until its
-data is gone too, or until the time for that is over.
+With `deletionPolicy: Retain` nothing has to be done: owned objects are garbage-collected, claims
+and credential Secrets have no owner. So there is no finalizer, and no deletion ever waits for the
+operator. With `Delete` a finalizer holds the resource until its data is deleted too, or until the
+time for that is over.
 """
 
 from collections.abc import Sequence
@@ -18,30 +18,30 @@ from ashchat_operator.resource.types import ObjectView
 from ashchat_operator.status.conditions import renewed
 
 PATIENCE: Final = timedelta(minutes=10)
-"""From the deletion on: then the resource is let go, whatever is left."""
+"""Time after the deletion at which the resource is released, whatever is left."""
 
 OUTSIDE_PATIENCE: Final = timedelta(minutes=5)
-"""From the deletion on: then data goes although something outside could not be cleaned up."""
+"""Time after the deletion at which data is deleted although a cleanup outside has failed."""
 
 
 def policy(body: ObjectView) -> DeletionPolicy:
-    """Return a resource's policy, also where the rest of it cannot be read."""
+    """Return the policy of a resource, even if the rest of its spec is not valid."""
     written = body.get("spec", {}).get("deletionPolicy")
     return DeletionPolicy.DELETE if written == DeletionPolicy.DELETE else DeletionPolicy.RETAIN
 
 
 def deleting(body: ObjectView) -> bool:
-    """Tell whether a resource is being deleted."""
+    """Return whether a resource is being deleted."""
     return "deletionTimestamp" in body["metadata"]
 
 
 def holds(body: ObjectView) -> bool:
-    """Tell whether the operator's finalizer holds a resource."""
+    """Return whether the operator's finalizer holds a resource."""
     return FINALIZER in body["metadata"].get("finalizers", [])
 
 
 def finalizers(body: ObjectView) -> list[str] | None:
-    """Return the finalizers that a living resource is to have; None: it has them."""
+    """Return the finalizers that a resource must have; None: it has them."""
     wanted = policy(body) is DeletionPolicy.DELETE
     if wanted == holds(body):
         return None
@@ -59,10 +59,10 @@ def waited(body: ObjectView, now: datetime) -> timedelta:
 
 
 def belongs(body: ObjectView, child: ObjectView) -> bool:
-    """Tell whether an object is this resource's: by its labels and by its name.
+    """Return whether an object belongs to this resource, by its labels and by its name.
 
-    The labels alone may be anybody's, and a name's beginning another AshChat's (`demo` and
-    `demo-auth`). What another owner claims is that owner's.
+    Labels alone can be set by anyone, and the prefix of a name may be that of another AshChat
+    (`demo` and `demo-auth`). An object with another owner belongs to that owner.
     """
     own, metadata = body["metadata"], child["metadata"]
     labels = metadata.get("labels", {})
@@ -82,12 +82,12 @@ def condition(
 
     Args:
         former: The conditions as they were.
-        left: What is still there, for a person.
+        left: What still exists, for the user.
         generation: The resource's.
         now: The time (RFC 3339) of a transition that happens now.
     """
     before = next((item for item in former if item["type"] == ConditionType.READY), None)
-    says = f"deletionPolicy is Delete; still there: {', '.join(left)}"
+    says = f"deletionPolicy is Delete; waiting for the deletion of {', '.join(left)}"
     ready = renewed(
         ConditionType.READY,
         Finding(ConditionStatus.FALSE, Reason.DELETING, says),

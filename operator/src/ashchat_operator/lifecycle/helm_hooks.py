@@ -1,4 +1,4 @@
-"""What the chart asks: is the operator well (`helm test`), may it go (before an uninstall)?"""
+"""The hooks of the chart: `helm test`, and the wait before an uninstall."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,37 +15,37 @@ _ANSWER_SECONDS: Final = 10.0
 
 
 class UnhealthyError(Exception):
-    """The text says what is wrong, and what to do."""
+    """The operator is not healthy, or still needed; the text says what to do."""
 
 
 async def check(settings: Settings, address: str) -> str:
-    """Return a sentence that tells that the operator is well.
+    """Return a message that the operator is healthy.
 
     Args:
-        settings: Which namespaces are looked after.
+        settings: The namespaces that the operator watches.
         address: The operator's /readyz.
 
     Raises:
-        UnhealthyError: It is not, or does not answer.
+        UnhealthyError: It is not healthy, or does not answer.
     """
     try:
         async with httpx2.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as client:
             answer = await client.get(address)
     except httpx2.TransportError as error:
         raise UnhealthyError(
-            f"{address} does not answer: {error!r}; is a pod of it Ready?"
+            f"{address} does not answer: {error!r}; check that one of its pods is Ready"
         ) from error
     if answer.status_code != httpx2.codes.OK:
         raise UnhealthyError(f"the operator is not ready: {answer.text}")
     found = await _ashchats(settings)
-    return f"the operator is ready and may read {KIND}s; there are {len(found)}"
+    return f"the operator is ready and may read {KIND}s; found {len(found)}"
 
 
 async def drain(settings: Settings) -> None:
-    """Wait until no AshChat needs the operator any more; the caller bounds the time.
+    """Wait until no AshChat needs the operator any more; the caller limits the time.
 
     Raises:
-        UnhealthyError: One that nobody deleted needs it.
+        UnhealthyError: An AshChat that is not being deleted needs it.
     """
     while True:
         pending = [

@@ -1,9 +1,9 @@
-"""Does the API server serve the schema that this operator was written for?
+"""Checks that the API server serves the schema that this operator was written for.
 
-Helm never upgrades what it once installed from `crds/`, and a definition may be somebody
-else's to install. With an older one the API server silently drops the fields it does not
-know, so an operator that went on would undo what people asked for. The revision is read
-from the published OpenAPI document, which every service account may read
+Helm never upgrades what it installed from `crds/`, and another team may install the definition.
+With an older one the API server silently drops unknown fields, so an operator that continued would
+revert what users requested. The revision is read from the published OpenAPI document, which every
+service account may read
 (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles): no right on
 CustomResourceDefinitions is needed.
 """
@@ -23,7 +23,7 @@ from ashchat_operator.kube.api import FORBIDDEN, NOT_FOUND, Api, ApiServerError
 from ashchat_operator.status.conditions import with_one
 
 REVISION: Final = 3
-"""That of crds/ashchat.dev_ashchats.yaml; a test compares."""
+"""The revision of crds/ashchat.dev_ashchats.yaml; a test compares."""
 
 EVERY_SECONDS: Final = 15.0
 WAITING_SECONDS: Final = 2.0
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def revision(document: Mapping[str, Any]) -> int:
-    """Return the schema's revision in an OpenAPI document; 0: it says none."""
+    """Return the revision of the schema in an OpenAPI document; 0: it has none."""
     kind = {"group": GROUP, "version": VERSION, "kind": KIND}
     for schema in document.get("components", {}).get("schemas", {}).values():
         if kind in schema.get("x-kubernetes-group-version-kind", []):
@@ -51,7 +51,7 @@ def wrong_with(served: int | None) -> str:
     """Return what is wrong with the served schema and what to do; empty: nothing.
 
     Args:
-        served: Its revision; None: none is served.
+        served: Its revision; None: no definition is served.
     """
     definition = f"the CustomResourceDefinition {PLURAL}.{GROUP}"
     if served is None:
@@ -77,25 +77,25 @@ def outdated_status(body: Mapping[str, Any], says: str, now: str) -> dict[str, A
 
 
 class Schema:
-    """What is known of the schema that the API server serves."""
+    """The schema that the API server serves."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._served = asyncio.Event()
-        self.says = "the schema was not read yet"
+        self.says = "the schema has not been read yet"
         """What is wrong, and what to do; empty: nothing."""
 
     async def served(self) -> None:
-        """Wait until there is a schema, of whatever revision: before, there is nothing to watch."""
+        """Wait until a schema of any revision is served: before that there is nothing to watch."""
         await self._served.wait()
 
-    async def look(self) -> None:
-        """Ask the API server once."""
+    async def check(self) -> None:
+        """Read the schema once."""
         try:
             served: int | None = revision(await self._api.document(_PATH))
         except ApiServerError as error:
             if error.status == FORBIDDEN:
-                # Somebody took the discovery roles away. It may be right; nobody can tell.
+                # The discovery roles were removed. The revision cannot be determined.
                 served = REVISION
             elif error.status == NOT_FOUND:
                 served = None
@@ -109,10 +109,10 @@ class Schema:
             self._served.set()
 
     async def watch(self) -> None:
-        """Ask now and then until cancelled."""
+        """Read the schema at intervals until cancelled."""
         while True:
             try:
-                await self.look()
+                await self.check()
             except (ApiServerError, ClientError, OSError, TimeoutError, ValueError) as error:
                 _log.warning("the schema could not be read: %s", error or "no answer")
             fine = self._served.is_set() and not self.says

@@ -1,8 +1,8 @@
-"""Managed ↔ external: no change of servers before somebody confirmed it, since no data moves.
+"""Switches between managed and external backends, which must be confirmed, as no data moves. Pure.
 
-What a backend *is* stands in the status. What the resource wants it to be counts when both
-agree, or when the annotation names this very change; until then the old one goes on. Going
-back takes another word in the annotation, so one left behind confirms nothing by accident.
+The status records what a backend *is*. The spec takes effect when both agree, or when the
+annotation names exactly this change; until then the previous backend stays in use. Switching back
+needs another value of the annotation, so one that was left behind confirms nothing by accident.
 """
 
 from collections.abc import Mapping
@@ -20,23 +20,23 @@ MANAGED: Final = "Managed"
 EXTERNAL: Final = "External"
 
 _STAYS_BEHIND: Final = {
-    Backend.RABBITMQ: "what waits in its queues",
-    Backend.REDIS: "sign-ups and codes of the last ten minutes, and the counts of the limits",
+    Backend.RABBITMQ: "the messages in its queues",
+    Backend.REDIS: "sign-ups and codes of the last ten minutes, and the counters of rate limits",
     Backend.MONGODB: "all accounts and conversations",
 }
-"""The cache is missing here: it may lose everything at any time."""
+"""What would stay behind. The cache is not listed: it may lose everything at any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchDecision:
-    """How the backends are now, whatever is wanted."""
+    """The backends that are in use, whatever the spec says."""
 
     ash: AshChat
-    """The resource, with the backends that are in use in place of those not confirmed."""
+    """The resource, with the backends that are in use instead of those not confirmed."""
     backends: Mapping[str, Object]
-    """For the status: backend → what it is; of an external one, what the resource said."""
+    """For the status: backend → its kind, and of an external one its spec."""
     held: tuple[str, ...] = ()
-    """What is not confirmed, for a person."""
+    """The switches that are not confirmed, for the user."""
 
 
 def decide(ash: AshChat, live: Live) -> SwitchDecision:
@@ -67,10 +67,11 @@ def decide(ash: AshChat, live: Live) -> SwitchDecision:
         before = External.model_validate(now["external"]) if kind == EXTERNAL else None
         use[backend] = before
         held.append(
-            f"{backend} is to change from {kind} to {becomes}, and nothing moves its data: "
-            f"{_STAYS_BEHIND[backend]} would stay behind. So {backend} goes on as it was. Move the "
-            "data, or do without it; then confirm: kubectl annotate --overwrite ashchat "
-            f"{ash.name} -n {ash.namespace} {Annotation.ALLOW_SWITCH}={backend}:{becomes}"
+            f"the spec switches {backend} from {kind} to {becomes}, which moves no data: "
+            f"{_STAYS_BEHIND[backend]} would stay behind. {backend} stays {kind} until the "
+            "switch is confirmed. Move the data or accept its loss, then run: kubectl annotate "
+            f"--overwrite ashchat {ash.name} -n {ash.namespace} "
+            f"{Annotation.ALLOW_SWITCH}={backend}:{becomes}"
         )
     parts = {
         "rabbitmq": spec.rabbitmq.model_copy(update={"external": use[Backend.RABBITMQ]}),

@@ -1,7 +1,7 @@
-"""Queues, users and rights at the backends of one AshChat, beside the repair of its objects.
+"""Declares queues, users and permissions at the backends of one AshChat, in the background.
 
-Asking a backend may take long (it is starting, or its node is gone), so it happens in a
-task of its own: one per backend, and its last answer is what the status tells.
+A backend may take long to answer (it is starting, or its node is lost), so each backend is asked by
+a separate task, and the status reports its last answer.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ from ashchat_operator.resource.model import AshChat, Users
 from ashchat_operator.resource.names import ClusterContext, host
 
 FRESH_SECONDS: Final = 14.0
-"""A result younger than this is not asked for again, however often one looks."""
+"""Age of a result below which its backend is not asked again, however many passes there are."""
 
 STALE_SECONDS: Final = 17.5
-"""A result of this age is asked for again: the next look comes then, up to a fifth earlier
-or later (`wake.JITTER`), so every 14 to 21 s. That leaves 9 of the 30 s within which drift
-is repaired for the repair."""
+"""Age of a result at which its backend is asked again. The next pass comes then, up to a fifth
+earlier or later (`workers.JITTER`), so every 14 to 21 s. That leaves 9 of the 30 s within which
+drift must be corrected."""
 
 PATIENCE_SECONDS: Final = 0.7
-"""A backend in order answers within this; then its result is in the same look."""
+"""How long a pass waits for answers: a backend in order answers within this."""
 
 AT_A_TIME: Final = 3
-"""So many backends of a kind are asked at a time: each takes up to half a dozen connections, of
-which Python's TLS gives every one a buffer of 256 KiB."""
+"""Maximum backends of a kind that are asked concurrently: each takes up to six connections, each
+with a TLS buffer of 256 KiB."""
 
 Results = Mapping[Backend, BackendResult]
 _log = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ _log = logging.getLogger(__name__)
 def targets(
     ash: AshChat, context: ClusterContext, credentials: Credentials, up: frozenset[Backend]
 ) -> Backends:
-    """Return what to ask: the backends that are up, as their administrators."""
+    """Return the backends to ask: those that are up, with their administrators' logins."""
     admin = credentials.admins
-    brought = blocks(ash)
+    external = blocks(ash)
     servers = credentials.external
 
     def redis(backend: Backend) -> RedisTarget | None:
-        if backend in brought:
+        if backend in external:
             return _redis(servers[backend]) if backend in servers else None
         if backend not in up:
             return None
@@ -60,13 +60,13 @@ def targets(
         return RedisTarget(host(ash, backend.value, context), 6379, who.username, who.password)
 
     rabbitmq = mongodb = None
-    if Backend.RABBITMQ in brought:
+    if Backend.RABBITMQ in external:
         rabbitmq = _rabbitmq(servers[Backend.RABBITMQ]) if Backend.RABBITMQ in servers else None
     elif Backend.RABBITMQ in up:
         who = admin[Backend.RABBITMQ]
         address = f"http://{host(ash, 'rabbitmq', context)}:15672"
         rabbitmq = RabbitMQTarget(address, who.username, who.password)
-    if Backend.MONGODB in brought:
+    if Backend.MONGODB in external:
         mongodb = _mongodb(servers[Backend.MONGODB]) if Backend.MONGODB in servers else None
     elif Backend.MONGODB in up:
         who = admin[Backend.MONGODB]
@@ -129,10 +129,10 @@ def _mongodb(server: ExternalServer) -> MongoDBTarget:
 
 
 class Turns:
-    """Whose turn it is to be asked, over all AshChats.
+    """Limits how many backends are asked concurrently, over all AshChats.
 
-    Backends that do not answer are waited for long. Who has such ones waits apart, so that
-    nobody else's drift waits with them.
+    Backends that do not answer take long. They have separate slots, so that the drift of other
+    backends is not kept waiting.
     """
 
     def __init__(self, at_a_time: int = AT_A_TIME) -> None:
@@ -141,7 +141,7 @@ class Turns:
 
 
 class Declarer:
-    """Keeps the backends of one AshChat at the topology table; none waits for another."""
+    """Declares the topology at the backends of one AshChat; none waits for another."""
 
     def __init__(self, wake: Callable[[], None], turns: Turns) -> None:
         self._wake = wake
@@ -149,17 +149,17 @@ class Declarer:
         self._inquiries = {backend: _Inquiry(backend, turns, self._ended) for backend in Backend}
 
     async def results(self, generation: int, wanted: Backends) -> Results:
-        """Return what was last read back for exactly this; ask again where it is time.
+        """Return the last results for exactly these backends; ask those again that are due.
 
-        A backend that was not asked for this generation yet is missing.
+        A backend that has not answered for this generation yet is missing.
         """
         for backend, inquiry in self._inquiries.items():
             await inquiry.put(generation, wanted.only(backend))
         resting = [x for x in self._inquiries.values() if x.rests]
-        # Those in order are asked at the same time: a look for each would be several.
+        # Those in order are asked together, in one pass instead of several.
         stale = _oldest(x for x in resting if x.in_order) + FRESH_SECONDS <= time.monotonic()
         self._late = False
-        # Who has to wait for a turn does not wait here: others want to look too.
+        # Do not wait for those that are queued, because other passes need this slot.
         begun = [x.begin() for x in resting if stale or not x.in_order]
         if tasks := {task for task, waits in begun if not waits}:
             await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
@@ -170,11 +170,11 @@ class Declarer:
 
     @property
     def asking(self) -> bool:
-        """Whether a backend is being asked, or waits for its turn; the last answer wakes."""
+        """Whether a backend is being asked, or is queued; the last answer wakes the resource."""
         return any(x.task is not None for x in self._inquiries.values())
 
     def due_seconds(self) -> float:
-        """Return the seconds until a backend is to be asked again; infinite: none is."""
+        """Return the seconds until a backend is due again; infinite: none is."""
         at = _oldest(x for x in self._inquiries.values() if x.rests)
         return max(0.0, at + STALE_SECONDS - time.monotonic())
 
@@ -197,7 +197,7 @@ class Declarer:
 
 
 class _Inquiry:
-    """What is asked of one backend: the question, the last answer, and whether one is awaited."""
+    """The inquiry at one backend: the question, the last answer, and the task that awaits one."""
 
     def __init__(
         self, backend: Backend, turns: Turns, ended: Callable[[asyncio.Task[None]], None]
@@ -214,7 +214,7 @@ class _Inquiry:
 
     @property
     def rests(self) -> bool:
-        """Whether there is something to ask, and nothing is awaited."""
+        """Whether there is a question, and no answer is awaited."""
         return self.task is None and bool(self._question[1].targets)
 
     @property
@@ -222,13 +222,13 @@ class _Inquiry:
         return self.result is not None and self.result.ready
 
     async def put(self, generation: int, wanted: Backends) -> None:
-        """Take the question: what is known or awaited of another one counts no more."""
+        """Set the question; the answer to another one is discarded."""
         if self._question != (generation, wanted):
             self._question, self.result = (generation, wanted), None
             await self.close()
 
     def begin(self) -> tuple[asyncio.Task[None], bool]:
-        """Ask the question; return the asking, and whether it has to wait for its turn."""
+        """Ask the question; return the task, and whether it is queued."""
         turns = self._turns.in_trouble if self._in_trouble else self._turns.answering
         turn = turns[self.backend]
         waits = turn.locked()
@@ -237,7 +237,7 @@ class _Inquiry:
         return self.task, waits
 
     def hear(self) -> None:
-        """Await nothing more where the answer is there."""
+        """Release the task if it has ended."""
         if self.task is not None and self.task.done():
             self.task = None
 
@@ -258,7 +258,7 @@ class _Inquiry:
             began = time.monotonic()
             try:
                 result = (await ensure.ensure(wanted))[self.backend]
-            except Exception:  # noqa: BLE001 (a defect of ours; the next look tries again)
+            except Exception:  # noqa: BLE001 (a defect of ours; the next pass retries)
                 _log.exception("asking %s failed", self.backend)
                 return
         if self.in_order:
@@ -266,9 +266,9 @@ class _Inquiry:
         self._changes += result.changes
         self._in_trouble = not result.ready
         self.result = result
-        self.at = began  # what was read may have changed while the rest was still read
+        self.at = began  # what was read first may have changed while the rest was read
 
 
 def _oldest(inquiries: Iterable[_Inquiry]) -> float:
-    """Return when the oldest answer was asked for; infinite: there is none."""
+    """Return when the oldest answer was requested; infinite: there is none."""
     return min((x.at for x in inquiries if x.result is not None), default=math.inf)

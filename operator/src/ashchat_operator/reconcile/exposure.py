@@ -17,7 +17,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 async def read(api: Api, ash: AshChat, found: Live, now: datetime) -> ObservedExposure:
-    """Return what there is to know for this AshChat's type of exposure.
+    """Return what is observed for this AshChat's type of exposure.
 
     Raises:
         ApiServerError: It cannot be read.
@@ -43,14 +43,14 @@ async def read(api: Api, ash: AshChat, found: Live, now: datetime) -> ObservedEx
 
 
 async def _listener(api: Api, ash: AshChat, wanted: Gateway) -> str:
-    """Return the address that the route's first Gateway gives it; empty: not known."""
+    """Return the address of the route at its first Gateway; empty: not known."""
     if ash.spec.public_url is not None:
-        return ""  # nobody asks
+        return ""  # publicUrl takes precedence
     parent = wanted.parent_refs[0]
     try:
         gateway = await api.get("Gateway", parent.namespace or ash.namespace, parent.name)
     except ApiServerError as error:
-        # Reading it may be another's right, in another's namespace.
+        # The operator may lack permission in the namespace of the Gateway.
         if error.status not in {NOT_FOUND, FORBIDDEN}:
             raise
         return ""
@@ -59,7 +59,7 @@ async def _listener(api: Api, ash: AshChat, wanted: Gateway) -> str:
         for item in (gateway or {}).get("spec", {}).get("listeners", [])
         if parent.section_name in {None, item["name"]} and parent.port in {None, item["port"]}
     ]
-    # Where a Gateway has both, HTTPS is what people are to use.
+    # If a Gateway has both, clients should use HTTPS.
     fitting.sort(key=lambda item: item["protocol"] != "HTTPS")
     return next(filter(None, (_address(item, wanted) for item in fitting)), "")
 

@@ -1,4 +1,4 @@
-"""Reading the Secrets of external backends, and saying what is wrong with them."""
+"""Reads the Secrets of external backends, and reports what is wrong with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class ExternalSecrets:
 
     servers: Mapping[Backend, ExternalServer] = field(default_factory=dict)
     wrong: Mapping[Backend, tuple[Reason, str]] = field(default_factory=dict)
-    """Reason and what to do."""
+    """Backend → the reason, and what to do."""
 
 
 async def read(api: Api, ash: AshChat) -> ExternalSecrets:
@@ -44,10 +44,10 @@ async def read(api: Api, ash: AshChat) -> ExternalSecrets:
         bodies = [secrets[name] for name in names]
         missing = [name for name, body in zip(names, bodies, strict=True) if body is None]
         if missing:
-            says = f"Secret {' and '.join(missing)} of the external {backend} is not there"
+            says = f"Secret {' and '.join(missing)} of the external {backend} does not exist"
             wrong[backend] = (
                 Reason.SECRET_MISSING,
-                f"{says}: make it in namespace {ash.namespace}",
+                f"{says}: create it in namespace {ash.namespace}",
             )
             continue
         data = [decoded(body) for body in bodies if body is not None]
@@ -67,7 +67,7 @@ async def read(api: Api, ash: AshChat) -> ExternalSecrets:
 
 
 def _names(block: External) -> list[str]:
-    """Return the names of the Secrets that an external backend refers to, the login's first."""
+    """Return the names of the Secrets of an external backend, that of the login first."""
     return [
         block.connection_secret_ref.name,
         *([block.tls.ca_secret_ref.name] if block.tls.ca_secret_ref else []),
@@ -75,6 +75,6 @@ def _names(block: External) -> list[str]:
 
 
 def with_wrong(components: Sequence[Component], found: ExternalSecrets) -> list[Component]:
-    """Return the backends whose Secret is not usable as not ready."""
+    """Return the components, those whose Secret is not usable as not ready."""
     wrong = {backend.value: said for backend, said in found.wrong.items()}
     return [item.blocked(*wrong[item.name]) if item.name in wrong else item for item in components]

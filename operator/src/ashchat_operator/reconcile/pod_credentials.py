@@ -1,4 +1,4 @@
-"""The proof that every pod uses a credential, and a nudge for those that do not know it yet."""
+"""Checks that every pod uses a credential, and nudges those that have not read it yet."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Wanted = Mapping[str, Mapping[str, str]]
 """Component → credential → revision."""
 
 NUDGE_SECONDS: Final = 15
-"""A pod that knows nothing of what is wanted is nudged again after this time."""
+"""Seconds after which a pod that has not read the credential is nudged again."""
 
 _NAMES_MAX: Final = 5
 
@@ -40,36 +40,36 @@ async def lacking(api: Api, ash: AshChat, wanted: Wanted, now: datetime) -> tupl
 
 
 def waits_for(names: Sequence[str]) -> str:
-    """Say which pods a change waits for; empty where it waits for none."""
+    """Return which pods a change waits for, for messages; empty: none."""
     if not names:
         return ""
     more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
-    return f"waits for {', '.join(names[:_NAMES_MAX])}{more} to change over"
+    return f"waiting for {', '.join(names[:_NAMES_MAX])}{more} to switch over"
 
 
 async def _nudge(
     api: Api, pod: Mapping[str, Any], wanted: Mapping[str, str], now: datetime
 ) -> None:
-    """Change a pod's annotation: the kubelet then reads its Secrets again at once.
+    """Change an annotation of a pod, which makes the kubelet read its Secrets again immediately.
 
-    By itself it does so within a minute or so
+    Otherwise it does so within about a minute
     (https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/#mounted-configmaps-are-updated-automatically).
     """
     words = [*sorted(wanted.items()), int(now.timestamp() // NUDGE_SECONDS)]
-    stamp = hashlib.sha256(repr(words).encode()).hexdigest()[:12]
+    token = hashlib.sha256(repr(words).encode()).hexdigest()[:12]
     metadata = pod["metadata"]
-    if metadata.get("annotations", {}).get(Annotation.CREDENTIALS_WANTED) == stamp:
+    if metadata.get("annotations", {}).get(Annotation.CREDENTIALS_WANTED) == token:
         return
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
-        # With the uid: a pod that is gone is not made anew.
+        # With the uid, so that a deleted pod is not created again.
         "metadata": {
             **{key: metadata[key] for key in ("name", "namespace", "uid")},
-            "annotations": {Annotation.CREDENTIALS_WANTED.value: stamp},
+            "annotations": {Annotation.CREDENTIALS_WANTED.value: token},
         },
     }
     try:
         await api.apply(body, OPERATOR)
     except ApiServerError:
-        return  # It is gone, or we may not: the kubelet comes by itself.
+        return  # It is deleted, or we lack permission: the kubelet reads the Secrets anyway.

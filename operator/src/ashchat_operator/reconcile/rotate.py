@@ -1,4 +1,4 @@
-"""One look at all rotations of an AshChat: begin, wait, go on. The border to pods and backends."""
+"""Advances all rotations of an AshChat in one pass; the border to pods and backends."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,29 +34,29 @@ from ashchat_operator.resource.types import Object
 
 
 def states(status: Mapping[str, Any]) -> dict[str, RotationState]:
-    """Return how far the rotation of each kind is, from a status."""
+    """Return the state of each rotation, from a status."""
     return {kind: RotationState.parse(kind, status) for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPass:
-    """What one look at a resource has found, for its rotations."""
+    """What one pass found, for the rotations."""
 
     ash: AshChat
     context: ClusterContext
     credentials: Credentials
     results: Mapping[Backend, BackendResult]
     applied: bool
-    """Whether all Secrets and ConfigMaps are as wanted."""
+    """Whether all objects were applied."""
     ready: bool
-    """Whether the resource is Ready; no rotation begins before."""
+    """Whether the resource is Ready; otherwise no rotation begins."""
     now: datetime
 
 
 async def step(
     api: Api, look: RotationPass, before: Mapping[str, RotationState]
 ) -> dict[str, RotationState]:
-    """Return how far the rotations are after this look.
+    """Return the states of the rotations after this pass.
 
     Raises:
         ApiServerError: The pods cannot be listed.
@@ -71,11 +71,11 @@ async def step(
 async def advance_one(
     look: RotationPass, kind: RotatingCredential, state: RotationState
 ) -> RotationState:
-    """Return how far one rotation is after this look: it begins, waits, or goes one phase on."""
-    wanted = triggers.stamps(look.ash.annotations, kind.name)
+    """Return the state of one rotation after this pass: it begins, waits, or advances a phase."""
+    wanted = triggers.tokens(look.ash.annotations, kind.name)
     if not state.last_transition_time:
-        # Seen for the first time: what was asked for before there was anything to rotate is
-        # answered, and a rotation whose status was lost goes on where nothing is in danger.
+        # Seen for the first time: requests from before there was anything to rotate count as
+        # handled, and a rotation whose status was lost continues at a safe phase.
         phase = Phase.PROVING if kind.unfinished(state) else Phase.IDLE
         at = rfc3339(look.now)
         started = at if phase is Phase.PROVING else ""
@@ -84,27 +84,29 @@ async def advance_one(
         )
         return replace(state, active=kind.active())
     if state.running:
-        says = "waits for its Secrets to be applied"
+        says = "waiting for its Secrets to be applied"
         if look.applied:
             says = await kind.outstanding(state)
         after = advance(state, says, kind.newcomer(), look.now)
         if after.phase is not Phase.DISTRIBUTING:
             after = replace(after, active=kind.active())
-        if after.running and triggers.asked(after, wanted):
-            after = replace(after, message=f"{after.message}; asked for again: runs after this")
+        if after.running and triggers.requested(after, wanted):
+            after = replace(
+                after, message=f"{after.message}; requested again: another rotation follows"
+            )
         return after
     state = replace(state, active=kind.active(), message="")
     if kind.unfinished(state):
         at = rfc3339(look.now)
         return replace(state, phase=Phase.PROVING, last_transition_time=at, start_time=at)
-    asked = triggers.asked(state, wanted)
+    asked = triggers.requested(state, wanted)
     scheduled = triggers.due(
         look.ash.spec.rotation, state, created=look.ash.created, uid=look.ash.uid, now=look.now
     )
     if not asked and not scheduled:
         return state
     if not look.ready:
-        return replace(state, message="a rotation is wanted; it begins when everything is ready")
+        return replace(state, message="requested; the rotation begins when everything is ready")
     return begin(state, wanted, look.now)
 
 

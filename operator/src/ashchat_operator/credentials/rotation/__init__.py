@@ -1,23 +1,23 @@
-"""Rotation of credentials without a gap, one phase after the other.
+"""Rotation of credentials without interruption, one phase after the other.
 
     Idle → Adding → Distributing → Proving → Retiring → Verifying → Idle
 
 `status.rotation` holds one entry per kind (`machine.State`); the values are in the Secrets.
-Nothing else is remembered: every look derives from these two what the Secrets, the backends
-and the pods are to be in this phase, brings them there, and goes on to the next phase when
-nothing is outstanding. So every step may be interrupted and is simply done again.
+Nothing else is remembered: every pass derives from these two what the Secrets, the backends and the
+pods must be in this phase, brings them there, and advances to the next phase when nothing is
+outstanding. So every step may be interrupted and is simply repeated.
 
 How a kind plugs in:
 
-- `credentials.complete` gets the kind's `State` and returns what the Secrets hold in its
-  phase. `Adding`: a new one beside the active one, made if it is not there. From
-  `Distributing` on: `state.active` is the new one, the former is kept. `Idle`: the former
-  is gone. Which of `Retiring` and `Verifying` it leaves in is the kind's own.
-- A `machine.Kind` says what is outstanding in a phase, as a sentence, empty when nothing is;
-  and the name of the one that `Distributing` makes active.
-- `KINDS` in `rotate` lists it; everything else (triggers, status, condition, events,
-  metrics) follows from its name, also the annotation `ashchat.dev/rotate-<name>`.
+- `bundle.complete` gets the kind's `RotationState` and returns what the Secrets hold in its phase.
+  `Adding`: a new credential in addition to the active one, generated if it does not exist. From
+  `Distributing` on: `state.active` is the new one, and the previous one is kept. `Idle`: the
+  previous one is removed. Each kind removes it in `Retiring` or in `Verifying`.
+- A `machine.RotatingCredential` reports what is outstanding in a phase, as a message, empty when
+  nothing is; and the name of the credential that `Distributing` makes active.
+- One line in `_FACTORIES` of `reconcile.rotate`; everything else (triggers, status, condition,
+  events, metrics) follows from its name, including the annotation `ashchat.dev/rotate-<name>`.
 
-A rotation goes on only; there is no way back, since both credentials work until `Retiring`,
-which is reached only on the proof that every pod uses the new one.
+A rotation is never rolled back: both credentials work until `Retiring`, which is reached only when
+every pod is proven to use the new one.
 """

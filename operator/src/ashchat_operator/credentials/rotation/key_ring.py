@@ -1,7 +1,7 @@
-"""The keys for secrets at rest: a new one seals, what the former sealed is sealed anew.
+"""The keys for secrets at rest: a new key seals, and what the previous one sealed is sealed again.
 
-Of the former its hashing half stays: recovery codes were hashed with it, and nobody but
-their owners knows them. It opens nothing.
+The hashing half of the previous key stays: recovery codes were hashed with it, and only their
+owners know them. It cannot decrypt anything.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,9 +17,9 @@ NAME: Final = "key-ring"
 
 OWNER: Final = "auth"
 IN_USE: Final = "key-ring"
-"""The credential whose revision says which ring a pod uses."""
+"""The credential whose revision identifies the ring that a pod uses."""
 SEALED: Final = "at-rest"
-"""The credential whose revision says for which ring nothing is left under a retiring key."""
+"""The credential whose revision identifies the ring under whose retiring keys nothing is left."""
 
 
 def complete(
@@ -29,14 +29,14 @@ def complete(
     state: RotationState,
     generate: Callable[[], str],
 ) -> AtRestKeyRing:
-    """Return the keys that the Secret or its copy hold, as the phase wants them.
+    """Return the keys that the Secret or its copy hold, as the phase needs them.
 
     Args:
-        held: The Secret's data.
-        copy: Its copy's.
-        known: Version → fingerprint, as the status says.
-        state: How far the rotation is.
-        generate: Makes a key.
+        held: The data of the Secret.
+        copy: The data of its copy.
+        known: Version → fingerprint, as the status reports them.
+        state: The state of the rotation.
+        generate: Generates a key.
     """
     ring = AtRestKeyRing.complete(held, copy, known, generate)
     if state.phase is Phase.ADDING and len(ring.keys) == 1:
@@ -52,15 +52,15 @@ def complete(
 
 @dataclass(frozen=True, slots=True)
 class RotatingKeyRing:
-    """The kind `key-ring`; see `machine.Kind`."""
+    """The kind `key-ring`; see `machine.RotatingCredential`."""
 
     ring: AtRestKeyRing = field(repr=False)
     lacking: Callable[[Mapping[str, Mapping[str, str]]], Awaitable[str]]
-    """Asks the pods; says which of them lack what is expected."""
+    """Asks the pods; returns which of them lack what is expected."""
     name: str = NAME
 
     def active(self) -> str:
-        """Return the version that the Secret says seals."""
+        """Return the version that seals, as the Secret has it."""
         return self.ring.active
 
     def newcomer(self) -> str:
@@ -69,7 +69,7 @@ class RotatingKeyRing:
         return others[0] if others else self.ring.active
 
     def unfinished(self, state: RotationState) -> bool:
-        """Tell whether there are keys beside the active one: they go when they are empty."""
+        """Return whether there are keys besides the active one, which are removed when unused."""
         return not state.running and len(self.ring.keys) > 1
 
     async def outstanding(self, state: RotationState) -> str:
@@ -82,4 +82,4 @@ class RotatingKeyRing:
             case Phase.RETIRING:
                 return await self.lacking({OWNER: {IN_USE: revision, SEALED: revision}})
             case _:
-                return ""  # the Secret was applied before anybody asks
+                return ""  # the Secret was applied before this call

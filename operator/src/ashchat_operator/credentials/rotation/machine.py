@@ -1,4 +1,4 @@
-"""The phases of a rotation and when one follows the other; pure, the clock comes in."""
+"""The phases of a rotation, and when one follows the other. Pure; the time is an argument."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from ashchat_operator.kube.clock import rfc3339
 
 
 class Phase(StrEnum):
-    """How far a rotation is."""
+    """The phase of a rotation."""
 
     IDLE = "Idle"
     ADDING = "Adding"
@@ -22,26 +22,26 @@ class Phase(StrEnum):
 
 ORDER: Final = tuple(Phase)
 NEW_IS_ACTIVE: Final = frozenset(ORDER[2:])
-"""The phases in which `State.active` is the new one and a former one may be there."""
+"""The phases in which `RotationState.active` is the new one and a previous one may exist."""
 
 _MESSAGE_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class RotationState:
-    """Where one kind's rotation is: an entry of `status.rotation`."""
+    """The state of one kind's rotation: an entry of `status.rotation`."""
 
     name: str
     phase: Phase = Phase.IDLE
     last_transition_time: str = ""
     """When the phase began (RFC 3339)."""
     start_time: str = ""
-    """When this rotation, or the last one, began."""
+    """When the current or the last rotation began."""
     active: str = ""
-    """The credential that its users are to use: a generation, a kid, a version."""
+    """The credential to use: a generation, a key id, a version."""
     last_rotation_time: str = ""
     handled_tokens: tuple[str, ...] = ()
-    """The stamps that this rotation, or the last one, answers."""
+    """The tokens that the current or the last rotation handled."""
     message: str = ""
 
     @property
@@ -51,7 +51,7 @@ class RotationState:
 
     @classmethod
     def parse(cls, name: str, status: Mapping[str, Any]) -> Self:
-        """Return a kind's entry of a status; one at rest where there is none."""
+        """Return a kind's entry of a status; an idle one if absent."""
         for entry in status.get("rotation", ()):
             if entry.get("name") == name and entry.get("phase") in set(Phase):
                 return cls(
@@ -82,49 +82,49 @@ class RotationState:
 
 
 class RotatingCredential(Protocol):
-    """One sort of credential that rotates."""
+    """One kind of credential that rotates."""
 
     @property
     def name(self) -> str:
         """Its name in status and annotations, in lower case with hyphens."""
 
     def active(self) -> str:
-        """Return which one the Secrets have as the active one now."""
+        """Return the credential that is active in the Secrets now."""
 
     def newcomer(self) -> str:
-        """Return the one that was added: what becomes active after `Adding`."""
+        """Return the credential that was added, which becomes active after `Adding`."""
 
     def unfinished(self, state: RotationState) -> bool:
-        """Tell whether the Secrets hold a rotation that the status does not know of."""
+        """Return whether the Secrets hold a rotation that the status does not record."""
 
     async def outstanding(self, state: RotationState) -> str:
-        """Return what the phase waits for, for a person; empty: nothing, it is done.
+        """Return what the phase waits for, for the user; empty: it is done.
 
-        It must be derived from what is now, never from what was done: every phase's work is
-        done before it is asked, and done again at every look.
+        It must be derived from the current state, never from what was done: the work of a phase
+        is done before this call, and repeated in every pass.
         """
 
 
-def begin(state: RotationState, stamps: Sequence[str], now: datetime) -> RotationState:
-    """Return the state with which a rotation begins, answering these stamps."""
+def begin(state: RotationState, tokens: Sequence[str], now: datetime) -> RotationState:
+    """Return the state with which a rotation begins that handles these tokens."""
     at = rfc3339(now)
     return replace(
         state,
         phase=Phase.ADDING,
         last_transition_time=at,
         start_time=at,
-        handled_tokens=tuple(stamps),
+        handled_tokens=tuple(tokens),
         message="",
     )
 
 
 def advance(state: RotationState, outstanding: str, newcomer: str, now: datetime) -> RotationState:
-    """Return the state after a look at a running rotation.
+    """Return the state of a running rotation after a pass.
 
     Args:
-        state: As it was.
+        state: The state before.
         outstanding: What the phase waits for; empty: it is done.
-        newcomer: What becomes active when `Adding` is done.
+        newcomer: The credential that becomes active when `Adding` is done.
         now: The time of a transition that happens now.
     """
     if outstanding:

@@ -1,6 +1,6 @@
-"""The keys that sign access tokens: a new one is known to all before it signs.
+"""The keys that sign access tokens: a new key is known to all verifiers before it signs.
 
-The former verifies until the last token that it signed has expired, then it goes.
+The previous key verifies until the last token that it signed has expired, and is then removed.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,20 +21,20 @@ SIGNS: Final = Service.AUTH.value
 VERIFY: Final = tuple(spec.name.value for spec in SERVICES if spec.public)
 
 MARGIN_SECONDS: Final = 30
-"""Beyond a token's life and the verifiers' leeway: our clock and auth's may differ, and a
-token may be on its way."""
+"""Seconds in addition to a token's lifetime and the verifiers' leeway, because our clock and auth's
+may differ, and a token may be in transit."""
 
 
 def complete(
     held: Data, copy: Data, state: RotationState, generate: Callable[[], bytes]
 ) -> SigningKeySet:
-    """Return the keys that the Secret or its copy hold, as the phase wants them.
+    """Return the keys that the Secret or its copy hold, as the phase needs them.
 
     Args:
-        held: The Secret's data.
-        copy: Its copy's.
-        state: How far the rotation is.
-        generate: Makes a private key (PKCS 8, PEM).
+        held: The data of the Secret.
+        copy: The data of its copy.
+        state: The state of the rotation.
+        generate: Generates a private key (PKCS 8, PEM).
     """
     ring = SigningKeySet.complete({**copy, **held}, generate)
     if state.phase is Phase.ADDING and len(ring.keys) == 1:
@@ -49,17 +49,17 @@ def complete(
 
 @dataclass(frozen=True, slots=True)
 class RotatingSigningKeys:
-    """The kind `signing-keys`; see `machine.Kind`."""
+    """The kind `signing-keys`; see `machine.RotatingCredential`."""
 
     ring: SigningKeySet = field(repr=False)
     token_life: timedelta
     now: datetime
     lacking: Callable[[Mapping[str, Mapping[str, str]]], Awaitable[str]]
-    """Asks the pods; says which of them lack what is expected."""
+    """Asks the pods; returns which of them lack what is expected."""
     name: str = NAME
 
     def active(self) -> str:
-        """Return the id of the key that the Secret says signs."""
+        """Return the id of the key that signs, as the Secret has it."""
         return self.ring.active
 
     def newcomer(self) -> str:
@@ -67,7 +67,7 @@ class RotatingSigningKeys:
         return next((kid for kid in self.ring.keys if kid != self.ring.active), self.ring.active)
 
     def unfinished(self, state: RotationState) -> bool:
-        """Tell whether there are keys beside the active one: they go when nothing needs them."""
+        """Return whether there are keys besides the active one, which are removed when unused."""
         return not state.running and len(self.ring.keys) > 1
 
     async def outstanding(self, state: RotationState) -> str:
@@ -81,15 +81,15 @@ class RotatingSigningKeys:
             case Phase.RETIRING:
                 until = self._expired(state)
                 if self.now < until:
-                    return f"tokens of the former key may live until {rfc3339(until)}"
+                    return f"tokens of the previous key may be valid until {rfc3339(until)}"
                 return ""
             case _:
-                return ""  # the Secret was applied before anybody asks
+                return ""  # the Secret was applied before this call
 
     def _expired(self, state: RotationState) -> datetime:
-        """Return when the last token of the former key has expired.
+        """Return when the last token of the previous key has expired.
 
-        Since the phase began every pod of auth has signed with the new one.
+        Every pod of auth has signed with the new key since the phase began.
         """
         life = self.token_life + timedelta(seconds=LEEWAY_SECONDS + MARGIN_SECONDS)
         return datetime.fromisoformat(state.last_transition_time) + life

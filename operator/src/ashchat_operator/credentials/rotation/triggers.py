@@ -1,7 +1,7 @@
-"""When a rotation begins: at a stamp in an annotation, or by the schedule. Pure.
+"""When a rotation begins: by a token in an annotation, or by the schedule. Pure.
 
-Many AshChats with one schedule do not begin at once: each has its own place within the
-window, or up to a tenth of the period earlier, by its uid.
+AshChats with the same schedule do not begin at the same time: each has its own offset within the
+window, or begins up to a tenth of the interval earlier, by its uid.
 """
 
 import hashlib
@@ -14,36 +14,36 @@ from ashchat_core.api.names import Annotation
 from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.resource.model import Rotation, Window
 
-STAMP_MAX: Final = 256
+TOKEN_MAX_CHARS: Final = 256
 EARLIER: Final = 0.1
-"""The part of a period by which a rotation may come earlier, where there are no windows."""
+"""The fraction of the interval by which a rotation may come earlier, without windows."""
 
 _DURATION: Final = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m)?")
 
 
-def stamps(annotations: Mapping[str, str], kind: str) -> tuple[str, ...]:
-    """Return the stamps that ask a kind to rotate."""
+def tokens(annotations: Mapping[str, str], kind: str) -> tuple[str, ...]:
+    """Return the tokens that request a rotation of a kind."""
     found = (
         annotations.get(name, "") for name in (Annotation.ROTATE, f"{Annotation.ROTATE}-{kind}")
     )
-    return tuple(stamp[:STAMP_MAX] for stamp in found if stamp)
+    return tuple(token[:TOKEN_MAX_CHARS] for token in found if token)
 
 
-def asked(state: RotationState, wanted: Sequence[str]) -> bool:
-    """Tell whether there is a stamp that no rotation has answered."""
+def requested(state: RotationState, wanted: Sequence[str]) -> bool:
+    """Return whether there is a token that no rotation has handled."""
     return not set(wanted) <= set(state.handled_tokens)
 
 
 def due(
     rotation: Rotation, state: RotationState, *, created: datetime, uid: str, now: datetime
 ) -> bool:
-    """Tell whether the schedule wants a rotation to begin now.
+    """Return whether a scheduled rotation is due now.
 
     Args:
         rotation: The schedule.
-        state: Of the kind; its last rotation counts.
-        created: When the resource was made, for what never rotated.
-        uid: Of the resource.
+        state: The state of the kind, which has the time of its last rotation.
+        created: When the resource was created, for credentials that never rotated.
+        uid: The uid of the resource.
         now: The time, in UTC.
     """
     if rotation.interval is None:
@@ -57,7 +57,7 @@ def due(
 
 
 def _open(window: Window, place: float, now: datetime) -> bool:
-    """Tell whether a window is open, for whom has this place in its first half."""
+    """Return whether the window is open for a resource with this offset in its first half."""
     hour, minute = map(int, window.start.split(":"))
     length = duration(window.duration)
     for day in (now, now - timedelta(days=1)):
@@ -70,10 +70,10 @@ def _open(window: Window, place: float, now: datetime) -> bool:
 
 
 def duration(text: str) -> timedelta:
-    """Return the time that "720h", "90m" or "1h30m" means.
+    """Return the duration of a text such as "720h", "90m" or "1h30m".
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: It is not a valid duration.
     """
     match = _DURATION.fullmatch(text)
     if match is None or not text:
@@ -82,5 +82,5 @@ def duration(text: str) -> timedelta:
 
 
 def _place(uid: str, kind: str) -> float:
-    """Return a number from 0 to 1 that is always the same for this resource and kind."""
+    """Return a number from 0 to 1 that is constant for this resource and kind."""
     return hashlib.sha256(f"{uid}:{kind}".encode()).digest()[0] / 256

@@ -1,11 +1,11 @@
-"""Users at RabbitMQ, Redis and MongoDB: the generations `a` and `b` in turn.
+"""Users at RabbitMQ, Redis and MongoDB: the generations `a` and `b` alternate.
 
-Two users also at Redis, not two passwords of one: which login a connection used can then be
-told, and taking the former away ends its connections and no others.
+There are two users at Redis too, not two passwords of one: so the login of a connection can be
+identified, and deleting the previous user ends its connections and no others.
 
-Each password is in two Secrets: its service's, and the one with all logins, which holds the
-coming and the former ones as well. What is in neither is made anew where nobody uses it
-(the coming), and else left at the backends as it is until it is retired (the former).
+Each password is in two Secrets: that of its service, and the one with all logins, which also holds
+the next and the previous ones. A password that is in neither is generated if no pod uses it (the
+next), and otherwise left at the backends until it is retired (the previous).
 """
 
 from collections import Counter
@@ -35,13 +35,13 @@ class Users:
 def complete(
     own: Mapping[Service, Data], kept: Data, state: RotationState, generate: Callable[[], str]
 ) -> Users:
-    """Return the logins that the Secrets hold; what no Secret holds is made where it may be.
+    """Return the logins that the Secrets hold; missing ones are generated if that is safe.
 
     Args:
-        own: Service → data of its own Secret.
-        kept: Data of the Secret with all logins.
-        state: How far the rotation is.
-        generate: Makes a password.
+        own: Service → the data of its Secret.
+        kept: The data of the Secret with all logins.
+        state: The state of the rotation.
+        generate: Generates a password.
     """
     known = {name: _text(raw) for name, raw in kept.items()}
     for data in own.values():
@@ -65,13 +65,13 @@ def complete(
         case Phase.IDLE if state.last_transition_time:
             return Users(logins, retired=retired)
         case _:
-            # Also at rest as far as we know, when the status was lost: nothing is taken away
-            # that somebody may still use.
+            # Also when the status was lost and the rotation seems idle: nothing is removed
+            # that a pod may still use.
             return Users(logins, beside=held)
 
 
 def _active(own: Mapping[Service, Data], known: Mapping[str, str], state: RotationState) -> str:
-    """Return the generation to use: the rotation's, else that which most services have."""
+    """Return the generation to use: that of the rotation, else that of most services."""
     if state.phase in NEW_IS_ACTIVE and state.active in GENERATIONS:
         return state.active
     names = [_text(data.get("username", b"")) for data in own.values()]
@@ -85,18 +85,18 @@ def _active(own: Mapping[Service, Data], known: Mapping[str, str], state: Rotati
 
 @dataclass(frozen=True, slots=True)
 class RotatingUsers:
-    """The kind `users`; see `machine.Kind`."""
+    """The kind `users`; see `machine.RotatingCredential`."""
 
     logins: Mapping[Service, Login] = field(repr=False)
     beside: Sequence[Login] = field(repr=False)
     results: Mapping[Backend, BackendResult]
-    """What the backends were when they were last read back, for exactly these users."""
+    """The results of the backends, as last read back for exactly these users."""
     expected: Mapping[str, Mapping[str, str]]
-    """Component → credential → revision, as the services' Secrets say."""
+    """Component → credential → revision, as in the services' Secrets."""
     lacking: Callable[[Mapping[str, Mapping[str, str]]], Awaitable[str]]
-    """Asks the pods; says which of them lack what is expected."""
+    """Asks the pods; returns which of them lack what is expected."""
     accepted: Callable[[], Awaitable[str]]
-    """Tries the former logins; says where one still works."""
+    """Tries the previous logins; returns where one still works."""
     name: str = NAME
 
     def active(self) -> str:
@@ -108,7 +108,7 @@ class RotatingUsers:
         return next(each for each in GENERATIONS if each != self.active())
 
     def unfinished(self, state: RotationState) -> bool:
-        """Tell whether a rotation was under way when the status was lost."""
+        """Return whether a rotation was under way when the status was lost."""
         return not state.last_transition_time and bool(self.beside)
 
     async def outstanding(self, state: RotationState) -> str:
@@ -121,11 +121,11 @@ class RotatingUsers:
             case Phase.VERIFYING:
                 return self._backends() or await self.accepted()
             case _:
-                return ""  # the Secrets were applied before anybody asks
+                return ""  # the Secrets were applied before this call
 
     def _backends(self) -> str:
         waiting = [x.value for x in Backend if x not in self.results or not self.results[x].ready]
-        return f"waits for the users at {', '.join(waiting)}" if waiting else ""
+        return f"waiting for the users at {', '.join(waiting)}" if waiting else ""
 
 
 def _text(raw: bytes) -> str:
