@@ -38,9 +38,9 @@ async def test_a_certificate_of_the_given_authority_for_this_name_is_fine(tmp_pa
     [
         (OURS.server(HERE), Authority().certificate, "by another authority than that of"),
         (OURS.server(HERE), "", "by another authority than a public one"),
-        (OURS.server("redis.example.org"), OURS.certificate, f"not for the name {HERE}"),
+        (OURS.server("redis.example.org"), OURS.certificate, f"does not cover the name {HERE}"),
         (OURS.server(HERE, expired=True), OURS.certificate, "has expired"),
-        (OURS.server(HERE), "nonsense", "is no certificate"),
+        (OURS.server(HERE), "nonsense", "is not a certificate"),
         (None, OURS.certificate, "does not speak TLS"),
     ],
     ids=["authority", "public", "name", "expired", "no authority", "no TLS"],
@@ -98,7 +98,7 @@ async def test_a_client_that_failed_is_explained(tmp_path: Path) -> None:
         fine = await raised(Address(HERE, port, OURS.certificate))
         assert fine is general
         plain = await raised(Address(HERE, port))
-        assert "perhaps it wants TLS" in str(plain)
+        assert "may expect TLS" in str(plain)
     assert await raised(None) is general
 
 

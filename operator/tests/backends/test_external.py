@@ -118,19 +118,19 @@ def test_the_cache_may_be_the_same_redis() -> None:
     ("backend", "secret", "block", "says"),
     [
         (Backend.REDIS, {"password": "w"}, {}, "neither uri nor host"),
-        (Backend.REDIS, {"uri": "http://a:b@c"}, {}, "begins with redis:// or rediss://"),
+        (Backend.REDIS, {"uri": "http://a:b@c"}, {}, "must start with redis:// or rediss://"),
         (Backend.REDIS, {"uri": "redis://c"}, {}, "lacks username or password"),
-        (Backend.REDIS, {"uri": "redis://a:b@c/3"}, {}, "another database than 0"),
+        (Backend.REDIS, {"uri": "redis://a:b@c/3"}, {}, "a database other than 0"),
         (Backend.REDIS, {"uri": "redis://a:b@c:x"}, {}, "is not host:port"),
         (Backend.REDIS, {"uri": "redis://a:b@"}, {}, "names no host"),
-        (Backend.REDIS, {"uri": "rediss://a:b@c"}, {"tls": {"enabled": False}}, "asks for TLS"),
+        (Backend.REDIS, {"uri": "rediss://a:b@c"}, {"tls": {"enabled": False}}, "requests TLS"),
         (
             Backend.MONGODB, {"uri": "mongodb://a:b@c/?tls=true"}, {"tls": {"enabled": False}},
-            "asks for TLS",
+            "requests TLS",
         ),
         (
             Backend.RABBITMQ, {"uri": "amqps://a:b@c", "management-url": "http://c:15672"}, {},
-            "begins with https://",
+            "must start with https://",
         ),
         (
             Backend.RABBITMQ, {"uri": "amqps://a:b@c", "management-url": "https://a:b@c"}, {},

@@ -148,10 +148,10 @@ async def test_an_old_server_is_refused() -> None:
 @pytest.mark.parametrize(
     ("code", "name", "kind", "word"),
     [
-        (13, "Unauthorized", PermissionMissingError, "lacks the right"),
+        (13, "Unauthorized", PermissionMissingError, "lacks the permission"),
         (8000, "AtlasError", PermissionMissingError, "set users: Provided"),
         # FerretDB's own, under the code of AtlasError.
-        (8000, "UserCountLimitExceeded", RefusedError, "as many users as it can hold"),
+        (8000, "UserCountLimitExceeded", RefusedError, "its maximum number of users"),
         (18, "AuthenticationFailed", LoginRefusedError, "refuses the login"),
     ],
 )

@@ -495,6 +495,6 @@ async def test_with_a_given_login_dead_letters_are_told_as_elsewhere() -> None:
     assert found.reason is Reason.LEAST_PRIVILEGE_NOT_ENFORCED
     assert found.ready
     assert not found.least_privilege
-    assert "given login somebody" in found.message
+    assert "provided login somebody" in found.message
     assert found.dead_letters
     assert set(found.dead_letters.values()) == {0}

@@ -200,7 +200,7 @@ async def test_a_given_login_is_used_by_all_and_that_is_said(outside: Outside) -
     found = await wait_ready(outside, GIVEN)
     topology = condition(found, ConditionType.TOPOLOGY_READY)
     assert (topology["status"], topology["reason"]) == ("True", "LeastPrivilegeNotEnforced")
-    assert "given login helper" in topology["message"]
+    assert "provided login helper" in topology["message"]
     auth, chat, *_ = await credentials(outside, GIVEN)
     for files in (auth, chat):
         assert files["rabbitmq.uri"].startswith(b"amqps://helper:")

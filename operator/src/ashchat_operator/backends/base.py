@@ -1,8 +1,8 @@
-"""What the admin clients of RabbitMQ, MongoDB and Redis have in common.
+"""What the administration of RabbitMQ, MongoDB and Redis has in common.
 
-Each client works the same way: read everything, compare with what is wanted (pure
-functions), write only the difference, read back. So a run on a backend that is in order
-makes no write, and an interrupted run is finished by the next.
+All work the same way: read everything, compare with what is desired (pure functions), write only
+the difference, read back. So a pass over a backend in order writes nothing, and an interrupted pass
+is completed by the next.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,10 +26,10 @@ class Backend(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One user of one service, made at every backend where the service has business.
+    """One user of one service, created at every backend that the service uses.
 
-    A rotation has two logins of a service at once (`chat-a`, `chat-b`): both get the
-    same rights, until the old name is given as retired.
+    During a rotation a service has two logins (`chat-a`, `chat-b`) with the same permissions,
+    until the old name is retired.
     """
 
     service: Service
@@ -39,7 +39,7 @@ class Login:
 
 
 def logins_at(backend: Backend, logins: Iterable[Login]) -> tuple[Login, ...]:
-    """Return the logins meant for one backend, by name."""
+    """Return the logins for one backend, sorted by name."""
     return tuple(
         sorted((x for x in logins if backend in x.backends), key=lambda login: login.username)
     )
@@ -88,16 +88,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class BackendResult:
-    """What one look at one backend found and did; holds no secret."""
+    """What one pass over one backend found and did; contains no secret."""
 
     ready: bool
     reason: Reason
     message: str
-    """A sentence or two for a person, what to do included."""
+    """A sentence or two for the user, including what to do."""
     changes: tuple[str, ...] = ()
-    """What this run wrote (with `write=False`: would have written); empty: no write."""
+    """What was written (with `write=False`: would be written); empty: nothing."""
     least_privilege: bool = True
-    """False where the server knows no rights per database (FerretDB)."""
+    """False if the server has no permissions per database (FerretDB)."""
     version: str = ""
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     """Messages in each dead-letter queue (RabbitMQ)."""
@@ -111,12 +111,12 @@ def with_provided_login(
     changes: tuple[str, ...] = (),
     dead_letters: Mapping[str, int] = MappingProxyType({}),
 ) -> BackendResult:
-    """Return the result of a server in order whose users are somebody else's.
+    """Return the result of a server in order whose users the operator does not manage.
 
     Args:
-        says: What it answers, or what is declared there.
+        says: What was found there.
         username: The login that every service uses.
-        version: The server's.
+        version: The version of the server.
         changes: What was written.
         dead_letters: Messages in each dead-letter queue (RabbitMQ).
     """
@@ -124,8 +124,8 @@ def with_provided_login(
         ready=True,
         reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
         message=(
-            f"{says} Every service uses the given login {username}: what each may do is not "
-            "told apart."
+            f"{says} Every service uses the provided login {username}, so their permissions are "
+            "not separated."
         ),
         changes=changes,
         least_privilege=False,
@@ -135,13 +135,13 @@ def with_provided_login(
 
 
 class BackendError(Exception):
-    """A backend cannot be brought into order now; the text is for a person."""
+    """A backend cannot be brought into order now; the text is for the user."""
 
     reason: ClassVar[Reason] = Reason.REFUSED
 
 
 class UnreachableError(BackendError):
-    """Nothing answers at the address, or not in time."""
+    """No server answers at the address, or not in time."""
 
     reason = Reason.UNREACHABLE
 
@@ -153,7 +153,7 @@ class LoginRefusedError(BackendError):
 
 
 class TlsFailedError(BackendError):
-    """The server's certificate is not to be trusted, or it speaks no TLS."""
+    """The certificate of the server is not trusted, or it does not speak TLS."""
 
     reason = Reason.TLS_FAILED
 
@@ -165,7 +165,7 @@ class PermissionMissingError(BackendError):
 
 
 class StartingError(BackendError):
-    """The server answers, but is still starting or loading."""
+    """The server answers, but is still starting or loading its data."""
 
     reason = Reason.BACKEND_STARTING
 
@@ -177,7 +177,7 @@ class VersionTooOldError(BackendError):
 
 
 class FeatureMissingError(BackendError):
-    """The server has switched off, or never had, what the topology needs."""
+    """The server lacks a feature that the topology needs, or has disabled it."""
 
     reason = Reason.FEATURE_MISSING
 
@@ -187,7 +187,7 @@ class RefusedError(BackendError):
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version, for comparing: `4.0.5-rc.1` is (4, 0, 5)."""
+    """Return the leading numbers of a version, for comparison: `4.0.5-rc.1` is (4, 0, 5)."""
     numbers: list[int] = []
     for part in text.split("."):
         digits = ""

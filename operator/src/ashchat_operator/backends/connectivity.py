@@ -1,7 +1,7 @@
-"""Why a server cannot be reached, in words: name, port, packets, certificate told apart.
+"""Explains why a server cannot be reached: its name, port, packets or certificate.
 
-The client libraries wrap such errors each in their own way and several deep. So when one of
-them failed, or says nothing of it (the AMQP port), the way there is walked once by hand.
+The client libraries each wrap such errors in their own way, several levels deep. So when one of
+them fails, or does not use the connection at all (the AMQP port), it is tried here step by step.
 """
 
 import asyncio
@@ -50,30 +50,30 @@ def trust(ca: str) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=ca or None)
     except (ssl.SSLError, ValueError) as error:
         raise TlsFailedError(
-            "the authority in ca.crt is no certificate (PEM). Put the one there that signed the "
-            "server's."
+            "the authority in ca.crt is not a certificate (PEM). Store the one that signed the "
+            "certificate of the server."
         ) from error
 
 
 def no_trust() -> ssl.SSLContext:
-    """Return a context that trusts no certificate, for clients that speak plain HTTP only.
+    """Return a context that trusts no certificate, for clients that only speak plain HTTP.
 
-    A client without one reads all public authorities, which takes 30 ms of the event loop
-    and half a megabyte each time.
+    A client without a context reads all public authorities, which blocks the event loop for 30 ms
+    and takes half a megabyte each time.
     """
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def check(product: str, address: Address) -> None:
-    """Connect once, and shake hands where there is TLS; nothing is sent.
+    """Connect once, with a TLS handshake if there is TLS; nothing is sent.
 
     Args:
-        product: What is expected there, for the words.
-        address: Where.
+        product: The name of the server, for messages.
+        address: Its address.
 
     Raises:
         UnreachableError: The name does not resolve, nothing listens, or no packet comes back.
-        TlsFailedError: The certificate is not to be trusted, or there is no TLS.
+        TlsFailedError: The certificate is not trusted, or there is no TLS.
     """
     where = f"{product} at {address}"
     try:
@@ -83,8 +83,8 @@ async def check(product: str, address: Address) -> None:
             )
     except (socket.gaierror, UnicodeError) as error:
         raise UnreachableError(
-            f"the name {address.host} of {product} does not resolve (DNS). Is it written right, "
-            "and known inside the cluster?"
+            f"the name {address.host} of {product} does not resolve (DNS). Check that it is "
+            "correct and known inside the cluster."
         ) from error
     except TimeoutError as error:
         raise UnreachableError(f"no DNS server answered for the name {address.host}.") from error
@@ -106,9 +106,9 @@ async def check(product: str, address: Address) -> None:
         ) from error
     except (ssl.SSLError, ConnectionResetError, asyncio.IncompleteReadError) as error:
         if context is None:
-            raise UnreachableError(f"{where} ends the connection at once.") from error
+            raise UnreachableError(f"{where} closes the connection immediately.") from error
         raise TlsFailedError(
-            f"{where} does not speak TLS on that port ({type(error).__name__}). Give the port "
+            f"{where} does not speak TLS on that port ({type(error).__name__}). Use the port "
             "that does, or set tls.enabled to false."
         ) from error
     except OSError as error:
@@ -125,8 +125,8 @@ def _certificate(error: ssl.SSLCertVerificationError, address: Address) -> str:
         return f"its certificate was signed by another authority than {given}."
     if code in _WRONG_NAME:
         return (
-            f"its certificate is not for the name {address.host}. Give the name that it is for, "
-            "or let one be made for this."
+            f"its certificate does not cover the name {address.host}. Use a name that it covers, "
+            "or issue a certificate for this one."
         )
     if code in _EXPIRED:
         return "its certificate has expired. Renew it at the server."
@@ -183,6 +183,6 @@ async def _explanation(error: UnreachableError, product: str, address: Address) 
         return exact
     if address.ca is None:
         return UnreachableError(
-            f"{error} The port is open; perhaps it wants TLS: set tls.enabled to true."
+            f"{error} The port is open, and may expect TLS: set tls.enabled to true."
         )
     return error

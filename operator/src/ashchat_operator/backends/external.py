@@ -1,8 +1,8 @@
-"""Backends that somebody else runs: what their Secrets say, and what the services get of it.
+"""External backends: what their Secrets contain, and what the services get of it. Pure.
 
-What providers hand out differs: one URI (CloudAMQP, Atlas, Redis Cloud), or host, port and
-login as keys of their own (https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries,
-the RabbitMQ cluster operator, most of what fills Secrets from a vault). Both are read.
+Providers hand out either one URI (CloudAMQP, Atlas, Redis Cloud), or host, port and login as
+separate keys (https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries, the RabbitMQ
+cluster operator, most of what fills Secrets from a vault). Both are accepted.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ _SCHEMES: Final = {
 """Scheme → default port, and whether it means TLS."""
 
 _OURS: Final = ("tls", "ssl", "authsource", "authmechanism")
-"""Options of a MongoDB URI (by their beginning) that are not taken over: certificates are
-always verified, by the authority that the resource names."""
+"""Prefixes of the options of a MongoDB URI that are ignored: certificates are always verified, by
+the authority that the resource names."""
 
 
 class InvalidSecretError(ValueError):
-    """A Secret does not say where the server is, or as whom to log in; the text is for a person."""
+    """A Secret lacks the address of the server or the login; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalServer:
-    """An external backend: where it is, and who we are there."""
+    """An external backend: its address, and the login there."""
 
     backend: Backend
     hosts: tuple[tuple[str, int], ...]
@@ -48,17 +48,17 @@ class ExternalServer:
     password: str = field(repr=False)
     tls: bool
     ca: str
-    """The authority (PEM); empty: the public ones."""
+    """The certificate authority (PEM); empty: the public ones."""
     users: Users
     prefix: str
     revision: str
-    """Changes with the Secret and the authority's Secret, and tells nothing of them."""
+    """Changes with the Secret and the authority's Secret, and reveals nothing about them."""
     vhost: str = ""
     management_url: str = ""
     srv: bool = False
-    """The host is a name whose SRV records name the servers (mongodb+srv)."""
+    """Whether the host is a name whose SRV records name the servers (mongodb+srv)."""
     options: str = ""
-    """The query of a MongoDB URI, without what is ours to say."""
+    """The query of a MongoDB URI, without the options that are ignored."""
     auth_source: str = "admin"
 
     @property
@@ -69,7 +69,7 @@ class ExternalServer:
 
 
 def blocks(ash: AshChat) -> dict[Backend, External]:
-    """Return the backends that somebody else runs, as the resource names them."""
+    """Return the external backends, as the resource describes them."""
     spec = ash.spec
     every = {
         Backend.RABBITMQ: spec.rabbitmq.external,
@@ -81,9 +81,9 @@ def blocks(ash: AshChat) -> dict[Backend, External]:
 
 
 def prefix(ash: AshChat, block: External) -> str:
-    """Return what every name made at a server begins with.
+    """Return the prefix of every name that is created at a server.
 
-    No name in Kubernetes has an underscore, so two AshChats never have the same one.
+    Names in Kubernetes have no underscore, so two AshChats never have the same prefix.
     """
     if block.prefix is not None:
         return block.prefix
@@ -102,28 +102,30 @@ def server(
     beginning: str,
     revision: str,
 ) -> ExternalServer:
-    """Return what a Secret says.
+    """Return the server that a Secret describes.
 
     Args:
-        backend: Which backend's.
-        block: What the resource says of it.
-        data: The Secret's.
-        ca: The authority (PEM); None: the resource names none.
+        backend: The backend.
+        block: Its description in the resource.
+        data: The data of the Secret.
+        ca: The certificate authority (PEM); None: the resource names none.
         beginning: See `prefix`.
         revision: See `ExternalServer`.
 
     Raises:
-        InvalidSecretError: It does not say enough, or something that cannot be.
+        InvalidSecretError: The Secret is incomplete, or not valid.
     """
     text = {key: value.decode("utf-8", "replace").strip() for key, value in data.items()}
     if ca is not None and b"BEGIN CERTIFICATE" not in ca:
-        raise InvalidSecretError(f"its authority's Secret has no certificate (PEM) under {CA_KEY}")
+        raise InvalidSecretError(
+            f"the Secret of its authority has no certificate (PEM) under {CA_KEY}"
+        )
     schemes = _SCHEMES[backend]
     uri = text.get("uri") or _made_up(next(iter(schemes)), text)
     parts = urlsplit(uri)
     if parts.scheme not in schemes:
         raise InvalidSecretError(
-            f"its uri begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            f"its uri must start with {' or '.join(f'{scheme}://' for scheme in schemes)}"
         )
     default_port, encrypted = schemes[parts.scheme]
     if block.tls.enabled and backend is Backend.RABBITMQ:
@@ -131,7 +133,7 @@ def server(
     given = dict(parse_qsl(parts.query))
     encrypted = encrypted or any(given.get(key) == "true" for key in ("tls", "ssl"))
     if encrypted and not block.tls.enabled:
-        raise InvalidSecretError("its uri asks for TLS, and tls.enabled of the resource is false")
+        raise InvalidSecretError("its uri requests TLS, but tls.enabled of the resource is false")
     userinfo, _, netloc = parts.netloc.rpartition("@")
     name, _, word = userinfo.partition(":")
     username = text.get("username") or unquote(name)
@@ -139,7 +141,7 @@ def server(
     if backend in {Backend.REDIS, Backend.CACHE}:
         username = username or "default"
     if not username or not password:
-        raise InvalidSecretError("it lacks username or password, and its uri has none")
+        raise InvalidSecretError("it lacks username or password, and so does its uri")
     result = ExternalServer(
         backend=backend,
         hosts=_hosts(netloc, default_port),
@@ -162,8 +164,8 @@ def server(
         return _mongodb(result, parts.scheme, path, parts.query)
     if path not in {"", "0"}:
         raise InvalidSecretError(
-            "its uri names another database than 0: publish and subscribe know no databases, so "
-            "it is the prefix that keeps two AshChats apart"
+            "its uri names a database other than 0: publish and subscribe ignore databases, so the "
+            "prefix separates AshChats instead"
         )
     return result
 
@@ -190,16 +192,18 @@ def _hosts(netloc: str, default_port: int) -> tuple[tuple[str, int], ...]:
 
 
 def _management_url(given: str, result: ExternalServer) -> str:
-    """Return where the management API is: with TLS port 443 as at CloudAMQP and Amazon MQ."""
+    """Return the URL of the management API; with TLS port 443, as at CloudAMQP and Amazon MQ."""
     host = result.hosts[0][0]
     shown = f"[{host}]" if ":" in host else host
     if not given:
         return f"https://{shown}" if result.tls else f"http://{shown}:15672"
     parts = urlsplit(given)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-        raise InvalidSecretError("management-url is http(s)://host:port, without a login")
+        raise InvalidSecretError("management-url must be http(s)://host:port, without a login")
     if result.tls and parts.scheme != "https":
-        raise InvalidSecretError("management-url begins with https://, unless tls.enabled is false")
+        raise InvalidSecretError(
+            "management-url must start with https://, unless tls.enabled is false"
+        )
     return given.rstrip("/")
 
 
@@ -217,18 +221,18 @@ def _mongodb(result: ExternalServer, scheme: str, path: str, query: str) -> Exte
 
 
 def mongodb_address(external: ExternalServer) -> str:
-    """Return a MongoDB URI without a login and a database: where to connect to, and how."""
+    """Return a MongoDB URI without login and database: the address and the options."""
     scheme = "mongodb+srv" if external.srv else "mongodb"
     return f"{scheme}://{_mongodb_hosts(external)}/?{_mongodb_options(external)}"
 
 
 def files(external: ExternalServer, service: Service, login: Login) -> dict[str, bytes]:
-    """Return the files that a service gets of a backend it has business with.
+    """Return the files that a service gets for an external backend that it uses.
 
     Args:
         external: The backend.
         service: The service.
-        login: The service's own; with the given users its name and password do not count.
+        login: The service's own login; ignored with a provided login.
     """
     name = "redis" if external.backend is Backend.CACHE else external.backend.value
     declared = external.users is Users.DECLARE
@@ -253,7 +257,7 @@ def files(external: ExternalServer, service: Service, login: Login) -> dict[str,
     made = {f"{name}.uri": uri.encode()}
     if external.ca:
         made[f"{name}-ca.pem"] = external.ca.encode()
-    # Never a digest of what a person chose: it could be found by trying.
+    # Never a digest of what a user chose: it could be found by trying.
     drawn = hashlib.sha256(f"{uri}{external.ca}".encode()).hexdigest()[:12]
     made[f"{name}.revision"] = (drawn if declared else external.revision).encode()
     return made

@@ -31,15 +31,15 @@ from ashchat_operator.backends.base import (
 from ashchat_operator.backends.mongodb.desired import MongoDBTarget, MongoDBUser, ServerInfo
 
 TIMEOUT_MS: Final = 5_000
-"""For finding the server and for one command."""
+"""Milliseconds for finding the server, and for one command."""
 
 _AUTHENTICATION_FAILED: Final = 18
 
 _NOT_ALLOWED: Final = frozenset({13, 59, 8000})
-"""Unauthorized; CommandNotFound and AtlasError, of providers that hide the commands for users."""
+"""Unauthorized; CommandNotFound and AtlasError, from providers that disable user commands."""
 
 _FULL: Final = "UserCountLimitExceeded"
-"""Told by its name: FerretDB gives it the code of AtlasError."""
+"""Identified by its name, because FerretDB gives it the code of AtlasError."""
 
 _NOT_STARTED_YET: Final = frozenset({"57P03"})  # PostgreSQL's cannot_connect_now, by FerretDB
 
@@ -78,7 +78,7 @@ class MongoDBClient:
         await self._client.close()
 
     async def server(self) -> ServerInfo:
-        """Ask buildInfo; FerretDB adds a field of its own.
+        """Read buildInfo, to which FerretDB adds a field.
 
         Raises:
             BackendError: See `_command`.
@@ -96,18 +96,18 @@ class MongoDBClient:
             str(user["user"]): frozenset(
                 (str(role["role"]), str(role["db"])) for role in user.get("roles", ())
             )
-            for user in info.get("users", ())  # FerretDB leaves an empty list out
+            for user in info.get("users", ())  # FerretDB omits an empty list
         }
 
     async def accepts(self, username: str, password: str) -> bool:
-        """Tell whether this login works now.
+        """Return whether this login works now.
 
         Raises:
             BackendError: It could not be tried.
         """
         client = self._connect(username, password, "admin")
         try:
-            # The driver logs in when it opens the connection for the first command.
+            # The driver logs in when it opens the connection, for the first command.
             await client.admin.command("ping")
         except OperationFailure as error:
             if error.code == _AUTHENTICATION_FAILED:
@@ -120,17 +120,17 @@ class MongoDBClient:
         return True
 
     async def create(self, user: MongoDBUser) -> None:
-        """Make a user in the database admin (FerretDB has them nowhere else)."""
+        """Create a user in the database admin, the only place where FerretDB has users."""
         command = {"createUser": user.username, "pwd": user.password, "roles": _roles(user)}
         await self._command(command, f"create user {user.username}")
 
     async def set_password(self, user: MongoDBUser) -> None:
-        """Change a user's password; its open connections stay."""
+        """Change the password of a user; its open connections stay."""
         command = {"updateUser": user.username, "pwd": user.password}
         await self._command(command, f"set the password of user {user.username}")
 
     async def set_roles(self, user: MongoDBUser) -> None:
-        """Replace a user's roles; open connections follow."""
+        """Replace the roles of a user, also for its open connections."""
         command = {"updateUser": user.username, "roles": _roles(user)}
         await self._command(command, f"set the roles of user {user.username}")
 
@@ -142,7 +142,7 @@ class MongoDBClient:
         """Check that this login may read and write a database.
 
         Raises:
-            PermissionMissingError: It may not.
+            PermissionMissingError: It may not read or write it.
             BackendError: See `_command`.
         """
         asked = {"connectionStatus": 1, "showPrivileges": True}
@@ -151,19 +151,19 @@ class MongoDBClient:
         if not _sufficient(privileges, database):
             name = self._target.username
             raise PermissionMissingError(
-                f"{name} of {self._where} lacks the right to read and write {database}. Grant it: "
-                f'db.grantRolesToUser("{name}", [{{role: "readWrite", db: "{database}"}}])'
+                f"{name} of {self._where} lacks the permission to read and write {database}. Grant "
+                f'it: db.grantRolesToUser("{name}", [{{role: "readWrite", db: "{database}"}}])'
             )
 
     async def _command(self, command: dict[str, Any], says: str) -> dict[str, Any]:
         """Run a command on the database admin.
 
         Raises:
-            UnreachableError: Nothing answers, or not in time.
-            LoginRefusedError: The admin's name or password are not accepted.
-            PermissionMissingError: They are, but the user may not do this.
+            UnreachableError: The server does not answer in time.
+            LoginRefusedError: The login of the administrator is not accepted.
+            PermissionMissingError: The login works, but lacks a permission.
             StartingError: The server is still starting.
-            RefusedError: It refused the command.
+            RefusedError: The server rejected the command.
         """
         try:
             return await self._client.admin.command(command)
@@ -176,37 +176,37 @@ class MongoDBClient:
         return f"MongoDB at {address or f'{self._target.host}:{self._target.port}'}"
 
     def _translated(self, error: PyMongoError, says: str) -> Exception:
-        """Return our exception for the driver's; the driver's text may quote a command."""
+        """Return our exception for that of the driver, whose text may quote a command."""
         where = self._where
         if isinstance(error, OperationFailure):
             return self._refusal(error, says)
         if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
             return UnreachableError(
-                f"{where} does not answer ({type(error).__name__}). Is the pod running?"
+                f"{where} does not answer ({type(error).__name__}). Check that the pod is running."
             )
         if isinstance(error, ConfigurationError) and self._target.host.startswith("mongodb+srv"):
             return UnreachableError(
-                f"the name of {where} has no SRV records (DNS). Is it written right, and known "
-                "inside the cluster?"
+                f"the name of {where} has no SRV records (DNS). Check that it is correct and known "
+                "inside the cluster."
             )
         if isinstance(error, ConfigurationError):
-            return RefusedError(f"{where}: the driver refuses its settings.")
+            return RefusedError(f"{where}: the driver rejects its settings.")
         return RefusedError(f"{where} refused to {says} ({type(error).__name__}).")
 
     def _refusal(self, error: OperationFailure, says: str) -> Exception:
         where, name = self._where, self._target.username
         if error.code == _AUTHENTICATION_FAILED:
-            return LoginRefusedError(f"{where} refuses the login of {name}. Look at its Secret.")
+            return LoginRefusedError(f"{where} refuses the login of {name}. Check its Secret.")
         code = (error.details or {}).get("codeName", error.code)
         if code == _FULL:
             return RefusedError(
-                f"{where} has as many users as it can hold, so it refused to {says} ({code}). "
-                "Take another server, or set users: Provided."
+                f"{where} has reached its maximum number of users, so it refused to {says} "
+                f"({code}). Use another server, or set users: Provided."
             )
         if error.code in _NOT_ALLOWED:
             return PermissionMissingError(
-                f"{name} of {where} lacks the right to {says} ({code}). Grant it: "
-                f'db.grantRolesToUser("{name}", ["userAdminAnyDatabase"]). Where the provider '
+                f"{name} of {where} lacks the permission to {says} ({code}). Grant it: "
+                f'db.grantRolesToUser("{name}", ["userAdminAnyDatabase"]). If the provider '
                 "does not allow that, set users: Provided."
             )
         if any(state in str(error) for state in _NOT_STARTED_YET):
@@ -219,9 +219,9 @@ def _roles(user: MongoDBUser) -> list[dict[str, str]]:
 
 
 def _sufficient(privileges: Iterable[Mapping[str, Any]], database: str) -> bool:
-    """Tell whether privileges let somebody read and write a database.
+    """Return whether privileges allow reading and writing a database.
 
-    FerretDB tells of none, and knows no rights per database.
+    FerretDB reports none, and has no permissions per database.
     https://www.mongodb.com/docs/manual/reference/command/connectionStatus/
     """
     found = list(privileges)
@@ -236,7 +236,7 @@ def _sufficient(privileges: Iterable[Mapping[str, Any]], database: str) -> bool:
 
 
 def _authority(target: MongoDBTarget) -> dict[str, Any]:
-    """Return the driver's argument for the authority, which it takes as a file only."""
+    """Return the argument of the driver for the authority, which must be a file."""
     if target.address is None or not target.address.ca:
         return {}
     ca = target.address.ca

@@ -27,7 +27,7 @@ class MongoDBTarget(Target):
     password: str = field(repr=False)
     auth_source: str = "admin"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """More keyword arguments of the client's, for example `tls`."""
+    """Further keyword arguments of the client, for example `tls`."""
     databases: Mapping[topology.Service, str] = field(
         default_factory=lambda: topology.MONGODB_DATABASES
     )
@@ -36,7 +36,7 @@ class MongoDBTarget(Target):
 
 @dataclass(frozen=True, slots=True)
 class MongoDBUser:
-    """A user that is to be there, and the one database it may read and write."""
+    """A user that must exist, and the one database that it may read and write."""
 
     username: str
     database: str
@@ -61,7 +61,7 @@ def desired_users(
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What answered: the version it claims, and whether it is FerretDB."""
+    """The version that a server reports, and whether it is FerretDB."""
 
     version: str
     ferretdb: bool

@@ -23,23 +23,23 @@ from ashchat_operator.backends.mongodb.desired import (
 )
 
 MINIMUM_VERSION: Final = (6, 0)
-"""The oldest that PyMongo 4.20 is not about to drop; FerretDB 2 calls itself 7.0."""
+"""The oldest version that PyMongo 4.20 will continue to support; FerretDB 2 reports 7.0."""
 
 
 class MongoDBAdmin(Protocol):
-    """A database server as the reconcile sees it."""
+    """A database server, as the reconciliation uses it."""
 
     async def server(self) -> ServerInfo:
-        """Return what answered."""
+        """Return the version and the product."""
 
     async def users(self) -> dict[str, frozenset[tuple[str, str]]]:
         """Return all users with their (role, database) pairs."""
 
     async def accepts(self, username: str, password: str) -> bool:
-        """Tell whether this login works now."""
+        """Return whether this login works now."""
 
     async def create(self, user: MongoDBUser) -> None:
-        """Make a user."""
+        """Create a user."""
 
     async def set_password(self, user: MongoDBUser) -> None:
         """Change a user's password."""
@@ -57,7 +57,7 @@ class MongoDBAdmin(Protocol):
 async def check_provided_login(
     client: MongoDBAdmin, username: str, databases: Iterable[str]
 ) -> BackendResult:
-    """Check a server whose users are somebody else's; writes nothing.
+    """Check a server whose users the operator does not manage; writes nothing.
 
     Args:
         client: The server.
@@ -69,7 +69,9 @@ async def check_provided_login(
     """
     server = await client.server()
     if not server.ferretdb:
-        require_version("MongoDB", server.version, MINIMUM_VERSION, "the driver needs more")
+        require_version(
+            "MongoDB", server.version, MINIMUM_VERSION, "the driver requires a newer one"
+        )
     for name in databases:
         await client.may_use(name)
     return with_provided_login(f"{server.name} answers.", username, server.version)
@@ -77,7 +79,7 @@ async def check_provided_login(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is to be done about one user."""
+    """The difference of one user from what is desired."""
 
     verb: str  # create, password, roles, drop
     username: str
@@ -92,7 +94,7 @@ async def compare(
     *,
     roles_enforced: bool,
 ) -> list[Difference]:
-    """Compare users, roles and passwords with what is wanted; writes nothing."""
+    """Compare users, roles and passwords with what is desired; writes nothing."""
     there = await client.users()
     result: list[Difference] = []
     names = set()
@@ -133,20 +135,22 @@ async def reconcile(
     *,
     write: bool = True,
 ) -> BackendResult:
-    """Bring the users to what is wanted and read them back.
+    """Bring the users to what is desired and read them back.
 
     Args:
         client: The server.
-        wanted: The users that are to be there.
-        retired: Names that are to be gone.
+        wanted: The users that must exist.
+        retired: Names that must not exist.
         write: False only reports what would be written.
 
     Raises:
-        BackendError: The server cannot be asked, or refused a command.
+        BackendError: The server cannot be asked, or rejected a command.
     """
     server = await client.server()
     if not server.ferretdb:
-        require_version("MongoDB", server.version, MINIMUM_VERSION, "the driver needs more")
+        require_version(
+            "MongoDB", server.version, MINIMUM_VERSION, "the driver requires a newer one"
+        )
     enforced = not server.ferretdb
     todo = await compare(client, wanted, retired, roles_enforced=enforced)
     changes = tuple(difference.says for difference in todo)

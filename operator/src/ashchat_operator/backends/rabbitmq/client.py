@@ -20,10 +20,10 @@ from ashchat_operator.backends.rabbitmq.plan import Action, Definitions, api_pat
 from ashchat_operator.kube.concurrency import gather_limited
 
 REQUEST_TIMEOUT_S: Final = 15.0
-"""For one request; declaring a quorum queue on a busy node takes a few seconds."""
+"""Seconds for one request; declaring a quorum queue on a busy node takes a few seconds."""
 
 IMPORT_TIMEOUT_S: Final = 60.0
-"""For a whole virtual host in one request."""
+"""Seconds for importing a whole virtual host in one request."""
 
 MAX_REQUESTS: Final = 8
 """Maximum concurrent requests."""
@@ -45,7 +45,7 @@ class ManagementClient:
             verify=connectivity.trust(ca or "") if encrypted else connectivity.no_trust(),
             auth=(target.username, target.password),
             transport=transport,
-            trust_env=False,  # a proxy of the environment is not for our own backends
+            trust_env=False,  # never through a proxy of the environment
         )
 
     async def __aenter__(self) -> Self:
@@ -75,13 +75,13 @@ class ManagementClient:
             paths["permissions"] = api_path("vhosts", vhost, "permissions")
             seen: Mapping[str, Any] = {}
         else:
-            # One virtual host may be read by an administrator only, the list by everybody.
+            # Only an administrator may read one virtual host; any user may read the list.
             seen = _by("name", await self._get(api_path("vhosts"))).get(vhost, {})
             if not seen:
                 raise PermissionMissingError(self._lacks("", f"sees no virtual host {vhost}"))
 
         async def get(what: str) -> Any:
-            # The rest is missing where the virtual host is.
+            # Everything else is missing if the virtual host is.
             return await self._get(
                 paths[what], missing=None if what in {"overview", "users"} else []
             )
@@ -99,7 +99,7 @@ class ManagementClient:
         )
 
     async def quorum_queues(self) -> bool:
-        """Tell whether there are quorum queues; what may not be asked is taken for granted."""
+        """Return whether quorum queues are enabled; if that cannot be read, assume so."""
         response = await self._send("GET", api_path("feature-flags"), None)
         if not response.is_success:
             return True
@@ -107,10 +107,10 @@ class ManagementClient:
         return flag is None or flag.get("state") == "enabled"
 
     async def define(self, definitions: Definitions) -> bool:
-        """Import a definitions document; tell whether the broker took it.
+        """Import a definitions document; return whether the broker accepted it.
 
         Raises:
-            UnreachableError: Nothing answers, or not in time.
+            UnreachableError: The server does not answer in time.
         """
         response = await self._send(
             "POST", api_path("definitions"), definitions, timeout_s=IMPORT_TIMEOUT_S
@@ -118,11 +118,11 @@ class ManagementClient:
         return response.is_success
 
     async def perform(self, action: Action) -> None:
-        """Send one writing request; what is already gone counts as deleted.
+        """Send one writing request; deleting something that does not exist succeeds.
 
         Raises:
-            UnreachableError: Nothing answers, or not in time.
-            LoginRefusedError: Name or password are not accepted, or lack the tag.
+            UnreachableError: The server does not answer in time.
+            LoginRefusedError: The login is not accepted, or lacks the tag.
             StartingError: The node is still starting.
             RefusedError: Anything else that is not a success.
         """
@@ -151,7 +151,8 @@ class ManagementClient:
         except httpx2.HTTPError as error:
             raise UnreachableError(
                 f"RabbitMQ's management API at {self._url} does not answer "
-                f"({type(error).__name__}). Is the pod running, and the management plugin enabled?"
+                f"({type(error).__name__}). Check that the pod is running "
+                "and the management plugin is enabled."
             ) from error
 
     def _lacks(self, tags: str, what: str) -> str:
@@ -162,25 +163,25 @@ class ManagementClient:
             commands.insert(0, f"rabbitmqctl set_user_tags {name} {tag}")
         if self._target.declare_users:
             commands = commands[:1]
-        hint = " Where the provider does not allow that, set users: Provided."
+        hint = " If the provider does not allow that, set users: Provided."
         return (
             f"{name} of RabbitMQ at {self._url} {what}. Grant it: {'; '.join(commands)}."
             f"{hint if self._target.declare_users else ''}"
         )
 
     async def _refused_login(self, response: httpx2.Response, says: str) -> Exception:
-        """Return what a 401 or 403 means: a wrong password and a lacking tag get the same."""
+        """Return the error of a 401 or 403: a wrong password and a missing tag look the same."""
         who = await self._send("GET", api_path("whoami"), None)
         if not who.is_success:
             return LoginRefusedError(
                 f"RabbitMQ at {self._url} refuses the login of {self.username}, or the user "
-                "lacks the tag management. Look at its Secret."
+                "lacks the tag management. Check its Secret."
             )
         tags = who.json().get("tags", "")
         tags = tags if isinstance(tags, str) else ",".join(tags)
         said = _reason_of(response)
         return PermissionMissingError(
-            self._lacks(tags, f"lacks a right to: {says}. {said}".rstrip(". "))
+            self._lacks(tags, f"lacks a permission to: {says}. {said}".rstrip(". "))
         )
 
     async def _check(self, response: httpx2.Response, says: str) -> None:
@@ -199,7 +200,7 @@ class ManagementClient:
 
 
 def management_address(target: RabbitMQTarget) -> Address:
-    """Return where the management API is, for walking there by hand."""
+    """Return the address of the management API, for explaining why it cannot be reached."""
     parts = urlsplit(target.management_url)
     ca = target.address.ca if target.address is not None else None
     encrypted = parts.scheme == "https"
@@ -212,7 +213,7 @@ def _by(key: str, objects: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]
 
 
 def _reason_of(response: httpx2.Response) -> str:
-    """Return the API's own reason; it names objects, never a password."""
+    """Return the reason that the API gives; it names objects, never a password."""
     try:
         body = response.json()
     except ValueError:

@@ -37,7 +37,7 @@ class RabbitMQTarget(Target):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What a virtual host is to hold."""
+    """What a virtual host must hold."""
 
     vhost: str
     exchanges: tuple[str, ...]
@@ -56,7 +56,7 @@ def desired(
     *,
     declare_users: bool = True,
 ) -> Desired:
-    """Return what the table wants, with users for the services that log in to RabbitMQ."""
+    """Return the topology table, with users for the services that log in to RabbitMQ."""
     return Desired(
         vhost=vhost,
         exchanges=topology.exchanges(),
@@ -75,11 +75,11 @@ def desired(
 
 @dataclass(frozen=True, slots=True)
 class VirtualHostState:
-    """What was read from the broker, each kind by name; None for a virtual host not there."""
+    """What was read from the broker, each kind by name; `vhost` is None if it does not exist."""
 
     vhost: Mapping[str, Any] | None
     version: str = ""
-    """The server's."""
+    """The version of the server."""
     exchanges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     queues: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     bindings: tuple[Mapping[str, Any], ...] = ()
@@ -101,7 +101,7 @@ def hash_password(password: str, salt: bytes | None = None) -> str:
 def account(
     password: str, *, tags: str | list[str], salt: bytes | None = None
 ) -> dict[str, str | list[str]]:
-    """Return what a user is beside its name, for the HTTP API and for a definitions document."""
+    """Return a user's password hash and tags, for the HTTP API and for a definitions document."""
     return {
         "password_hash": hash_password(password, salt),
         "hashing_algorithm": _SHA256,
@@ -110,7 +110,7 @@ def account(
 
 
 def password_matches(password: str, password_hash: str, algorithm: str) -> bool:
-    """Tell whether a hash read back from the broker is this password's."""
+    """Return whether a hash that was read back from the broker is that of this password."""
     if algorithm != _SHA256:
         return False
     try:

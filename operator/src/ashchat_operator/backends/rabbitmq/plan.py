@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ashchat_core import topology
 from ashchat_core.api.reasons import Reason
+from ashchat_core.wording import counted
 from ashchat_operator.backends.rabbitmq.desired import (
     Desired,
     VirtualHostState,
@@ -27,29 +28,29 @@ _DEAD_STATES: Final = frozenset({"crashed", "down", "minority", "noproc", "stopp
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One writing request, and what it does in words."""
+    """One writing request, and a description of it."""
 
     method: str
     path: str
     says: str
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     names: Mapping[str, str] | None = None
-    """What names it in a definitions document; None: no entry of one would do it."""
+    """The identifying fields in a definitions document; None: such a document cannot express it."""
 
     @property
     def entry(self) -> Mapping[str, Any] | None:
-        """The same as an entry of a definitions document; None: no such entry would do it."""
+        """The entry in a definitions document; None: such a document cannot express it."""
         return None if self.names is None else {**self.names, **(self.body or {})}
 
     @property
     def kind(self) -> str:
-        """What it is about: a segment of the path, and a list of a definitions document."""
+        """The kind of object: a segment of the path, and a list of a definitions document."""
         return self.path.split("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What the operator may not repair, with what a person can do."""
+    """What the operator must not repair, and what the user can do."""
 
     reason: Reason
     message: str
@@ -57,26 +58,27 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write, in order, and what cannot be repaired by writing."""
+    """The requests, in order, and what they cannot repair."""
 
     actions: tuple[Action, ...]
     problems: tuple[Problem, ...]
 
 
 Definitions = Mapping[str, Sequence[Mapping[str, Any]]]
-"""What is to be there, by kind: https://www.rabbitmq.com/docs/definitions."""
+"""What must exist, by kind: https://www.rabbitmq.com/docs/definitions."""
 
 
 def plan(wanted: Desired, state: VirtualHostState, admin: str) -> Plan:
-    """Compare what is wanted with what is there.
+    """Compare what is desired with what exists.
 
     The order is what a broker needs: users before permissions, queues and exchanges before
-    bindings. Policies come before queues, so that no message ever meets a queue without one.
+    bindings. Policies come before queues, so that no queue ever receives a message without its
+    policy.
 
     Args:
-        wanted: What is to be there.
-        state: What is there.
-        admin: The name we are logged in as; needs rights in the virtual host to declare.
+        wanted: What must exist.
+        state: What exists.
+        admin: The name of the login; it needs permissions in the virtual host to declare.
     """
     actions: list[Action] = []
     if wanted.declare_users:
@@ -97,10 +99,10 @@ def api_path(*segments: str) -> str:
 
 
 def definitions(actions: Iterable[Action]) -> Definitions:
-    """Return the definitions document that does what these actions do, as far as one can.
+    """Return the definitions document that does the same as these actions, as far as possible.
 
     The broker imports users, virtual hosts, permissions, exchanges, policies, queues, bindings,
-    in this order and whatever that of the document:
+    in this order, regardless of that in the document:
     https://www.rabbitmq.com/docs/definitions#import
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -117,8 +119,8 @@ def _vhost(wanted: Desired, state: VirtualHostState, admin: str) -> list[Action]
         names = {"name": wanted.vhost}
         actions.append(Action("PUT", path, f"created virtual host {wanted.vhost}", {}, names))
     else:
-        # One whose processes failed too often stays down by itself: it is listed, its queues
-        # too, but every connection is refused (https://www.rabbitmq.com/docs/vhosts#failures).
+        # A virtual host whose processes failed too often stays down: it is listed with its
+        # queues, but every connection is refused (https://www.rabbitmq.com/docs/vhosts#failures).
         actions += [
             Action(
                 "POST",
@@ -129,7 +131,7 @@ def _vhost(wanted: Desired, state: VirtualHostState, admin: str) -> list[Action]
             if status == "stopped"
         ]
     if admin not in state.permissions:
-        # Declaring by HTTP opens a connection of the admin's in that virtual host.
+        # Declaring by HTTP opens a connection in that virtual host as the administrator.
         says = f"gave {admin} access to virtual host {wanted.vhost}"
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         actions.append(_permission(wanted.vhost, admin, says, everything))
@@ -202,7 +204,7 @@ def _policies(wanted: Desired, state: VirtualHostState) -> list[Action]:
             actions.append(_in_vhost("policies", wanted.vhost, policy.name, says, body))
     # Only one policy applies to a queue
     # (https://www.rabbitmq.com/docs/policies#how-policies-work): another one that matches
-    # would switch ours off, at once or as soon as somebody raises its priority.
+    # would disable ours, immediately or when its priority is raised.
     ours = {policy.name for policy in wanted.policies}
     actions += [
         Action(
@@ -222,7 +224,7 @@ def _shadows(policy: Mapping[str, Any], queues: tuple[str, ...]) -> bool:
     try:
         pattern = re.compile(str(policy.get("pattern", "")))
     except re.error:
-        return False  # PCRE knows more than we do; such a pattern is not one of ours
+        return False  # PCRE supports more than `re`; such a pattern is not ours
     return any(pattern.search(name) for name in queues)
 
 
@@ -247,8 +249,9 @@ def _exchanges(wanted: Desired, state: VirtualHostState) -> Plan:
                 Problem(
                     Reason.EXCHANGE_INEQUIVALENT,
                     f"Exchange {name} in virtual host {wanted.vhost} is {' and '.join(wrong)}; "
-                    "it must be a durable direct exchange, and the operator deletes none. Delete "
-                    "it on a RabbitMQ node, and the operator declares it and its bindings anew: "
+                    "it must be a durable direct exchange, and the operator never deletes one. "
+                    "Delete it on a RabbitMQ node; the operator then declares it and its bindings "
+                    "again: "
                     f"{_delete_exchange(wanted.vhost, name)}",
                 )
             )
@@ -274,9 +277,9 @@ def _queues(wanted: Desired, state: VirtualHostState) -> Plan:
                 Problem(
                     Reason.QUEUE_INEQUIVALENT,
                     f"Queue {name} in virtual host {wanted.vhost} is {' and '.join(wrong)}; it "
-                    "must be a durable quorum queue without arguments of its own, and the "
-                    f"operator deletes none. {holds}Once it is empty, delete it on a "
-                    "RabbitMQ node, and the operator declares it anew: "
+                    "must be a durable quorum queue without other arguments, and the "
+                    f"operator never deletes one. {holds}Once it is empty, delete it on a "
+                    "RabbitMQ node; the operator then declares it again: "
                     f"{_delete_queue(wanted.vhost, found)}",
                 )
             )
@@ -285,32 +288,32 @@ def _queues(wanted: Desired, state: VirtualHostState) -> Plan:
                 Problem(
                     Reason.BACKEND_STARTING,
                     f"Queue {name} is {found['state']}: a majority of its members must run. "
-                    "Look at the RabbitMQ pods.",
+                    "Check the RabbitMQ pods.",
                 )
             )
     return Plan(tuple(actions), tuple(problems))
 
 
 def _emptied(name: str, messages: int) -> str:
-    """Return how a queue becomes empty; nothing if it is."""
+    """Return how to empty a queue; nothing if it is empty."""
     if not messages:
         return ""
     if name.endswith(topology.DEAD_LETTER_SUFFIX):
-        return f"It holds {messages} messages: kubectl ashchat dlq replay {name} --all. "
-    return f"It holds {messages} messages, which its consumers take by themselves. "
+        return f"It holds {counted(messages, 'message')}: kubectl ashchat dlq replay {name} --all. "
+    return f"It holds {counted(messages, 'message')}, to be consumed by its consumers. "
 
 
 def _delete_queue(vhost: str, queue: Mapping[str, Any]) -> str:
     """Return the command that deletes a queue.
 
-    It refuses while there are messages, but for a quorum queue, which knows no such condition.
+    It refuses while there are messages, except for a quorum queue, which has no such condition.
     """
     condition = "" if _type_of(queue) == "quorum" else " --if-empty"
     return f"rabbitmqctl --vhost {vhost} delete_queue {queue['name']}{condition}"
 
 
 def _delete_exchange(vhost: str, name: str) -> str:
-    """Return the command that deletes an exchange: rabbitmqctl has none of its own."""
+    """Return the command that deletes an exchange, for which rabbitmqctl has no subcommand."""
     resource = f'rabbit_misc:r(<<"{vhost}">>, exchange, <<"{name}">>)'
     return f"""rabbitmqctl eval 'rabbit_exchange:delete({resource}, false, <<"operator">>).'"""
 
@@ -339,10 +342,10 @@ def _bindings(wanted: Desired, state: VirtualHostState) -> list[Action]:
         destination = str(binding["destination"])
         key = topology.Binding(source, destination, str(binding["routing_key"]))
         if source not in wanted.exchanges:
-            continue  # the default exchange's, and what other people bind
+            continue  # bindings of the default exchange, and those of others
         if kind == "queue":
             if destination not in wanted.queues:
-                continue  # a reply queue's, a test's
+                continue  # bindings of reply queues and tests
             if key in wanted.bindings and not binding.get("arguments"):
                 there.add(key)
                 continue

@@ -34,7 +34,7 @@ MINIMUM_VERSION: Final = (3, 10)
 
 
 class RabbitMQAdmin(Protocol):
-    """A broker as the reconcile sees it."""
+    """A broker, as the reconciliation uses it."""
 
     username: str
 
@@ -42,28 +42,28 @@ class RabbitMQAdmin(Protocol):
         """Return everything that `plan` compares."""
 
     async def quorum_queues(self) -> bool:
-        """Tell whether there are quorum queues."""
+        """Return whether quorum queues are enabled."""
 
     async def define(self, definitions: Definitions) -> bool:
-        """Carry out many actions at once; tell whether the broker took them."""
+        """Carry out many actions in one request; return whether the broker accepted them."""
 
     async def perform(self, action: Action) -> None:
         """Carry out one action."""
 
 
 async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = True) -> BackendResult:
-    """Bring a broker to what is wanted and read it back.
+    """Bring a broker to what is desired and read it back.
 
     Args:
         client: The broker.
-        wanted: What is to be there.
+        wanted: What must exist.
         write: False only reports what would be written.
 
     Returns:
-        Ready only if what was read back last is what is wanted.
+        Ready only if what was read back last is what is desired.
 
     Raises:
-        BackendError: The broker cannot be asked, or refused a request.
+        BackendError: The broker cannot be asked, or rejected a request.
     """
     state, todo = await _look(client, wanted)
     require_version(
@@ -132,7 +132,7 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
 
 
 async def _look(client: RabbitMQAdmin, wanted: Desired) -> tuple[VirtualHostState, Plan]:
-    """Return what is there, and what is left to do."""
+    """Return what exists, and what is left to do."""
     state = await client.read(wanted.vhost)
     return state, plan(wanted, state, client.username)
 
@@ -140,14 +140,14 @@ async def _look(client: RabbitMQAdmin, wanted: Desired) -> tuple[VirtualHostStat
 async def _perform(
     client: RabbitMQAdmin, wanted: Desired, state: VirtualHostState, todo: Plan
 ) -> tuple[VirtualHostState, Plan]:
-    """Carry out what is planned; return what was read back, and what is left to do.
+    """Carry out a plan; return what was read back, and what is left to do.
 
-    A broker that lacks much imports it in one request, less work for both than one for each. If
-    it does not take that, each request for itself tells which part it refuses.
+    A broker that lacks much imports it in one request, which is less work for both sides. If it
+    rejects that, separate requests show which part it rejects.
     """
     if any(action.kind == "queues" for action in todo.actions) and not await client.quorum_queues():
         raise FeatureMissingError(
-            f"RabbitMQ {state.version} has its quorum queues switched off. Switch them on: "
+            f"RabbitMQ {state.version} has quorum queues disabled. Enable them: "
             "rabbitmqctl enable_feature_flag quorum_queue"
         )
     many = sum(action.names is not None for action in todo.actions) > MAX_REQUESTS

@@ -34,7 +34,7 @@ TIMEOUT_S: Final = 5.0
 
 
 async def accepts(target: RedisTarget, login: Login) -> bool:
-    """Tell whether a login works; what cannot be asked counts as yes."""
+    """Return whether a login works; a server that cannot be asked counts as yes."""
     own = replace(target, username=login.username, password=login.password)
     async with RedisClient(own) as client:
         try:
@@ -67,7 +67,7 @@ class RedisClient:
             decode_responses=True,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),  # the reconcile comes again by itself
+            retry=Retry(NoBackoff(), 0),  # the next pass retries
             client_name="ashchat-operator",
             max_connections=1,
             **_encryption(target),
@@ -98,11 +98,11 @@ class RedisClient:
         return {user.name: user for user in users}
 
     async def ping(self) -> None:
-        """Ask for an answer that needs a login."""
+        """Send a command that needs a login."""
         await self._call("ping", "PING")
 
     async def set_user(self, user: AclUser) -> None:
-        """Make a user exactly this; Redis applies all the rules of one call at once."""
+        """Set a user to exactly this; Redis applies all rules of one call atomically."""
         await self._call(
             f"set user {user.name}", "ACL", "SETUSER", user.name, "reset", *user.rules()
         )
@@ -112,13 +112,13 @@ class RedisClient:
         await self._call(f"delete user {name}", "ACL", "DELUSER", name)
 
     async def disconnect(self, name: str) -> None:
-        """End the connections of a user; they may log in again with what holds now."""
+        """End the connections of a user; clients may log in again with the current rules."""
         await self._call(f"disconnect user {name}", "CLIENT", "KILL", "USER", name)
 
     async def may_use(self, key: str) -> None:
         """Check that this login may read a key and publish on a channel of that name.
 
-        Nobody listens on the channel, so nobody hears of it.
+        The channel has no subscribers.
         """
         await self._call(f"use keys like {key}", "EXISTS", key)
         await self._call(f"use channels like {key}", "PUBLISH", key, "")
@@ -127,16 +127,16 @@ class RedisClient:
         """Send a command.
 
         Raises:
-            UnreachableError: Nothing answers, or not in time.
-            LoginRefusedError: Name or password are not accepted.
-            PermissionMissingError: They are, but the user may not do this.
-            FeatureMissingError: The server does not know the command (or its provider hides it).
+            UnreachableError: The server does not answer in time.
+            LoginRefusedError: The login is not accepted.
+            PermissionMissingError: The login works, but lacks a permission.
+            FeatureMissingError: The server lacks the command, or its provider disables it.
             StartingError: The server is still loading its data.
-            RefusedError: It refused the command.
+            RefusedError: The server rejected the command.
         """
         where = f"Redis at {self._target.host}:{self._target.port}"
         try:
-            # As words, so that a library's parsing of one server's answers stays out of it.
+            # As words, so that the library does not parse the replies by command.
             return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
         except exceptions.BusyLoadingError as error:
             raise StartingError(f"{where} is still loading its data.") from error
@@ -144,32 +144,32 @@ class RedisClient:
             raise PermissionMissingError(self._lacks(where, says)) from error
         except exceptions.AuthenticationError as error:
             raise LoginRefusedError(
-                f"{where} refuses the login of {self._target.username}. Look at its Secret."
+                f"{where} refuses the login of {self._target.username}. Check its Secret."
             ) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
             raise UnreachableError(
-                f"{where} does not answer ({type(error).__name__}). Is the pod running?"
+                f"{where} does not answer ({type(error).__name__}). Check that the pod is running."
             ) from error
         except exceptions.ResponseError as error:
             if str(error).lower().startswith(("unknown command", "unknown subcommand")):
                 raise FeatureMissingError(
-                    f"{where} has no command {command[0]}, which it takes to {says}. Where the "
-                    "provider hides it, make the user there and set users: Provided."
+                    f"{where} has no command {command[0]}, which is needed to {says}. If the "
+                    "provider disables it, create the user there and set users: Provided."
                 ) from error
             raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
         except exceptions.RedisError as error:
-            # The server's text quotes a rule at most, and ours hold hashes only; still.
+            # The server's text could quote a rule, and rules contain hashes.
             raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
 
     def _lacks(self, where: str, says: str) -> str:
         name, prefix = self._target.username, self._target.prefix
         if self._target.declare_users:
             return (
-                f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} +acl "
-                "+info +client|kill. Where the provider does not allow that, set users: Provided."
+                f"{name} of {where} lacks the permission to {says}. Grant it: ACL SETUSER {name} "
+                "+acl +info +client|kill. If the provider does not allow that, set users: Provided."
             )
         return (
-            f"{name} of {where} lacks the right to {says}. Grant it: ACL SETUSER {name} "
+            f"{name} of {where} lacks the permission to {says}. Grant it: ACL SETUSER {name} "
             f"~{prefix}* &{prefix}* {' '.join((*COMMANDS, PUBSUB[0]))} +info"
         )
 

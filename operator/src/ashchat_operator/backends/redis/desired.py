@@ -18,7 +18,7 @@ from ashchat_operator.backends.base import (
 )
 
 PROBE_USER: Final = "probe"
-"""May PING and nothing else, with any password: for the pod's own readiness probe."""
+"""May only PING, with any password: for the readiness probe of the pod."""
 
 COMMANDS: Final = (
     "-@all",
@@ -29,19 +29,19 @@ COMMANDS: Final = (
     "+@scripting",
     "-@admin",
     "-@dangerous",
-    # These look at the whole keyspace, past the key patterns.
+    # These access the whole keyspace, bypassing key patterns.
     "-scan",
     "-randomkey",
     "-dbsize",
-    # These belong to all users of the server.
+    # These affect all users of the server.
     "-function",
     "-script|flush",
     "-script|kill",
 )
-"""What a service may call. Source: `ACL CAT`, and `ACL CAT dangerous`."""
+"""The commands that a service may call. Source: `ACL CAT`, and `ACL CAT dangerous`."""
 
 PUBSUB: Final = ("+@pubsub", "-pubsub")
-"""Only for a service with channels of its own; PUBSUB would list everybody's."""
+"""Only for a service that has channels; PUBSUB would list those of all users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RedisTarget(Target):
 
 @dataclass(frozen=True, slots=True)
 class AclUser:
-    """One user as Redis lists it; sets where order means nothing, tuples where it does."""
+    """One user as Redis lists it; sets where order is irrelevant, tuples where it matters."""
 
     name: str
     enabled: bool
@@ -69,10 +69,10 @@ class AclUser:
     """SHA-256 of each, in hex."""
     nopass: bool = False
     unknown: tuple[str, ...] = ()
-    """What this parser does not know (selectors, for one): always a difference."""
+    """Rules unknown to this parser, for example selectors: always a difference."""
 
     def rules(self) -> tuple[str, ...]:
-        """Return the rules that make this user from nothing, in a stable order."""
+        """Return the rules that create this user, in a stable order."""
         return (
             "on" if self.enabled else "off",
             *(("nopass",) if self.nopass else ()),
@@ -89,7 +89,7 @@ class AclUser:
 
 
 def digest(password: str) -> str:
-    """Return the only form in which Redis keeps a password."""
+    """Return the form in which Redis stores a password."""
     return hashlib.sha256(password.encode()).hexdigest()
 
 
@@ -105,7 +105,7 @@ def parse_line(line: str) -> AclUser:
     """Parse a line of ACL LIST, or of an aclfile.
 
     Raises:
-        ValueError: It is not such a line.
+        ValueError: It is not a valid line.
     """
     head, name, *rules = line.split()
     if head != "user":
@@ -140,11 +140,11 @@ def parse_line(line: str) -> AclUser:
 
 
 def default_user() -> AclUser:
-    """Return the user `default` as it must be: without it off, nobody needs a password.
+    """Return the user `default` as it must be: unless it is off, no password is needed.
 
-    It keeps every right, which nobody can use, since it is off and has no password: at a
-    start Redis replays its append-only file as this user, and EXEC (every transaction and
-    script in there) checks the rights. Without them what they wrote is lost.
+    It has all permissions, which no client can use, because it is off and has no password: at its
+    start Redis replays the append-only file as this user, and EXEC (every transaction and script
+    in the file) checks permissions. Without them those writes would be lost.
     """
     return AclUser(
         "default",
@@ -164,9 +164,9 @@ def service_users(logins: Iterable[Login], *, cache: bool, prefix: str = "") -> 
     """Return the users of the services that have keys in this instance.
 
     Args:
-        logins: All logins; those without a grant here are passed over.
+        logins: All logins; those without a grant here are skipped.
         cache: True for the instance that may evict, False for the one that may not.
-        prefix: Begins every key and channel.
+        prefix: The prefix of every key and channel.
     """
     grants = {grant.service: grant for grant in topology.REDIS_GRANTS if grant.cache is cache}
     backend = Backend.CACHE if cache else Backend.REDIS
@@ -192,16 +192,16 @@ def render_aclfile(*, admin: tuple[str, str], logins: Iterable[Login], cache: bo
     """Return the text of the instance's aclfile; it holds hashes, no password.
 
     Args:
-        admin: Name and password of the administrator; `default` is refused as a name.
+        admin: Name and password of the administrator; the name must not be `default`.
         logins: All logins.
-        cache: Which instance, see `service_users`.
+        cache: The instance; see `service_users`.
 
     Raises:
         ValueError: The administrator is called `default`, which is switched off.
     """
     name, password = admin
     if name == "default":
-        raise ValueError("the Redis administrator may not be called default: that user is off")
+        raise ValueError("the Redis administrator must not be called default, which is off")
     administrator = AclUser(
         name,
         enabled=True,
@@ -217,6 +217,6 @@ def render_aclfile(*, admin: tuple[str, str], logins: Iterable[Login], cache: bo
 def wanted_users(
     target: RedisTarget, logins: Iterable[Login], *, cache: bool
 ) -> tuple[AclUser, ...]:
-    """Return what the live server is held to; the administrator is never among them."""
+    """Return the users that the running server must have; never the administrator."""
     services = service_users(logins, cache=cache, prefix=target.prefix)
     return (default_user(), probe_user(), *services) if target.owned else services

@@ -22,7 +22,7 @@ MINIMUM_VERSION: Final = (7, 0)
 
 
 class RedisAdmin(Protocol):
-    """A Redis server as the reconcile sees it."""
+    """A Redis server, as the reconciliation uses it."""
 
     async def version(self) -> str:
         """Return the server's version."""
@@ -31,7 +31,7 @@ class RedisAdmin(Protocol):
         """Return all users by name."""
 
     async def set_user(self, user: AclUser) -> None:
-        """Make a user exactly this, at once."""
+        """Set a user to exactly this, atomically."""
 
     async def delete_user(self, name: str) -> None:
         """Delete a user; its connections end."""
@@ -46,7 +46,7 @@ class RedisAdmin(Protocol):
 async def check_provided_login(
     client: RedisAdmin, username: str, keys: Iterable[str]
 ) -> BackendResult:
-    """Check a server whose users are somebody else's; writes nothing.
+    """Check a server whose users the operator does not manage; writes nothing.
 
     Args:
         client: The server.
@@ -57,7 +57,7 @@ async def check_provided_login(
         BackendError: The server cannot be asked, or the login may not do what the services do.
     """
     version = await client.version()
-    require_version("Redis", version, MINIMUM_VERSION, "its ACLs know no subcommands")
+    require_version("Redis", version, MINIMUM_VERSION, "its ACLs do not support subcommands")
     for key in keys:
         await client.may_use(key)
     return with_provided_login(f"Redis {version} answers.", username, version)
@@ -70,22 +70,22 @@ async def reconcile(
     *,
     write: bool = True,
 ) -> BackendResult:
-    """Bring the live access list to what is wanted and read it back.
+    """Bring the access list of a running server to what is desired and read it back.
 
-    A user of whom a password was taken away has its connections ended: Redis would let
-    them live on. Other people's users are left alone.
+    The connections of a user whose password was removed are ended, because Redis would keep them.
+    Other users are left alone.
 
     Args:
         client: The server.
-        wanted: The users that are to be exactly so.
-        retired: Names that are to be gone.
+        wanted: The users that must be exactly like this.
+        retired: Names that must not exist.
         write: False only reports what would be written.
 
     Raises:
-        BackendError: The server cannot be asked, or refused a command.
+        BackendError: The server cannot be asked, or rejected a command.
     """
     version = await client.version()
-    require_version("Redis", version, MINIMUM_VERSION, "its ACLs know no subcommands")
+    require_version("Redis", version, MINIMUM_VERSION, "its ACLs do not support subcommands")
     there = await client.users()
     different = [user for user in wanted if there.get(user.name) != user]
     names = {user.name for user in wanted}
