@@ -101,7 +101,7 @@ def run(checks: Sequence[Check], console: Console, environ: Mapping[str, str] = 
     for check in checks:
         began = time.monotonic()
         last = timings.last(check.name)
-        expected = f" [dim](last time {seconds(last)})[/]" if last else ""
+        expected = f" [dim](last time {seconds(last)})[/]" if last is not None else ""
         console.print(f"[dim]>[/] {check.name}{expected}")
         sys.stdout.flush()
         program, *arguments = check.command
