@@ -1,6 +1,6 @@
-"""The running operator: kopf tells of the resources, `wake` of their children.
+"""Run the operator: kopf watches the AshChats, `wake` watches the objects they own.
 
-kopf has event handlers only: they need no finalizers and leave no annotations behind.
+Only kopf's event handlers are used, since they need no finalizers and no annotations.
 """
 
 import asyncio
@@ -36,16 +36,16 @@ TLS_BUFFER: Final = 64 * 1024
 
 
 async def run(settings: Settings) -> None:
-    """Look after AshChats until a signal says stop; stand by as long as another does.
+    """Manage AshChats until a signal arrives, while this pod is the leader.
 
     Raises:
-        InvalidImagesError: The table of images is not usable.
-        OSError: It cannot be read, or the private port is taken.
-        ExceptionGroup: A part of the operator failed, or the Lease was lost; the pod is to be
-            started again.
+        InvalidImagesError: The table of images is invalid.
+        OSError: The table cannot be read, or the private port is in use.
+        ExceptionGroup: A part of the operator failed, or the Lease was lost; the pod has
+            to restart.
     """
     configure_logging("operator", settings.log_level)
-    logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it logs every event
     metrics.build(__version__)
     context = ClusterContext(
         Images.load(settings.images_file),
@@ -96,12 +96,12 @@ async def run(settings: Settings) -> None:
 
 
 def limit_memory() -> None:
-    """Let TLS connections, of which there are many short ones, take and keep little memory.
+    """Reduce the memory that many short TLS connections use.
 
-    asyncio gives each a buffer of 256 KiB, though a record of TLS has 16 at most (RFC 8446,
-    section 5.1). And a closed one is a cycle, which the garbage collector finds only when new
-    objects are a quarter of the old: so what was loaded, hundreds of thousands of objects, is
-    taken out of its sight.
+    asyncio gives each connection a buffer of 256 KiB, although a TLS record has at most 16 KiB
+    (RFC 8446, section 5.1). A closed connection is a reference cycle, which the garbage
+    collector finds only once new objects amount to a quarter of the old ones. Freezing the
+    hundreds of thousands of objects loaded at the start makes it run much earlier.
     """
     SSLProtocol.max_size = TLS_BUFFER
     gc.collect()
@@ -116,7 +116,7 @@ def _election(settings: Settings, api: Api) -> Election | SingleProcess:
 
 
 def _unready(schema: Schema, election: Election | SingleProcess, started: asyncio.Event) -> str:
-    """Return what this pod waits for; a pod that stands by is ready."""
+    """Return what this pod waits for; a standby pod is ready."""
     if schema.says:
         return schema.says
     if election.leading:
@@ -130,7 +130,7 @@ def _heed(stop: asyncio.Event) -> None:
 
 
 async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, None]) -> bool:
-    """Wait for something, and cancel it when it is time to stop; tell whether to go on."""
+    """Wait for something, cancel it on stop, and return whether to continue."""
     work = asyncio.create_task(awaited)
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -151,7 +151,7 @@ async def _kopf(
     started: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
-    """Run kopf until it is time to stop."""
+    """Run kopf until the operator stops."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -177,18 +177,18 @@ async def _kopf(
         namespaces=settings.namespaces,
         ready_flag=started,
     )
-    # kopf's own way out waits 5 s for whatever else runs here, and the next leader for us. An
-    # event only wakes a look: nothing is lost when all is cancelled.
+    # kopf's own shutdown waits 5 s for other tasks, which would delay the next leader. An event
+    # only triggers a reconcile, so cancelling everything loses nothing.
     _heed(stop)
     await _unless(stop, kopf.run_tasks(tasks, ignored=others))
 
 
 def _settings() -> kopf.OperatorSettings:
-    """Return kopf's settings: what it watches is told to it, and no request is for ever."""
+    """Return kopf's settings: no discovery of namespaces, and a timeout for every request."""
     own = kopf.OperatorSettings()
     own.posting.enabled = False
     own.scanning.disabled = True
-    # A watch that a load balancer silently dropped would leave the operator deaf.
+    # Without a timeout, a watch that a load balancer dropped silently would never deliver again.
     own.watching.server_timeout = 300
     own.watching.client_timeout = 310
     own.watching.connect_timeout = 10

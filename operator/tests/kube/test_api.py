@@ -12,8 +12,9 @@ from aiohttp.test_utils import TestServer
 
 from ashchat_core.api.names import OPERATOR, Label
 from ashchat_operator.kube import api as module
-from ashchat_operator.kube.api import Api, ApiServerError, NotLeadingError
+from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.apply import find
+from ashchat_operator.kube.errors import ApiServerError, NotLeadingError
 from ashchat_operator.kube.pool import ConnectionPool
 from operator_rendering import resource
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ashchat_core.api.names import OPERATOR
-from ashchat_operator.kube.api import CONFLICT, FORBIDDEN, ApiServerError
 from ashchat_operator.kube.apply import Applied, apply
+from ashchat_operator.kube.errors import CONFLICT, FORBIDDEN, ApiServerError
 from operator_rendering import rendered, resource
 
 Object = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ashchat_dev.waiting import until
-from ashchat_operator.kube.api import ApiServerError
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.kube.leader import (
     Election,
     LeaseLostError,

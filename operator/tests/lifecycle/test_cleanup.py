@@ -7,8 +7,9 @@ from typing import Any, cast
 import pytest
 
 from ashchat_core.api.names import FINALIZER
-from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.apply import apply
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.lifecycle.cleanup import Cleanup
 from ashchat_operator.lifecycle.deletion import OUTSIDE_PATIENCE, PATIENCE
 from ashchat_operator.render import platform

@@ -15,7 +15,7 @@ from ashchat_operator.lifecycle.deletion import (
     waited,
 )
 from ashchat_operator.render import platform
-from ashchat_operator.resource.model import DeletionPolicy
+from ashchat_operator.resource.enums import DeletionPolicy
 from operator_rendering import CONTEXT, fixed_credentials, resource
 
 Object = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ashchat_operator.kube.api import ApiServerError
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.lifecycle.schema import (
     REVISION,
     Schema,

@@ -16,7 +16,7 @@ from ashchat_operator.backends.base import Backend, BackendResult
 from ashchat_operator.backends.ensure import Backends
 from ashchat_operator.credentials.candidates import Pair, Verdict
 from ashchat_operator.credentials.provided.smtp import SmtpCredential
-from ashchat_operator.kube.api import FORBIDDEN, ApiServerError
+from ashchat_operator.kube.errors import FORBIDDEN, ApiServerError
 from ashchat_operator.lifecycle.schema import Schema
 from ashchat_operator.reconcile import declare, pod_credentials
 from ashchat_operator.reconcile.reconciler import Pace, Reconciler

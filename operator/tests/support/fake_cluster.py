@@ -12,7 +12,8 @@ from itertools import count
 from typing import Any, cast
 
 from ashchat_core.api.names import KIND
-from ashchat_operator.kube.api import CONFLICT, NOT_FOUND, Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import CONFLICT, NOT_FOUND, ApiServerError
 
 Object = dict[str, Any]
 Key = tuple[str, str, str]
@@ -20,7 +21,10 @@ Key = tuple[str, str, str]
 
 
 class FakeCluster:
-    """Objects by kind, namespace and name, and a record of all writes."""
+    """Objects by kind, namespace and name, and a record of all writes.
+
+    It has as many methods as the API client it stands in for.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[Key, Object] = {}

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ashchat_operator.kube.api import ApiServerError
+from ashchat_operator.kube.errors import ApiServerError
 
 
 class RecordedPasses:

@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from ashchat_core.topology import MONGODB_DATABASES, VHOST, Service
 from ashchat_operator.backends.base import Backend, Login
-from ashchat_operator.resource.model import AshChat, External, Users
+from ashchat_operator.resource.enums import Users
+from ashchat_operator.resource.model import AshChat, External
 
 PREFIX_MAX: Final = 40
 """Characters; MongoDB's names of databases have 63 bytes at most."""

@@ -15,6 +15,14 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from ashchat_core.api.names import GROUP, KIND, PLURAL, VERSION
+from ashchat_operator.kube.errors import (
+    CONFLICT,
+    NOT_FOUND,
+    SERVER_ERRORS_FROM,
+    TOO_MANY_REQUESTS,
+    ApiServerError,
+    NotLeadingError,
+)
 from ashchat_operator.kube.pool import ConnectionPool, login
 from ashchat_operator.metrics import API_REQUESTS
 from ashchat_operator.resource.types import Object
@@ -43,6 +51,7 @@ DISCOVERY_SECONDS: Final = 30.0
 """How long the result of API discovery is cached."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
+
 IN_FLIGHT: Final = 16
 """Maximum concurrent requests, excluding watches, so that a hundred new AshChats do not starve
 other clients of the API server."""
@@ -51,7 +60,6 @@ NO_VERSION: Final = "1"
 """A version that no object has: etcd's first revision is that of an empty store, before any write
 (https://etcd.io/docs/latest/learning/data_model/). 0 would match any version."""
 
-FORBIDDEN: Final = 403
 TRIES: Final = 5
 """Maximum attempts of a request that the API server asks to retry (429 or 5xx with Retry-After).
 
@@ -62,29 +70,13 @@ same.
 LATER_MAX_S: Final = 10.0
 """Maximum Retry-After to wait for; with a longer one the next pass retries."""
 
-NOT_FOUND: Final = 404
-CONFLICT: Final = 409
-TOO_MANY_REQUESTS: Final = 429
-SERVER_ERRORS_FROM: Final = 500
-NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
 _ERRORS_FROM: Final = 400
+
 _VERBS: Final = {"PUT": "update", "POST": "create"}
+
 _PLURAL: Final = re.compile(r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/[^/]+/)?([^/]+)")
+
 _KINDS: Final = {plural: kind for kind, (_, plural) in PLACES.items()}
-
-
-class ApiServerError(Exception):
-    """The API server responded with an error; the text is its message."""
-
-    def __init__(self, status: int, message: str, causes: frozenset[str] = frozenset()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.terminating = NAMESPACE_TERMINATING in causes
-        """Whether the namespace is being deleted, so that nothing can be created in it."""
-
-
-class NotLeadingError(Exception):
-    """Another operator leads, or may lead soon, so this one must not write."""
 
 
 class Api:
@@ -331,6 +323,7 @@ class Api:
         answer: Object = json.loads(text or b"{}")
         return answer
 
+    # Seven parameters: they are the parts of one HTTP request.
     async def _send(
         self,
         method: str,

@@ -14,15 +14,11 @@ from typing import Final
 from ashchat_core.api.names import OPERATOR, Label
 from ashchat_core.api.reasons import Reason
 from ashchat_operator.kube import adoption, replicas
-from ashchat_operator.kube.api import (
-    CONFLICT,
-    NOT_FOUND,
-    Api,
-    ApiServerError,
-)
+from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.changes import Change
 from ashchat_operator.kube.compare import differs, without_additions
 from ashchat_operator.kube.concurrency import gather_limited
+from ashchat_operator.kube.errors import CONFLICT, NOT_FOUND, ApiServerError
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.types import Live, Object, ObjectKey
 

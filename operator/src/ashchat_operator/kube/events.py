@@ -12,7 +12,8 @@ from ashchat_core.api.conditions import ConditionStatus, ConditionType
 from ashchat_core.api.names import API_VERSION, KIND, OPERATOR
 from ashchat_core.api.reasons import EventReason
 from ashchat_operator.kube import clock
-from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import ApiServerError
 
 SILENT: Final = frozenset({ConditionType.PROGRESSING, ConditionType.BACKENDS_READY})
 """Conditions whose transitions are not published: others report the same."""

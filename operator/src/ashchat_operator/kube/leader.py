@@ -19,7 +19,8 @@ from typing import Any, Final, Self
 from aiohttp import ClientError
 
 from ashchat_core.api.names import OPERATOR
-from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import ApiServerError
 
 JITTER: Final = 0.2
 LEASE_ERRORS: Final = (ApiServerError, ClientError, OSError, TimeoutError, ValueError)

@@ -14,8 +14,9 @@ from typing import Any, Final
 from aiohttp import ClientError
 
 from ashchat_core.api.names import OPERATOR, Label
-from ashchat_operator.kube.api import DISCOVERY_SECONDS, Api, ApiServerError
+from ashchat_operator.kube.api import DISCOVERY_SECONDS, Api
 from ashchat_operator.kube.apply import CHILD_KINDS, OPTIONAL_KINDS
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.kube.workers import Workers, jittered
 
 WATCH_SECONDS: Final = 240

@@ -11,8 +11,9 @@ from typing import Final
 
 from ashchat_core.api.names import OPERATOR, Label
 from ashchat_core.api.reasons import EventReason
-from ashchat_operator.kube.api import CONFLICT, NOT_FOUND, Api, ApiServerError
+from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.clock import rfc3339
+from ashchat_operator.kube.errors import CONFLICT, NOT_FOUND, ApiServerError
 from ashchat_operator.kube.events import Event, publish
 from ashchat_operator.lifecycle.deletion import (
     OUTSIDE_PATIENCE,
@@ -26,7 +27,7 @@ from ashchat_operator.lifecycle.deletion import (
     policy,
     waited,
 )
-from ashchat_operator.resource.model import DeletionPolicy
+from ashchat_operator.resource.enums import DeletionPolicy
 from ashchat_operator.resource.types import WORKLOADS, Object
 
 Step = Callable[[Object], Awaitable[Sequence[str]]]

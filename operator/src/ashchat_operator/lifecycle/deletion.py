@@ -13,7 +13,7 @@ from typing import Any, Final
 from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
 from ashchat_core.api.names import FINALIZER, OPERATOR, Label
 from ashchat_core.api.reasons import Reason
-from ashchat_operator.resource.model import DeletionPolicy
+from ashchat_operator.resource.enums import DeletionPolicy
 from ashchat_operator.resource.types import ObjectView
 from ashchat_operator.status.conditions import renewed
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 import httpx2
 
 from ashchat_core.api.names import FINALIZER, KIND
-from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.settings import Settings
 
 POLL_SECONDS: Final = 1.0

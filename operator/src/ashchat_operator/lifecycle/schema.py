@@ -19,7 +19,8 @@ from aiohttp import ClientError
 from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
 from ashchat_core.api.names import GROUP, KIND, PLURAL, VERSION
 from ashchat_core.api.reasons import Reason
-from ashchat_operator.kube.api import FORBIDDEN, NOT_FOUND, Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import FORBIDDEN, NOT_FOUND, ApiServerError
 from ashchat_operator.status.conditions import with_one
 
 REVISION: Final = 3

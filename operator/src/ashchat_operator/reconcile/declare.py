@@ -21,7 +21,8 @@ from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget
 from ashchat_operator.backends.redis.desired import RedisTarget
 from ashchat_operator.credentials.bundle import Credentials
 from ashchat_operator.metrics import DRIFT
-from ashchat_operator.resource.model import AshChat, Users
+from ashchat_operator.resource.enums import Users
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import ClusterContext, host
 
 FRESH_SECONDS: Final = 14.0

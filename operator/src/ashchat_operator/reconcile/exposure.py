@@ -5,11 +5,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ashchat_operator.credentials.certificate import bare_host, choose
-from ashchat_operator.kube.api import NOT_FOUND, Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import NOT_FOUND, ApiServerError
 from ashchat_operator.kube.secret_data import decoded
 from ashchat_operator.render.edge import served_certificate, tls_secret
 from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure
-from ashchat_operator.resource.model import AshChat, ExposureType, Gateway
+from ashchat_operator.resource.enums import ExposureType
+from ashchat_operator.resource.model import AshChat, Gateway
 from ashchat_operator.resource.types import Live
 
 FORBIDDEN: Final = 403

@@ -8,7 +8,8 @@ from typing import Any, Final
 from ashchat_core.api.names import OPERATOR, Annotation, Label
 from ashchat_operator.credentials.pod_reports import PodReporter, relevant, unaware
 from ashchat_operator.credentials.pod_reports import lacking as lacking_by
-from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.kube.api import Api
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import selector
 

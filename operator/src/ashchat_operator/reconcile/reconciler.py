@@ -24,8 +24,9 @@ from ashchat_operator.credentials.bundle import Credentials, complete
 from ashchat_operator.credentials.rotation import metrics as rotation_metrics
 from ashchat_operator.credentials.rotation.machine import RotationState
 from ashchat_operator.kube import clock
-from ashchat_operator.kube.api import CONFLICT, NOT_FOUND, Api, ApiServerError
+from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.apply import Applied, apply, find
+from ashchat_operator.kube.errors import CONFLICT, NOT_FOUND, ApiServerError
 from ashchat_operator.kube.events import publish, transitions
 from ashchat_operator.lifecycle import annotations, schema, switches
 from ashchat_operator.lifecycle.cleanup import Cleanup

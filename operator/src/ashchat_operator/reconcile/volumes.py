@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from ashchat_core.api.names import OPERATOR, Annotation
 from ashchat_operator import metrics
 from ashchat_operator.kube import adoption
-from ashchat_operator.kube.api import Api, ApiServerError
+from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.apply import Applied
+from ashchat_operator.kube.errors import ApiServerError
 from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import child
 from ashchat_operator.resource.quantity import quantity

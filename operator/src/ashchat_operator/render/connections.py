@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Final
 
 from ashchat_core.topology import Service
-from ashchat_operator.resource.model import AshChat, ExposureType, Provider
+from ashchat_operator.resource.enums import ExposureType, Provider
+from ashchat_operator.resource.model import AshChat
 
 
 class Outside(StrEnum):

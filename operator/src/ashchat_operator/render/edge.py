@@ -34,7 +34,8 @@ from ashchat_operator.render.pods import (
 from ashchat_operator.render.scaling import around
 from ashchat_operator.render.secrets import secret
 from ashchat_operator.render.static import UPLOAD_MAX_BYTES
-from ashchat_operator.resource.model import AshChat, ExposureType, ServiceType
+from ashchat_operator.resource.enums import ExposureType, ServiceType
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import (
     PRIVATE_PORT,
     PUBLIC_PORT,

@@ -13,7 +13,8 @@ from typing import Final
 from ashchat_core.topology import SERVICES
 from ashchat_operator.credentials.certificate import Certificate, CertificateChoice
 from ashchat_operator.render.objects import metadata
-from ashchat_operator.resource.model import AshChat, ExposureType, Gateway, Ingress
+from ashchat_operator.resource.enums import ExposureType
+from ashchat_operator.resource.model import AshChat, Gateway, Ingress
 from ashchat_operator.resource.names import PUBLIC_PORT, child
 from ashchat_operator.resource.types import Object
 

@@ -30,7 +30,8 @@ from ashchat_operator.render.pods import (
     resources,
     secret_volume,
 )
-from ashchat_operator.resource.model import AshChat, Engine, Resources
+from ashchat_operator.resource.enums import Engine
+from ashchat_operator.resource.model import AshChat, Resources
 from ashchat_operator.resource.names import ClusterContext, child
 from ashchat_operator.resource.types import Object
 

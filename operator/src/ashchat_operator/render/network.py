@@ -12,7 +12,8 @@ from typing import Final
 from ashchat_core.api.names import Label
 from ashchat_operator.render.connections import Connection, Outside, connections
 from ashchat_operator.render.objects import metadata
-from ashchat_operator.resource.model import AshChat, NetworkPolicyMode
+from ashchat_operator.resource.enums import NetworkPolicyMode
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import ClusterContext, child, selector
 from ashchat_operator.resource.types import Object
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ashchat_core.api.names import API_VERSION, KIND
-from ashchat_operator.resource.model import AccessMode, AshChat
+from ashchat_operator.resource.enums import AccessMode
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import child, labels, selector
 from ashchat_operator.resource.types import Object
 

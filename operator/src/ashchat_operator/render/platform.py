@@ -26,7 +26,8 @@ from ashchat_operator.render import (
     translate,
 )
 from ashchat_operator.render.exposure import NOTHING_OBSERVED, ObservedExposure
-from ashchat_operator.resource.model import AshChat, ExposureType
+from ashchat_operator.resource.enums import ExposureType
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import ClusterContext
 from ashchat_operator.resource.types import Object
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ashchat_core.api.names import Annotation
-from ashchat_operator.resource.model import AshChat, ExposureType, Resources
+from ashchat_operator.resource.enums import ExposureType
+from ashchat_operator.resource.model import AshChat, Resources
 from ashchat_operator.resource.names import (
     CREDENTIALS_DIR,
     PRIVATE_PORT,
@@ -185,6 +186,7 @@ def http_probes(path_port: int = PRIVATE_PORT, *, readiness: str = "/readyz") ->
     }
 
 
+# The keywords mirror the fields of a pod spec.
 def pod_template(
     ash: AshChat,
     component: str,

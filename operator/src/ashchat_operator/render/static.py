@@ -12,7 +12,8 @@ from ashchat_operator.render.pods import (
     trusted_proxies,
 )
 from ashchat_operator.render.scaling import around, replicas
-from ashchat_operator.resource.model import AccessMode, AshChat
+from ashchat_operator.resource.enums import AccessMode
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import ClusterContext, child, selector
 from ashchat_operator.resource.types import Object
 

@@ -9,7 +9,8 @@ from ashchat_operator.render.pods import (
     service_template,
 )
 from ashchat_operator.render.scaling import around, replicas
-from ashchat_operator.resource.model import AshChat, Provider
+from ashchat_operator.resource.enums import Provider
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import CREDENTIALS_DIR, ClusterContext, host
 from ashchat_operator.resource.types import Object
 

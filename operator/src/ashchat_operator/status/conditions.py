@@ -7,7 +7,8 @@ from typing import Any
 from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
 from ashchat_core.api.reasons import Reason
 from ashchat_operator.backends.base import Backend, BackendResult
-from ashchat_operator.resource.model import AshChat, ExposureType, ServiceType
+from ashchat_operator.resource.enums import ExposureType, ServiceType
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import child
 from ashchat_operator.resource.types import Live, Object, ObjectView
 from ashchat_operator.status.components import MESSAGE_MAX_CHARS, Component

@@ -11,7 +11,8 @@ from typing import Final
 from ashchat_core.api.conditions import ConditionStatus, ConditionType, Finding
 from ashchat_core.api.reasons import Reason
 from ashchat_operator.render.exposure import COMPONENT, ObservedExposure
-from ashchat_operator.resource.model import AshChat, ExposureType
+from ashchat_operator.resource.enums import ExposureType
+from ashchat_operator.resource.model import AshChat
 from ashchat_operator.resource.names import child
 from ashchat_operator.resource.types import Live, Object
 from ashchat_operator.status.components import Component

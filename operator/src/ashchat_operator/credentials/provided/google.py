@@ -6,7 +6,8 @@ from typing import ClassVar, Final
 from ashchat_core.topology import Service
 from ashchat_operator.credentials.candidates import Pair, Verdict
 from ashchat_operator.credentials.provided.base import CA_KEY, ProvidedCredential, References
-from ashchat_operator.resource.model import Google, Provider, Spec
+from ashchat_operator.resource.enums import Provider
+from ashchat_operator.resource.model import Google, Spec
 
 DEFAULT_ENDPOINT: Final = "translate.googleapis.com:443"
 

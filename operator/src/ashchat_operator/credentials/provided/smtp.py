@@ -14,7 +14,8 @@ from ashchat_core.api.reasons import Reason
 from ashchat_core.topology import Service
 from ashchat_operator.credentials.candidates import Pair, ProvidedSecret, Verdict
 from ashchat_operator.credentials.provided.base import CA_KEY, ProvidedCredential, References
-from ashchat_operator.resource.model import Smtp, SmtpSecurity, Spec
+from ashchat_operator.resource.enums import SmtpSecurity
+from ashchat_operator.resource.model import Smtp, Spec
 
 TIMEOUT_SECONDS: Final = 15.0
 _PERMANENT: Final = 500
