@@ -43,7 +43,7 @@ def test_an_address_from_a_file(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"ASHCHAT_ADMIN_REDIS_URI": ""}, "Set ASHCHAT_ADMIN_REDIS_URI to redis://"),
-        ({"ASHCHAT_ADMIN_REDIS_URI": "http://secret@x"}, "is no redis address"),
+        ({"ASHCHAT_ADMIN_REDIS_URI": "http://secret@x"}, "is not a redis address"),
         ({"ASHCHAT_ADMIN_REDIS_URI": "redis://:secret@x:port"}, "the port is not a number"),
         ({"ASHCHAT_ADMIN_CACHE_URI_FILE": "/nowhere"}, "No such file"),
     ],

@@ -8,7 +8,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
-{{/* What tells the operator's pods from those that run to their end. */}}
+{{/* Selects the operator's pods, not those of the chart's jobs. */}}
 {{- define "ashchat-operator.pod-selector" -}}
 {{ include "ashchat-operator.selector" . }}
 app.kubernetes.io/component: operator

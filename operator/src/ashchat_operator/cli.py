@@ -11,7 +11,7 @@ from ashchat_operator import topology_cli
 app = typer.Typer(
     no_args_is_help=True,
     help="The AshChat operator.",
-    # Logs are JSON lines; and a trace with local variables could show a password.
+    # Logs are JSON lines; a traceback with local variables could reveal a password.
     pretty_exceptions_enable=False,
 )
 app.add_typer(topology_cli.app, name="topology")
@@ -19,7 +19,7 @@ app.add_typer(topology_cli.app, name="topology")
 
 @app.command()
 def run() -> None:
-    """Look after AshChats in a cluster; settings come from ASHCHAT_OPERATOR_* variables."""
+    """Manage the AshChats of a cluster. Settings: ASHCHAT_OPERATOR_* environment variables."""
     from ashchat_operator.main import run as serve
     from ashchat_operator.settings import Settings
 
@@ -28,7 +28,7 @@ def run() -> None:
 
 @app.command()
 def check(address: str) -> None:
-    """Tell whether the operator whose /readyz is at ADDRESS is well; exit code 1: it is not."""
+    """Check the operator whose /readyz is at ADDRESS. Exit code 1 if it is not ready."""
     from ashchat_operator.lifecycle import helm_hooks
     from ashchat_operator.settings import Settings
 
@@ -37,7 +37,7 @@ def check(address: str) -> None:
 
 @app.command()
 def drain() -> None:
-    """Wait until nothing needs the operator any more; exit code 1: something will."""
+    """Wait until no object needs the operator. Exit code 1 if some still do."""
     from ashchat_operator.lifecycle import helm_hooks
     from ashchat_operator.settings import Settings
 

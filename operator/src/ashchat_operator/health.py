@@ -11,15 +11,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 async def private_server(
     port: int, *, dead: Callable[[], str], unready: Callable[[], str]
 ) -> AsyncIterator[None]:
-    """Answer on the private port as long as the context is open.
+    """Serve the private port while the context is open.
 
     Args:
-        port: Its number.
-        dead: Says what is wrong with this process; empty: nothing.
-        unready: Says what it waits for; empty: nothing.
+        port: The port's number.
+        dead: Returns what is wrong with this process, or an empty string.
+        unready: Returns what the process waits for, or an empty string.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
 
     def answer(asked: Callable[[], str]) -> Callable[[web.Request], object]:

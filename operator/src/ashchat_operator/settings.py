@@ -7,15 +7,15 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PRIVATE_NETWORKS: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
-"""Where pods have their addresses in nearly every cluster (RFC 1918, RFC 4193)."""
+"""The networks in which nearly every cluster has its pods (RFC 1918, RFC 4193)."""
 
 NAMES: Final = r"^( *[a-z0-9-]+ *(, *[a-z0-9-]+ *)*,?)? *$"
-"""Namespaces by their names (RFC 1123 labels); kopf would take `team-*` for a pattern, which no
-Role or watch of ours could follow."""
+"""A comma-separated list of namespaces (RFC 1123 labels). kopf also accepts patterns such as
+`team-*`, but neither the Roles nor the operator's watches support them."""
 
 
 class Settings(BaseSettings):
-    """What the operator is told by its chart."""
+    """The settings that the chart passes to the operator."""
 
     model_config = SettingsConfigDict(env_prefix="ASHCHAT_OPERATOR_", frozen=True)
 
@@ -61,12 +61,12 @@ class Settings(BaseSettings):
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Return the namespaces to look after; empty: all."""
+        """Return the namespaces to manage; empty means all."""
         return _names(self.watch_namespaces)
 
     @property
     def excluded(self) -> frozenset[str]:
-        """Return the namespaces that are another operator's."""
+        """Return the namespaces that another operator manages."""
         return frozenset(_names(self.exclude_namespaces))
 
 

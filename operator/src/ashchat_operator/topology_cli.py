@@ -1,8 +1,8 @@
-"""`ashchat-operator topology`: what the operator does to backends, without a cluster.
+"""`ashchat-operator topology`: set up the backends without a cluster.
 
-For running the services by hand: it declares the virtual host, queues, users and rights on
-a RabbitMQ, a MongoDB and a Redis, and writes the files that the services read. The
-administrators' addresses hold passwords, so they come from the environment or from files,
+For running the services by hand: it declares the virtual host, queues, users and permissions
+on a RabbitMQ, a MongoDB and a Redis, and writes the files that the services read. The
+administrators' addresses contain passwords, so they come from the environment or from files,
 never from arguments, which every user of a machine can read.
 """
 
@@ -39,7 +39,9 @@ from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget
 from ashchat_operator.backends.redis.desired import RedisTarget
 from ashchat_operator.credentials import at_rest
 
-app = typer.Typer(no_args_is_help=True, help="Declare queues, users and rights on given backends.")
+app = typer.Typer(
+    no_args_is_help=True, help="Declare queues, users and permissions on existing backends."
+)
 
 PREFIX: Final = "ASHCHAT_ADMIN_"
 RABBITMQ: Final = "RABBITMQ_MANAGEMENT_URI"
@@ -55,24 +57,25 @@ _CODE_KEY_BYTES: Final = 32
 _USAGE_ERROR: Final = 2
 
 Folder = Annotated[
-    Path, typer.Option(help="Where the services' credential files are, one folder a service.")
+    Path,
+    typer.Option(help="Directory of the services' credential files, one subdirectory per service."),
 ]
 Name = Annotated[
     str,
     typer.Option(
-        help="For a second AshChat on the same backends: names the virtual host, and begins "
-        "the names of users and databases."
+        help="For a second AshChat on the same backends: the name of the virtual host and "
+        "the prefix of users and databases."
     ),
 ]
 
 
 class UsageError(Exception):
-    """The administrators' addresses are missing or wrong; the text is for a person."""
+    """The administrators' addresses are missing or wrong; the text is shown to the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The backends, as their administrator reaches them."""
+    """The backends with their administrators' logins."""
 
     rabbitmq: RabbitMQTarget
     amqp: tuple[str, int]
@@ -86,12 +89,12 @@ def read_admin(environment: Mapping[str, str], name: str = "") -> Admin:
 
     Args:
         environment: `ASHCHAT_ADMIN_…_URI`, or `ASHCHAT_ADMIN_…_URI_FILE` naming a file
-            that holds it. CACHE_URI defaults to Redis's, RABBITMQ_URI to port 5672 on the
-            host of the management API.
-        name: Of this AshChat, where it is not the only one on these backends.
+            that holds it. CACHE_URI defaults to REDIS_URI, RABBITMQ_URI to port
+            5672 on the host of the management API.
+        name: The AshChat's name, if several share these backends.
 
     Raises:
-        UsageError: One is missing or is no such address.
+        UsageError: An address is missing or invalid.
     """
     management = _address(environment, RABBITMQ, {"http": 15672, "https": 15671})
     amqp = _address(environment, AMQP, {"amqp": 5672}, f"amqp://{management.hostname}")
@@ -120,10 +123,10 @@ def read_admin(environment: Mapping[str, str], name: str = "") -> Admin:
 def _address(
     environment: Mapping[str, str], key: str, ports: Mapping[str, int], default: str = ""
 ) -> SplitResult:
-    """Return one address, its port filled in.
+    """Return one address with its port filled in.
 
     Raises:
-        UsageError: It is missing, or of another scheme.
+        UsageError: It is missing or has another scheme.
     """
     variable = PREFIX + key
     text = environment.get(variable, "")
@@ -140,13 +143,13 @@ def _address(
             "to a file that holds it."
         )
     parts = urlsplit(text)
-    # The text itself stays out of messages: it holds a password.
+    # Messages never include the address: it contains a password.
     try:
         port = parts.port
     except ValueError:
         raise UsageError(f"{variable}: the port is not a number.") from None
     if parts.scheme not in ports or not parts.hostname:
-        raise UsageError(f"{variable} is no {' or '.join(ports)} address.")
+        raise UsageError(f"{variable} is not a {' or '.join(ports)} address.")
     if port is None:
         parts = parts._replace(netloc=f"{parts.netloc}:{ports[parts.scheme]}")
     return parts
@@ -161,60 +164,60 @@ def _place(parts: SplitResult) -> str:
 
 
 def _redis(parts: SplitResult) -> RedisTarget:
-    # Not ours as a whole: its user `default` may be how everybody else comes in.
+    # Not owned: other applications may log in as its user `default`.
     return RedisTarget(str(parts.hostname), parts.port or 6379, *_who(parts), owned=False)
 
 
 class CredentialFiles:
-    """The services' files in one folder; what is there is read again and never replaced."""
+    """The services' files in one folder; existing credentials are kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._new: dict[Path, str] = {}
 
     def get(self, path: str, new: str) -> str:
-        """Return a file's text; a missing one is to be made with `new`."""
+        """Return a file's text; a missing file will be created with `new`."""
         file = self._folder / path
         if file.is_file():
             return file.read_text(encoding="utf-8").strip()
         return self._new.setdefault(file, new)
 
     def put(self, path: str, text: str) -> None:
-        """Have a derived file hold this; the only ones that are ever replaced."""
+        """Set the text of a derived file. Only derived files are ever replaced."""
         file = self._folder / path
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             self._new[file] = text
 
     def stems(self, pattern: str) -> list[str]:
-        """Return the names, without their endings, of the files that match."""
+        """Return the names of the matching files, without their suffixes."""
         new = [file.stem for file in self._new if file.match(pattern)]
         return sorted({*(file.stem for file in self._folder.glob(pattern)), *new})
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The files that are not there, or not right, yet."""
+        """The files that are missing or outdated."""
         return tuple(str(file.relative_to(self._folder)) for file in self._new)
 
     def write(self) -> None:
-        """Write them, for their owner only."""
+        """Write these files, readable only by their owner."""
         for file, text in self._new.items():
             for folder in (self._folder, file.parent):
                 folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+            temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
             with os.fdopen(
-                os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "w"
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "w"
             ) as out:
                 out.write(text)
-            beside.replace(file)  # whole or not at all, for a service that reads it just now
+            temporary.replace(file)  # atomic: a service may be reading it
         self._new.clear()
 
 
 def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login, ...]:
-    """Return the logins in the files, new ones where there are none; writes nothing.
+    """Return the logins in the files, and new ones where files are missing. Writes nothing.
 
-    Files of a service: `rabbitmq.uri`, `mongodb.uri`, `redis.uri` and a `.revision` beside
-    each, `code.key` (email). Beside the services': `signing-keys/` and `key-ring/` (auth's)
-    and `jwks/jwks.json` (of chat and static).
+    Files of a service: `rabbitmq.uri`, `mongodb.uri`, `redis.uri` each with a
+    `.revision`, and `code.key` (email). Also `signing-keys/` and `key-ring/` (auth) and
+    `jwks/jwks.json` (chat and static).
     """
     logins: list[Login] = []
     grants = {grant.service: grant for grant in REDIS_GRANTS}
@@ -262,7 +265,7 @@ def _signing_keys(files: CredentialFiles) -> None:
     for name in files.stems("signing-keys/*.pem"):
         private = load_pem_private_key(files.get(f"signing-keys/{name}.pem", "").encode(), None)
         if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise UsageError(f"signing-keys/{name}.pem is no EC key.")
+            raise UsageError(f"signing-keys/{name}.pem is not an EC key.")
         jwk = jwt.algorithms.ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
         published.append({**jwk, "kid": name, "use": "sig", "alg": "ES256"})
     files.put("jwks/jwks.json", json.dumps({"keys": published}, indent=1) + "\n")
@@ -276,7 +279,7 @@ def _run(folder: Path, name: str, *, write: bool) -> None:
         logins = collect(files, admin, name)
         missing = files.missing
         if write:
-            # First the files: a password that was set but not kept would be lost.
+            # Files first: a password that is set but not saved would be lost.
             files.write()
     except (UsageError, ValueError, OSError) as error:
         errors.print(f"[red]{error}", markup=True, highlight=False, soft_wrap=True)
@@ -292,7 +295,7 @@ def _run(folder: Path, name: str, *, write: bool) -> None:
     console.print(_table(results))
     for backend, result in results.items():
         for change in result.changes:
-            told = change if write else f"not so yet: {change}"
+            told = change if write else f"missing: {change}"
             console.print(f"{backend}: {told}", highlight=False)
     if missing:
         verb = "wrote" if write else "missing:"
@@ -310,16 +313,16 @@ def _table(results: Mapping[Backend, BackendResult]) -> Table:
 
 @app.command()
 def apply(folder: Folder = Path(".ashchat/credentials"), name: Name = "") -> None:
-    """Declare everything and write the credential files; a second run changes nothing.
+    """Declare everything and write the credential files. A second run changes nothing.
 
     Needs ASHCHAT_ADMIN_RABBITMQ_MANAGEMENT_URI, ASHCHAT_ADMIN_MONGODB_URI and
-    ASHCHAT_ADMIN_REDIS_URI, or the same with _FILE and the name of a file. Exit code 0:
-    all in order; 1: a backend is not; 2: an address is missing or wrong.
+    ASHCHAT_ADMIN_REDIS_URI, or the same names with _FILE and a file that holds the address.
+    Exit code 0: everything is ready; 1: a backend is not; 2: an address is missing or wrong.
     """
     _run(folder, name, write=True)
 
 
 @app.command()
 def check(folder: Folder = Path(".ashchat/credentials"), name: Name = "") -> None:
-    """Tell what differs and write nothing; exit code 1 if anything does."""
+    """Print the differences without writing. Exit code 1 if there are any."""
     _run(folder, name, write=False)
