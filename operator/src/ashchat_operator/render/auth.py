@@ -26,8 +26,8 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     pod = ServicePod(
         component="auth",
         image=spec.image or context.images["auth"],
-        # Hashing is what computes most in an AshChat: at 20m the event loop would wait for a
-        # turn whenever many sign in at once (`make bench-auth`).
+        # Hashing passwords needs more CPU than anything else in an AshChat: at 20m the event
+        # loop would be starved whenever many users sign in at once (`make bench-auth`).
         resources=service_resources(spec.resources, cpu="200m"),
         public=True,
         env={
@@ -39,7 +39,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
         },
         volumes=[
             secret_volume("signing-keys", signing_keys_secret(ash)),
-            # Optional: with the ring lost, all but two-factor goes on.
+            # Optional: without these keys, everything except two-factor keeps working.
             secret_volume("key-ring", key_ring_secret(ash), optional=True),
         ],
         mounts=[mount("signing-keys", SIGNING_KEYS_DIR), mount("key-ring", KEY_RING_DIR)],

@@ -17,7 +17,7 @@ from ashchat_operator.resource.types import Object
 
 JWKS_DIR = "/etc/ashchat/jwks"
 PODS = "chat-pods"
-"""The Service whose name resolves to the pods: the edge spreads sockets over them."""
+"""The headless Service, so that the edge can spread sockets over the pods."""
 
 
 def render(ash: AshChat, context: ClusterContext) -> list[Object]:
@@ -47,6 +47,6 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
 
 
 def _origins(ash: AshChat) -> dict[str, str]:
-    """Return whose pages may open sockets; not known: pages of the host that is asked."""
+    """Return the origins that may open sockets; if unknown, only the requested host's."""
     known = [*filter(None, [ash.spec.public_url]), *ash.spec.exposure.allowed_origins]
     return {"ASHCHAT_ALLOWED_ORIGINS": ",".join(known)} if known else {}

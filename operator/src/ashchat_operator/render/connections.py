@@ -1,4 +1,4 @@
-"""Who may connect to whom: the one table that NetworkPolicies are made from.
+"""The table of allowed connections, from which the NetworkPolicies are generated.
 
 Whatever is not in it is denied, in both directions. docs/reference/network.md has the same table (a
 test compares), and the policies are checked by evaluating them against it.
@@ -19,17 +19,17 @@ from ashchat_operator.resource.model import AshChat
 
 
 class Outside(StrEnum):
-    """Ends of connections that are no component of the AshChat."""
+    """Ends of connections that are not components of the AshChat."""
 
     PEOPLE = "people"
-    """Anybody, from anywhere."""
+    """Any client, from anywhere."""
     ROUTERS = "routers"
-    """What serves the Ingress or the Gateway, or whatever routes with exposure None."""
+    """The pods that serve the Ingress or the Gateway, or route requests with exposure None."""
     OPERATOR = "the operator"
     METRICS = "metrics readers"
     DNS = "DNS"
     INTERNET = "outside"
-    """Any address, within the cluster or beyond it."""
+    """Any address, inside or outside the cluster."""
 
 
 HTTP: Final = "8080"
@@ -43,12 +43,12 @@ GOOGLE_API_PORT: Final = 443
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One connection that there may be."""
+    """One allowed connection."""
 
     source: str
     target: str
     port: str
-    """A number, or what in the resource says it."""
+    """A number, or how to read it from the resource."""
     why: str
 
 
@@ -109,7 +109,7 @@ class Connection:
 def connections(
     ash: AshChat, present: Collection[str], external: Mapping[str, int] = _NO_BACKEND
 ) -> Iterator[Connection]:
-    """Yield the connections that there may be in one AshChat.
+    """Yield the connections allowed in one AshChat.
 
     Args:
         ash: Whose they are.
@@ -135,7 +135,7 @@ def connections(
 
 
 def _port(ash: AshChat, port: str) -> int | None:
-    """Return a port's number; None: this AshChat has no such connection."""
+    """Return a port's number, or None if this AshChat has no such connection."""
     chosen = _CHOSEN.get(port)
     return chosen(ash) if chosen else int(port)
 

@@ -1,4 +1,4 @@
-"""email: codes and confirmations by mail. It has no public port."""
+"""email: sends codes and confirmations by mail. It has no public port."""
 
 from ashchat_operator.render.objects import deployment, service
 from ashchat_operator.render.pods import (
@@ -31,7 +31,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
 
 
 def environment(ash: AshChat) -> dict[str, str]:
-    """Return which mail server takes the mails, and by whom it is trusted."""
+    """Return the settings of the mail server and its certificate authority."""
     smtp = ash.spec.email.smtp
     result = {
         "ASHCHAT_SMTP_HOST": smtp.host,

@@ -1,4 +1,4 @@
-"""Exposure without the edge: an Ingress, or an HTTPRoute on a Gateway.
+"""Exposure without the edge: an Ingress or an HTTPRoute.
 
 Neither rewrites a path: services answer with and without their prefix, since Ingress has no
 portable rewrite and the Gateway API's is not in every implementation ("Extended" support,
@@ -31,15 +31,15 @@ class ObservedExposure:
     """What was observed in the cluster about an AshChat's exposure."""
 
     choice: CertificateChoice | None = None
-    """The edge's certificate; None: no TLS is asked for."""
+    """The edge's certificate, or None without TLS."""
     gateway_api: bool = False
-    """Whether the cluster knows HTTPRoutes."""
+    """Whether the cluster has the HTTPRoute API."""
     listener: str = ""
     """The address of the Gateway's listener, for example https://chat.example.org."""
 
     @property
     def certificate(self) -> Certificate | None:
-        """The certificate to serve, if there is one."""
+        """The certificate to serve, if it exists."""
         return self.choice.served if self.choice else None
 
 
@@ -47,11 +47,11 @@ NOTHING_OBSERVED: Final = ObservedExposure()
 
 
 def render(ash: AshChat, *, gateway_api: bool) -> list[Object]:
-    """Return the Ingress or the HTTPRoute; nothing with another type of exposure.
+    """Return the Ingress or the HTTPRoute, or nothing with another type of exposure.
 
     Args:
         ash: Whose it is.
-        gateway_api: Whether the cluster knows HTTPRoutes.
+        gateway_api: Whether the cluster has the HTTPRoute API.
     """
     spec = ash.spec.exposure
     if spec.type is ExposureType.INGRESS and spec.ingress is not None:
@@ -110,6 +110,6 @@ def _route(ash: AshChat, prefix: str, name: str) -> Object:
         "backendRefs": [{"name": child(ash, name), "port": PUBLIC_PORT}],
     }
     if name == "chat":
-        # A socket is one request that lasts: no time-out (GEP-1742; zero means none).
+        # A socket is one long request, so it must not time out (GEP-1742: zero means never).
         rule["timeouts"] = {"request": "0s"}
     return rule

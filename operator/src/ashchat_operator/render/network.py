@@ -1,4 +1,4 @@
-"""NetworkPolicies: everything denied, then one rule for each connection of the table.
+"""NetworkPolicies: deny everything, then allow each connection of the table.
 
 Policies add up, so somebody who needs one connection more adds a policy of their own. The
 kubelet's probes come from the pod's own node and are always allowed.
@@ -18,12 +18,12 @@ from ashchat_operator.resource.names import ClusterContext, child, selector
 from ashchat_operator.resource.types import Object
 
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
-"""Every namespace has it, set by the API server."""
+"""The API server sets it on every namespace."""
 
 OPERATOR_LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {"app.kubernetes.io/name": "ashchat-operator"}
 )
-"""What the chart labels the operator's pods with."""
+"""The labels of the operator's pods, set by the chart."""
 
 DENY: Final = "network"
 _UDP_TOO: Final = frozenset({Outside.DNS.value})
@@ -35,7 +35,7 @@ def render(
     present: Iterable[str],
     external: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Object]:
-    """Return the policies; none with mode Disabled.
+    """Return the policies, or none with mode Disabled.
 
     Args:
         ash: Whose they are.
@@ -93,7 +93,7 @@ def _rule(word: str, peers: list[Object], end: str, ports: list[int]) -> Object:
 
 
 def _peers(ash: AshChat, context: ClusterContext, end: str) -> list[Object]:
-    """Return who is at an end of a connection; empty: anybody."""
+    """Return the peers at one end of a connection; empty means any."""
     match end:
         case Outside.PEOPLE | Outside.INTERNET | Outside.DNS:
             # The cluster's DNS may be on the node's own network (NodeLocal DNSCache), where no

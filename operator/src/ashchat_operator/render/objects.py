@@ -1,4 +1,4 @@
-"""Metadata, workloads, Services, ConfigMaps and volume claims, as all components have them."""
+"""Build the metadata, workloads, Services, ConfigMaps and volume claims of all components."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,7 +19,7 @@ Its annotation `ignore` would not do: it is read on ConfigMaps and Secrets only
 
 
 def owner(ash: AshChat) -> Object:
-    """Return the owner reference that makes an object go when its AshChat goes."""
+    """Return the owner reference that deletes an object together with its AshChat."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -78,13 +78,13 @@ def spread(ash: AshChat, component: str) -> list[Object]:
 def deployment(
     ash: AshChat, component: str, *, replicas: int | None, template: Object, recreate: bool = False
 ) -> Object:
-    """Return a Deployment; `recreate` where two pods must never run at a time.
+    """Return a Deployment; `recreate` if two pods must never run at the same time.
 
     Without `replicas` it has none either: an autoscaler sets them.
     """
     strategy: Object = {"type": "Recreate"}
     if not recreate:
-        # No pod goes before its successor is ready.
+        # No pod stops before its successor is ready.
         strategy = {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
@@ -122,7 +122,7 @@ def stateful_set(
             "revisionHistoryLimit": 3,
             "serviceName": child(ash, component),
             "selector": {"matchLabels": selector(ash, component)},
-            # A stuck first pod must not keep its own repaired template from being tried.
+            # A stuck first pod must not block the update that repairs it.
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
             "template": template,
@@ -134,7 +134,7 @@ def stateful_set(
 def claim_spec(
     size: str, storage_class: str | None, access_mode: AccessMode = AccessMode.READ_WRITE_ONCE
 ) -> Object:
-    """Return what a volume claim asks for."""
+    """Return the spec of a volume claim."""
     spec: Object = {
         "accessModes": [access_mode.value],
         "resources": {"requests": {"storage": size}},

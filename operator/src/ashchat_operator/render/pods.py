@@ -34,11 +34,11 @@ BACKEND_UID: Final = 999
 """The user of rabbitmq, redis and postgres in their official images and in ours."""
 
 SCALED_CPU: Final = "200m"
-"""What a pod requests whose number an autoscaler chooses."""
+"""The requests of a pod if an autoscaler sets the number of pods."""
 
 
 def trusted_proxies(ash: AshChat, context: ClusterContext) -> str:
-    """Return whose X-Forwarded-For the services believe (CIDRs, comma-separated).
+    """Return whose X-Forwarded-For the services trust (CIDRs, comma-separated).
 
     The edge is a pod and tells exactly one address; without it, it is whoever the resource
     names, and where it names nobody the pods.
@@ -50,7 +50,7 @@ def trusted_proxies(ash: AshChat, context: ClusterContext) -> str:
 
 
 def resources(defaults: Object, wanted: Resources) -> Object:
-    """Return requests and limits: the resource's, and the operator's where it is silent.
+    """Return requests and limits: those of the resource, with the operator's as defaults.
 
     A limit below the default request would be refused by the API server, so the request
     follows it down.
@@ -64,7 +64,7 @@ def resources(defaults: Object, wanted: Resources) -> Object:
 
 
 def service_resources(wanted: Resources, *, cpu: str = "20m", scaled: bool = False) -> Object:
-    """Return what a Python service gets. No CPU limit: it would make starting slow.
+    """Return the resources of a Python service. A CPU limit would slow down its start.
 
     An autoscaler measures by the request: with one for an idle pod, any load would be an
     overload.
@@ -106,12 +106,12 @@ def port(name: str, number: int) -> Object:
 
 
 def env(values: Mapping[str, str]) -> list[Object]:
-    """Return environment variables; nothing secret may be among them."""
+    """Return environment variables, which must not contain secrets."""
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def pod_name_env() -> Object:
-    """Return the variable that tells a process its pod's name (downward API)."""
+    """Return the variable with the pod's name (downward API)."""
     return {
         "name": "ASHCHAT_POD_NAME",
         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
@@ -119,7 +119,7 @@ def pod_name_env() -> Object:
 
 
 def empty_dir(name: str, size: str = "64Mi") -> Object:
-    """Return a volume for what need not be kept."""
+    """Return a volume for temporary files."""
     return {"name": name, "emptyDir": {"sizeLimit": size}}
 
 
@@ -216,13 +216,13 @@ def pod_template(
 
 
 def config_revision(files: Mapping[str, str]) -> dict[str, str]:
-    """Return the annotation that starts pods anew when files change that they read once."""
+    """Return the annotation that restarts pods when files change that they read only once."""
     text = json.dumps(files, sort_keys=True)
     return {Annotation.CONFIG_REVISION.value: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def alone(data_dir: str, *command: str) -> list[str]:
-    """Return a command that runs only while nobody else does on the same files.
+    """Return a command that runs only while no other process uses the same files.
 
     A pod that was deleted by force is gone for the API server at once, and its successor
     starts while the old process may still write. None of the backends notices on its own:

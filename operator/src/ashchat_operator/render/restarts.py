@@ -1,4 +1,4 @@
-"""Restarts of a service for what it cannot change while it runs.
+"""Restart services when something changes that they read only at the start.
 
 A client of Redis follows a new login and a new authority, but not a new address or prefix:
 its subscriptions would stay with the old server. So the address is part of the pod template.
@@ -16,7 +16,7 @@ _FILE: Final = "redis.uri"
 
 
 def at_another_redis(objects: list[Object]) -> None:
-    """Put a digest of the external Redis that a Secret names on the pods that mount it.
+    """Annotate the pods that mount an external Redis's Secret with a digest of the address.
 
     Args:
         objects: All objects; the pod templates among them are changed.
@@ -38,7 +38,7 @@ def at_another_redis(objects: list[Object]) -> None:
 
 
 def _external(data: dict[str, str]) -> str:
-    """Return a digest of an address outside; empty: there is none, or it is the operator's own."""
+    """Return a digest of an external address, or an empty string for a managed backend."""
     parts = urlsplit(base64.b64decode(data.get(_FILE, "")).decode())
     where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     outside = parts.scheme == "rediss" or parts.query

@@ -1,4 +1,4 @@
-"""How many pods a component has, who decides it, and how many may be missing at a time."""
+"""Replicas, autoscalers and disruption budgets of the components."""
 
 from ashchat_operator.render.objects import metadata
 from ashchat_operator.resource.model import AshChat, Replicated, Scaled
@@ -7,12 +7,12 @@ from ashchat_operator.resource.types import Object
 
 
 def replicas(spec: Replicated) -> int | None:
-    """Return how many pods are wanted; None: a HorizontalPodAutoscaler decides."""
+    """Return the number of replicas, or None if a HorizontalPodAutoscaler sets it."""
     return None if isinstance(spec, Scaled) and spec.autoscaling else spec.replicas
 
 
 def around(ash: AshChat, component: str, spec: Replicated) -> list[Object]:
-    """Return what goes with a component's Deployment, by how many pods it may have."""
+    """Return the autoscaler and the disruption budget of a component."""
     scaling = spec.autoscaling if isinstance(spec, Scaled) else None
     most = spec.replicas if scaling is None else scaling.max_replicas
     found: list[Object] = []
@@ -41,8 +41,8 @@ def around(ash: AshChat, component: str, spec: Replicated) -> list[Object]:
             }
         )
     if most > 1:
-        # Not minAvailable: with an autoscaler there may be one pod, which a drain would then
-        # wait for without end. A single pod gets no budget for the same reason.
+        # Not minAvailable: with a single pod, which an autoscaler may choose, a drain would never
+        # finish. For the same reason a fixed single pod has no budget.
         found.append(
             {
                 "apiVersion": "policy/v1",
@@ -51,7 +51,7 @@ def around(ash: AshChat, component: str, spec: Replicated) -> list[Object]:
                 "spec": {
                     "maxUnavailable": 1,
                     "selector": {"matchLabels": selector(ash, component)},
-                    # A pod that does not work anyway must not hold up a drain (KEP-3017).
+                    # A pod that is not ready must not block a drain (KEP-3017).
                     "unhealthyPodEvictionPolicy": "AlwaysAllow",
                 },
             }

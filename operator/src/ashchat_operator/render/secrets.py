@@ -1,4 +1,4 @@
-"""Secrets and what is derived from them.
+"""Secrets, and the objects derived from them.
 
 Always `data`, never `stringData`: the API server moves the latter into the former, and
 server-side apply would then find neither what it applied.
@@ -42,7 +42,7 @@ _SALT_BYTES: Final = 4
 def secret(
     ash: AshChat, component: str, name: str, data: Mapping[str, bytes], *, retained: bool
 ) -> Object:
-    """Return a Secret; `retained` ones outlive the resource."""
+    """Return a Secret; a `retained` one outlives the resource."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -53,7 +53,7 @@ def secret(
 
 
 def revision(secret_text: str) -> str:
-    """Return a word that changes with a generated secret and says nothing about it.
+    """Return a digest that changes with a generated secret without revealing it.
 
     Only for secrets of 128 random bits or more: a digest of a person's password could be
     found by trying.
@@ -76,7 +76,7 @@ def admins(ash: AshChat, credentials: Credentials) -> list[Object]:
 def service_files(
     ash: AshChat, service: Service, credentials: Credentials, context: ClusterContext
 ) -> dict[str, bytes]:
-    """Return the files that a service mounts: addresses with logins, each with a revision."""
+    """Return the files that a service mounts: connection URIs, each with a revision."""
     login = credentials.logins[service]
     files = {"username": login.username, "password": login.password}
     brought = external.blocks(ash)
@@ -138,7 +138,7 @@ def services(ash: AshChat, credentials: Credentials, context: ClusterContext) ->
 
 
 def logins(ash: AshChat, credentials: Credentials) -> Object:
-    """Return the Secret with all logins; nobody mounts it, the operator reads it."""
+    """Return the Secret with all logins; only the operator reads it."""
     known = (*credentials.at_backends, *credentials.former)
     data = {login.username: login.password.encode() for login in known}
     return secret(ash, "rotation", logins_secret(ash), data, retained=True)
@@ -152,20 +152,20 @@ def signing_keys(ash: AshChat, credentials: Credentials) -> list[Object]:
 
 
 def key_ring(ash: AshChat, credentials: Credentials) -> list[Object]:
-    """Return the Secret with the keys for secrets at rest, and its copy; none if all are lost."""
+    """Return the Secret with the keys for secrets at rest and its copy; none if all are lost."""
     files = credentials.key_ring.files()
     names = (key_ring_secret(ash), key_ring_copy_secret(ash)) if files else ()
     return [secret(ash, "auth", name, files, retained=True) for name in names]
 
 
 def jwks(ash: AshChat, credentials: Credentials) -> Object:
-    """Return the ConfigMap with the public keys: tokens verify also while auth is down."""
+    """Return the ConfigMap with the public keys: tokens can be verified while auth is down."""
     data = {"jwks.json": credentials.signing_keys.jwks()}
     return config_map(ash, "auth", data, name=child(ash, "jwks"))
 
 
 def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
-    """Return the Secret with what RabbitMQ imports at every start: administrator and topology.
+    """Return the Secret that RabbitMQ imports at every start: administrator and topology.
 
     The running broker is told over the management API; the file is what it starts from, also one
     that lost its volume while no operator runs. The users of the services are not in it: a
@@ -173,7 +173,7 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
     https://www.rabbitmq.com/docs/definitions#import-on-boot
     """
     admin = credentials.admins[Backend.RABBITMQ]
-    # A salt that follows from the password, so that rendering twice gives the same.
+    # The salt is derived from the password, so that rendering is deterministic.
     salt = hashlib.sha256(f"salt:{admin.password}".encode()).digest()[:_SALT_BYTES]
     account = rabbitmq.account(admin.password, tags=["administrator"], salt=salt)
     user = {"name": admin.username, **account}
@@ -185,7 +185,7 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
 
 @lru_cache(maxsize=1)
 def _topology(admin: str) -> Definitions:
-    """Return what a new broker lacks but its users; the same at each look of each AshChat."""
+    """Return the topology of a new broker, without users; the same for every AshChat."""
     whole = plan(rabbitmq.desired(VHOST, ()), rabbitmq.VirtualHostState(vhost=None), admin)
     return rabbitmq_document(whole.actions)
 

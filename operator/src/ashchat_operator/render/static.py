@@ -1,4 +1,4 @@
-"""static: the front page, and uploads and downloads on one volume."""
+"""static: the front page, and uploads and downloads on a volume."""
 
 from ashchat_operator.render.chat import JWKS_DIR
 from ashchat_operator.render.objects import claim_spec, deployment, metadata, service
@@ -50,8 +50,8 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     )
     template = service_template(ash, pod)
     if spec.storage.access_mode is AccessMode.READ_WRITE_ONCE:
-        # One node mounts the volume, for as many pods as it likes: so the successor starts
-        # beside its predecessor, and nobody waits. Alone (after a drain) it starts anywhere.
+        # Only one node can mount the volume, but for any number of pods. So the new pod starts
+        # on the old one's node, without downtime; without an old pod it starts anywhere.
         template["spec"]["affinity"] = {
             "podAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": [

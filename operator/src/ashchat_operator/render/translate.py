@@ -1,4 +1,4 @@
-"""translate: jobs in, results out. It has no public port."""
+"""translate: receives jobs and sends results. It has no public port."""
 
 from ashchat_operator.render import apertium
 from ashchat_operator.render.objects import deployment, service
@@ -33,7 +33,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
 
 
 def environment(ash: AshChat, context: ClusterContext) -> dict[str, str]:
-    """Return who translates, and who is asked when that one cannot."""
+    """Return the provider, and its fallback."""
     spec = ash.spec.translate
     result = {
         "ASHCHAT_TRANSLATE_PROVIDER": spec.provider.value.lower(),
