@@ -65,6 +65,7 @@ async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]
     """
     own = environment(first, worker)
     if own == first:
+        await _remove_unused(first)
         yield own
         return
     system = replace(own, namespace=operator_namespace(worker))
@@ -83,6 +84,20 @@ async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]
         await copy.create("ashchats", await _resource(source, own, mailpit.namespace))
         await copy.wait_ready(within=READY_WITHIN_SECONDS)
         yield own
+
+
+async def _remove_unused(first: Environment) -> None:
+    """Delete what an interrupted run left of workers that this run does not have."""
+    running = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for worker in range(max(1, running), suite_namespaces.WORKERS_MAX):
+        names = (
+            operator_namespace(worker),
+            *suite_namespaces.reconciled_for(worker),
+            f"{MAILPIT}-worker-{worker}",
+        )
+        for name in names:
+            async with client(replace(first, namespace=name), worker) as own:
+                await vanish(own)
 
 
 def client(where: Environment, worker: int) -> Cluster:
