@@ -118,7 +118,10 @@ def smoke() -> None:
 
 @app.command()
 def soak() -> None:
-    """Run all end-to-end tests with every sweep whole: at most 60 minutes."""
+    """Bring AshChat up and run all end-to-end tests with every sweep whole: at most 60 minutes."""
+    with _target(kind := _choice()) as target:
+        _up(target, kind)
+        _later(target)
     raise typer.Exit(_run(checks.soak(), up.environment()))
 
 

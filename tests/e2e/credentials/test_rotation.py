@@ -18,6 +18,8 @@ from ashchat_e2e.rotation import KINDS, entries, logins, over, rotate, short_liv
 from ashchat_e2e.token_forger import Forger, status_with
 from ashchat_e2e.traffic import traffic
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
 WITHIN_S = 300.0
 """Loose; a token's life, its leeway and the kubelet's pace are in it. Measured, not guessed."""

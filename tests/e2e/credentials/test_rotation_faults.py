@@ -24,6 +24,8 @@ from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
 from ashchat_e2e.rotation import KINDS, entries, let_tokens_expire, over, rotate
 from ashchat_e2e.temporary_namespace import idle
 
+pytestmark = pytest.mark.slow
+
 Object = dict[str, Any]
 
 PARALLEL: Final = 4

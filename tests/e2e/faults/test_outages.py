@@ -18,6 +18,8 @@ from ashchat_e2e.outages import component_away, mail_server_away
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.sampling import whole
 
+pytestmark = pytest.mark.slow
+
 AWAY_S = 30.0 if whole() else 18.0
 """Longer than the slowest answer may take, or a call that waits for the end would pass."""
 

@@ -24,6 +24,8 @@ from ashchat_dev.waiting import until
 from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
 from ashchat_e2e.temporary_namespace import KINDS, belongings, gone, idle, of
 
+pytestmark = pytest.mark.slow
+
 Object = dict[str, Any]
 
 PARALLEL: Final = 6
