@@ -328,7 +328,7 @@ async def test_annotation_commands_are_shown_and_removed(cluster: Cluster) -> No
         annotations = (await cluster.resource())["metadata"]["annotations"]
         assert annotations[Annotation.PAUSE] == "true"
         shown = await ashchat(cluster, "status", cluster.name)
-        assert "paused: the operator changes nothing" in shown.out
+        assert "paused: nothing is reconciled" in shown.out
         diagnosis = await ashchat(cluster, "doctor", cluster.name, "-o", "json")
         assert "paused" in {each["rule"] for each in diagnosis.data["findings"]}
     finally:
