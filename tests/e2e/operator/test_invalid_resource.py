@@ -195,7 +195,7 @@ async def test_a_name_that_children_cannot_bear_is_refused(cluster: Cluster, nam
     with pytest.raises(ApiError) as refused:
         await attempt(cluster, named(cluster, {}, name))
     assert refused.value.status == INVALID
-    assert "the name of an AshChat" in refused.value.message
+    assert "the name must" in refused.value.message
 
 
 async def test_a_misspelled_field_is_refused(cluster: Cluster) -> None:
