@@ -20,7 +20,8 @@ from ashchat_dev import environment
 from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.conversation import Heard, NotSentError, Participant, on_different_pods
 from ashchat_dev.environment import Environment, NotConfiguredError
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.mailbox import Mailbox, NoMailError
 from ashchat_dev.phoenix import JoinRefusedError, SocketLostError, SocketRefusedError

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 

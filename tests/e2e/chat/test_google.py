@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from ashchat_dev import environment
 from ashchat_dev.conversation import Participant
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 

@@ -7,7 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ashchat_core.topology import Service
 from ashchat_dev import promql
-from ashchat_dev.kube.cluster import PRIVATE_PORT, Cluster, path_of
+from ashchat_dev.kube.api import path_of
+from ashchat_dev.kube.cluster import PRIVATE_PORT, Cluster
 from ashchat_e2e.operator_pods import leader, own_metrics
 
 pytestmark = pytest.mark.smoke

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 
 pytestmark = pytest.mark.smoke
 

@@ -12,7 +12,8 @@ import pytest
 
 from ashchat_core.topology import Service
 from ashchat_dev.conversation import Participant
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke

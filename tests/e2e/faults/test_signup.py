@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from ashchat_core.topology import Queue
 from ashchat_dev.client import Person, Reply
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.outages import mail_server_away

@@ -17,7 +17,8 @@ from cryptography import x509
 from ashchat_core.api.conditions import ConditionType
 from ashchat_dev.certificates import certificate
 from ashchat_dev.client import Person
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.phoenix import Channel, PhoenixSocket, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory

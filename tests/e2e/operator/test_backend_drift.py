@@ -20,7 +20,8 @@ from ashchat_core import backoff
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.topology import VHOST, Queue, Service, bindings, policies, queues
 from ashchat_dev.conversation import SENTENCES, messages_of
-from ashchat_dev.kube.cluster import Cluster, CommandFailedError
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import RabbitManagement
 from ashchat_e2e.history import History

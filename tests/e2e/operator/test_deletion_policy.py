@@ -12,7 +12,8 @@ from pymongo.errors import PyMongoError
 
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.api.names import FINALIZER, Annotation, Label
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import forwarded_uri
 from ashchat_e2e.outages import operator_away

@@ -14,7 +14,8 @@ import pytest_asyncio
 import yaml
 
 from ashchat_core.api.names import API_VERSION
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 
 Object = dict[str, Any]

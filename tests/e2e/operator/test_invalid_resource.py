@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from ashchat_core.api.names import API_VERSION
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 
 Object = dict[str, Any]
 

@@ -12,7 +12,9 @@ import pytest_asyncio
 
 from ashchat_core.api.conditions import ConditionType
 from ashchat_core.api.names import API_VERSION, FINALIZER, Label
-from ashchat_dev.kube.cluster import ApiError, Cluster, CommandFailedError
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
 from ashchat_e2e.scoped_operator import helm, scoped_operator

@@ -9,7 +9,8 @@ from typing import Any
 from ashchat_core.api.names import Label
 from ashchat_dev.client import RequestRefusedError
 from ashchat_dev.conversation import converse
-from ashchat_dev.kube.cluster import ApiError, Cluster, PatchKind
+from ashchat_dev.kube.api import ApiError, PatchKind
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.phoenix import JoinRefusedError, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest_asyncio
 
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.audit_log import AuditLog, brief
 from ashchat_e2e.operator_pods import reconciled

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ashchat_dev import environment
-from ashchat_dev.kube.cluster import inverse, path_of, rolled_out
+from ashchat_dev.kube.api import path_of
+from ashchat_dev.kube.cluster import inverse, rolled_out
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.mailbox import Mail
 from ashchat_dev.waiting import until

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from ashchat_dev.kube.cluster import CommandFailedError
+from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_node.paths import Paths
 
 

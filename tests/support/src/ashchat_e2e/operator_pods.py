@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ashchat_core.api.names import Label
-from ashchat_dev.kube.cluster import ApiError, Cluster, pod_ready, rolled_out
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster, pod_ready, rolled_out
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.waiting import until
 from ashchat_e2e.container_runtime import Runtime

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from ashchat_core.api.names import Annotation
 from ashchat_core.topology import Service
-from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
+from ashchat_dev.kube.api import ApiError, path_of
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 
 KINDS: Final = ("users", "key-ring", "signing-keys")

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from ashchat_dev.install import CHART
-from ashchat_dev.kube.cluster import Cluster, CommandFailedError
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_e2e.operator_pods import OPERATOR
 from ashchat_node.paths import Paths
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ashchat_core.api.names import API_VERSION, Label
 from ashchat_core.topology import Service
-from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
+from ashchat_dev.kube.api import ApiError, path_of
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 
 Object = dict[str, Any]

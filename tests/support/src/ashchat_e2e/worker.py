@@ -16,7 +16,8 @@ from ashchat_core.topology import Service
 from ashchat_dev import suite_namespaces
 from ashchat_dev.environment import Environment
 from ashchat_dev.install import OPERATOR_NAMESPACE
-from ashchat_dev.kube.cluster import ApiError, Cluster, path_of
+from ashchat_dev.kube.api import ApiError, path_of
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.outages import mail_namespace
 from ashchat_e2e.scoped_operator import operator_for

@@ -27,7 +27,9 @@ from ashchat_dev import environment
 from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.images import ROOT
-from ashchat_dev.kube.cluster import PRIVATE_PORT, ApiError, Cluster, CommandFailedError, Object
+from ashchat_dev.kube.api import ApiError, Object
+from ashchat_dev.kube.cluster import PRIVATE_PORT, Cluster
+from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.mailbox import Mailbox, NoMailError
 from ashchat_e2e.bench import machine, peer

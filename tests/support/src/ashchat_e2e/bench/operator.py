@@ -25,7 +25,8 @@ from ashchat_core.api.names import API_VERSION, Label
 from ashchat_dev import environment
 from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.images import ROOT
-from ashchat_dev.kube.cluster import ApiError, Cluster
+from ashchat_dev.kube.api import ApiError
+from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.bench import floor, machine
