@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ashchat_dev.install import CHART
+from ashchat_dev.install import CHART, OPERATOR_NAMESPACE
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_e2e.operator_pods import OPERATOR
@@ -47,7 +47,7 @@ async def scoped_operator(
     """Install an operator that reconciles one namespace, in that namespace.
 
     Args:
-        cluster: Whose operator's values are used; that operator must exclude the namespace.
+        cluster: Its own operator must exclude the namespace.
         namespace: An existing namespace; what is in it is left to the caller.
         release: The name of the release, the Deployment and the Lease.
         images: The table of images; by default that of the cluster's operator.
@@ -73,7 +73,7 @@ async def operator_for(
     be in them, would not do.
 
     Args:
-        cluster: Whose operator's values are used; that operator must exclude the namespaces.
+        cluster: Its own operator must exclude the namespaces.
         namespace: An existing namespace for the operator.
         reconciled: The namespaces that it reconciles.
     """
@@ -106,7 +106,7 @@ def _scope(deployment: dict[str, Any], reconciled: Sequence[str]) -> None:
 async def _values(cluster: Cluster, images: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the images of the cluster's own operator as values of another release."""
     text = await helm(
-        cluster, "get", "values", OPERATOR, "--all", "-o=json", namespace=cluster.operator_namespace
+        cluster, "get", "values", OPERATOR, "--all", "-o=json", namespace=OPERATOR_NAMESPACE
     )
     first: dict[str, Any] = json.loads(text)
     return {
