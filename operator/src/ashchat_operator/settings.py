@@ -41,23 +41,23 @@ class Settings(BaseSettings):
     pod_name: str = Field("", description="This pod's name: the holder in the Lease.")
     pod_cidrs: str = Field(
         PRIVATE_NETWORKS,
-        description="Networks of the pods (CIDR, comma-separated): the edge's X-Forwarded-For is"
-        " believed from there and from nowhere else.",
+        description="Networks of the pods (CIDR, comma-separated). X-Forwarded-For is trusted"
+        " only from there.",
     )
     cluster_domain: str = Field("cluster.local", description="The cluster's DNS domain.")
     namespace: str = Field(
         "ashchat-system",
-        description="The operator's own namespace: NetworkPolicies let it in from there.",
+        description="The operator's namespace: NetworkPolicies allow connections from there.",
     )
     resync_seconds: float = Field(
-        20.0, gt=0, description="Seconds between two looks at a resource that is in order."
+        20.0, gt=0, description="Seconds between reconcile passes of a settled resource."
     )
     progress_seconds: float = Field(
-        1.0, gt=0, description="Seconds between two looks at a resource on its way."
+        1.0, gt=0, description="Seconds between reconcile passes of a resource in progress."
     )
-    parallel_reconciles: int = Field(8, gt=0, description="Resources looked at at a time.")
+    parallel_reconciles: int = Field(8, gt=0, description="Maximum concurrent reconcile passes.")
     private_port: int = Field(9000, description="Port of /livez, /readyz and /metrics.")
-    log_level: str = Field("INFO", description="The least severe line that is logged.")
+    log_level: str = Field("INFO", description="The least severe level that is logged.")
 
     @property
     def namespaces(self) -> tuple[str, ...]:

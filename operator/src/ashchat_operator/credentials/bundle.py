@@ -31,7 +31,6 @@ from ashchat_operator.resource.names import child
 from ashchat_operator.resource.types import Data
 
 PASSWORD_BYTES: Final = 32
-CODE_KEY_BYTES: Final = 32
 
 ADMIN_NAMES: Final = {
     Backend.RABBITMQ: "ashchat-admin",

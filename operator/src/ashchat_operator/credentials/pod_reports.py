@@ -31,7 +31,7 @@ _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True, slots=True)
 class PodReport:
-    """The report of one pod; its revisions are None if it did not answer."""
+    """The report of one pod; `revisions` is `None` if it did not answer."""
 
     component: str
     name: str

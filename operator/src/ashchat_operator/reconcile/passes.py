@@ -1,4 +1,4 @@
-"""The beginning of a reconcile pass: what all its steps share."""
+"""The state that all steps of a reconcile pass share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Pass:
     """One reconcile pass of one AshChat."""
 
     ash: AshChat
-    """The resource, with the backends that are in use in place of switches not confirmed."""
+    """The resource, with the current backends instead of those of an unconfirmed switch."""
     body: Object
     """The resource as the API server returned it, for writing its status."""
     found: Live

@@ -1,7 +1,7 @@
-"""cache: the Redis of the translation cache. It may lose everything, and evicts.
+"""cache: the Redis of the translation cache, which is not persisted and may be evicted.
 
-An instance of its own: with one policy for both, either the cache would block sign-ups
-(noeviction) or it would drop them (allkeys-lru).
+It is a separate instance: with one eviction policy for both, a full cache would either block
+sign-ups (noeviction) or evict them (allkeys-lru).
 """
 
 from ashchat_operator.backends.base import Backend
@@ -15,7 +15,7 @@ from ashchat_operator.resource.types import Object
 
 
 def configuration(max_memory: str) -> str:
-    """Return the configuration of the instance that may evict; nothing reaches a disk."""
+    """Return the configuration of the instance that evicts and writes nothing to disk."""
     return (
         COMMON
         + 'appendonly no\nsave ""\n'

@@ -1,14 +1,14 @@
 """edge: one origin in front of all services (Caddy).
 
-| path | goes to |
+| path | is routed to |
 |---|---|
 | `/auth/...` | auth, prefix stripped |
-| `/chat/...` | chat, prefix stripped, sockets too |
+| `/chat/...` | chat, prefix stripped, including WebSockets |
 | everything else | static (`/files/...`, the front page) |
 
-The client's address is what the edge sees, and with `externalTrafficPolicy: Local` the node
-does not replace it on the way. X-Forwarded-For is believed from `trustedProxies` only, and the
-like of it never; the services get one address.
+The client's address is the one that the edge sees: with `externalTrafficPolicy: Local` the node
+does not replace it. X-Forwarded-For is trusted from `trustedProxies` only, and similar headers
+never. The services receive exactly one address.
 """
 
 import json
@@ -48,18 +48,18 @@ from ashchat_operator.resource.types import Object
 
 TLS_PORT: Final = 8443
 HSTS_SECONDS: Final = 365 * 24 * 3600
-"""How long browsers use HTTPS only (RFC 6797; OWASP ASVS 5.0, 3.4.1: at least a year)."""
+"""How long browsers must use HTTPS only (RFC 6797; OWASP ASVS 5.0, 3.4.1: at least a year)."""
 
 CONFIG_DIR: Final = "/etc/caddy"
 BODY_MAX_BYTES: Final = 1024 * 1024
 UPLOAD_BODY_MAX_BYTES: Final = UPLOAD_MAX_BYTES + 64 * 1024
-"""An upload and the multipart form around it."""
+"""Maximum size of a request body that holds an upload as a multipart form."""
 
 LOG_FORMAT: Final = """\
 		format filter {
 			wrap json
 			fields {
-				# Sockets are opened with a token in the query, requests with one in a header.
+				# WebSockets have the token in the query, other requests have it in a header.
 				request>uri regexp \\?.* ?-
 				request>headers delete
 				resp_headers delete
@@ -72,7 +72,7 @@ CADDYFILE: Final = """\
 	admin off
 	auto_https off
 	persist_config off
-	# Goes on for a moment, until no node sends anybody here any more.
+	# Keep serving briefly, until no node routes connections to this pod.
 	shutdown_delay 4s
 	grace_period 20s
 	storage file_system /tmp/caddy
@@ -81,8 +81,8 @@ CADDYFILE: Final = """\
 {log_format}
 	}}
 	servers {{
-		# Caddy drops header names with an underscore that are not named here; the original's
-		# clients send this one.
+		# Caddy drops headers with an underscore in their name unless they are listed here.
+		# The original application's clients send this one.
 		expected_underscore_headers device_token
 		protocols h1 h2
 {trusted}		timeouts {{
@@ -94,12 +94,13 @@ CADDYFILE: Final = """\
 }}
 
 (upstream) {{
-	# A pod that is just being replaced is waited for; nothing was sent yet when dialling fails.
+	# Wait for a pod that is being replaced. A failed dial has sent nothing, so it is retried.
 	lb_try_duration 4s
 	lb_try_interval 100ms
-	# A new configuration cuts no socket: none outlives its access token, an hour at most.
+	# A new configuration closes no WebSocket. Each ends with its access token, which is
+	# valid for an hour at most.
 	stream_close_delay 61m
-	# One address, whatever came before it: that of whoever is no trusted proxy.
+	# Forward exactly one address: that of the nearest hop that is not a trusted proxy.
 	header_up X-Forwarded-For {{client_ip}}
 	header_up -Forwarded
 	header_up -X-Real-Ip
@@ -107,8 +108,8 @@ CADDYFILE: Final = """\
 	header_up -True-Client-Ip
 	transport http {{
 		dial_timeout 2s
-		# Shorter than a service keeps an idle connection open, and than it goes on when it is
-		# told to end: nothing is ever sent into one that is just being closed.
+		# Shorter than a service's idle timeout and its shutdown delay, so that no request is
+		# sent on a connection that the service is closing.
 		keepalive 1s
 	}}
 }}
@@ -121,7 +122,7 @@ CADDYFILE: Final = """\
 }}
 
 (site) {{
-	# What nobody answered leaves a line that says why; what a service refused has its own there.
+	# Log requests that no service answered. A request that a service rejects is in its own log.
 	log {{
 		level ERROR
 {log_format}
@@ -141,7 +142,7 @@ CADDYFILE: Final = """\
 	}}
 	handle_path /chat/* {{
 		reverse_proxy {{
-			# Its pods one by one, so that sockets spread evenly.
+			# Balance over the individual pods, so that WebSockets are spread evenly.
 			dynamic a {{
 				name {chat_pods}
 				port {public}
@@ -180,7 +181,7 @@ PLAIN: Final = """\
 
 WITH_TLS: Final = """\
 :{tls} {{
-	# Named after what is in it: a renewed certificate is another configuration.
+	# The name has the fingerprint, so that a renewed certificate changes the configuration.
 	tls {folder}/{certificate}.crt {folder}/{certificate}.key
 	header Strict-Transport-Security max-age={hsts}
 	import site
@@ -220,7 +221,7 @@ def caddyfile(ash: AshChat, context: ClusterContext, certificate: Certificate | 
 
 
 def _trusted(ash: AshChat) -> str:
-    """Return whose X-Forwarded-For is trusted, read from the right up to the first untrusted."""
+    """Return the options that trust X-Forwarded-For, read from the right to the first untrusted."""
     networks = ash.spec.exposure.trusted_proxies
     if not networks:
         return ""
@@ -228,7 +229,7 @@ def _trusted(ash: AshChat) -> str:
 
 
 def _https(ash: AshChat) -> str:
-    """Return where HTTP redirects to: the public address, or the requested host."""
+    """Return the target of the HTTP redirect: the public address, or the requested host."""
     spec = ash.spec
     if spec.public_url is not None:
         return spec.public_url.rstrip("/")
@@ -237,7 +238,7 @@ def _https(ash: AshChat) -> str:
 
 
 def _envelope(status: int, reason: str, message: str) -> str:
-    """Return an error in auth's form (`message`) and chat's (`error`): clients read either."""
+    """Return an error as JSON, in the shape of auth (`message`) and of chat (`error`)."""
     return json.dumps(
         {"status": status, "message": message, "error": message, "data": None, "reason": reason}
     )
@@ -246,8 +247,8 @@ def _envelope(status: int, reason: str, message: str) -> str:
 def configuration(ash: AshChat, context: ClusterContext, certificate: Certificate | None) -> Object:
     """Return the object that holds the edge's configuration.
 
-    With TLS it is one Secret with the certificate in it: files of one volume change at once,
-    so that Caddy never reads a configuration whose certificate is not there yet.
+    With TLS it is one Secret that includes the certificate: the files of a volume change
+    atomically, so Caddy never reads a configuration whose certificate is still missing.
     """
     text = caddyfile(ash, context, certificate)
     if certificate is None:
@@ -266,7 +267,7 @@ def tls_secret(ash: AshChat) -> str:
 
 
 def served_certificate(data: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the certificate in that Secret, under the names of a kubernetes.io/tls Secret."""
+    """Return the certificate in the edge's Secret, with the keys of a kubernetes.io/tls Secret."""
     suffixes = {".crt": CHAIN_KEY, ".key": PRIVATE_KEY_KEY}
     return {suffixes[name[-4:]]: value for name, value in data.items() if name[-4:] in suffixes}
 
@@ -277,17 +278,17 @@ def render(
     """Return the edge's configuration, Deployment and Service, or nothing without an edge.
 
     Args:
-        ash: Whose edge.
-        context: Images, and facts of the cluster.
-        certificate: What to serve, with TLS. Where there is none yet, new pods wait for it,
-            and those that run go on as they were.
+        ash: The AshChat.
+        context: Images and properties of the cluster.
+        certificate: The certificate to serve with TLS. If absent, new pods wait for it, and
+            running pods continue with their configuration.
     """
     if ash.spec.exposure.type is not ExposureType.EDGE:
         return []
     spec = ash.spec.exposure.edge
     security = container_security()
-    # The official image's binary has this file capability, and does not start unless it is
-    # in the bounding set. The restricted profile allows it.
+    # The binary in the official image has this file capability and does not start unless it is
+    # in the bounding set. The restricted Pod Security Standard allows it.
     security["capabilities"]["add"] = ["NET_BIND_SERVICE"]
     container: Object = {
         "name": "edge",
@@ -364,7 +365,7 @@ def edge_service(ash: AshChat) -> Object:
         "ports": ports,
     }
     if spec.service_type is not ServiceType.CLUSTER_IP:
-        # Otherwise all clients share the node's address, and so the limits per address.
+        # Otherwise all clients have the node's address, and share the limits per address.
         body["externalTrafficPolicy"] = "Local"
     return {
         "apiVersion": "v1",

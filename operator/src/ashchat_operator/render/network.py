@@ -1,7 +1,7 @@
 """NetworkPolicies: deny everything, then allow each connection of the table.
 
-Policies add up, so somebody who needs one connection more adds a policy of their own. The
-kubelet's probes come from the pod's own node and are always allowed.
+Policies are additive: to allow another connection, users add another policy. The kubelet's
+probes come from the pod's node and are always allowed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,13 +35,13 @@ def render(
     present: Iterable[str],
     external: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Object]:
-    """Return the policies, or none with mode Disabled.
+    """Return the policies, or an empty list in mode Disabled.
 
     Args:
-        ash: Whose they are.
-        context: Where the operator itself is.
+        ash: The AshChat.
+        context: Properties of the cluster, including the operator's namespace.
         present: The components.
-        external: Backends that were brought along, and the port of each.
+        external: The port of each external backend.
     """
     if ash.spec.network_policy.mode is NetworkPolicyMode.DISABLED:
         return []

@@ -59,9 +59,9 @@ def workload_metadata(ash: AshChat, component: str) -> Object:
 def spread(ash: AshChat, component: str) -> list[Object]:
     """Return the constraints that spread a component's pods over nodes and zones.
 
-    They are wishes: on a cluster of one node all pods start. With one pod they say nothing,
-    and are there all the same, or the second pod would restart the first. Pods of each
-    rollout are spread by themselves (matchLabelKeys, KEP-3243).
+    They are preferences: in a cluster of one node all pods start. With one pod they have no
+    effect, but are set anyway; otherwise scaling to two would restart the first pod. The pods
+    of each rollout are spread separately (matchLabelKeys, KEP-3243).
     """
     return [
         {

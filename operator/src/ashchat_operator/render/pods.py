@@ -40,8 +40,8 @@ SCALED_CPU: Final = "200m"
 def trusted_proxies(ash: AshChat, context: ClusterContext) -> str:
     """Return whose X-Forwarded-For the services trust (CIDRs, comma-separated).
 
-    The edge is a pod and tells exactly one address; without it, it is whoever the resource
-    names, and where it names nobody the pods.
+    With the edge, which is a pod and forwards exactly one address, these are the pod networks.
+    Without it, they are the resource's trusted proxies, or the pod networks if it has none.
     """
     named = ash.spec.exposure.trusted_proxies
     if ash.spec.exposure.type is ExposureType.EDGE or not named:
@@ -52,8 +52,8 @@ def trusted_proxies(ash: AshChat, context: ClusterContext) -> str:
 def resources(defaults: Object, wanted: Resources) -> Object:
     """Return requests and limits: those of the resource, with the operator's as defaults.
 
-    A limit below the default request would be refused by the API server, so the request
-    follows it down.
+    The API server rejects a limit below the request, so such a limit also lowers the default
+    request.
     """
     limits = {**defaults.get("limits", {}), **wanted.limits}
     requests = {**defaults.get("requests", {}), **wanted.requests}

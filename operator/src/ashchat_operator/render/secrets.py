@@ -1,7 +1,7 @@
 """Secrets, and the objects derived from them.
 
-Always `data`, never `stringData`: the API server moves the latter into the former, and
-server-side apply would then find neither what it applied.
+Secrets always use `data`, never `stringData`: the API server converts `stringData` to `data`,
+and a comparison with the applied object would then always find a difference.
 """
 
 import base64
@@ -42,7 +42,7 @@ _SALT_BYTES: Final = 4
 def secret(
     ash: AshChat, component: str, name: str, data: Mapping[str, bytes], *, retained: bool
 ) -> Object:
-    """Return a Secret; a `retained` one outlives the resource."""
+    """Return a Secret; a `retained` one is not deleted with the resource."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -55,14 +55,14 @@ def secret(
 def revision(secret_text: str) -> str:
     """Return a digest that changes with a generated secret without revealing it.
 
-    Only for secrets of 128 random bits or more: a digest of a person's password could be
-    found by trying.
+    Only for secrets of 128 random bits or more: a password that a user chose could be guessed
+    from its digest.
     """
     return hashlib.sha256(secret_text.encode()).hexdigest()[:12]
 
 
 def admins(ash: AshChat, credentials: Credentials) -> list[Object]:
-    """Return the Secrets with the backends' administrators."""
+    """Return the Secrets with the logins of the backends' administrators."""
     result = []
     for backend, admin in credentials.admins.items():
         data = {"username": admin.username.encode(), "password": admin.password.encode()}
@@ -112,8 +112,8 @@ def _external(
 ) -> dict[str, bytes]:
     """Return the files of an external backend.
 
-    Of one that is not proven, what the service has stays: an address, an authority or a login
-    that does not work is never handed out in place of one that may.
+    Until new settings are proven to work, the service retains its current files: an address, a CA
+    or a login that may not work never replaces one that does.
     """
     data = credentials.held.get(service_secret(ash, service), {})
     held = {name: data[name] for name in external.file_names(backend) if name in data}
@@ -152,14 +152,14 @@ def signing_keys(ash: AshChat, credentials: Credentials) -> list[Object]:
 
 
 def key_ring(ash: AshChat, credentials: Credentials) -> list[Object]:
-    """Return the Secret with the keys for secrets at rest and its copy; none if all are lost."""
+    """Return the Secret with the keys for secrets at rest, and its copy; empty if all are lost."""
     files = credentials.key_ring.files()
     names = (key_ring_secret(ash), key_ring_copy_secret(ash)) if files else ()
     return [secret(ash, "auth", name, files, retained=True) for name in names]
 
 
 def jwks(ash: AshChat, credentials: Credentials) -> Object:
-    """Return the ConfigMap with the public keys: tokens can be verified while auth is down."""
+    """Return the ConfigMap with the public keys, so that tokens verify while auth is down."""
     data = {"jwks.json": credentials.signing_keys.jwks()}
     return config_map(ash, "auth", data, name=child(ash, "jwks"))
 
@@ -167,9 +167,9 @@ def jwks(ash: AshChat, credentials: Credentials) -> Object:
 def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
     """Return the Secret that RabbitMQ imports at every start: administrator and topology.
 
-    The running broker is told over the management API; the file is what it starts from, also one
-    that lost its volume while no operator runs. The users of the services are not in it: a
-    broker that starts must not bring back one that was just retired.
+    A running broker is changed over the management API. The file is for a broker that starts,
+    even if it lost its volume and no operator is running. The services' users are not in it,
+    because a restart must not re-create a user that was just retired.
     https://www.rabbitmq.com/docs/definitions#import-on-boot
     """
     admin = credentials.admins[Backend.RABBITMQ]
@@ -185,7 +185,7 @@ def rabbitmq_definitions(ash: AshChat, credentials: Credentials) -> Object:
 
 @lru_cache(maxsize=1)
 def _topology(admin: str) -> Definitions:
-    """Return the topology of a new broker, without users; the same for every AshChat."""
+    """Return the topology of a new broker without users, which is the same for every AshChat."""
     whole = plan(rabbitmq.desired(VHOST, ()), rabbitmq.VirtualHostState(vhost=None), admin)
     return rabbitmq_document(whole.actions)
 
@@ -193,7 +193,7 @@ def _topology(admin: str) -> Definitions:
 def redis_acl(ash: AshChat, credentials: Credentials, backend: Backend) -> Object:
     """Return the Secret with a Redis instance's users, as SHA-256 hashes.
 
-    The running server is told by ACL SETUSER; the file is what it starts from.
+    A running server is changed with ACL SETUSER; the file is for a server that starts.
     https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/#use-an-external-acl-file
     """
     admin = credentials.admins[backend]

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class ExposureType(StrEnum):
-    """Who routes requests to the services."""
+    """What routes requests to the services."""
 
     EDGE = "Edge"
     INGRESS = "Ingress"
@@ -29,28 +29,28 @@ class SmtpSecurity(StrEnum):
 
 
 class AccessMode(StrEnum):
-    """How many nodes may mount a volume at a time."""
+    """Whether one node or several may mount a volume at a time."""
 
     READ_WRITE_ONCE = "ReadWriteOnce"
     READ_WRITE_MANY = "ReadWriteMany"
 
 
 class Provider(StrEnum):
-    """Who translates."""
+    """What translates messages."""
 
     APERTIUM = "Apertium"
     GOOGLE = "Google"
 
 
 class Engine(StrEnum):
-    """What speaks MongoDB's protocol."""
+    """The server that implements MongoDB's protocol."""
 
     MONGODB = "MongoDB"
     FERRETDB = "FerretDB"
 
 
 class LogLevel(StrEnum):
-    """How much the services log."""
+    """The least severe level that the services log."""
 
     DEBUG = "Debug"
     INFO = "Info"
@@ -59,21 +59,21 @@ class LogLevel(StrEnum):
 
 
 class DeletionPolicy(StrEnum):
-    """What a deletion does with data and credentials."""
+    """Whether data and credentials are deleted with the resource."""
 
     RETAIN = "Retain"
     DELETE = "Delete"
 
 
 class Users(StrEnum):
-    """Whose logins the services use at an external backend."""
+    """Whether the operator declares the users of an external backend, or they are provided."""
 
     DECLARE = "Declare"
     PROVIDED = "Provided"
 
 
 class NetworkPolicyMode(StrEnum):
-    """Whether the operator makes NetworkPolicies."""
+    """Whether the operator creates NetworkPolicies."""
 
     ENABLED = "Enabled"
     DISABLED = "Disabled"

@@ -1,7 +1,7 @@
-"""Which image each component runs, unless the resource says otherwise.
+"""The image that each component runs, unless the resource overrides it.
 
-The chart writes the table into a ConfigMap that the operator mounts; it is read at the
-start, and a change of it restarts the operator (the chart puts its hash into the pod).
+The chart writes the table into a ConfigMap that the operator mounts; it is read at
+startup. A change restarts the operator, because the chart puts its hash into the pod.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ COMPONENTS: Final = (
 
 
 class InvalidImagesError(ValueError):
-    """The table of images lacks something or has something else."""
+    """The table of images has a missing, unknown or empty entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Images:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the table written as YAML.
+        """Parse the table from YAML.
 
         Raises:
             InvalidImagesError: A key is missing or unknown, or a value is not a reference.
@@ -60,7 +60,7 @@ class Images:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Return the table in a file.
+        """Read the table from a file.
 
         Raises:
             InvalidImagesError: See `parse`.

@@ -1,9 +1,9 @@
 """The AshChat resource as frozen models.
 
 The defaults are the CRD schema's (crds/ashchat.dev_ashchats.yaml; a test compares), so a
-resource read from a file means what it would mean after the API server filled it in.
-Validation is the API server's; here are only types. Unknown fields are ignored, so that an
-operator works beside a newer schema.
+resource read from a file means what it would mean after the API server filled them in.
+The API server validates; the models only check types. Unknown fields are ignored, so that an
+operator works with a newer schema.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from ashchat_operator.resource.enums import (
 
 
 class Model(BaseModel):
-    """A part of the resource: immutable, camelCase outside, snake_case inside."""
+    """A part of the resource: immutable, camelCase in the API, snake_case in Python."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, frozen=True, populate_by_name=True, extra="ignore"
@@ -37,14 +37,14 @@ class Model(BaseModel):
 
 
 class Resources(Model):
-    """Requests and limits; they are laid over the operator's own."""
+    """Requests and limits; they override the operator's defaults."""
 
     requests: Mapping[str, str | int] = Field(default_factory=dict)
     limits: Mapping[str, str | int] = Field(default_factory=dict)
 
 
 class Workload(Model):
-    """What every component has."""
+    """The fields that every component has."""
 
     image: str | None = None
     resources: Resources = Resources()
@@ -57,7 +57,7 @@ class Replicated(Workload):
 
 
 class Autoscaling(Model):
-    """Between how many pods Kubernetes chooses, by their use of CPU."""
+    """The range of pods that a HorizontalPodAutoscaler scales within, by CPU utilization."""
 
     min_replicas: int = 1
     max_replicas: int
@@ -67,7 +67,7 @@ class Autoscaling(Model):
 
 
 class Scaled(Replicated):
-    """A component whose number of pods may follow its load."""
+    """A component that an autoscaler may scale."""
 
     autoscaling: Autoscaling | None = None
 
@@ -79,7 +79,7 @@ class SecretReference(Model):
 
 
 class Window(Model):
-    """When a scheduled rotation may begin, in UTC."""
+    """A weekly time window, in UTC, in which a scheduled rotation may start."""
 
     days: tuple[Weekday, ...] = ()
     start: str
@@ -87,28 +87,28 @@ class Window(Model):
 
 
 class Rotation(Model):
-    """When credentials are changed."""
+    """When credentials are rotated."""
 
     interval: str | None = None
     windows: tuple[Window, ...] = ()
 
 
 class Storage(Model):
-    """A volume."""
+    """A persistent volume claim."""
 
     size: str = "1Gi"
     storage_class_name: str | None = None
 
 
 class ExternalTls(Model):
-    """How the connection to an external backend is encrypted."""
+    """TLS of the connection to an external backend."""
 
     enabled: bool = True
     ca_secret_ref: SecretReference | None = None
 
 
 class External(Model):
-    """A backend that somebody else runs."""
+    """A backend that the operator does not run."""
 
     connection_secret_ref: SecretReference
     users: Users = Users.DECLARE
@@ -117,14 +117,14 @@ class External(Model):
 
 
 class Tls(Model):
-    """The certificate of a server."""
+    """A server's certificate."""
 
     certificate_secret_ref: SecretReference
     """A Secret of type kubernetes.io/tls."""
 
 
 class Edge(Replicated):
-    """The edge in front of the services."""
+    """The edge: the reverse proxy in front of the services."""
 
     service_type: ServiceType = ServiceType.NODE_PORT
     node_port: int | None = None
@@ -133,7 +133,7 @@ class Edge(Replicated):
 
 
 class Ingress(Model):
-    """An Ingress that somebody else's controller serves."""
+    """An Ingress, served by a controller that the operator does not run."""
 
     class_name: str | None = None
     hosts: tuple[str, ...]
@@ -142,7 +142,7 @@ class Ingress(Model):
 
 
 class ParentRef(Model):
-    """A Gateway, or one listener of it."""
+    """A Gateway, or one of its listeners."""
 
     name: str
     namespace: str | None = None
@@ -151,14 +151,14 @@ class ParentRef(Model):
 
 
 class Gateway(Model):
-    """An HTTPRoute on somebody else's Gateway."""
+    """An HTTPRoute, attached to Gateways that the operator does not run."""
 
     parent_refs: tuple[ParentRef, ...]
     hostnames: tuple[str, ...] = ()
 
 
 class Exposure(Model):
-    """How people get in."""
+    """How the services are reachable from outside the cluster."""
 
     type: ExposureType = ExposureType.EDGE
     edge: Edge = Edge()
@@ -169,7 +169,7 @@ class Exposure(Model):
 
 
 class NetworkPolicy(Model):
-    """Who may connect to whom."""
+    """Which connections NetworkPolicies allow."""
 
     mode: NetworkPolicyMode = NetworkPolicyMode.ENABLED
     metrics_from: tuple[str, ...] = ()
@@ -177,14 +177,14 @@ class NetworkPolicy(Model):
 
 
 class Auth(Scaled):
-    """Accounts, sessions and tokens."""
+    """The auth service: accounts, sessions and tokens."""
 
     sign_ups_per_hour: int = 20
     access_token_minutes: int = 20
 
 
 class Smtp(Model):
-    """The mail server."""
+    """The SMTP server that delivers mail."""
 
     host: str
     port: int = 587
@@ -195,13 +195,13 @@ class Smtp(Model):
 
 
 class Email(Scaled):
-    """Codes and confirmations by mail."""
+    """The email service: codes and confirmations by mail."""
 
     smtp: Smtp
 
 
 class Google(Model):
-    """Google Cloud Translation."""
+    """The project and the credentials for Google Cloud Translation."""
 
     project: str
     location: str = "global"
@@ -218,7 +218,7 @@ class Cache(Workload):
 
 
 class Translate(Scaled):
-    """Translation of messages."""
+    """The translate service: translation of messages."""
 
     provider: Provider = Provider.APERTIUM
     apertium: Replicated = Replicated()
@@ -233,26 +233,26 @@ class SharedStorage(Storage):
 
 
 class Static(Scaled):
-    """The front page and the uploads."""
+    """The static service: the front page and uploaded files."""
 
     storage: SharedStorage = SharedStorage()
 
 
 class ManagedRabbitMQ(Workload):
-    """The broker the operator runs."""
+    """The RabbitMQ that the operator runs."""
 
     storage: Storage = Storage()
 
 
 class ManagedRedis(Workload):
-    """The Redis the operator runs."""
+    """The Redis that the operator runs."""
 
     max_memory: str = "256Mi"
     storage: Storage = Storage()
 
 
 class ManagedMongoDB(Workload):
-    """The MongoDB the operator runs."""
+    """The MongoDB, or FerretDB, that the operator runs."""
 
     engine: Engine = Engine.MONGODB
     storage: Storage = Storage(size="4Gi")
@@ -266,7 +266,7 @@ class RabbitMQ(Model):
 
 
 class Redis(Model):
-    """The store of what expires."""
+    """The store of data that expires."""
 
     managed: ManagedRedis = ManagedRedis()
     external: External | None = None
@@ -280,7 +280,7 @@ class MongoDB(Model):
 
 
 class Spec(Model):
-    """What is wanted."""
+    """The desired state."""
 
     public_url: str | None = None
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
@@ -309,19 +309,19 @@ class AshChat(Model):
     annotations: Mapping[str, str] = Field(default_factory=dict)
     created: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     status: Mapping[str, Any] = Field(default_factory=dict)
-    """The status as the last pass wrote it."""
+    """The status that the last reconcile pass wrote."""
 
     @property
     def is_new(self) -> bool:
-        """Whether no pass has reported a status yet."""
+        """Whether no reconcile pass has written a status yet."""
         return "observedGeneration" not in self.status
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
-        """Return the model of an object as the API server gives it.
+        """Return the model of an object that the API server returned.
 
         Raises:
-            pydantic.ValidationError: It is not what the schema promises.
+            pydantic.ValidationError: The object does not match the operator's schema.
         """
         metadata = body["metadata"]
         return cls(

@@ -16,7 +16,7 @@ CREDENTIALS_DIR: Final = "/etc/ashchat/credentials"
 
 @dataclass(frozen=True, slots=True)
 class ClusterContext:
-    """What rendering needs beside the resource: images, and facts of the cluster."""
+    """What rendering needs in addition to the resource: images and properties of the cluster."""
 
     images: Images
     pod_cidrs: str = ""
@@ -32,14 +32,14 @@ def child(ash: AshChat, component: str) -> str:
 def host(ash: AshChat, component: str, context: ClusterContext) -> str:
     """Return the DNS name of a component's Service.
 
-    The name is complete, with a dot at neither end: one query instead of one per search
-    domain would need the dot, but TLS and URL libraries stumble over it.
+    The name is fully qualified, but has no trailing dot. The dot would save the queries for each
+    search domain, but TLS and URL libraries do not handle it.
     """
     return f"{child(ash, component)}.{ash.namespace}.svc.{context.cluster_domain}"
 
 
 def selector(ash: AshChat, component: str) -> dict[str, str]:
-    """Return the labels that select a component's pods; they may never change."""
+    """Return the labels that select a component's pods; they are immutable."""
     return {
         "app.kubernetes.io/name": "ashchat",
         Label.INSTANCE.value: ash.name,

@@ -1,4 +1,4 @@
-"""The state of each component: of its pods, and of what keeps it from being ready beyond them."""
+"""The state of each component: its pods, and other causes that keep it from being ready."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class Component:
     image: str = ""
 
     def status(self) -> Object:
-        """Return its entry in the status."""
+        """Return the component's entry in the status."""
         entry: Object = {
             "name": self.name,
             "ready": self.ready,
@@ -49,7 +49,7 @@ class Component:
         return entry
 
     def blocked(self, reason: str, message: str) -> "Component":
-        """Return the component as not ready, for a reason beyond its pods."""
+        """Return the component as not ready, for a reason other than its pods."""
         return replace(self, ready=False, reason=reason, message=message)
 
 
@@ -59,11 +59,11 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
     Args:
         ash: The AshChat.
         name: The component.
-        live: The objects found.
-        pods: The component's pods, which tell why they are not ready; may be empty.
+        live: The AshChat's objects in the cluster.
+        pods: The component's pods, which show why they are not ready; may be empty.
     """
     if name in blocks(ash):
-        # Whether it answers is judged by `with_topology`.
+        # `with_topology` decides whether it is reachable.
         return Component(name, ready=True, reason=Reason.EXTERNAL)
     kind = "StatefulSet" if name in STATEFUL else "Deployment"
     body = live.get((kind, child(ash, name)))
@@ -101,7 +101,7 @@ def component(ash: AshChat, name: str, live: Live, pods: Sequence[Object]) -> Co
 
 def _rolled_out(kind: str, body: Object, enough: int) -> bool:
     status = body.get("status", {})
-    # Counts of an older generation say nothing about this one.
+    # Counts of an older generation do not describe this one.
     current = status.get("observedGeneration", 0) >= body["metadata"]["generation"]
     updated = status.get("updatedReplicas", 0)
     if not current or updated < enough:
@@ -120,8 +120,8 @@ def _why(pods: Sequence[Object]) -> tuple[str, str]:
             waiting = state.get("state", {}).get("waiting", {})
             reason = waiting.get("reason", Reason.STARTING)
             if reason in _PULLING:
-                # The kubelet alternates between both reasons, with different messages. One text
-                # for both, or the status would be written again at every attempt.
+                # The kubelet alternates between both reasons, with different messages. Reporting
+                # one text for both avoids a write of the status at every attempt.
                 return (
                     Reason.IMAGE_PULL_BACK_OFF,
                     f"{state['name']}: cannot pull {state['image']}",
@@ -137,7 +137,7 @@ def _why(pods: Sequence[Object]) -> tuple[str, str]:
 
 
 def with_topology(component: Component, results: Mapping[Backend, BackendResult]) -> Component:
-    """Return a backend as not ready while its users and queues are not in order."""
+    """Return a backend as not ready while its users and queues are not as declared."""
     result = results.get(Backend(component.name)) if component.name in {*Backend} else None
     if component.reason == Reason.EXTERNAL and result is None:
         return component.blocked(Reason.NOT_CHECKED, "not checked yet")
@@ -147,7 +147,7 @@ def with_topology(component: Component, results: Mapping[Backend, BackendResult]
 
 
 def key_ring_lost(ash: AshChat, versions: Sequence[str]) -> str:
-    """Return what to do about lost keys for secrets at rest; empty: none is lost."""
+    """Return what to do about lost keys for secrets at rest; empty if none is lost."""
     if not versions:
         return ""
     name, copy = child(ash, "auth-key-ring"), child(ash, "auth-key-ring-copy")
@@ -167,7 +167,7 @@ def with_lost_key_ring(component: Component, message: str) -> Component:
 
 
 def without_credentials(component: Component, decision: Decision) -> Component:
-    """Return the component that needs user-provided credentials as not ready: none of them work."""
+    """Return the component whose user-provided credentials all fail as not ready."""
     if component.name != decision.candidate.service.value:
         return component
     return component.blocked(decision.reason, decision.message)

@@ -1,4 +1,7 @@
-"""The status of an AshChat, from what one pass found. Pure; the time is an argument."""
+"""The status of an AshChat, from the findings of one reconcile pass.
+
+Pure; the time is an argument.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ from ashchat_operator.status.components import MESSAGE_MAX_CHARS, Component
 
 
 def reported(status: ObjectView) -> list[Finding]:
-    """Return what the conditions of a status report."""
+    """Return the findings in the conditions of a status."""
     return [
         Finding(ConditionStatus(item["status"]), item["reason"], item["message"])
         for item in status.get("conditions", [])
@@ -25,13 +28,13 @@ def reported(status: ObjectView) -> list[Finding]:
 def renewed(
     kind: ConditionType, finding: Finding, before: ObjectView | None, generation: int, now: str
 ) -> Object:
-    """Return a condition; the time of its last transition stays while its status does.
+    """Return an updated condition; `lastTransitionTime` changes only with the status.
 
     Args:
         kind: Its type.
         finding: What it reports now.
-        before: The condition as it was; None: it is new.
-        generation: The generation of the resource that it is about.
+        before: The previous condition, or None.
+        generation: The generation of the resource that the finding is about.
         now: The time (RFC 3339), used if its status has changed.
     """
     same = before is not None and before["status"] == finding.status
@@ -46,7 +49,7 @@ def renewed(
 
 
 def with_one(body: ObjectView, kind: ConditionType, finding: Finding, now: str) -> Object:
-    """Return the status as it was, with one condition renewed.
+    """Return the previous status with one condition updated.
 
     Args:
         body: The resource.
@@ -58,7 +61,7 @@ def with_one(body: ObjectView, kind: ConditionType, finding: Finding, now: str) 
     before = next((item for item in former.get("conditions", []) if item["type"] == kind), None)
     condition = renewed(kind, finding, before, body["metadata"]["generation"], now)
     others = [item for item in former.get("conditions", []) if item["type"] != kind]
-    # Ready comes first: users read it first, and so do kubectl's columns.
+    # Ready comes first, because users read it first.
     order = [condition, *others] if kind is ConditionType.READY else [*others, condition]
     return {**former, "conditions": order}
 
@@ -79,7 +82,7 @@ def invalid(fields: Sequence[tuple[str, str]]) -> Finding:
 
 
 def edge_url(ash: AshChat, live: Live) -> str:
-    """Return the public address, as far as the cluster can tell; empty: not known yet."""
+    """Return the public address as far as the cluster reveals it; empty if not known yet."""
     if ash.spec.public_url:
         return ash.spec.public_url.rstrip("/")
     service = live.get(("Service", child(ash, "edge")))
@@ -95,23 +98,23 @@ def edge_url(ash: AshChat, live: Live) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What one pass reports of an AshChat."""
+    """What one reconcile pass reports about an AshChat."""
 
     components: Sequence[Component]
-    """All components, with everything that keeps them from being ready."""
+    """All components, each with the reason if it is not ready."""
     results: Mapping[Backend, BackendResult]
-    """What the administration clients read back; a backend that was not asked is missing."""
+    """What the administration clients read back; without backends that were not checked."""
     problems: Sequence[str] = ()
-    """What keeps this generation from being applied, and what to do about it."""
+    """Problems that prevent this generation from being applied, each with what to do."""
     problem_reason: Reason = Reason.REFUSED
-    """The reason of the conditions that report the problems."""
+    """The reason of the conditions that report `problems`."""
     backends: Mapping[str, Object] = field(default_factory=dict)
-    """Backend → whether it is managed or external."""
+    """For each backend, whether it is managed or external."""
     url: str
     version: str
     """The operator's version."""
     key_ring: Mapping[str, str]
-    """Version → fingerprint of the keys for secrets at rest."""
+    """Fingerprints of the keys for secrets at rest, by version."""
     more: Mapping[ConditionType, Finding] = field(default_factory=dict)
     """Further conditions."""
 
@@ -171,9 +174,9 @@ def status(ash: AshChat, report: Report, former: Mapping[str, Any], now: str) ->
 
     Args:
         ash: The AshChat.
-        report: What the pass found.
-        former: The status as it was; the times of transitions are taken from it.
-        now: The time (RFC 3339) of transitions that happen now.
+        report: What the reconcile pass found.
+        former: The previous status, for the times of past transitions.
+        now: The current time (RFC 3339), for transitions in this pass.
     """
     before = {item["type"]: item for item in former.get("conditions", [])}
     ready = len(report.components) - len(report.waiting)

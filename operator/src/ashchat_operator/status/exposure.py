@@ -1,7 +1,7 @@
 """What the status reports about the exposure. Pure.
 
-An Ingress says little about itself: a controller writes the address where it answers, if it
-writes anything. An HTTPRoute says which Gateway accepted it, and why not
+The status of an Ingress holds little: its controller may or may not write the address.
+The status of an HTTPRoute reports which Gateways accepted it, and why others did not
 (https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus).
 """
 
@@ -23,7 +23,7 @@ _NEEDED: Final = ("Accepted", "ResolvedRefs")
 def components(
     ash: AshChat, found: Sequence[Component], live: Live, observed: ObservedExposure
 ) -> list[Component]:
-    """Return the components, with what was observed of the exposure."""
+    """Return the components, including the exposure and the state of the edge's certificate."""
     result = [_with_certificate(item, observed) for item in found]
     if ash.spec.exposure.type is ExposureType.INGRESS:
         result.append(_ingress(live.get(("Ingress", child(ash, COMPONENT)))))
@@ -42,15 +42,15 @@ def _with_certificate(component: Component, observed: ObservedExposure) -> Compo
 
 def _ingress(body: Object | None) -> Component:
     if body is None:
-        return Component(COMPONENT, ready=False, reason=Reason.MISSING, message="it is being made")
+        return Component(COMPONENT, ready=False, reason=Reason.MISSING, message="being created")
     for place in body.get("status", {}).get("loadBalancer", {}).get("ingress", []):
         where = place.get("hostname") or place.get("ip")
         return Component(
             COMPONENT, ready=True, reason=Reason.ADMITTED, message=f"served at {where}"
         )
-    # Not every controller tells, so it cannot be waited for.
-    says = "the Ingress is there; no controller has said where it serves it"
-    return Component(COMPONENT, ready=True, reason=Reason.NOT_REPORTED, message=says)
+    # Not every controller reports an address, so readiness must not depend on it.
+    message = "the Ingress exists; no controller has reported its address"
+    return Component(COMPONENT, ready=True, reason=Reason.NOT_REPORTED, message=message)
 
 
 def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component:
@@ -64,18 +64,18 @@ def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component
             "Gateway API 1.2 or newer, or choose another exposure.type",
         )
     if body is None:
-        return no(Reason.MISSING, "it is being made")
+        return no(Reason.MISSING, "being created")
     parents = body.get("status", {}).get("parents", [])
     gateways = {
         (parent.namespace or ash.namespace, parent.name)
         for parent in (ash.spec.exposure.gateway.parent_refs if ash.spec.exposure.gateway else ())
     }
-    told = set()
+    accepted = set()
     for parent in parents:
         reference = parent["parentRef"]
         name = (reference.get("namespace", ash.namespace), reference["name"])
         if name not in gateways:
-            continue  # of an older route
+            continue  # from an earlier version of the route
         conditions = {item["type"]: item for item in parent.get("conditions", [])}
         for kind in _NEEDED:
             item = conditions.get(kind)
@@ -84,8 +84,8 @@ def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component
             if item["status"] != "True":
                 return no(item["reason"], f"Gateway {'/'.join(name)}: {item['message'] or kind}")
         else:
-            told.add(name)
-    silent = sorted(gateways - told)
+            accepted.add(name)
+    silent = sorted(gateways - accepted)
     if silent:
         names = ", ".join("/".join(name) for name in silent)
         return no(
@@ -95,7 +95,7 @@ def _route(ash: AshChat, body: Object | None, *, gateway_api: bool) -> Component
 
 
 def url(ash: AshChat, observed: ObservedExposure) -> str:
-    """Return where people come in without an edge; empty: not known, or there is an edge."""
+    """Return the public address without an edge; empty if unknown or if there is an edge."""
     spec = ash.spec.exposure
     if ash.spec.public_url is not None:
         return ""

@@ -75,7 +75,7 @@ def desired(
 
 @dataclass(frozen=True, slots=True)
 class VirtualHostState:
-    """What was read from the broker, each kind by name; `vhost` is None if it does not exist."""
+    """What was read from the broker, each kind by name; `vhost` is `None` if absent."""
 
     vhost: Mapping[str, Any] | None
     version: str = ""
