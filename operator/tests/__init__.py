@@ -1,5 +1,5 @@
-"""A package, unlike the other test folders, and that must stay so.
+"""A package, unlike the other test folders, and it must remain one.
 
-Without this file pytest calls these modules `operator.tests.…` and puts an empty module in
-the place of Python's own `operator`.
+Without this file pytest imports these modules as `operator.tests.…`, with an empty module
+instead of Python's own `operator`.
 """

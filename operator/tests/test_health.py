@@ -1,4 +1,4 @@
-"""What the kubelet and Prometheus hear on the private port."""
+"""The probes and metrics on the private port."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from ashchat_operator.health import private_server
 
 
 class Process:
-    """What the process says of itself."""
+    """The state that the process reports."""
 
     def __init__(self) -> None:
         self.dead = ""
@@ -41,12 +41,14 @@ async def ask(port: int, path: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def test_a_process_of_which_nothing_is_said_lives_and_is_ready(port: int) -> None:
+async def test_a_process_is_live_and_ready_by_default(port: int) -> None:
     assert await ask(port, "/livez") == (200, "")
     assert await ask(port, "/readyz") == (200, "")
 
 
-async def test_a_dead_process_says_why_and_not_that_it_waits(port: int, process: Process) -> None:
+async def test_a_dead_process_reports_why_instead_of_what_it_waits_for(
+    port: int, process: Process
+) -> None:
     process.dead = "a watch has said nothing"
     assert await ask(port, "/livez") == (503, "a watch has said nothing")
     assert await ask(port, "/readyz") == (200, "")
@@ -54,7 +56,7 @@ async def test_a_dead_process_says_why_and_not_that_it_waits(port: int, process:
     assert await ask(port, "/livez") == (200, "")
 
 
-async def test_a_process_that_waits_says_for_what_and_is_not_restarted(
+async def test_a_waiting_process_reports_what_for_and_is_not_restarted(
     port: int, process: Process
 ) -> None:
     process.unready = "watching has not begun"
@@ -62,13 +64,13 @@ async def test_a_process_that_waits_says_for_what_and_is_not_restarted(
     assert await ask(port, "/livez") == (200, "")
 
 
-async def test_the_metrics_are_those_of_the_operator(port: int) -> None:
+async def test_the_operators_metrics_are_served(port: int) -> None:
     status, text = await ask(port, "/metrics")
     assert status == 200
     assert "# TYPE ashchat_operator_" in text
 
 
-async def test_the_port_is_free_again_afterwards() -> None:
+async def test_the_port_is_released_on_exit() -> None:
     number = unused_port()
     for _ in range(2):
         async with private_server(number, dead=lambda: "", unready=lambda: ""):

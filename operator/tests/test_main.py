@@ -1,4 +1,4 @@
-"""What kopf is told: events of AshChats and nothing else, and no request without an end."""
+"""How kopf is configured: only events of AshChats, and a timeout for every request."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from ashchat_operator.settings import Settings
 
 
 class Kopf:
-    """Stands where kopf is started and run: keeps what it is told."""
+    """Replaces kopf, and records its arguments."""
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {}
@@ -29,7 +29,7 @@ class Kopf:
 
 
 class Followers:
-    """Replaces the workers and the reconciler; records what the events make them do."""
+    """Replaces the workers and the reconciler, and records the calls that events cause."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[str, str]] = []
@@ -75,10 +75,8 @@ async def begin(followers: Followers, **settings: Any) -> None:
     )
 
 
-async def test_kopf_handles_the_events_of_ashchats_and_nothing_else(
-    fake: Kopf, followers: Followers
-) -> None:
-    """A handler of another sort would bring finalizers and annotations, or more watches."""
+async def test_kopf_handles_only_events_of_ashchats(fake: Kopf, followers: Followers) -> None:
+    """Handlers of other types would add finalizers and annotations, or more watches."""
     await begin(followers)
     registry = fake.told["registry"]
     (watching,) = registry._watching.get_all_handlers()
@@ -88,9 +86,7 @@ async def test_kopf_handles_the_events_of_ashchats_and_nothing_else(
         assert not getattr(registry, others).get_all_handlers(), others
 
 
-async def test_kopf_looks_for_no_peers_whose_definition_the_cluster_need_not_have(
-    fake: Kopf, followers: Followers
-) -> None:
+async def test_kopf_does_not_use_peering(fake: Kopf, followers: Followers) -> None:
     await begin(followers)
     assert fake.told["standalone"] is True
 
@@ -106,7 +102,7 @@ async def test_kopf_watches_the_namespaces_given_or_all(
     assert fake.told["clusterwide"] is (not namespaces)
 
 
-async def test_no_watch_or_request_of_kopf_goes_on_for_ever_unheard(
+async def test_every_watch_and_request_of_kopf_has_a_timeout(
     fake: Kopf, followers: Followers
 ) -> None:
     await begin(followers)
@@ -115,27 +111,27 @@ async def test_no_watch_or_request_of_kopf_goes_on_for_ever_unheard(
     assert 0 < watching.server_timeout < watching.client_timeout <= 310
     assert 0 < watching.connect_timeout <= 30
     assert 0 < networking.request_timeout <= 60
-    # The API server keeps events for 75 s at least: what was missed is told after that.
+    # The API server retains events for at least 75 s, so a reconnect misses none.
     assert 0 < watching.inactivity_timeout <= 75
 
 
-async def test_kopf_scans_for_no_definitions_and_posts_no_events(
+async def test_kopf_does_not_scan_for_definitions_or_post_events(
     fake: Kopf, followers: Followers
 ) -> None:
-    """Both need rights in the whole cluster, which an operator of some namespaces has not."""
+    """Both need cluster-wide permissions, which an operator of some namespaces lacks."""
     await begin(followers)
     assert fake.told["settings"].scanning.disabled
     assert not fake.told["settings"].posting.enabled
 
 
 async def test_kopfs_failure_ends_the_process(fake: Kopf, followers: Followers) -> None:
-    fake.fails = RuntimeError("the watch is not to be had")
-    with pytest.raises(RuntimeError, match="not to be had"):
+    fake.fails = RuntimeError("the watch is unavailable")
+    with pytest.raises(RuntimeError, match="unavailable"):
         await begin(followers)
 
 
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
-async def test_an_ashchat_that_is_there_is_kept(
+async def test_an_existing_ashchat_is_tracked(
     fake: Kopf, followers: Followers, kind: str | None
 ) -> None:
     await begin(followers)
@@ -144,9 +140,7 @@ async def test_an_ashchat_that_is_there_is_kept(
     assert not followers.forgotten
 
 
-async def test_an_ashchat_that_is_gone_is_forgotten_everywhere(
-    fake: Kopf, followers: Followers
-) -> None:
+async def test_a_deleted_ashchat_is_forgotten_everywhere(fake: Kopf, followers: Followers) -> None:
     await begin(followers)
     await tell(fake, "DELETED", "one")
     assert not followers.kept
@@ -165,6 +159,6 @@ async def test_another_operators_namespace_is_left_alone(
 
 
 async def tell(fake: Kopf, kind: str | None, namespace: str) -> None:
-    """Tell of an event as kopf does."""
+    """Pass on an event as kopf does."""
     (handler,) = fake.told["registry"]._watching.get_all_handlers()
     await handler.fn(event={"type": kind, "object": {}}, namespace=namespace, name="demo")

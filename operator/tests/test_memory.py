@@ -1,4 +1,4 @@
-"""What keeps the operator small, which another Python or library may not let be."""
+"""The measures that limit memory, which depend on Python's and libraries' internals."""
 
 import gc
 import inspect
@@ -23,29 +23,29 @@ def memory_limited() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("memory_limited")
-def test_this_python_makes_a_tls_connections_buffer_of_the_size_it_is_told() -> None:
+def test_this_python_allocates_tls_buffers_of_the_configured_size() -> None:
     assert "bytearray(self.max_size)" in inspect.getsource(SSLProtocol.__init__)
     assert SSLProtocol.max_size == TLS_BUFFER
 
 
 @pytest.mark.usefixtures("memory_limited")
-def test_what_was_loaded_is_out_of_the_collectors_sight() -> None:
+def test_loaded_modules_are_exempt_from_garbage_collection() -> None:
     assert gc.get_freeze_count() > 10_000
 
 
 CLIENTS = ("kubernetes", "kubernetes_asyncio", "pykube")
-"""kopf loads each of them that is installed; one alone takes tens of MiB."""
+"""kopf imports each of them if installed; each needs tens of MiB."""
 
 HIDDEN = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:])); import ashchat_operator.main"
 
 
-def test_the_operator_starts_without_a_client_of_generated_models() -> None:
+def test_the_operator_starts_without_a_generated_client() -> None:
     command = [sys.executable, "-c", HIDDEN, *CLIENTS]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
-def test_no_client_of_generated_models_is_in_the_operators_image() -> None:
+def test_the_operators_image_contains_no_generated_client() -> None:
     locked = (Path(__file__).parents[2] / "requirements" / "operator.txt").read_text()
     names = {line.partition("==")[0].replace("-", "_") for line in locked.splitlines()}
     assert "kopf" in names

@@ -1,4 +1,4 @@
-"""Which namespaces the operator may be told."""
+"""Which lists of namespaces the settings accept."""
 
 import pytest
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ LISTS = ("watch_namespaces", "exclude_namespaces")
 @pytest.mark.parametrize(
     "text", ["team-*", "!one", "one,team-?", "one two", "Team", "one;two", "one,,two", ",", "one\n"]
 )
-def test_a_pattern_of_namespaces_is_refused(which: str, text: str) -> None:
+def test_a_namespace_pattern_is_rejected(which: str, text: str) -> None:
     with pytest.raises(ValidationError, match=which):
         Settings.model_validate({which: text})
 
@@ -28,9 +28,7 @@ def test_a_pattern_of_namespaces_is_refused(which: str, text: str) -> None:
         ("one, two,", ("one", "two")),
     ],
 )
-def test_a_list_of_namespaces_is_read_however_it_is_spaced(
-    text: str, names: tuple[str, ...]
-) -> None:
+def test_a_list_of_namespaces_may_contain_spaces(text: str, names: tuple[str, ...]) -> None:
     told = Settings(watch_namespaces=text, exclude_namespaces=text)
     assert told.namespaces == names
     assert told.excluded == frozenset(names)

@@ -1,4 +1,4 @@
-"""`topology apply` without backends: the addresses, and the files that are made and kept."""
+"""`topology apply` without backends: the addresses, and the files that it creates and reuses."""
 
 import json
 import stat
@@ -21,7 +21,7 @@ ENVIRONMENT = {
 }
 
 
-def test_the_addresses() -> None:
+def test_addresses_are_parsed() -> None:
     admin = read_admin(ENVIRONMENT)
     assert admin.rabbitmq.management_url == "http://broker.test:15672"
     assert (admin.rabbitmq.username, admin.rabbitmq.password) == ("root", "p@ss")
@@ -32,7 +32,7 @@ def test_the_addresses() -> None:
     assert not admin.redis.owned
 
 
-def test_an_address_from_a_file(tmp_path: Path) -> None:
+def test_an_address_is_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "uri"
     file.write_text("redis://:other@cache.test\n")
     admin = read_admin({**ENVIRONMENT, "ASHCHAT_ADMIN_CACHE_URI_FILE": str(file)})
@@ -48,13 +48,15 @@ def test_an_address_from_a_file(tmp_path: Path) -> None:
         ({"ASHCHAT_ADMIN_CACHE_URI_FILE": "/nowhere"}, "No such file"),
     ],
 )
-def test_a_wrong_address_is_told_without_its_password(change: dict[str, str], says: str) -> None:
+def test_an_invalid_address_is_reported_without_its_password(
+    change: dict[str, str], says: str
+) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         read_admin({**ENVIRONMENT, **change})
     assert "secret" not in str(caught.value)
 
 
-def test_files_are_made_once_for_their_owner_only(tmp_path: Path) -> None:
+def test_files_are_created_once_and_readable_by_their_owner_only(tmp_path: Path) -> None:
     admin = read_admin(ENVIRONMENT)
     files = CredentialFiles(tmp_path / "new")
     first = collect(files, admin)
@@ -72,7 +74,7 @@ def test_files_are_made_once_for_their_owner_only(tmp_path: Path) -> None:
     assert made == {file: file.read_text() for file in made}
 
 
-def test_each_service_gets_what_the_table_gives_it(tmp_path: Path) -> None:
+def test_each_service_gets_files_for_its_backends(tmp_path: Path) -> None:
     files = CredentialFiles(tmp_path)
     logins = collect(files, read_admin(ENVIRONMENT, "second"), "second")
     files.write()
@@ -114,7 +116,7 @@ def test_the_published_keys_verify_what_the_private_ones_sign(tmp_path: Path) ->
     assert jwt.decode(token, key, algorithms=["ES256"]) == {"sub": "x"}
 
 
-def test_without_addresses_the_command_says_what_to_set() -> None:
+def test_without_addresses_the_command_reports_what_to_set() -> None:
     result = CliRunner().invoke(app, ["topology", "check"], env={})
     assert result.exit_code == 2
     assert "ASHCHAT_ADMIN_RABBITMQ_MANAGEMENT_URI" in result.output

@@ -1,4 +1,4 @@
-"""Why a server cannot be reached: each cause on a real socket, each in its own words."""
+"""Why a server is unreachable: each cause, on a real socket, has its own message."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ async def listening(folder: Path, pair: Pair | None = None) -> AsyncIterator[int
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_certificate_of_the_given_authority_for_this_name_is_fine(tmp_path: Path) -> None:
+async def test_a_certificate_for_this_name_by_the_configured_ca_is_accepted(tmp_path: Path) -> None:
     async with listening(tmp_path, OURS.server(HERE)) as port:
         await connectivity.check("Redis", Address(HERE, port, OURS.certificate))
 
@@ -45,7 +45,7 @@ async def test_a_certificate_of_the_given_authority_for_this_name_is_fine(tmp_pa
     ],
     ids=["authority", "public", "name", "expired", "no authority", "no TLS"],
 )
-async def test_what_is_wrong_with_tls_is_told_apart(
+async def test_each_tls_failure_has_its_own_message(
     pair: Pair | None, ca: str, says: str, tmp_path: Path
 ) -> None:
     async with listening(tmp_path, pair) as port:
@@ -59,20 +59,20 @@ async def test_a_name_that_does_not_resolve_is_dns() -> None:
         await connectivity.check("Redis", Address("redis.invalid", 6379))
 
 
-async def test_a_port_where_nobody_listens_refuses(tmp_path: Path) -> None:
+async def test_a_port_without_a_listener_refuses(tmp_path: Path) -> None:
     async with listening(tmp_path) as port:
         pass
     with pytest.raises(UnreachableError, match="refuses the connection"):
         await connectivity.check("Redis", Address(HERE, port))
 
 
-async def test_packets_that_vanish_are_a_firewall(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dropped_packets_are_reported_as_a_firewall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connectivity, "TIMEOUT_S", 0.2)
     with socket.socket() as full:
         full.bind((HERE, 0))
         full.listen(0)
         port = full.getsockname()[1]
-        # The queue of a listener that accepts nobody fills up; further packets are dropped.
+        # The backlog of a listener that never accepts fills up; further packets are dropped.
         waiting = [socket.socket() for _ in range(3)]
         for one in waiting:
             one.settimeout(0)

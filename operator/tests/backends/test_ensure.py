@@ -1,4 +1,4 @@
-"""The one call over all backends: a backend's trouble is in its result, nothing is raised."""
+"""The call over all backends: the result of each reports its errors, and nothing is raised."""
 
 import asyncio
 import socket
@@ -27,7 +27,9 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_backends_are_reported(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ashchat_operator.backends.mongodb.client.TIMEOUT_MS", 200)
     monkeypatch.setattr(connectivity, "SERVICE_LAG_S", 0.2)
     results = await ensure.ensure(
@@ -46,7 +48,7 @@ async def test_nobody_answers(closed_port: int, monkeypatch: pytest.MonkeyPatch)
         assert "secret" not in result.message
 
 
-async def test_a_service_that_lags_behind_its_pod_is_not_told_as_unreachable(
+async def test_a_service_that_lags_behind_its_pod_is_not_reported_as_unreachable(
     closed_port: int,
 ) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +66,7 @@ async def test_a_service_that_lags_behind_its_pod_is_not_told_as_unreachable(
     assert results[Backend.RABBITMQ].reason is Reason.LOGIN_REFUSED
 
 
-async def test_somebody_elses_server_that_does_not_answer_is_told_at_once(
+async def test_an_unreachable_external_server_is_reported_at_once(
     closed_port: int,
 ) -> None:
     address = Address(NOWHERE, closed_port, None)
@@ -75,7 +77,7 @@ async def test_somebody_elses_server_that_does_not_answer_is_told_at_once(
     assert time.monotonic() - began < connectivity.SERVICE_LAG_S
 
 
-async def test_who_accepts_and_is_silent_is_given_up() -> None:
+async def test_a_server_that_accepts_and_never_responds_times_out() -> None:
     with socket.socket() as silent:
         silent.bind((NOWHERE, 0))
         silent.listen()
@@ -84,7 +86,7 @@ async def test_who_accepts_and_is_silent_is_given_up() -> None:
     assert results[Backend.RABBITMQ].reason is Reason.TIMED_OUT
 
 
-async def test_what_is_not_given_is_not_asked() -> None:
+async def test_an_absent_backend_is_not_checked() -> None:
     assert await ensure.ensure(Backends(logins=())) == {}
 
 

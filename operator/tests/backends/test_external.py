@@ -1,4 +1,4 @@
-"""What a Secret of somebody's own server means, and what the services get of it."""
+"""How the Secret of an external server is parsed, and which files the services get from it."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def uri(found: ExternalServer, service: Service = Service.AUTH) -> str:
     return next(value.decode() for name, value in files.items() if name.endswith(".uri"))
 
 
-# As the consoles of CloudAMQP, Amazon MQ and the RabbitMQ cluster operator give it.
+# As CloudAMQP, Amazon MQ and the RabbitMQ cluster operator present it.
 @pytest.mark.parametrize(
     ("secret", "where", "vhost", "management"),
     [
@@ -53,7 +53,7 @@ def uri(found: ExternalServer, service: Service = Service.AUTH) -> str:
         ),
     ],
 )  # fmt: skip
-def test_what_providers_of_rabbitmq_give_is_understood(
+def test_connection_secrets_of_rabbitmq_providers_are_parsed(
     secret: dict[str, str], where: str, vhost: str, management: str
 ) -> None:
     found = server(Backend.RABBITMQ, secret)
@@ -69,7 +69,7 @@ def test_without_tls_the_ports_are_the_plain_ones() -> None:
     assert uri(found).startswith("amqp://")
 
 
-def test_a_replica_set_keeps_its_hosts_and_options_but_not_what_weakens_tls() -> None:
+def test_a_replica_set_keeps_its_hosts_and_options_except_weaker_tls() -> None:
     found = server(
         Backend.MONGODB,
         {
@@ -78,7 +78,7 @@ def test_a_replica_set_keeps_its_hosts_and_options_but_not_what_weakens_tls() ->
         },
         tls={"caSecretRef": {"name": "ca"}},
     )
-    assert found.auth_source == "users", "where the administrator's own user is"
+    assert found.auth_source == "users", "where the administrator's user is stored"
     files = external.files(found, Service.CHAT, LOGIN)
     parsed = uri_parser.parse_uri(files["mongodb.uri"].decode())
     assert parsed["nodelist"] == [("a.example", 1), ("b.example", 2)]
@@ -91,7 +91,7 @@ def test_a_replica_set_keeps_its_hosts_and_options_but_not_what_weakens_tls() ->
     assert files["mongodb-ca.pem"] == b"-----BEGIN CERTIFICATE-----"
 
 
-def test_atlas_is_found_by_its_srv_name_and_the_given_login_serves_all() -> None:
+def test_atlas_uses_its_srv_name_and_the_provided_login_for_every_service() -> None:
     found = server(
         Backend.MONGODB,
         {"uri": "mongodb+srv://boss:w%2Fd@c.mongodb.net/?w=majority"},
@@ -101,10 +101,10 @@ def test_atlas_is_found_by_its_srv_name_and_the_given_login_serves_all() -> None
     assert files["mongodb.uri"].startswith(
         b"mongodb+srv://boss:w%2Fd@c.mongodb.net/team_chat_auth?"
     )
-    assert files["mongodb.revision"] == b"12", "no digest of a password that a person chose"
+    assert files["mongodb.revision"] == b"12", "no digest of a password that a user chose"
 
 
-def test_redis_needs_no_name_and_says_how_keys_begin() -> None:
+def test_redis_needs_no_username_and_gets_a_key_prefix() -> None:
     found = server(Backend.REDIS, {"host": "r.example", "password": "w"}, users="Provided")
     assert uri(found) == "rediss://default:w@r.example:6379/0?prefix=team_chat_"
 
@@ -138,7 +138,7 @@ def test_the_cache_may_be_the_same_redis() -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_secret_that_does_not_do_says_why(
+def test_an_invalid_secret_is_rejected_with_the_reason(
     backend: Backend, secret: dict[str, str], block: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InvalidSecretError, match=says) as caught:
@@ -146,7 +146,7 @@ def test_a_secret_that_does_not_do_says_why(
     assert "w" not in str(caught.value).split(), "no password"
 
 
-def test_an_authority_that_is_none_is_told() -> None:
+def test_an_invalid_ca_is_rejected() -> None:
     block = External.model_validate(
         {"connectionSecretRef": {"name": "s"}, "tls": {"caSecretRef": {"name": "c"}}}
     )
@@ -161,7 +161,7 @@ def test_an_authority_that_is_none_is_told() -> None:
         )
 
 
-def test_two_ashchats_never_begin_their_names_alike() -> None:
+def test_two_ashchats_never_share_a_prefix() -> None:
     block = External.model_validate({"connectionSecretRef": {"name": "s"}})
     ash = resource("minimal")
 
@@ -175,6 +175,6 @@ def test_two_ashchats_never_begin_their_names_alike() -> None:
     assert all(len(name) <= external.PREFIX_MAX and name[0].isalpha() for name in long)
 
 
-def test_nothing_secret_is_in_a_repr() -> None:
+def test_repr_shows_no_secret() -> None:
     found = server(Backend.REDIS, {"uri": "redis://boss:hush@here"})
     assert "hush" not in repr(found)

@@ -1,4 +1,4 @@
-"""MongoDB's users: what is compared, what is written."""
+"""MongoDB's users: what is compared, and what is written."""
 
 from collections.abc import Iterable
 
@@ -31,7 +31,7 @@ FERRETDB = ServerInfo("2.7.0", ferretdb=True)
 
 
 class FakeDatabase:
-    """Keeps users; FerretDB's answers about roles are its own."""
+    """A server that stores users. Its results about roles differ for FerretDB."""
 
     def __init__(self, server: ServerInfo, users: Iterable[MongoDBUser] = ()) -> None:
         self.answers_server = server
@@ -87,7 +87,7 @@ def test_only_services_with_a_database_get_a_user() -> None:
         (FERRETDB, Reason.LEAST_PRIVILEGE_NOT_ENFORCED, False),
     ],
 )
-async def test_from_nothing_and_then_no_write(
+async def test_users_are_created_once_and_then_not_written(
     server: ServerInfo,
     reason: Reason,
     least: bool,  # noqa: FBT001 (a parameter of the test)
@@ -109,7 +109,7 @@ async def test_a_password_is_set_only_where_the_login_fails() -> None:
     assert fake.done == ["password chat-a"]
 
 
-async def test_widened_roles_are_set_back_where_they_mean_something() -> None:
+async def test_widened_roles_are_reset_where_the_server_enforces_them() -> None:
     everything = frozenset({("root", "admin")})
     for server, expected in ((MONGODB, ["roles chat-a"]), (FERRETDB, [])):
         fake = FakeDatabase(server, WANTED)
@@ -118,7 +118,7 @@ async def test_widened_roles_are_set_back_where_they_mean_something() -> None:
         assert fake.done == expected
 
 
-async def test_a_retired_user_is_dropped_and_a_wanted_one_never() -> None:
+async def test_a_retired_user_is_dropped_and_a_current_one_never() -> None:
     old = MongoDBUser("chat-0", "chat", "x")
     fake = FakeDatabase(MONGODB, (*WANTED, old))
     result = await reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
@@ -126,21 +126,21 @@ async def test_a_retired_user_is_dropped_and_a_wanted_one_never() -> None:
     assert fake.done == ["drop chat-0"]
 
 
-async def test_a_look_without_writing() -> None:
+async def test_a_dry_run_writes_nothing() -> None:
     fake = FakeDatabase(MONGODB)
     result = await reconcile(fake, WANTED, write=False)
     assert (result.ready, result.reason) == (False, Reason.DRIFTED)
     assert fake.done == []
 
 
-async def test_what_does_not_hold_is_not_called_ready() -> None:
+async def test_a_write_that_does_not_persist_is_not_reported_as_ready() -> None:
     fake = FakeDatabase(MONGODB)
     fake.forgets = True
     with pytest.raises(StartingError, match="still differs"):
         await reconcile(fake, WANTED)
 
 
-async def test_an_old_server_is_refused() -> None:
+async def test_an_old_server_is_rejected() -> None:
     with pytest.raises(VersionTooOldError, match="too old"):
         await reconcile(FakeDatabase(ServerInfo("4.4.1", ferretdb=False)), WANTED)
 
@@ -150,12 +150,12 @@ async def test_an_old_server_is_refused() -> None:
     [
         (13, "Unauthorized", PermissionMissingError, "lacks the permission"),
         (8000, "AtlasError", PermissionMissingError, "set users: Provided"),
-        # FerretDB's own, under the code of AtlasError.
+        # FerretDB's error, with the code of AtlasError.
         (8000, "UserCountLimitExceeded", RefusedError, "its maximum number of users"),
         (18, "AuthenticationFailed", LoginRefusedError, "refuses the login"),
     ],
 )
-async def test_a_refusal_is_told_by_what_a_person_can_do(
+async def test_a_refusal_is_reported_with_what_to_do(
     code: int, name: str, kind: type[Exception], word: str
 ) -> None:
     client = MongoDBClient(MongoDBTarget("db.example.org", 27017, "boss", "secret-word"))

@@ -1,4 +1,4 @@
-"""The comparison of a broker with the table: pure, so every drift is a line here."""
+"""The comparison of a broker with the declared topology: pure, so each drift is a short test."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ EMPTY = VirtualHostState(vhost=None)
 
 
 class FakeBroker:
-    """Keeps what it is told, in the shapes the management API answers with."""
+    """A broker that stores what is declared, in the shapes of the management API."""
 
     username = ADMIN
 
@@ -133,7 +133,7 @@ async def declared() -> FakeBroker:
     return fake
 
 
-async def test_from_nothing_everything_is_declared_and_then_nothing_is_written() -> None:
+async def test_an_empty_broker_is_declared_once_and_then_not_written() -> None:
     fake = FakeBroker()
     result = await reconcile(fake, WANTED)
     assert result.ready
@@ -152,20 +152,20 @@ async def test_from_nothing_everything_is_declared_and_then_nothing_is_written()
     assert (again.changes, fake.imported, fake.performed) == ((), [], [])
 
 
-async def test_a_broker_that_takes_no_import_is_told_one_by_one() -> None:
+async def test_a_broker_that_rejects_imports_gets_individual_requests() -> None:
     fake, whole = FakeBroker(), FakeBroker()
     fake.imports = False
     result = await reconcile(fake, WANTED)
     assert result.ready
     assert len(result.changes) == len(fake.performed)
-    # Either way the same, but for the salt of the passwords.
+    # The result is the same either way, except for the salts of the passwords.
     await reconcile(whole, WANTED)
     assert plan(WANTED, fake.state, ADMIN) == plan(WANTED, whole.state, ADMIN)
     assert fake.state.queues.keys() == whole.state.queues.keys()
 
 
-async def test_what_an_import_leaves_out_is_declared_after_it(declared: FakeBroker) -> None:
-    # Much is missing, and there is something to take away as well.
+async def test_the_rest_is_declared_after_an_import(declared: FakeBroker) -> None:
+    # Much is missing, and one policy must be removed.
     stray = {"pattern": ".*", "apply-to": "queues", "priority": 999, "definition": {}}
     declared.state = replace(
         declared.state, queues={}, bindings=(), policies={**declared.state.policies, "x": stray}
@@ -179,13 +179,13 @@ async def test_what_an_import_leaves_out_is_declared_after_it(declared: FakeBrok
     ]
 
 
-async def test_a_little_drift_is_repaired_by_itself(declared: FakeBroker) -> None:
+async def test_a_small_drift_is_repaired_without_an_import(declared: FakeBroker) -> None:
     declared.state = replace(declared.state, bindings=declared.state.bindings[1:])
     assert (await reconcile(declared, WANTED)).ready
     assert (len(declared.performed), declared.imported) == (1, [])
 
 
-async def test_a_look_without_writing_tells_what_it_would_do() -> None:
+async def test_a_dry_run_reports_what_it_would_do() -> None:
     fake = FakeBroker()
     result = await reconcile(fake, WANTED, write=False)
     assert (result.ready, result.reason) == (False, Reason.DRIFTED)
@@ -204,7 +204,7 @@ async def repaired(fake: FakeBroker) -> list[str]:
     return list(result.changes)
 
 
-async def test_a_deleted_queue_comes_back_with_its_binding(declared: FakeBroker) -> None:
+async def test_a_deleted_queue_is_recreated_with_its_binding(declared: FakeBroker) -> None:
     name = Queue.TRANSLATE.value
     bindings = tuple(x for x in declared.state.bindings if x["destination"] != name)
     declared.state = replace(
@@ -222,12 +222,12 @@ async def test_a_virtual_host_that_failed_is_started(declared: FakeBroker) -> No
     assert (action.method, action.path) == ("POST", "/api/vhosts/ashchat/start/rabbit%40pod-0")
 
 
-async def test_a_deleted_exchange_comes_back(declared: FakeBroker) -> None:
+async def test_a_deleted_exchange_is_recreated(declared: FakeBroker) -> None:
     declared.state = replace(declared.state, exchanges=without(declared.state.exchanges, "retry"))
     assert await repaired(declared) == ["declared exchange retry"]
 
 
-async def test_a_binding_too_many_between_ours_is_removed(declared: FakeBroker) -> None:
+async def test_an_additional_binding_between_our_objects_is_removed(declared: FakeBroker) -> None:
     stray = {
         "source": "chat",
         "destination_type": "queue",
@@ -245,7 +245,7 @@ async def test_a_binding_too_many_between_ours_is_removed(declared: FakeBroker) 
     ]
 
 
-async def test_reply_queues_and_other_peoples_queues_are_left_alone(declared: FakeBroker) -> None:
+async def test_reply_queues_and_foreign_queues_are_left_alone(declared: FakeBroker) -> None:
     reply = {"name": "auth.reply.pod-1", "type": "classic", "durable": False, "arguments": {}}
     theirs = reply | {"name": "test.x"}
     bound = {"destination_type": "queue", "arguments": {}, "routing_key": "", "properties_key": "~"}
@@ -258,8 +258,8 @@ async def test_reply_queues_and_other_peoples_queues_are_left_alone(declared: Fa
             bound | {"source": "auth", "destination": "test.x"},
             bound | {"source": "", "destination": Queue.TRANSLATE.value},
         ),
-        users={**declared.state.users, "somebody": {"tags": ["monitoring"]}},
-        permissions={**declared.state.permissions, "somebody": {"read": ".*"}},
+        users={**declared.state.users, "another-user": {"tags": ["monitoring"]}},
+        permissions={**declared.state.permissions, "another-user": {"read": ".*"}},
     )
     assert await repaired(declared) == []
 
@@ -268,12 +268,12 @@ async def test_reply_queues_and_other_peoples_queues_are_left_alone(declared: Fa
     ("wrong", "says", "condition"),
     [
         ({"type": "classic"}, "a classic queue", " --if-empty"),
-        # A quorum queue refuses to be deleted under a condition.
+        # RabbitMQ rejects a conditional deletion of a quorum queue.
         ({"durable": False}, "not durable", ""),
         ({"arguments": {"x-queue-type": "quorum", "x-message-ttl": 1}}, "with x-message-ttl", ""),
     ],
 )
-async def test_an_inequivalent_queue_is_told_and_not_touched(
+async def test_an_inequivalent_queue_is_reported_and_not_changed(
     declared: FakeBroker, wrong: dict[str, Any], says: str, condition: str
 ) -> None:
     name = Queue.TRANSLATE.value
@@ -288,12 +288,12 @@ async def test_an_inequivalent_queue_is_told_and_not_touched(
     assert "3 messages" in result.message
     command = f"rabbitmqctl --vhost ashchat delete_queue {name}{condition}"
     assert result.message.endswith(command)
-    # The rest is repaired all the same.
+    # The rest is repaired anyway.
     assert result.changes == ("declared queue TRANSLATED_QUEUE",)
     assert declared.state.queues[name] == queue
 
 
-async def test_an_inequivalent_exchange_is_told(declared: FakeBroker) -> None:
+async def test_an_inequivalent_exchange_is_reported(declared: FakeBroker) -> None:
     exchange = {**declared.state.exchanges["auth"], "type": "fanout"}
     declared.state = replace(
         declared.state, exchanges={**declared.state.exchanges, "auth": exchange}
@@ -313,7 +313,7 @@ async def test_a_queue_without_a_majority_is_not_ready(declared: FakeBroker) -> 
     assert (result.ready, result.reason) == (False, Reason.BACKEND_STARTING)
 
 
-async def test_a_changed_policy_is_set_back(declared: FakeBroker) -> None:
+async def test_a_changed_policy_is_reset(declared: FakeBroker) -> None:
     name = Queue.TRANSLATE.value
     policy = {**declared.state.policies[name], "definition": {"max-length": 1}}
     declared.state = replace(declared.state, policies={**declared.state.policies, name: policy})
@@ -339,7 +339,7 @@ async def test_a_policy_that_shadows_ours_is_removed_and_another_is_not(
     ]
 
 
-async def test_permissions_password_and_tags_are_set_back(declared: FakeBroker) -> None:
+async def test_permissions_password_and_tags_are_reset(declared: FakeBroker) -> None:
     users = dict(declared.state.users)
     users["auth-a"] = {**users["auth-a"], "password_hash": hash_password("guessed")}
     users["chat-a"] = {**users["chat-a"], "tags": ["administrator"]}
@@ -353,7 +353,7 @@ async def test_permissions_password_and_tags_are_set_back(declared: FakeBroker) 
     ]
 
 
-async def test_a_deleted_user_comes_back_with_permissions(declared: FakeBroker) -> None:
+async def test_a_deleted_user_is_recreated_with_permissions(declared: FakeBroker) -> None:
     declared.state = replace(
         declared.state,
         users=without(declared.state.users, "chat-a"),
@@ -362,7 +362,7 @@ async def test_a_deleted_user_comes_back_with_permissions(declared: FakeBroker) 
     assert await repaired(declared) == ["created user chat-a", "set the permissions of chat-a"]
 
 
-async def test_two_generations_live_side_by_side_until_one_is_retired(
+async def test_two_generations_coexist_until_one_is_retired(
     declared: FakeBroker,
 ) -> None:
     both = (*LOGINS, Login(Service.CHAT, "chat-b", "another"))
@@ -376,41 +376,41 @@ async def test_two_generations_live_side_by_side_until_one_is_retired(
     assert result.changes == ("deleted retired user chat-a",)
 
 
-def test_a_name_that_is_wanted_is_never_retired() -> None:
+def test_a_current_name_is_never_retired() -> None:
     state = VirtualHostState(vhost={}, users={"chat-a": {}})
     wanted = desired("ashchat", LOGINS, ("chat-a",))
     assert not [x for x in plan(wanted, state, ADMIN).actions if x.method == "DELETE"]
 
 
-async def test_what_does_not_hold_is_not_called_ready() -> None:
+async def test_a_write_that_does_not_persist_is_not_reported_as_ready() -> None:
     fake = FakeBroker()
     fake.forgets = True
     with pytest.raises(StartingError, match="still differs"):
         await reconcile(fake, WANTED)
 
 
-async def test_an_old_broker_is_refused_before_anything_is_written() -> None:
+async def test_an_old_broker_is_rejected_before_any_write() -> None:
     fake = FakeBroker(version="3.9.29")
     with pytest.raises(VersionTooOldError, match=r"3\.10 or newer"):
         await reconcile(fake, WANTED)
     assert fake.performed == []
 
 
-def test_no_secret_in_what_is_shown() -> None:
+def test_displayed_text_contains_no_secret() -> None:
     shown = repr(plan(WANTED, EMPTY, ADMIN)) + repr(WANTED) + repr(LOGINS)
     assert "secret-of" not in shown
     assert "password_hash" not in shown
 
 
-def test_the_hash_is_the_documented_one() -> None:
-    # The example of https://www.rabbitmq.com/docs/passwords#computing-password-hash
+def test_the_hash_matches_the_documented_example() -> None:
+    # The example in https://www.rabbitmq.com/docs/passwords#computing-password-hash
     assert hash_password("test12", bytes.fromhex("908DC60A")) == (
         "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
     )
 
 
 @given(st.text(), st.text(), st.binary(min_size=4, max_size=4))
-def test_a_hash_read_back_tells_the_password(password: str, other: str, salt: bytes) -> None:
+def test_a_hash_matches_only_its_password(password: str, other: str, salt: bytes) -> None:
     read_back = hash_password(password, salt)
     algorithm = "rabbit_password_hashing_sha256"
     assert password_matches(password, read_back, algorithm)
@@ -422,7 +422,7 @@ def test_any_stored_hash_can_be_compared(stored: str) -> None:
     assert not password_matches("x", stored, "rabbit_password_hashing_sha256")
 
 
-def test_another_algorithms_hash_is_set_anew() -> None:
+def test_a_hash_of_another_algorithm_never_matches() -> None:
     digest = base64.b64encode(b"salt" + hashlib.sha512(b"saltx").digest()).decode()
     assert not password_matches("x", digest, "rabbit_password_hashing_sha512")
 
@@ -441,10 +441,12 @@ def answering(status: int, body: Any = None) -> ManagementClient:
         (401, LoginRefusedError),
         (503, StartingError),
         (400, RefusedError),
-        (404, RefusedError),  # no management API at all
+        (404, RefusedError),  # no management API
     ],
 )
-async def test_a_refusal_becomes_a_sentence(status: int, error: type[Exception]) -> None:
+async def test_a_refusal_has_an_error_and_names_the_server(
+    status: int, error: type[Exception]
+) -> None:
     async with answering(status, {"reason": "because"}) as client:
         with pytest.raises(error) as caught:
             await client.read("ashchat")
@@ -452,7 +454,7 @@ async def test_a_refusal_becomes_a_sentence(status: int, error: type[Exception])
     assert "admin-secret" not in str(caught.value)
 
 
-async def test_a_virtual_host_that_is_not_there_is_read_as_that() -> None:
+async def test_a_missing_virtual_host_is_read_as_none() -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         path = request.url.path
         if path == "/api/overview":
@@ -467,17 +469,17 @@ async def test_a_virtual_host_that_is_not_there_is_read_as_that() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-async def test_an_import_refused_is_no_error(status: int) -> None:
+async def test_a_refused_import_is_not_an_error(status: int) -> None:
     async with answering(status) as client:
         assert not await client.define({"queues": []})
 
 
-async def test_what_is_already_gone_counts_as_deleted() -> None:
+async def test_deleting_a_missing_object_succeeds() -> None:
     async with answering(404) as client:
         await client.perform(Action("DELETE", "/api/users/x", "deleted x"))
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_a_refused_connection_is_unreachable() -> None:
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused", request=request)
 
@@ -486,15 +488,15 @@ async def test_nobody_there_is_unreachable() -> None:
             await client.read("ashchat")
 
 
-async def test_with_a_given_login_dead_letters_are_told_as_elsewhere() -> None:
+async def test_dead_letters_are_reported_with_a_provided_login_too() -> None:
     given = desired("ashchat", (), declare_users=False)
     fake = FakeBroker()
-    fake.username = "somebody"
+    fake.username = "another-user"
     await reconcile(fake, given)
     found = await reconcile(fake, given)
     assert found.reason is Reason.LEAST_PRIVILEGE_NOT_ENFORCED
     assert found.ready
     assert not found.least_privilege
-    assert "provided login somebody" in found.message
+    assert "provided login another-user" in found.message
     assert found.dead_letters
     assert set(found.dead_letters.values()) == {0}

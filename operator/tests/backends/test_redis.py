@@ -1,4 +1,4 @@
-"""Redis access lists: what is rendered, what is compared, in which order it is set."""
+"""Redis access lists: what is rendered and compared, and in which order it is applied."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ WANTED = wanted_users(TARGET, LOGINS, cache=False)
 
 
 class FakeRedis:
-    """Keeps users, and writes down what was done in which order."""
+    """A server that stores users, and records the operations in order."""
 
     def __init__(self, *users: AclUser, version: str = "8.0.2") -> None:
         self.there = {user.name: user for user in users}
@@ -72,7 +72,7 @@ def test_the_file_holds_hashes_and_is_the_same_each_time() -> None:
     assert names == ["default", "admin", "probe", "auth-a", "chat-a", "email-a"]
 
 
-def test_the_cache_instance_knows_only_who_caches() -> None:
+def test_the_cache_instance_has_only_the_users_that_cache() -> None:
     text = render_aclfile(admin=("admin", "x"), logins=LOGINS, cache=True)
     assert [line.split()[1] for line in text.splitlines()] == [
         "default",
@@ -82,19 +82,19 @@ def test_the_cache_instance_knows_only_who_caches() -> None:
     ]
 
 
-def test_the_administrator_may_not_be_the_user_that_is_off() -> None:
+def test_the_administrator_must_not_be_the_disabled_user() -> None:
     with pytest.raises(ValueError, match="default"):
         render_aclfile(admin=("default", "x"), logins=LOGINS, cache=False)
 
 
-def test_a_file_reads_back_as_what_it_was_made_from() -> None:
+def test_an_aclfile_round_trips() -> None:
     text = render_aclfile(admin=("admin", "x"), logins=LOGINS, cache=False)
     parsed = {x.name: x for x in map(parse_line, text.splitlines())}
     assert {name: parsed[name] for name in parsed if name != "admin"} == {x.name: x for x in WANTED}
 
 
-def test_a_line_of_the_servers_own_is_the_same_user() -> None:
-    # As Redis 8.0.2 lists it.
+def test_a_line_in_the_servers_format_is_the_same_user() -> None:
+    # The format of Redis 8.0.2.
     line = (
         "user chat-a on sanitize-payload #" + digest("secret-of-chat") + " ~chat:* "
         "resetchannels &chat:* " + " ".join(user("chat-a").commands)
@@ -116,7 +116,7 @@ def test_selectors_are_a_difference(line: str) -> None:
     assert parsed.commands == ("+@all",)
 
 
-def test_something_else_is_not_a_line() -> None:
+def test_another_line_is_rejected() -> None:
     with pytest.raises(ValueError, match="not a user"):
         parse_line("requirepass x")
 
@@ -124,7 +124,7 @@ def test_something_else_is_not_a_line() -> None:
 @given(
     st.builds(
         AclUser,
-        name=st.just("somebody"),
+        name=st.just("a-user"),
         enabled=st.booleans(),
         nopass=st.booleans(),
         commands=st.tuples(st.sampled_from(["-@all", "+@all"]), st.just("+get")),
@@ -133,18 +133,18 @@ def test_something_else_is_not_a_line() -> None:
         passwords=st.frozensets(st.sampled_from(["0" * 64, "1" * 64])),
     )
 )
-def test_any_user_reads_back_from_its_line(somebody: AclUser) -> None:
-    assert parse_line(somebody.line()) == somebody
+def test_any_user_round_trips_through_its_line(acl_user: AclUser) -> None:
+    assert parse_line(acl_user.line()) == acl_user
 
 
 async def test_a_server_in_order_is_not_written_to() -> None:
-    fake = FakeRedis(*WANTED, replace(user("auth-a"), name="somebody-else"))
+    fake = FakeRedis(*WANTED, replace(user("auth-a"), name="another-user"))
     result = await reconcile(fake, WANTED)
     assert (result.ready, result.reason, result.changes) == (True, Reason.DECLARED, ())
     assert fake.done == []
 
 
-async def test_from_an_open_server_to_a_closed_one() -> None:
+async def test_an_open_server_is_secured() -> None:
     fake = FakeRedis(
         AclUser(
             "default",
@@ -157,12 +157,12 @@ async def test_from_an_open_server_to_a_closed_one() -> None:
     )
     result = await reconcile(fake, WANTED)
     assert result.ready
-    # Whoever came in without a password is thrown out.
+    # Clients that connected without a password are disconnected.
     assert fake.done[:2] == ["set default", "disconnect default"]
     assert set(fake.there) == {"default", "probe", "auth-a", "chat-a", "email-a"}
 
 
-async def test_widened_rights_are_set_back_and_nobody_is_disconnected() -> None:
+async def test_widened_rights_are_reset_without_disconnecting() -> None:
     fake = FakeRedis(*(x for x in WANTED if x.name != "chat-a"))
     fake.there["chat-a"] = replace(user("chat-a"), keys=frozenset("*"))
     result = await reconcile(fake, WANTED)
@@ -170,7 +170,7 @@ async def test_widened_rights_are_set_back_and_nobody_is_disconnected() -> None:
     assert fake.done == ["set chat-a"]
 
 
-async def test_who_used_a_removed_password_is_disconnected() -> None:
+async def test_clients_with_a_removed_password_are_disconnected() -> None:
     fake = FakeRedis(*WANTED)
     old = user("chat-a")
     fake.there["chat-a"] = replace(old, passwords=old.passwords | {digest("old")})
@@ -179,21 +179,21 @@ async def test_who_used_a_removed_password_is_disconnected() -> None:
     assert fake.done == ["set chat-a", "disconnect chat-a"]
 
 
-async def test_an_added_password_disconnects_nobody() -> None:
+async def test_an_added_password_disconnects_no_client() -> None:
     fake = FakeRedis(*WANTED)
     fake.there["chat-a"] = replace(user("chat-a"), passwords=frozenset())
     await reconcile(fake, WANTED)
     assert fake.done == ["set chat-a"]
 
 
-async def test_a_retired_user_is_deleted_and_a_wanted_one_never() -> None:
+async def test_a_retired_user_is_deleted_and_a_current_one_never() -> None:
     fake = FakeRedis(*WANTED, replace(user("chat-a"), name="chat-0"))
     result = await reconcile(fake, WANTED, ("chat-0", "chat-a", "nobody"))
     assert result.changes == ("deleted retired user chat-0",)
     assert fake.done == ["delete chat-0"]
 
 
-async def test_a_look_without_writing() -> None:
+async def test_a_dry_run_writes_nothing() -> None:
     fake = FakeRedis()
     result = await reconcile(fake, WANTED, write=False)
     assert (result.ready, result.reason) == (False, Reason.DRIFTED)
@@ -201,24 +201,24 @@ async def test_a_look_without_writing() -> None:
     assert fake.done == []
 
 
-async def test_what_does_not_hold_is_not_called_ready() -> None:
+async def test_a_write_that_does_not_persist_is_not_reported_as_ready() -> None:
     fake = FakeRedis()
     fake.forgets = True
     with pytest.raises(StartingError, match="still differs"):
         await reconcile(fake, WANTED)
 
 
-async def test_an_old_server_is_refused() -> None:
+async def test_an_old_server_is_rejected() -> None:
     with pytest.raises(VersionTooOldError, match="too old"):
         await reconcile(FakeRedis(version="6.2.1"), WANTED)
 
 
-def test_on_somebody_elses_server_default_is_theirs() -> None:
+def test_the_default_user_of_an_external_server_is_left_alone() -> None:
     shared = replace(TARGET, owned=False)
     names = [x.name for x in wanted_users(shared, LOGINS, cache=False)]
     assert names == ["auth-a", "chat-a", "email-a"]
 
 
-def test_a_login_for_other_backends_is_passed_over() -> None:
+def test_a_login_for_other_backends_is_skipped() -> None:
     only = (Login(Service.CHAT, "chat-a", "x", frozenset({Backend.RABBITMQ})),)
     assert service_users(only, cache=False) == ()

@@ -1,4 +1,4 @@
-"""Credentials are made once; what is lost is made anew; nothing else ever changes."""
+"""Credentials are generated once, lost ones are regenerated, and all others are left alone."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ def numbered() -> Callable[[], str]:
 
 
 def stored(credentials: Credentials) -> dict[str, dict[str, bytes]]:
-    """Return the Secrets as the cluster would hold them."""
+    """Return the Secrets as the cluster would store them."""
     return {
         item["metadata"]["name"]: {
             key: base64.b64decode(value) for key, value in item["data"].items()
@@ -53,7 +53,7 @@ def stored(credentials: Credentials) -> dict[str, dict[str, bytes]]:
     }
 
 
-def test_what_is_stored_is_found_again() -> None:
+def test_stored_credentials_are_reused() -> None:
     first = complete(ASH, {}, generators=Generators(password=numbered()))
 
     def never() -> str:
@@ -63,7 +63,7 @@ def test_what_is_stored_is_found_again() -> None:
     assert again == first
 
 
-def test_every_source_of_credentials_outlives_the_resource() -> None:
+def test_every_secret_with_credentials_is_retained() -> None:
     first = complete(ASH, {}, generators=Generators(password=numbered()))
     assert set(secret_names(ASH)) <= set(stored(first))
 
@@ -75,13 +75,13 @@ KEPT_TWICE = {
     signing_keys_secret(ASH),
     signing_keys_copy_secret(ASH),
 }
-"""Secrets that come back as they were; email's has a key of its own, which is made anew."""
+"""Secrets that are restored unchanged; email's has a separate key, which is regenerated."""
 
 REPLACEABLE = sorted(set(secret_names(ASH)) - {RING, COPY})
 
 
 @pytest.mark.parametrize("name", REPLACEABLE)
-def test_a_lost_secret_is_made_anew_and_the_others_stay(name: str) -> None:
+def test_a_lost_secret_is_recreated_and_the_others_stay(name: str) -> None:
     first = complete(ASH, {}, generators=Generators(password=numbered()))
     held = stored(first)
     del held[name]
@@ -91,7 +91,7 @@ def test_a_lost_secret_is_made_anew_and_the_others_stay(name: str) -> None:
     assert {key: again[key] for key in others} == {key: held[key] for key in others}
 
 
-def test_a_lost_key_is_made_anew_and_the_others_stay() -> None:
+def test_a_lost_key_is_regenerated_and_the_others_stay() -> None:
     first = complete(ASH, {}, generators=Generators(password=numbered()))
     held = stored(first)
     del held["small-email-credentials"]["code.key"]
@@ -115,20 +115,20 @@ def test_passwords_need_no_quoting_and_differ() -> None:
     assert all(word.isalnum() and len(word) == 64 for word in made)
 
 
-def test_no_credential_shows_in_a_repr() -> None:
+def test_repr_shows_no_credential() -> None:
     text = repr(complete(ASH, {}, generators=Generators(password=lambda: "hush")))
     assert "hush" not in text
     assert "PRIVATE" not in text
 
 
-def test_an_admins_revision_changes_with_the_password_and_does_not_tell_it() -> None:
+def test_an_admins_revision_changes_with_the_password_without_revealing_it() -> None:
     one = complete(ASH, {}, generators=Generators(password=lambda: "one")).admins[Backend.REDIS]
     two = complete(ASH, {}, generators=Generators(password=lambda: "two")).admins[Backend.REDIS]
     assert one.revision != two.revision
     assert "one" not in one.revision
 
 
-def test_the_key_ring_keeps_its_keys_and_drops_what_is_none() -> None:
+def test_the_key_ring_retains_its_keys_and_drops_invalid_ones() -> None:
     kid = public_jwk(fixed_key())["kid"]
     ring = SigningKeySet.complete({f"{kid}.pem": fixed_key(), "x.pem": b"nonsense", "active": b"x"})
     assert set(ring.keys) == {kid}
@@ -145,19 +145,19 @@ def test_a_token_signed_by_the_ring_verifies_by_its_jwks() -> None:
     assert "d" not in json.loads(ring.jwks())["keys"][0]
 
 
-def test_a_key_of_another_kind_is_refused() -> None:
+def test_a_key_of_another_kind_is_rejected() -> None:
     with pytest.raises(NotASigningKeyError):
         public_jwk(b"-----BEGIN NONSENSE-----")
     assert public_jwk(new_key())["crv"] == "P-256"
 
 
 def known(credentials: Credentials) -> dict[str, str]:
-    """Return what the status says of a ring."""
+    """Return the fingerprints of a ring that the status stores."""
     return credentials.key_ring.fingerprints({})
 
 
 @pytest.mark.parametrize("lost", [RING, COPY])
-def test_a_ring_is_completed_from_its_copy_and_never_made_anew(lost: str) -> None:
+def test_a_ring_is_restored_from_its_copy_and_never_regenerated(lost: str) -> None:
     first = complete(ASH, {})
     held = stored(first)
     assert held[RING] == held[COPY]
@@ -168,7 +168,7 @@ def test_a_ring_is_completed_from_its_copy_and_never_made_anew(lost: str) -> Non
         assert stored(again)[lost] == stored(first)[lost]
 
 
-def test_a_ring_that_is_lost_twice_is_reported_and_no_other_is_made() -> None:
+def test_a_ring_lost_with_its_copy_is_reported_and_not_regenerated() -> None:
     first = complete(ASH, {})
     held = stored(first)
     del held[RING], held[COPY]
@@ -182,7 +182,7 @@ def test_a_ring_that_is_lost_twice_is_reported_and_no_other_is_made() -> None:
     assert restored.key_ring == first.key_ring
 
 
-def test_a_key_that_is_another_than_the_status_knows_is_put_right_from_the_copy() -> None:
+def test_a_key_that_does_not_match_the_status_is_restored_from_the_copy() -> None:
     first = complete(ASH, {})
     held = stored(first)
     held[RING] = {**held[RING], "1.key": new_ring_key().encode()}
@@ -191,7 +191,7 @@ def test_a_key_that_is_another_than_the_status_knows_is_put_right_from_the_copy(
     assert complete(ASH, held, inputs=Inputs(known_ring=known(first))).key_ring.lost == ("1",)
 
 
-def test_a_key_that_was_added_is_taken_over_and_may_be_made_the_active_one() -> None:
+def test_an_added_key_is_accepted_and_may_become_active() -> None:
     first = complete(ASH, {})
     held = stored(first)
     held[RING] = {**held[RING], "2.key": new_ring_key().encode(), "active": b"2"}
@@ -200,7 +200,7 @@ def test_a_key_that_was_added_is_taken_over_and_may_be_made_the_active_one() -> 
     assert stored(again)[COPY] == stored(again)[RING]
 
 
-def test_what_is_no_key_of_the_ring_is_left_out() -> None:
+def test_files_that_are_not_keys_of_the_ring_are_ignored() -> None:
     ring = AtRestKeyRing.complete(
         {"1.key": b"00", "x.key": b"nonsense", ".key": b"00" * 32, "active": b"7"}, {}, {}
     )

@@ -1,4 +1,4 @@
-"""Which user-provided credentials are used: those that work; and what is reported of the others."""
+"""Only user-provided credentials that work are used; problems with the others are reported."""
 
 from dataclasses import replace
 from typing import Any
@@ -41,7 +41,7 @@ NOTHING = Pair()
 WORKS = Pair(login("old", by=SERVER))
 
 
-def test_what_is_new_is_tried_before_it_is_used() -> None:
+def test_new_credentials_are_tried_before_they_are_used() -> None:
     new = candidate(Pair(login("new")))
     assert untried(new, WORKS)
     found = decide(new, WORKS, None)
@@ -50,14 +50,14 @@ def test_what_is_new_is_tried_before_it_is_used() -> None:
     assert not found.blocking
 
 
-def test_what_is_accepted_is_used_and_by_whom_is_remembered() -> None:
+def test_accepted_credentials_are_used_with_the_server_that_accepted_them() -> None:
     found = decide(candidate(Pair(login("new", "2"))), WORKS, FINE)
     assert found.use is not None
     assert found.use.login == login("new", "2", SERVER)
     assert found.accepted
 
 
-def test_what_is_refused_changes_nothing() -> None:
+def test_rejected_credentials_change_nothing() -> None:
     found = decide(candidate(Pair(login("wrong"))), WORKS, REFUSED)
     assert found.use == WORKS
     assert not found.accepted
@@ -66,27 +66,27 @@ def test_what_is_refused_changes_nothing() -> None:
     assert "wrong" not in found.message
 
 
-def test_where_nothing_works_it_is_said_that_it_blocks() -> None:
+def test_without_working_credentials_the_component_is_blocked() -> None:
     found = decide(candidate(Pair(login("wrong"))), NOTHING, REFUSED)
     assert found.blocking
     assert found.use == Pair(login("wrong")), "pods need their files to start"
 
 
-def test_what_was_accepted_is_not_tried_again_by_whichever_operator() -> None:
+def test_accepted_credentials_are_not_tried_again_after_an_operator_restart() -> None:
     same = candidate(Pair(login("old", "touched")))
     assert not untried(same, WORKS)
     found = decide(same, WORKS, None)
     assert found.accepted
-    assert found.use == WORKS, "a Secret that was only touched changes nothing"
+    assert found.use == WORKS, "an edit that leaves the credentials unchanged has no effect"
 
 
-def test_another_server_has_yet_to_accept_it() -> None:
+def test_another_server_must_accept_the_credentials_again() -> None:
     moved = candidate(Pair(login("old")), server="tls://other.example.org:465")
     assert untried(moved, WORKS)
     assert decide(moved, WORKS, REFUSED).blocking, "what worked there does not work here"
 
 
-def test_a_secret_that_is_gone_leaves_what_worked() -> None:
+def test_a_deleted_secret_leaves_the_working_credentials_in_use() -> None:
     gone = candidate(None, missing="make the Secret mail-login")
     assert not untried(gone, WORKS)
     found = decide(gone, WORKS, None)
@@ -95,7 +95,7 @@ def test_a_secret_that_is_gone_leaves_what_worked() -> None:
     assert decide(gone, NOTHING, None).blocking
 
 
-def test_what_a_service_secret_holds_is_read_back() -> None:
+def test_the_credentials_in_a_service_secret_are_read_back() -> None:
     files = {
         "smtp.username": b"u",
         "smtp.password": b"old",
@@ -108,7 +108,7 @@ def test_what_a_service_secret_holds_is_read_back() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
-def test_what_is_stored_is_read_back(name: str) -> None:
+def test_stored_credentials_are_read_back(name: str) -> None:
     pair = PROVIDED[name].accepted("server")
     found = KINDS[name].held(KINDS[name].stored(pair))
     assert found.same(pair)
@@ -127,7 +127,7 @@ def test_what_is_stored_is_read_back(name: str) -> None:
         (FINE, "", ("True", "InUse")),
     ],
 )
-def test_the_condition_says_how_it_stands(
+def test_the_condition_reports_the_progress(
     verdict: Verdict | None, waits: str, said: tuple[str, str]
 ) -> None:
     decisions = {"smtp": decide(candidate(Pair(login("new"))), WORKS, verdict)}
@@ -136,7 +136,7 @@ def test_the_condition_says_how_it_stands(
     assert found[:2] == said
 
 
-def test_of_several_the_one_that_fails_is_told_first() -> None:
+def test_failing_credentials_are_reported_first() -> None:
     smtp = decide(candidate(Pair(login("new"))), WORKS, None)
     google = decide(
         candidate(Pair(login("x")), kind="google", service=Service.TRANSLATE),
@@ -149,19 +149,19 @@ def test_of_several_the_one_that_fails_is_told_first() -> None:
     assert condition({}) is None
 
 
-def test_pods_are_to_report_the_revision_of_what_is_used() -> None:
+def test_pods_must_report_the_revision_in_use() -> None:
     decisions = {"smtp": decide(candidate(Pair(login("new", "7"))), WORKS, FINE)}
     assert wanted(decisions) == {"email": {"smtp": "7"}}
 
 
-def test_a_resource_names_its_user_provided_credentials() -> None:
+def test_a_resource_references_its_user_provided_credentials() -> None:
     everything, minimal = resource("everything").spec, resource("minimal").spec
     assert all(kind.references(everything) for kind in KINDS.values())
     assert SmtpCredential().references(everything).names == "mail-login and mail-ca"
     assert not any(kind.references(minimal) for kind in KINDS.values())
 
 
-def test_the_server_is_named_as_text() -> None:
+def test_the_server_is_identified_by_its_url() -> None:
     everything = resource("everything").spec
     assert SmtpCredential().server(everything).startswith(("starttls://", "tls://"))
     assert GoogleCredential().server(everything).endswith("/locations/global")

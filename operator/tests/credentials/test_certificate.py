@@ -1,4 +1,4 @@
-"""The edge's certificate: which one is served, and what is said about the one that was given."""
+"""The edge's certificate: which one is served, and what is reported about a provided one."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ def made(*names: str, days: float = 90, since: float = 1) -> Data:
     return certificate(*(names or (HOST,)), begin=NOW - timedelta(days=since), days=days + since)
 
 
-def test_a_good_one_is_served() -> None:
+def test_a_valid_certificate_is_served() -> None:
     given = made()
     choice = choose("tls", given, {}, HOST, NOW)
     assert choice.served == load(given)
@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[Data, str, str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_one_is_not_served_and_says_why(what: str) -> None:
+def test_an_invalid_certificate_is_not_served_and_the_reason_is_reported(what: str) -> None:
     given, reason, says = WRONG[what]
     choice = choose("tls", given, {}, HOST, NOW)
     assert (choice.served, choice.good, choice.works, choice.reason) == (None, False, False, reason)
@@ -56,7 +56,7 @@ def test_a_wrong_one_is_not_served_and_says_why(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_the_one_before_stays_while_the_new_one_is_wrong(what: str) -> None:
+def test_the_previous_certificate_stays_while_the_new_one_is_invalid(what: str) -> None:
     given, reason, says = WRONG[what]
     former = made()
     choice = choose("tls", given, former, HOST, NOW)
@@ -66,7 +66,7 @@ def test_the_one_before_stays_while_the_new_one_is_wrong(what: str) -> None:
     assert "The previous one, valid until 2030-04-01, stays in use" in choice.message
 
 
-def test_one_that_ran_out_while_it_was_served_works_no_more() -> None:
+def test_a_certificate_that_expired_in_use_counts_as_not_working() -> None:
     ended = made(days=-0.5)
     choice = choose("tls", ended, ended, HOST, NOW)
     assert choice.served is not None
@@ -74,7 +74,7 @@ def test_one_that_ran_out_while_it_was_served_works_no_more() -> None:
 
 
 @pytest.mark.parametrize(("days", "reason"), [(13.9, "ExpiresSoon"), (14.1, "Served")])
-def test_the_end_is_told_of_two_weeks_before(days: float, reason: str) -> None:
+def test_expiry_is_reported_two_weeks_ahead(days: float, reason: str) -> None:
     choice = choose("tls", made(days=days), {}, HOST, NOW)
     assert (choice.good, choice.works, choice.reason) == (True, True, reason)
 
@@ -93,15 +93,15 @@ def test_the_end_is_told_of_two_weeks_before(days: float, reason: str) -> None:
         (("example.org",), "chat.example.org", False),
     ],
 )
-def test_whom_it_is_for(names: tuple[str, ...], host: str, covers: bool) -> None:  # noqa: FBT001
+def test_which_hosts_a_certificate_covers(names: tuple[str, ...], host: str, covers: bool) -> None:  # noqa: FBT001
     assert load(made(*names)).covers(bare_host(host)) is covers
 
 
-def test_without_a_known_host_any_is_served() -> None:
+def test_without_a_known_host_any_certificate_is_served() -> None:
     assert check(made("mail.example.org"), "", NOW)
 
 
-def test_a_renewed_one_has_another_fingerprint() -> None:
+def test_a_renewed_certificate_has_another_fingerprint() -> None:
     assert load(made()).fingerprint != load(made()).fingerprint
 
 

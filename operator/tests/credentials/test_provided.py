@@ -1,4 +1,4 @@
-"""Trying user-provided credentials: what a failure means, and that no message quotes a secret."""
+"""Trials of user-provided credentials: the reason of each failure, without secrets in messages."""
 
 import ssl
 
@@ -55,13 +55,13 @@ async def test_a_login_that_is_not_text_is_not_sent() -> None:
         (grpc.StatusCode.UNAVAILABLE, "", Reason.UNREACHABLE),
     ],
 )
-def test_an_answer_of_google_has_a_reason(
+def test_a_response_of_google_has_a_reason(
     code: grpc.StatusCode, details: str, reason: Reason
 ) -> None:
     assert google_api.verdict(code, details).reason is reason
 
 
-async def test_a_file_that_is_no_key_is_not_sent() -> None:
+async def test_a_file_that_is_not_a_key_is_not_sent() -> None:
     key = ProvidedSecret({"google.json": b'{"private_key": "hush"}'}, "1")
     found = await GoogleCredential().attempt(SPEC, Pair(key))
     assert found.reason is Reason.MALFORMED

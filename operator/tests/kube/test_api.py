@@ -1,4 +1,4 @@
-"""What the API server says, read whatever form it has."""
+"""Responses of the API server, in every form that occurs."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ GROUP = (200, json.dumps({"resources": [{"kind": "HTTPRoute"}]}).encode())
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked, beside the path."""
+    """A request that the server received."""
 
     method: str
     path: str
@@ -34,16 +34,16 @@ class Request:
 
 
 class Server:
-    """Answers each path with what it is told, and notes what is asked."""
+    """An API server that returns a configured response for each path, and records requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[str] = []
         self.requests: list[Request] = []
         self.silent = False
-        """A watch gets its headers and then nothing."""
+        """Whether a watch receives headers and then nothing."""
         self.later: tuple[int, int, str] = (503, 0, "0")
-        """Status, how often, and after how many seconds to come again, before any answer."""
+        """The status to reject requests with, how many times, and the value of Retry-After."""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
@@ -87,7 +87,7 @@ async def api(server: Server) -> AsyncIterator[Api]:
 GATEWAYS = "/apis/gateway.networking.k8s.io/v1"
 
 
-async def test_a_kind_that_the_cluster_does_not_know_is_asked_for_once_in_a_while(
+async def test_the_result_of_discovery_is_cached_for_a_while(
     server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers[GATEWAYS] = UNKNOWN
@@ -99,14 +99,14 @@ async def test_a_kind_that_the_cluster_does_not_know_is_asked_for_once_in_a_whil
     assert await api.serves("HTTPRoute")
 
 
-async def test_a_definition_that_went_holds_up_nothing(server: Server, api: Api) -> None:
+async def test_a_deleted_definition_is_treated_as_an_empty_list(server: Server, api: Api) -> None:
     routes = f"{GATEWAYS}/namespaces/team/httproutes"
     server.answers |= {GATEWAYS: GROUP, routes: UNKNOWN}
     assert await find(api, resource("minimal")) == {}
     assert routes in server.asked
 
 
-async def test_an_error_in_plain_text_is_an_error_like_others(server: Server, api: Api) -> None:
+async def test_an_error_in_plain_text_is_raised_like_any_other(server: Server, api: Api) -> None:
     server.answers["/api/v1/namespaces/a/pods/b"] = (502, b"<html>")
     with pytest.raises(ApiServerError, match="Bad Gateway") as refused:
         await api.get("Pod", "a", "b")
@@ -117,7 +117,7 @@ BODY = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "a", "namespa
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_write_that_is_told_to_come_later_comes_later(
+async def test_a_write_is_retried_when_the_api_server_asks_for_it(
     server: Server, api: Api, status: int
 ) -> None:
     server.later = status, 2, "0"
@@ -125,14 +125,14 @@ async def test_a_write_that_is_told_to_come_later_comes_later(
     assert len(server.asked) == 3
 
 
-async def test_it_does_not_come_for_ever(server: Server, api: Api) -> None:
+async def test_retries_are_limited(server: Server, api: Api) -> None:
     server.later = 429, 100, "0"
     with pytest.raises(ApiServerError, match="later"):
         await api.apply(BODY, "us")
     assert len(server.asked) == module.TRIES
 
 
-async def test_who_does_not_lead_any_more_does_not_come_again(server: Server, api: Api) -> None:
+async def test_a_write_is_not_retried_after_the_lease_is_lost(server: Server, api: Api) -> None:
     server.later = 429, 100, "0"
     api.may_write = lambda: len(server.asked) < 2
     with pytest.raises(NotLeadingError):
@@ -140,7 +140,7 @@ async def test_who_does_not_lead_any_more_does_not_come_again(server: Server, ap
     assert len(server.asked) == 2
 
 
-async def test_a_long_wait_is_left_to_the_next_look(server: Server, api: Api) -> None:
+async def test_a_long_wait_is_left_to_the_next_pass(server: Server, api: Api) -> None:
     server.later = 503, 100, "60"
     with pytest.raises(ApiServerError):
         await api.apply(BODY, "us")
@@ -153,7 +153,7 @@ WATCHED = b"""{"type": "ADDED", "object": {"metadata": {"resourceVersion": "7"}}
 
 
 async def hear(api: Api, *, seconds: int, grace_seconds: float) -> list[str]:
-    """Return the kinds of events of a whole watch."""
+    """Return the types of all events of a watch."""
     events = api.watch(
         "Secret", None, {"a": "b"}, version="5", seconds=seconds, grace_seconds=grace_seconds
     )
@@ -161,7 +161,7 @@ async def hear(api: Api, *, seconds: int, grace_seconds: float) -> list[str]:
 
 
 async def test_a_watch_asks_for_metadata_only_and_for_bookmarks(server: Server, api: Api) -> None:
-    """An operator that watches Secrets has no use for what is in them."""
+    """An operator that watches Secrets does not need their data."""
     server.answers["/api/v1/secrets"] = 200, WATCHED
     assert await hear(api, seconds=3, grace_seconds=1) == ["ADDED", "BOOKMARK"]
     (request,) = server.requests
@@ -176,16 +176,16 @@ async def test_a_watch_asks_for_metadata_only_and_for_bookmarks(server: Server, 
     assert accepted == ["application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"]
 
 
-async def test_a_watch_that_says_nothing_ends_after_its_time(server: Server, api: Api) -> None:
+async def test_a_silent_watch_ends_after_its_timeout(server: Server, api: Api) -> None:
     server.silent = True
     watching = asyncio.create_task(hear(api, seconds=0, grace_seconds=0.05))
     await asyncio.wait((watching,), timeout=5)
     watching.cancel()
-    with pytest.raises(TimeoutError):  # it gave up by itself
+    with pytest.raises(TimeoutError):  # its own timeout, not the cancellation
         await watching
 
 
-async def test_a_watch_is_not_given_up_before_the_server_ends_it(server: Server, api: Api) -> None:
+async def test_a_watch_outlasts_the_servers_timeout(server: Server, api: Api) -> None:
     server.silent = True
     watching = asyncio.create_task(hear(api, seconds=1, grace_seconds=0))
     await asyncio.wait((watching,), timeout=0.05)
@@ -194,7 +194,7 @@ async def test_a_watch_is_not_given_up_before_the_server_ends_it(server: Server,
     await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_what_is_applied_is_a_managers_and_overrules_others(server: Server, api: Api) -> None:
+async def test_an_apply_has_a_field_manager_and_forces_conflicts(server: Server, api: Api) -> None:
     await api.apply(BODY, "us")
     (request,) = server.requests
     assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/b/secrets/a")
@@ -203,18 +203,18 @@ async def test_what_is_applied_is_a_managers_and_overrules_others(server: Server
     assert json.loads(request.body) == BODY
 
 
-async def test_what_is_new_is_applied_to_the_version_that_no_object_has(
+async def test_a_new_object_is_applied_with_a_version_that_no_object_has(
     server: Server, api: Api
 ) -> None:
-    """So the API server refuses it where one of its name is there, whosever it is."""
+    """The API server then refuses it if an object of that name exists."""
     await api.apply(BODY, "us", new=True)
     sent = json.loads(server.requests[0].body)
     assert sent["metadata"].pop("resourceVersion") == "1"
     assert sent == BODY
 
 
-async def test_no_more_than_an_ashchats_own_objects_are_read(server: Server, api: Api) -> None:
-    """A list without these labels would hold everybody's Secrets."""
+async def test_only_an_ashchats_own_objects_are_listed(server: Server, api: Api) -> None:
+    """A list without these labels would return every Secret in the namespace."""
     server.answers[GATEWAYS] = GROUP
     await find(api, resource("minimal"))
     lists = [request for request in server.requests if request.path != GATEWAYS]

@@ -1,4 +1,4 @@
-"""What somebody else added is taken out of exactly the object that was read."""
+"""Additions of others are removed from exactly the version of the object that was read."""
 
 import copy
 from typing import Any
@@ -19,7 +19,7 @@ SAYS = " ".join(KEY)
 
 
 def live(version: str) -> Object:
-    """Return the Service as somebody left it who added a name for it outside the cluster."""
+    """Return the Service after another user added an external name to it."""
     body = copy.deepcopy(SERVICE)
     body["spec"]["externalName"] = "elsewhere.example.org"
     body["metadata"] |= {
@@ -38,7 +38,7 @@ def live(version: str) -> Object:
 
 
 class Api:
-    """Answers an apply with the object in its next version, and a replacement as told."""
+    """Returns the next version of the object for an apply; rejects a replacement if `refuses`."""
 
     def __init__(self) -> None:
         self.refuses: ApiServerError | None = None
@@ -63,8 +63,8 @@ async def bring(api: Api, found: Object) -> Applied:
     return await apply(api, ASH, [SERVICE], {KEY: found})  # type: ignore[arg-type]
 
 
-async def test_an_addition_is_taken_out_of_the_version_that_was_read_and_of_no_other() -> None:
-    """Without the version, what somebody wrote in between would be lost."""
+async def test_an_addition_is_removed_only_from_the_version_that_was_read() -> None:
+    """Without the version, a concurrent write by another client would be lost."""
     api = Api()
     done = await bring(api, live("11"))
     (written,) = api.replaced
@@ -76,7 +76,7 @@ async def test_an_addition_is_taken_out_of_the_version_that_was_read_and_of_no_o
     assert not done.problems
 
 
-async def test_after_an_apply_it_is_taken_out_of_the_version_that_this_made() -> None:
+async def test_after_an_apply_an_addition_is_removed_from_the_resulting_version() -> None:
     api = Api()
     found = live("11")
     found["spec"]["ports"][0]["port"] += 1
@@ -89,8 +89,8 @@ async def test_after_an_apply_it_is_taken_out_of_the_version_that_this_made() ->
     ]
 
 
-async def test_a_write_in_between_is_neither_a_change_nor_a_problem() -> None:
-    """The next look sees what it was."""
+async def test_a_concurrent_write_is_neither_a_change_nor_a_problem() -> None:
+    """The next reconcile pass reads the new version."""
     api = Api()
     api.refuses = ApiServerError(CONFLICT, "the object has been modified")
     done = await bring(api, live("11"))
@@ -102,7 +102,7 @@ async def test_a_write_in_between_is_neither_a_change_nor_a_problem() -> None:
 
 
 @pytest.mark.parametrize("status", [FORBIDDEN, 422, 500])
-async def test_a_refusal_to_take_it_out_is_a_persons_problem(status: int) -> None:
+async def test_a_refused_removal_is_reported_as_a_problem(status: int) -> None:
     api = Api()
     api.refuses = ApiServerError(status, "not by you")
     done = await bring(api, live("11"))
@@ -112,7 +112,7 @@ async def test_a_refusal_to_take_it_out_is_a_persons_problem(status: int) -> Non
 
 
 class Namespace:
-    """A namespace with at most one object, which our labels do not find."""
+    """A namespace with at most one object, which does not have our labels."""
 
     def __init__(self, there: Object | None = None) -> None:
         self.there = there
@@ -135,7 +135,7 @@ class Namespace:
         return await apply(self, ASH, [SERVICE], {})  # type: ignore[arg-type]
 
 
-async def test_what_is_new_is_made_without_looking_for_it_first() -> None:
+async def test_a_new_object_is_created_without_reading_it_first() -> None:
     namespace = Namespace()
     done = await namespace.bring()
     assert namespace.calls == ["make"]
@@ -143,7 +143,7 @@ async def test_what_is_new_is_made_without_looking_for_it_first() -> None:
     assert done.live[KEY] == namespace.there
 
 
-async def test_what_is_ours_though_our_labels_were_taken_off_gets_them_again() -> None:
+async def test_an_owned_object_without_our_labels_gets_them_again() -> None:
     body = copy.deepcopy(SERVICE)
     body["metadata"] |= {"labels": {}, "ownerReferences": [{"uid": ASH.uid}]}
     namespace = Namespace(body)
@@ -153,7 +153,7 @@ async def test_what_is_ours_though_our_labels_were_taken_off_gets_them_again() -
     assert not done.problems
 
 
-async def test_what_is_somebody_elses_is_read_and_not_written_to() -> None:
+async def test_an_object_that_is_not_ours_is_read_and_not_written() -> None:
     foreign: Object = {"kind": "Service", "metadata": {"name": KEY[1]}, "spec": {}}
     namespace = Namespace(foreign)
     done = await namespace.bring()
@@ -163,7 +163,7 @@ async def test_what_is_somebody_elses_is_read_and_not_written_to() -> None:
     assert namespace.there is foreign
 
 
-async def test_it_is_made_also_where_a_version_is_refused_of_what_is_not_there() -> None:
+async def test_an_object_is_created_even_if_the_version_is_refused() -> None:
     namespace = Namespace()
     namespace.makes = False
     done = await namespace.bring()

@@ -1,4 +1,4 @@
-"""What is a difference, what is an addition, and what is neither."""
+"""Which changes are a difference, which are an addition, and which are neither."""
 
 import copy
 from typing import Any
@@ -58,7 +58,7 @@ OURS = {
 
 
 def live() -> Object:
-    """Return it as the API server gives it, defaults included."""
+    """Return the object as the API server returns it, including defaults."""
     body = desired()
     body["spec"]["progressDeadlineSeconds"] = 600
     pod = body["spec"]["template"]["spec"]
@@ -70,7 +70,7 @@ def live() -> Object:
     return body
 
 
-def test_defaults_and_ways_to_write_a_quantity_are_no_difference() -> None:
+def test_defaults_and_equivalent_quantities_are_no_difference() -> None:
     assert not differs(desired(), live())
     assert without_additions(desired(), live()) is None
 
@@ -91,7 +91,7 @@ def test_a_changed_or_missing_field_is_a_difference(field: str) -> None:
     assert differs(desired(), changed)
 
 
-def test_a_field_that_is_not_rendered_any_more_is_a_difference() -> None:
+def test_a_field_that_is_no_longer_rendered_is_a_difference() -> None:
     wanted = desired()
     wanted["spec"]["template"]["spec"]["containers"][0]["env"] = []
     assert differs(wanted, live())
@@ -124,7 +124,7 @@ def test_a_rollout_restart_is_left_alone(*, annotated: bool) -> None:
     assert corrected["spec"] == restarted["spec"]
 
 
-def test_what_others_added_is_taken_out_and_nothing_else() -> None:
+def test_only_additions_of_others_are_removed() -> None:
     added = live()
     pod = added["spec"]["template"]["spec"]
     pod["hostNetwork"] = True

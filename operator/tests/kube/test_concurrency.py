@@ -1,4 +1,4 @@
-"""Several calls at a time: their order, their number, and how they end together."""
+"""Concurrent calls: the order of results, the limit, and cancellation after a failure."""
 
 import asyncio
 
@@ -33,7 +33,7 @@ async def test_no_more_than_the_limit_run_at_a_time() -> None:
     assert most == 3
 
 
-async def test_one_failure_ends_all_before_it_is_told() -> None:
+async def test_one_failure_cancels_all_before_it_is_raised() -> None:
     ended: list[int] = []
 
     async def call(item: int) -> None:

@@ -1,4 +1,4 @@
-"""Only what was undone counts as drift; and what of a resource is shown goes with it."""
+"""Only a change that was reverted counts as drift; a resource's metrics are removed with it."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ def change(name: str) -> Change:
     return Change(f"applied ConfigMap {name}", "ConfigMap", name)
 
 
-def test_the_first_look_and_a_new_wish_are_no_drift() -> None:
+def test_the_first_pass_and_a_new_desired_state_are_no_drift() -> None:
     drift = Drift()
     assert not list(drift.corrected([body("a")], [change("a")]))
     assert not list(drift.corrected([body("a", "2")], [change("a")]))
     assert not list(drift.corrected([body("a", "2"), body("b")], [change("b")]))
 
 
-def test_what_is_written_though_nothing_else_is_wanted_is_drift() -> None:
+def test_a_write_without_a_new_desired_state_is_drift() -> None:
     drift = Drift()
     assert not list(drift.corrected([body("a")], []))
     assert list(drift.corrected([body("a")], [change("a")])) == ["ConfigMap"]
@@ -34,7 +34,7 @@ def test_what_is_written_though_nothing_else_is_wanted_is_drift() -> None:
     assert not list(Drift().corrected([body("a")], [change("a")])), "after a restart"
 
 
-def test_pruning_what_is_not_wanted_any_more_is_no_drift() -> None:
+def test_pruning_an_object_that_is_no_longer_desired_is_no_drift() -> None:
     drift = Drift()
     list(drift.corrected([body("a"), body("b")], []))
     assert not list(drift.corrected([body("a")], [change("b")]))
@@ -49,7 +49,7 @@ def shown(namespace: str) -> set[str]:
     }
 
 
-def test_series_of_a_resource_go_with_it() -> None:
+def test_the_metrics_of_a_resource_are_removed_with_it() -> None:
     status = {
         "conditions": [{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "False"}]
     }
@@ -69,7 +69,7 @@ def test_series_of_a_resource_go_with_it() -> None:
     metrics.forget("stays", "demo")
 
 
-def test_a_failed_look_counts_and_is_timed() -> None:
+def test_a_failed_pass_is_counted_and_timed() -> None:
     def value(name: str, **labels: str) -> float:
         return REGISTRY.get_sample_value(name, labels) or 0.0
 
@@ -92,5 +92,5 @@ def test_a_failed_look_counts_and_is_timed() -> None:
         ("/openapi/v3/apis/ashchat.dev/v1alpha1", "other"),
     ],
 )
-def test_a_call_is_counted_by_the_kind_it_is_about(path: str, kind: str) -> None:
+def test_a_request_is_counted_by_the_kind_in_its_path(path: str, kind: str) -> None:
     assert _kind(path) == kind

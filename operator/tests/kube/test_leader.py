@@ -1,4 +1,4 @@
-"""Who may take a Lease, and that of two candidates never both lead: by a clock of the test's."""
+"""When a Lease may be acquired, and that two candidates never lead at once. Time is simulated."""
 
 import asyncio
 import copy
@@ -23,7 +23,7 @@ HELD = LeaseRecord("a", 10, "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:09.
 QUICK = Timing(lease=1, renew=0.8, retry=0.02)
 
 
-def test_a_lease_is_free_when_it_is_nobodys_or_mine() -> None:
+def test_a_lease_is_free_without_a_holder_and_for_its_holder() -> None:
     assert free(ObservedLease(LeaseRecord(), 0), "b", 0)
     assert free(ObservedLease(HELD, 0), "a", 0)
     assert not free(ObservedLease(HELD, 0), "b", 0)
@@ -34,15 +34,15 @@ def test_a_lease_is_free_when_no_renewal_was_seen_for_its_duration() -> None:
     assert free(ObservedLease(HELD, 100), "b", 110.1)
 
 
-def test_times_of_the_holders_clock_mean_nothing() -> None:
-    # Years old or years ahead: only that it changed counts, and when we saw that.
+def test_times_of_the_holders_clock_are_not_compared() -> None:
+    # Years old or years ahead: only the time when we observed a change counts.
     first = observed(None, HELD, 50)
     assert observed(first, HELD, 59) == first
     renewed = claimed(HELD, "a", 10, "1970-01-01T00:00:00.000000Z")
     assert observed(first, renewed, 59) == ObservedLease(renewed, 59)
 
 
-def test_a_change_of_the_holder_is_a_transition_and_a_renewal_is_none() -> None:
+def test_a_change_of_the_holder_is_a_transition_and_a_renewal_is_not() -> None:
     assert claimed(HELD, "a", 10, "now").transitions == 3
     assert claimed(HELD, "a", 10, "now").acquired == HELD.acquired
     taken = claimed(HELD, "b", 10, "now")
@@ -50,13 +50,13 @@ def test_a_change_of_the_holder_is_a_transition_and_a_renewal_is_none() -> None:
     assert claimed(LeaseRecord(), "b", 10, "now").transitions == 0
 
 
-def test_what_is_written_is_what_is_read() -> None:
+def test_a_lease_record_reads_back_as_written() -> None:
     assert LeaseRecord.read({"spec": HELD.spec()}) == HELD
     assert LeaseRecord.read({}) == LeaseRecord()
 
 
 class Server:
-    """An API server with one Lease; `away` makes it refuse, `silent` never answer."""
+    """An API server with one Lease; with `away` it rejects, with `silent` it never responds."""
 
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
@@ -145,7 +145,7 @@ async def test_a_leader_that_vanishes_is_replaced_after_its_lease() -> None:
     assert LeaseRecord.read(server.lease or {}).transitions == 1
 
 
-async def test_a_pod_that_starts_again_goes_on_at_once() -> None:
+async def test_a_restarted_pod_leads_again_at_once() -> None:
     server = Server()
     await candidate(server, "a").win()
     async with asyncio.timeout(QUICK.lease / 2):
@@ -153,7 +153,7 @@ async def test_a_pod_that_starts_again_goes_on_at_once() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
-async def test_a_leader_that_cannot_renew_ends_before_another_may_begin(trouble: str) -> None:
+async def test_a_leader_that_cannot_renew_exits_before_another_may_lead(trouble: str) -> None:
     server = Server()
     first, second = candidate(server, "a"), candidate(server, "b")
     await first.win()
@@ -171,7 +171,7 @@ async def test_a_leader_that_cannot_renew_ends_before_another_may_begin(trouble:
     assert leads(second)
 
 
-async def test_a_leader_whose_lease_was_taken_ends_at_once() -> None:
+async def test_a_leader_whose_lease_was_taken_exits_at_once() -> None:
     server = Server()
     first = candidate(server, "a")
     await first.win()
@@ -184,7 +184,7 @@ async def test_a_leader_whose_lease_was_taken_ends_at_once() -> None:
     assert LeaseRecord.read(server.lease).holder == "b"
 
 
-async def test_a_hiccup_of_the_api_server_costs_nothing() -> None:
+async def test_a_short_outage_of_the_api_server_does_not_end_leadership() -> None:
     server = Server()
     first = candidate(server, "a")
     await first.win()
@@ -199,11 +199,11 @@ async def test_a_hiccup_of_the_api_server_costs_nothing() -> None:
     await asyncio.gather(holding, return_exceptions=True)
 
 
-async def test_of_many_one_leads() -> None:
+async def test_one_of_many_candidates_leads() -> None:
     server = Server()
     candidates = [candidate(server, str(number)) for number in range(5)]
     tasks = [asyncio.create_task(each.win()) for each in candidates]
-    # Each has looked, so each that could lead does.
+    # Each candidate has read the Lease, so each that may lead does.
     await until(lambda: all(each.seen for each in candidates), within=10, every=0.01)
     assert [each.leading for each in candidates].count(True) == 1
     for task in tasks:

@@ -1,4 +1,4 @@
-"""Where the API server is, and who we are there: as the pod or the kubeconfig says."""
+"""The API server's address and our credentials, from the pod or the kubeconfig."""
 
 import json
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ def inside(monkeypatch: pytest.MonkeyPatch, info: kopf.ConnectionInfo | None) ->
     ("host", "server"),
     [("10.96.0.1", "https://10.96.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")],
 )
-def test_in_a_pod_no_name_has_to_resolve(
+def test_in_a_pod_the_api_server_is_reached_by_address(
     monkeypatch: pytest.MonkeyPatch, host: str, server: str
 ) -> None:
     inside(monkeypatch, INSIDE)
@@ -34,7 +34,9 @@ def test_in_a_pod_no_name_has_to_resolve(
     assert login().token == "first"
 
 
-def test_outside_the_kubeconfig_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_outside_a_pod_the_kubeconfig_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     inside(monkeypatch, None)
     file = tmp_path / "kubeconfig"
     file.write_text(
@@ -51,7 +53,7 @@ def test_outside_the_kubeconfig_says_where(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (login().server, login().token) == ("https://there:6443", "word")
 
 
-def test_with_neither_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_either_an_error_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     inside(monkeypatch, None)
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -61,7 +63,7 @@ def test_with_neither_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @dataclass
 class Server:
-    """Notes who asks for what."""
+    """Records the token and the path of each request."""
 
     url: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -95,7 +97,7 @@ async def test_a_renewed_token_is_used(server: Server, monkeypatch: pytest.Monke
     assert server.asked == [("/a", "Bearer first"), ("/b", "Bearer next")]
 
 
-async def test_a_path_is_sent_as_it_is_quoted(server: Server) -> None:
+async def test_a_quoted_path_is_sent_unchanged(server: Server) -> None:
     path = "/api/v1/secrets?labelSelector=a%2Fb%3Dc%2Cd&x=%3A"
     async with ConnectionPool(kopf.ConnectionInfo(server=server.url)) as connected:
         await ask(connected, path)

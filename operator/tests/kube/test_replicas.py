@@ -1,4 +1,4 @@
-"""An autoscaler's replicas are never ours: not at the making, not when they change hands."""
+"""An autoscaler owns `replicas`: at creation, and after a handover from the operator."""
 
 from typing import Any
 
@@ -23,17 +23,17 @@ def held_by(manager: str, operation: str = "Apply") -> dict[str, Any]:
     return {"manager": manager, "operation": operation, "fieldsV1": fields}
 
 
-def test_a_deployment_without_replicas_is_an_autoscalers() -> None:
+def test_a_deployment_without_replicas_is_scaled_by_an_autoscaler() -> None:
     assert autoscaled(deployment())
     assert not autoscaled(deployment(3))
     assert not autoscaled({"kind": "Secret", "spec": {}})
 
 
-def test_it_begins_with_the_fewest() -> None:
+def test_a_new_deployment_starts_with_the_minimum() -> None:
     assert with_first(deployment(), SCALER)["spec"] == {"replicas": 2}
 
 
-def test_while_we_hold_the_field_somebody_else_takes_it_first() -> None:
+def test_a_handover_manager_takes_the_field_while_we_own_it() -> None:
     live = deployment(3, managedFields=[held_by(OPERATOR)])
     taken = hand_over(deployment(), live, SCALER)
     assert taken is not None
@@ -41,7 +41,7 @@ def test_while_we_hold_the_field_somebody_else_takes_it_first() -> None:
     assert taken["metadata"] == {"name": "demo-chat", "namespace": "a"}
 
 
-def test_the_number_that_is_handed_over_lies_within_the_autoscalers_bounds() -> None:
+def test_the_replicas_handed_over_are_within_the_autoscalers_bounds() -> None:
     for now, wanted in ((0, 2), (1, 2), (5, 5), (9, 5)):
         live = deployment(now, managedFields=[held_by(OPERATOR)])
         taken = hand_over(deployment(), live, SCALER)
@@ -49,7 +49,7 @@ def test_the_number_that_is_handed_over_lies_within_the_autoscalers_bounds() -> 
         assert taken["spec"]["replicas"] == wanted
 
 
-def test_what_others_hold_is_left_to_them() -> None:
+def test_a_field_that_others_own_is_left_alone() -> None:
     for entry in (held_by(HOLDER), held_by("kube-controller-manager", "Update")):
         live = deployment(4, managedFields=[entry])
         assert hand_over(deployment(), live, SCALER) is None

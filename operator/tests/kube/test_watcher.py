@@ -25,7 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeApi:
-    """Gives each watch one list of events, then nothing until cancelled."""
+    """Returns one list of events for each watch, then waits until cancelled."""
 
     def __init__(self, events: list[dict[str, Any]]) -> None:
         self._events = events
@@ -48,7 +48,7 @@ class FakeApi:
 
 
 class FakeSecrets(FakeApi):
-    """Gives the watch of people's Secrets its events."""
+    """Returns the events of the watch of user-provided Secrets."""
 
     async def watch(
         self, kind: str, _: object, labels: dict[str, str], *, version: str, **__: object
@@ -94,12 +94,12 @@ async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await workers.close()
-    # The next watch goes on from there.
+    # The next watch continues from there.
     assert api.versions == ["", version]
     assert not watcher.dead
 
 
-async def test_an_edited_secret_of_a_person_wakes_those_that_refer_to_it() -> None:
+async def test_an_edited_user_provided_secret_wakes_the_resources_that_reference_it() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
     workers.track("a", "b")
@@ -120,7 +120,7 @@ async def test_an_edited_secret_of_a_person_wakes_those_that_refer_to_it() -> No
     assert asked == [("a", "smtp")]
 
 
-async def test_a_watch_that_fell_behind_begins_anew() -> None:
+async def test_an_expired_watch_starts_again() -> None:
     workers = Workers(RecordedPasses(), parallel=1)
     api = FakeApi([BOOKMARK, EXPIRED])
     watcher = Watcher(api, workers, ())  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ async def test_a_watch_that_fell_behind_begins_anew() -> None:
 
 
 class Watches:
-    """Every kind is served; each watch is noted and says nothing but what is told."""
+    """Serves every kind, records each watch, and returns only the events in `says`."""
 
     def __init__(self) -> None:
         self.opened: list[tuple[str, str | None, dict[str, str]]] = []
@@ -157,7 +157,7 @@ class Watches:
 
 @asynccontextmanager
 async def watching(api: Watches, *namespaces: str) -> AsyncIterator[Watcher]:
-    """Watch; all watches are open."""
+    """Run a watcher; on entry all its watches are open."""
     watcher = Watcher(api, Workers(RecordedPasses(), parallel=1), namespaces)  # type: ignore[arg-type]
     running = asyncio.create_task(watcher.run())
     try:
@@ -170,7 +170,7 @@ async def watching(api: Watches, *namespaces: str) -> AsyncIterator[Watcher]:
 
 
 @pytest.mark.parametrize("namespace", [None, "one"])
-async def test_what_is_watched_is_ours_by_its_label_and_secrets_that_ask_for_it(
+async def test_only_our_labelled_objects_and_opted_in_secrets_are_watched(
     namespace: str | None,
 ) -> None:
     api = Watches()
@@ -180,7 +180,7 @@ async def test_what_is_watched_is_ours_by_its_label_and_secrets_that_ask_for_it(
     assert api.opened == [*ours, ("Secret", namespace, {Label.WATCH: "true"})]
 
 
-async def test_a_watch_that_stays_silent_counts_as_dead_until_it_is_heard(
+async def test_a_silent_watch_counts_as_dead_until_it_receives_an_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0

@@ -1,4 +1,4 @@
-"""Workers: reconcile at once when woken, never twice at a time, and go on after a failure."""
+"""Workers: reconcile at once when woken, one pass at a time, and continue after a failure."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +17,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "FAILED_SECONDS", 0.001)
 
 
-async def test_a_kept_resource_is_looked_at_at_once_and_when_woken() -> None:
+async def test_a_tracked_resource_is_reconciled_at_once_and_when_woken() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
     workers.track("a", "b")
@@ -29,7 +29,7 @@ async def test_a_kept_resource_is_looked_at_at_once_and_when_woken() -> None:
     assert looks.seen == ["a/b", "a/b"]
 
 
-async def test_wakes_that_come_together_are_one_look() -> None:
+async def test_simultaneous_wakes_result_in_one_pass() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
     workers.track("a", "b")
@@ -41,7 +41,7 @@ async def test_wakes_that_come_together_are_one_look() -> None:
     assert len(looks.seen) == 1
 
 
-async def test_nothing_happens_to_what_is_not_kept() -> None:
+async def test_an_untracked_resource_is_not_reconciled() -> None:
     looks = RecordedPasses()
     workers = Workers(looks, parallel=1)
     workers.wake("a", "b")
@@ -54,7 +54,7 @@ async def test_nothing_happens_to_what_is_not_kept() -> None:
     assert looks.seen == ["a/c"]
 
 
-async def test_it_looks_again_by_itself() -> None:
+async def test_a_resource_is_reconciled_periodically() -> None:
     looks = RecordedPasses(again=0.001)
     workers = Workers(looks, parallel=1)
     workers.track("a", "b")
@@ -62,7 +62,7 @@ async def test_it_looks_again_by_itself() -> None:
     await workers.close()
 
 
-async def test_a_failed_look_is_followed_by_another(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_pass_is_retried(caplog: pytest.LogCaptureFixture) -> None:
     looks = RecordedPasses()
     looks.failures = 2
     workers = Workers(looks, parallel=1)
@@ -73,7 +73,7 @@ async def test_a_failed_look_is_followed_by_another(caplog: pytest.LogCaptureFix
 
 
 class Held:
-    """RecordedPasses that last until they are let go, one after the other."""
+    """Passes that each last until the test releases them."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -117,11 +117,11 @@ async def working(look: Callable[[str, str], Awaitable[float]], n: int) -> Async
 
 
 async def settle() -> None:
-    """Give a look that should not come the time in which it would."""
+    """Wait long enough for an unexpected reconcile pass to start."""
     await asyncio.sleep(20 * workers_module.SETTLE_SECONDS)
 
 
-async def test_a_resource_is_not_looked_at_twice_at_a_time_and_once_more_when_woken() -> None:
+async def test_a_wake_during_a_pass_results_in_one_more_pass_afterwards() -> None:
     looks = Held()
     async with working(looks, 5) as workers:
         workers.track("a", "b")
@@ -140,7 +140,7 @@ async def test_a_resource_is_not_looked_at_twice_at_a_time_and_once_more_when_wo
     assert looks.most == 1
 
 
-async def test_no_more_than_so_many_are_looked_at_at_a_time_and_all_get_their_turn() -> None:
+async def test_concurrent_passes_are_limited_and_every_resource_gets_its_turn() -> None:
     looks = Held()
     async with working(looks, 2) as workers:
         for number in range(10):
@@ -152,7 +152,7 @@ async def test_no_more_than_so_many_are_looked_at_at_a_time_and_all_get_their_tu
     assert looks.most == 2
 
 
-async def test_nobody_is_looked_at_twice_before_all_were_looked_at_once() -> None:
+async def test_no_resource_is_reconciled_twice_before_each_was_reconciled_once() -> None:
     looks = Held()
     async with working(looks, 2) as workers:
         for number in range(4):
@@ -171,7 +171,7 @@ async def test_nobody_is_looked_at_twice_before_all_were_looked_at_once() -> Non
         assert looks.now == [again]
 
 
-async def test_who_is_forgotten_before_its_first_look_holds_up_nobody() -> None:
+async def test_a_resource_forgotten_before_its_first_pass_delays_no_other() -> None:
     looks = Held()
     async with working(looks, 1) as workers:
         workers.track("a", "first")
@@ -185,7 +185,7 @@ async def test_who_is_forgotten_before_its_first_look_holds_up_nobody() -> None:
         await looks.until(lambda: looks.begun == looks_again and looks.now == ["a/first"])
 
 
-async def test_of_what_is_forgotten_nothing_is_left_and_its_look_ends() -> None:
+async def test_a_forgotten_resource_leaves_nothing_behind_and_its_pass_is_cancelled() -> None:
     looks = Held()
     async with working(looks, 2) as workers:
         workers.track("a", "b")
@@ -200,7 +200,7 @@ async def test_of_what_is_forgotten_nothing_is_left_and_its_look_ends() -> None:
         assert not workers._unseen
 
 
-def test_a_resync_is_spread() -> None:
+def test_resync_intervals_are_jittered() -> None:
     times = [jittered(10) for _ in range(100)]
     assert all(8 <= time <= 12 for time in times)
     assert len(set(times)) > 90

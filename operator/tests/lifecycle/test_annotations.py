@@ -1,4 +1,4 @@
-"""What annotations ask for, what is rendered for it, and what the status says."""
+"""Annotation commands: how they are read, rendered and reported in the status."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def resource(handled: dict[str, str] | None = None, **annotations: str) -> AshCh
     )
 
 
-def test_without_annotations_nothing_is_asked() -> None:
+def test_without_annotations_there_are_no_commands() -> None:
     for body in (resource(), resource(restart_chat="")):
         found = read(body, COMPONENTS)
         assert (found.paused, dict(found.restarts), found.unknown) == (False, {}, [])
@@ -40,7 +40,7 @@ def test_without_annotations_nothing_is_asked() -> None:
         assert found.findings[ConditionType.PAUSED][:2] == ("False", "NotPaused")
 
 
-def test_pause_is_true_in_any_case_of_letters_and_nothing_else() -> None:
+def test_only_true_pauses_in_upper_or_lower_case() -> None:
     assert read(resource(pause="true"), COMPONENTS).paused
     assert read(resource(pause="True"), COMPONENTS).paused
     assert not read(resource(pause="false"), COMPONENTS).paused
@@ -57,7 +57,7 @@ def templates(objects: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     }
 
 
-def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
+def test_a_restart_token_is_set_on_the_pods_of_its_component_only() -> None:
     plain = rendered("everything")
     objects = with_restart_tokens(plain, read(resource(restart_rabbitmq="now"), COMPONENTS))
     before, after = templates(plain), templates(objects)
@@ -65,11 +65,11 @@ def test_a_stamp_is_on_the_pods_of_that_component_only() -> None:
     assert {key for key in before if before[key] != after[key]} == {"rabbitmq"}
 
 
-def test_nothing_asked_renders_as_ever() -> None:
+def test_without_commands_rendering_is_unchanged() -> None:
     assert with_restart_tokens(rendered("everything"), Commands()) == rendered("everything")
 
 
-def test_what_was_handled_stays_when_its_annotation_goes() -> None:
+def test_a_handled_restart_stays_when_its_annotation_is_removed() -> None:
     found = read(resource({"chat": "one"}), COMPONENTS)
     assert found.restarts == {"chat": "one"}
     assert found.status() == {"commands": {"restarts": {"chat": "one"}}}
@@ -78,17 +78,17 @@ def test_what_was_handled_stays_when_its_annotation_goes() -> None:
     }
 
 
-def test_a_component_that_is_no_more_is_forgotten() -> None:
+def test_the_restart_of_a_removed_component_is_forgotten() -> None:
     assert read(resource({"edge": "one"}), COMPONENTS).status() == {}
 
 
-def test_a_long_stamp_is_told_by_its_digest() -> None:
+def test_a_long_token_is_replaced_by_its_digest() -> None:
     (stamp,) = read(resource(restart_chat="x" * 1000), COMPONENTS).restarts.values()
     assert stamp.startswith("sha256:")
     assert len(stamp) <= 64
 
 
-def test_an_unknown_component_is_named_with_those_that_there_are() -> None:
+def test_an_unknown_component_is_reported_with_the_known_ones() -> None:
     found = read(resource(restart_chta="now"), COMPONENTS)
     status, reason, message = found.findings[ConditionType.COMMANDS_HANDLED]
     assert (status, reason) == ("False", "UnknownComponent")
@@ -137,7 +137,7 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_while_paused_the_status_tells_how_the_components_are_and_keeps_the_rest() -> None:
+def test_while_paused_only_the_state_of_components_is_updated() -> None:
     said = paused(FINE)
     assert said["observedGeneration"] == 2, "a newer spec was not applied"
     assert said["commands"] == FORMER["commands"]
@@ -154,17 +154,17 @@ def test_while_paused_the_status_tells_how_the_components_are_and_keeps_the_rest
     )
 
 
-def test_told_twice_it_is_the_same() -> None:
+def test_the_paused_status_is_idempotent() -> None:
     said = paused(FINE)
     assert paused_status(said, FINE, Commands(paused=True, components=COMPONENTS), "x") == said
 
 
-def test_a_resource_that_was_never_handled_can_be_paused() -> None:
+def test_a_resource_without_a_status_can_be_paused() -> None:
     said = paused([Component("chat", ready=False, reason="Missing")], {})
     assert condition(said, "Ready")["status"] == "False"
 
 
-def test_events_tell_of_pause_resume_and_restart() -> None:
+def test_pause_resume_and_restart_emit_events() -> None:
     def events(former: dict[str, Any], status: dict[str, Any]) -> list[tuple[str, bool]]:
         return [(event.reason, event.normal) for event in transitions(former, status)]
 

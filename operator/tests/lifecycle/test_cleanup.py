@@ -1,4 +1,4 @@
-"""Deletion and applying against an API server that refuses, loses or has somebody else's things."""
+"""Deletion and apply with an API server that rejects requests or holds foreign objects."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ ALL_TIME = PATIENCE + timedelta(seconds=1)
 
 
 class Server:
-    """The calls of `Api` on a dict of objects; what `refuse` names is refused."""
+    """The methods of `Api` on a dict of objects; requests listed in `refuse` are rejected."""
 
     def __init__(self, *bodies: Object) -> None:
         self.objects = {(body["kind"], body["metadata"]["name"]): body for body in bodies}
@@ -123,7 +123,7 @@ async def looks(server: Server, body: Object, *after: timedelta, **more: Any) ->
     return [await cleanup.done(body, DELETED + late) for late in after]
 
 
-async def test_data_goes_after_what_would_make_it_anew() -> None:
+async def test_data_is_deleted_after_the_workloads_that_would_recreate_it() -> None:
     body = deleted()
     server = Server(body, *belongings())
     server.stays = {"demo-mongodb"}
@@ -138,7 +138,7 @@ async def test_data_goes_after_what_would_make_it_anew() -> None:
     assert server.events == []
 
 
-async def test_with_retain_a_resource_is_let_go_with_its_data_there() -> None:
+async def test_with_retain_the_finalizer_is_removed_and_the_data_stays() -> None:
     body = deleted("Retain")
     server = Server(body, *belongings())
     assert await looks(server, body, timedelta()) == [True]
@@ -146,7 +146,7 @@ async def test_with_retain_a_resource_is_let_go_with_its_data_there() -> None:
     assert body["metadata"]["finalizers"] == []
 
 
-async def test_what_does_not_go_is_left_after_a_while_and_told() -> None:
+async def test_objects_that_are_not_deleted_in_time_are_left_and_reported() -> None:
     body = deleted()
     server = Server(body, *belongings())
     server.stays = {"data-demo-mongodb-0"}
@@ -159,7 +159,7 @@ async def test_what_does_not_go_is_left_after_a_while_and_told() -> None:
 
 
 @pytest.mark.parametrize("what", [("Secret", "demo-auth-credentials"), ("Secret", "")])
-async def test_a_right_that_is_missing_holds_a_resource_no_longer_than_the_rest(
+async def test_a_missing_permission_delays_deletion_no_longer_than_other_errors(
     what: tuple[str, str],
 ) -> None:
     body = deleted()
@@ -170,7 +170,7 @@ async def test_a_right_that_is_missing_holds_a_resource_no_longer_than_the_rest(
     assert "you may not" in server.events[0]["message"]
 
 
-async def test_what_is_outside_goes_while_its_logins_are_there_and_holds_data_half_the_time() -> (
+async def test_external_objects_are_deleted_before_their_logins_and_delay_data_half_the_time() -> (
     None
 ):
     body = deleted()
@@ -196,7 +196,7 @@ def rendered() -> list[Object]:
     return platform.render(ASH, CONTEXT, fixed_credentials(ASH))
 
 
-async def test_nothing_gets_a_password_that_no_secret_holds() -> None:
+async def test_nothing_gets_a_password_that_no_secret_stores() -> None:
     server = Server()
     refused = ("Secret", f"{ASH.name}-mongodb-admin")
     server.refuse[refused] = ApiServerError(500, "later")
@@ -206,7 +206,7 @@ async def test_nothing_gets_a_password_that_no_secret_holds() -> None:
     assert applied.problems == (f"Secret {refused[1]}: later",)
 
 
-async def test_in_a_namespace_that_goes_one_try_is_enough() -> None:
+async def test_in_a_terminating_namespace_one_attempt_is_made() -> None:
     server = Server()
     causes = frozenset({"NamespaceTerminating"})
     server.refuse["Secret", ""] = ApiServerError(403, "being terminated", causes)
@@ -216,7 +216,7 @@ async def test_in_a_namespace_that_goes_one_try_is_enough() -> None:
     assert server.written == []
 
 
-async def test_a_service_of_somebody_else_hinders_nothing_but_itself() -> None:
+async def test_a_service_that_is_not_ours_blocks_only_itself() -> None:
     name = f"{ASH.name}-chat"
     server = Server({"kind": "Service", "metadata": {"name": name}, "spec": {}})
     applied = await apply(server.api, ASH, rendered(), {})

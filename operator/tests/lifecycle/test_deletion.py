@@ -1,4 +1,4 @@
-"""Who is held by the finalizer, what goes with whom, and what a person is told meanwhile."""
+"""When there is a finalizer, which objects are deleted, and what the status reports meanwhile."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,7 +50,9 @@ def child(name: str, component: str, instance: str = "demo", **metadata: Any) ->
         (ashchat("Retain", FINALIZER, "other/one"), ["other/one"]),
     ],
 )
-def test_only_the_policy_delete_has_a_finalizer(body: Object, wanted: list[str] | None) -> None:
+def test_only_deletion_policy_delete_has_a_finalizer(
+    body: Object, wanted: list[str] | None
+) -> None:
     assert finalizers(body) == wanted
 
 
@@ -59,11 +61,11 @@ def test_the_finalizers_of_others_stay() -> None:
 
 
 @pytest.mark.parametrize("spec", [{}, {"deletionPolicy": "Later"}, {"deletionPolicy": None}])
-def test_what_cannot_be_read_is_retained(spec: Object) -> None:
+def test_an_invalid_deletion_policy_means_retain(spec: Object) -> None:
     assert policy({"spec": spec}) is DeletionPolicy.RETAIN
 
 
-def test_a_deletion_waits_from_its_own_time_on() -> None:
+def test_the_wait_is_measured_from_the_deletion_timestamp() -> None:
     body = {"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}
     now = datetime(2026, 1, 2, 3, 14, 5, tzinfo=UTC)
     assert waited(body, now) == timedelta(minutes=10)
@@ -78,7 +80,7 @@ def test_a_deletion_waits_from_its_own_time_on() -> None:
         ("demo-rabbitmq-admin", "rabbitmq"),
     ],
 )
-def test_data_of_its_own_name_and_label_goes(name: str, component: str) -> None:
+def test_data_with_the_resources_name_and_label_is_deleted(name: str, component: str) -> None:
     assert belongs(ashchat(), child(name, component))
 
 
@@ -86,7 +88,7 @@ def test_data_of_its_own_name_and_label_goes(name: str, component: str) -> None:
     "other",
     [
         child("demo-b-auth-credentials", "auth", "demo-b"),
-        child("demo-b-auth-credentials", "auth"),  # its label was changed by hand
+        child("demo-b-auth-credentials", "auth"),  # its label was changed manually
         child("data-demo-b-mongodb-0", "mongodb"),
         child("demonstration-static", "static"),
         child("my-own", "auth"),
@@ -94,12 +96,12 @@ def test_data_of_its_own_name_and_label_goes(name: str, component: str) -> None:
         {"metadata": {"name": "demo-auth-credentials"}},
     ],
 )
-def test_what_is_anothers_or_nobodys_stays(other: Object) -> None:
+def test_objects_that_do_not_belong_to_the_resource_stay(other: Object) -> None:
     assert not belongs(ashchat(), other)
 
 
 @pytest.mark.parametrize("name", ["minimal", "everything"])
-def test_everything_that_outlives_a_resource_is_found_to_be_its(name: str) -> None:
+def test_every_retained_object_belongs_to_its_resource(name: str) -> None:
     ash = resource(name)
     body = {"metadata": {"name": ash.name, "uid": ash.uid}}
     objects = platform.render(ash, CONTEXT, fixed_credentials(ash))
@@ -108,7 +110,7 @@ def test_everything_that_outlives_a_resource_is_found_to_be_its(name: str) -> No
     assert all(belongs(body, item) for item in retained)
 
 
-def test_a_deletion_that_waits_says_what_for() -> None:
+def test_a_waiting_deletion_reports_what_it_waits_for() -> None:
     ready = {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "then"}
     kept = {"type": "Degraded", "status": "False"}
     told = condition([ready, kept], ["Secret demo-x"], 3, "now")

@@ -1,4 +1,4 @@
-"""An older definition is noticed by its revision, wherever that can be read."""
+"""An older definition is detected by its revision."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def document(description: str) -> dict[str, Any]:
     return {"components": {"schemas": {"dev.ashchat.v1alpha1.AshChat": schema, "other": {}}}}
 
 
-def test_the_operators_revision_is_the_definitions_in_both_places() -> None:
+def test_the_operators_revision_matches_both_copies_of_the_definition() -> None:
     crd = yaml.safe_load(CRD.read_text())
     assert crd["metadata"]["annotations"]["ashchat.dev/schema-revision"] == str(REVISION)
     (version,) = crd["spec"]["versions"]
@@ -39,7 +39,7 @@ def test_a_document_without_revision_is_older_than_any() -> None:
     assert revision(document("It has Schema\nrevision 7.")) == 7
 
 
-def test_older_and_missing_say_what_to_run_and_newer_is_fine() -> None:
+def test_an_older_or_missing_definition_is_reported_and_a_newer_one_is_accepted() -> None:
     for served in (0, REVISION - 1, None):
         assert "kubectl apply --server-side" in wrong_with(served)
     assert wrong_with(REVISION) == wrong_with(REVISION + 1) == ""
@@ -47,7 +47,7 @@ def test_older_and_missing_say_what_to_run_and_newer_is_fine() -> None:
     assert finding("")[:2] == ("True", "UpToDate")
 
 
-def test_the_status_keeps_what_it_said() -> None:
+def test_the_rest_of_the_status_is_preserved() -> None:
     ready = {"type": "Ready", "status": "True"}
     body = {"metadata": {"generation": 2}, "status": {"url": "u", "conditions": [ready]}}
     said = outdated_status(body, "old", "now")
@@ -68,7 +68,7 @@ class FakeApi:
         return self.answer
 
 
-async def test_it_waits_until_there_is_one_and_notices_each_change() -> None:
+async def test_it_waits_for_a_definition_and_notices_each_change() -> None:
     api = FakeApi()
     schema = Schema(api)  # type: ignore[arg-type]
     assert schema.says, "nothing is known yet"
@@ -83,7 +83,7 @@ async def test_it_waits_until_there_is_one_and_notices_each_change() -> None:
     assert not schema.says
 
 
-async def test_where_it_may_not_be_read_nothing_is_held_up() -> None:
+async def test_without_permission_to_read_it_nothing_is_blocked() -> None:
     api = FakeApi()
     schema = Schema(api)  # type: ignore[arg-type]
     api.answer = 403

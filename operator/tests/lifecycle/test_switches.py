@@ -1,4 +1,4 @@
-"""A backend changes hands only when somebody said so; until then the old one goes on."""
+"""A switch of a backend must be confirmed; until then the previous one stays in use."""
 
 from typing import Any
 
@@ -31,11 +31,11 @@ def decide(asked: dict[str, Any], live: dict[Any, Any] | None = None) -> switche
 
 
 def after(first: dict[str, Any]) -> dict[str, Any]:
-    """Return the status that a look leaves behind."""
+    """Return the status after a reconcile pass."""
     return {"backends": decide(first).backends}
 
 
-def test_a_new_resource_is_taken_at_its_word() -> None:
+def test_a_new_resource_needs_no_confirmation() -> None:
     made = decide(body(mongodb=OUTSIDE))
     assert not made.held
     assert set(blocks(made.ash)) == {Backend.MONGODB}
@@ -43,7 +43,7 @@ def test_a_new_resource_is_taken_at_its_word() -> None:
     assert made.backends["mongodb"]["kind"] == "External"
 
 
-def test_a_switch_to_outside_waits_and_the_managed_one_goes_on() -> None:
+def test_a_switch_to_external_waits_and_the_managed_backend_stays_in_use() -> None:
     found = decide(body(status=after(body()), mongodb=OUTSIDE))
     assert not blocks(found.ash)
     assert found.backends["mongodb"] == {"kind": "Managed"}
@@ -52,7 +52,7 @@ def test_a_switch_to_outside_waits_and_the_managed_one_goes_on() -> None:
     assert "ashchat.dev/allow-switch=mongodb:External" in says
 
 
-def test_a_switch_back_waits_and_the_external_one_goes_on_as_it_was_described() -> None:
+def test_a_switch_to_managed_waits_and_the_external_backend_stays_in_use() -> None:
     found = decide(body(status=after(body(mongodb=OUTSIDE))))
     block = blocks(found.ash)[Backend.MONGODB]
     assert (block.connection_secret_ref.name, block.prefix) == ("mine", "x-")
@@ -60,35 +60,35 @@ def test_a_switch_back_waits_and_the_external_one_goes_on_as_it_was_described() 
 
 
 @pytest.mark.parametrize("word", ["mongodb:External", "redis:External, mongodb:external"])
-def test_a_switch_that_is_confirmed_is_done(word: str) -> None:
+def test_a_confirmed_switch_is_made(word: str) -> None:
     found = decide(body(word, after(body()), mongodb=OUTSIDE))
     assert not found.held
     assert set(blocks(found.ash)) == {Backend.MONGODB}
 
 
 @pytest.mark.parametrize("word", ["yes", "redis:External", "mongodb:Managed", "mongodb"])
-def test_another_word_confirms_nothing(word: str) -> None:
+def test_another_value_does_not_confirm(word: str) -> None:
     assert decide(body(word, after(body()), mongodb=OUTSIDE)).held
 
 
-def test_the_word_of_the_way_there_does_not_confirm_the_way_back() -> None:
+def test_the_confirmation_of_a_switch_does_not_confirm_the_reverse() -> None:
     there = body("mongodb:External", after(body()), mongodb=OUTSIDE)
     assert decide(body("mongodb:External", after(there))).held
 
 
-def test_without_a_status_what_runs_tells() -> None:
+def test_without_a_status_the_running_workloads_decide() -> None:
     asked = body(mongodb=OUTSIDE)
     assert not decide(asked).held
     assert decide(asked, SET).held
 
 
-def test_another_secret_or_server_outside_is_no_switch() -> None:
+def test_another_secret_or_external_server_is_no_switch() -> None:
     other = {"external": {"connectionSecretRef": {"name": "other"}, "prefix": "x-"}}
     found = decide(body(status=after(body(redis=OUTSIDE)), redis=other))
     assert not found.held
     assert blocks(found.ash)[Backend.REDIS].connection_secret_ref.name == "other"
 
 
-def test_the_cache_changes_at_once_since_it_may_lose_everything() -> None:
+def test_the_cache_switches_without_confirmation() -> None:
     cache = {"cache": OUTSIDE}
     assert not decide(body(status=after(body()), translate=cache)).held

@@ -1,4 +1,4 @@
-"""When the backends are asked, and whose answers count."""
+"""When the backends are checked, and which results count."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ BOTH_FINE = {Backend.REDIS: IN_ORDER, Backend.CACHE: IN_ORDER}
 
 
 class Asked:
-    """Stands where the backends are asked: counts, and answers when it may."""
+    """Replaces the check of the backends: counts calls, and returns when `may` is set."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -60,7 +60,7 @@ def declarer(woken: asyncio.Event) -> Declarer:
     return Declarer(woken.set, Turns())
 
 
-async def test_what_is_in_order_is_not_asked_again_at_once(
+async def test_a_ready_backend_is_not_checked_again_at_once(
     asked: Asked, declarer: Declarer
 ) -> None:
     assert await declarer.results(1, WANTED) == FINE
@@ -70,14 +70,16 @@ async def test_what_is_in_order_is_not_asked_again_at_once(
     assert declarer.changes() == ()
 
 
-async def test_what_is_not_in_order_is_asked_every_time(asked: Asked, declarer: Declarer) -> None:
+async def test_a_backend_that_is_not_ready_is_checked_in_every_pass(
+    asked: Asked, declarer: Declarer
+) -> None:
     asked.answer = BAD
     assert await declarer.results(1, WANTED) == BAD
     asked.answer = FINE
     assert await declarer.results(1, WANTED) == FINE
 
 
-async def test_an_answer_to_an_older_question_does_not_count(
+async def test_a_result_for_an_older_generation_is_discarded(
     asked: Asked, declarer: Declarer
 ) -> None:
     await declarer.results(1, WANTED)
@@ -86,7 +88,7 @@ async def test_an_answer_to_an_older_question_does_not_count(
     await declarer.close()
 
 
-async def test_a_slow_backend_holds_nothing_up_and_wakes_when_it_answers(
+async def test_a_slow_backend_does_not_block_and_wakes_the_worker_when_done(
     asked: Asked, declarer: Declarer, woken: asyncio.Event
 ) -> None:
     asked.may.clear()
@@ -100,7 +102,7 @@ async def test_a_slow_backend_holds_nothing_up_and_wakes_when_it_answers(
 
 @pytest.mark.parametrize("jitter", [1 - JITTER, 1.0, 1 + JITTER])
 @pytest.mark.parametrize("woken_at", [0.0, 5.0, 13.9, 14.1])
-async def test_backends_are_asked_at_least_every_21_s_however_the_looks_fall(
+async def test_backends_are_checked_at_least_every_21_s(
     asked: Asked,
     declarer: Declarer,
     monkeypatch: pytest.MonkeyPatch,
@@ -111,7 +113,7 @@ async def test_backends_are_asked_at_least_every_21_s_however_the_looks_fall(
     monkeypatch.setattr(time, "monotonic", lambda: now)
     await declarer.results(1, WANTED)
     assert declarer.due_seconds() == STALE_SECONDS
-    now += woken_at  # a child changed: a look out of turn
+    now += woken_at  # a child changed: an unscheduled pass
     await declarer.results(1, WANTED)
     if asked.count == 1:
         now += declarer.due_seconds() * jitter
@@ -120,7 +122,7 @@ async def test_backends_are_asked_at_least_every_21_s_however_the_looks_fall(
     assert now - 1000.0 <= 21.0 + 1e-6
 
 
-async def test_it_says_that_it_is_asking_until_the_answer_was_heard(
+async def test_a_check_is_in_progress_until_its_result_is_read(
     asked: Asked, declarer: Declarer, woken: asyncio.Event
 ) -> None:
     asked.may.clear()
@@ -132,13 +134,13 @@ async def test_it_says_that_it_is_asking_until_the_answer_was_heard(
     assert not declarer.asking
 
 
-async def test_who_is_in_trouble_keeps_nobody_else_waiting(asked: Asked) -> None:
+async def test_a_failing_resource_does_not_delay_others(asked: Asked) -> None:
     turns = Turns(at_a_time=1)
     troubled, other = (Declarer(lambda: None, turns) for _ in range(2))
     asked.answer = BAD
     assert await troubled.results(1, WANTED) == BAD
     asked.may.clear()
-    assert await troubled.results(1, WANTED) == BAD  # asked again, without an answer yet
+    assert await troubled.results(1, WANTED) == BAD  # checked again, without a result yet
     asked.answer = FINE
     held, asked.may = asked.may, asyncio.Event()
     asked.may.set()
@@ -147,7 +149,7 @@ async def test_who_is_in_trouble_keeps_nobody_else_waiting(asked: Asked) -> None
     await troubled.close()
 
 
-async def test_turns_are_taken_and_who_had_to_wait_wakes(asked: Asked) -> None:
+async def test_checks_are_limited_and_a_delayed_one_wakes_its_worker(asked: Asked) -> None:
     turns, woken = Turns(at_a_time=1), asyncio.Event()
     first, second = Declarer(lambda: None, turns), Declarer(woken.set, turns)
     asked.may.clear()
@@ -160,7 +162,7 @@ async def test_turns_are_taken_and_who_had_to_wait_wakes(asked: Asked) -> None:
     assert await second.results(1, WANTED) == FINE
 
 
-async def test_a_closed_one_leaves_its_turn_to_the_next(asked: Asked) -> None:
+async def test_a_closed_declarer_releases_its_turn(asked: Asked) -> None:
     turns = Turns(at_a_time=1)
     first, second = (Declarer(lambda: None, turns) for _ in range(2))
     asked.may.clear()
@@ -170,7 +172,7 @@ async def test_a_closed_one_leaves_its_turn_to_the_next(asked: Asked) -> None:
     assert await second.results(1, WANTED) == FINE
 
 
-async def test_a_backend_that_gets_ready_does_not_begin_anew_what_is_under_way(
+async def test_a_backend_becoming_ready_does_not_restart_checks_in_progress(
     asked: Asked, declarer: Declarer, woken: asyncio.Event
 ) -> None:
     asked.may.clear()
@@ -182,7 +184,7 @@ async def test_a_backend_that_gets_ready_does_not_begin_anew_what_is_under_way(
     assert asked.count == len(BOTH.targets)
 
 
-async def test_a_backend_in_order_is_not_asked_again_because_another_gets_ready(
+async def test_a_ready_backend_is_not_checked_again_when_another_becomes_ready(
     asked: Asked, declarer: Declarer
 ) -> None:
     assert await declarer.results(1, WANTED) == FINE
@@ -191,12 +193,12 @@ async def test_a_backend_in_order_is_not_asked_again_because_another_gets_ready(
 
 
 @pytest.mark.usefixtures("asked")
-async def test_a_backend_that_goes_away_is_not_told_of_any_more(declarer: Declarer) -> None:
+async def test_a_removed_backend_is_no_longer_reported(declarer: Declarer) -> None:
     assert await declarer.results(1, BOTH) == BOTH_FINE
     assert await declarer.results(1, WANTED) == FINE
 
 
-async def test_those_in_order_are_asked_again_in_the_same_look(
+async def test_ready_backends_are_checked_again_in_the_same_pass(
     asked: Asked, declarer: Declarer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
@@ -211,11 +213,11 @@ async def test_those_in_order_are_asked_again_in_the_same_look(
     assert declarer.due_seconds() == STALE_SECONDS
 
 
-async def test_one_that_does_not_answer_keeps_no_other_from_being_asked(
+async def test_an_unresponsive_backend_does_not_delay_checks_of_others(
     asked: Asked, declarer: Declarer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    clock = SimpleNamespace(monotonic=lambda: now)  # the loop itself needs the real one
+    clock = SimpleNamespace(monotonic=lambda: now)  # the event loop needs the real clock
     monkeypatch.setattr(declare, "time", clock)
     asked.silent = frozenset({Backend.CACHE})
     assert await declarer.results(1, BOTH) == FINE

@@ -1,4 +1,4 @@
-"""The memories of AshChats: one for each, and their background work ends with them."""
+"""The memory of each AshChat, and its background work, which ends with it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,11 +21,11 @@ CANDIDATE = Candidate("smtp", Service.EMAIL, "server", "mail", Pair(ProvidedSecr
 
 
 def nothing() -> None:
-    """Wake nobody."""
+    """Wake no worker."""
 
 
 class Endless:
-    """Asks and trials that end only when they are cancelled."""
+    """Checks and trials that end only when they are cancelled."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -68,7 +68,7 @@ async def work(memory: Memory, endless: Endless) -> None:
     await memory.trials.verdicts({"smtp": CANDIDATE}, endless.attempt)
 
 
-async def test_an_ashchat_keeps_its_memory(memories: Memories) -> None:
+async def test_an_ashchat_retains_its_memory(memories: Memories) -> None:
     assert memories.of(KEY, nothing) is memories.of(KEY, nothing)
     assert memories.of(KEY, nothing) is not memories.of(OTHER, nothing)
 
@@ -91,7 +91,7 @@ async def test_background_work_ends_with_the_process(memories: Memories, endless
     assert len(memories) == 0
 
 
-async def test_a_pause_ends_background_work_and_keeps_the_rest(
+async def test_a_pause_ends_background_work_and_retains_the_rest(
     memories: Memories, endless: Endless
 ) -> None:
     memory = memories.of(KEY, nothing)

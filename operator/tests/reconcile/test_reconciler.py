@@ -29,11 +29,11 @@ PACE = Pace(settled=20, progressing=1)
 
 
 def nothing() -> None:
-    """Wake nobody."""
+    """Wake no worker."""
 
 
 class Asked:
-    """Replaces the backends: everything is in order, unless `result` says otherwise."""
+    """Replaces the backends: every backend is ready, unless `result` is set."""
 
     def __init__(self) -> None:
         self.backends: list[Backends] = []
@@ -54,7 +54,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 @pytest.fixture(autouse=True)
 def pods_follow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every pod uses what it should."""
+    """Every pod uses the current credentials."""
     wanted: list[Any] = []
 
     async def lacking(_api: object, _ash: object, expected: Any, _now: object) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def pods_follow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def cluster(asked: Asked) -> FakeCluster:  # noqa: ARG001 (the backends are replaced)
-    """A cluster with one AshChat that no operator has seen."""
+    """A cluster with one AshChat that has not been reconciled yet."""
     result = FakeCluster()
     body = yaml.safe_load((GOLDEN / "minimal.in.yaml").read_text())
     result.add({**body, "metadata": {"namespace": NAMESPACE, "name": NAME}})
@@ -227,7 +227,7 @@ async def test_a_restart_is_carried_out_once_and_recorded(
     assert cluster.writes == []
 
 
-async def test_a_backend_out_of_order_is_reported_with_its_reason(
+async def test_a_backend_that_is_not_ready_is_reported_with_its_reason(
     reconciler: Reconciler, cluster: FakeCluster, asked: Asked
 ) -> None:
     asked.result = BackendResult(
@@ -315,7 +315,7 @@ async def test_user_provided_credentials_are_tried_stored_and_reported(
 async def test_the_memory_of_a_deleted_resource_is_gone(
     reconciler: Reconciler, cluster: FakeCluster
 ) -> None:
-    """A name that is used again must not begin with what was true of another resource."""
+    """A new resource must not start with the memory of a deleted one of the same name."""
     await settle(reconciler, cluster)
     assert len(reconciler.memories) == 1
     ashchat(cluster)["spec"]["email"]["smtp"]["caSecretRef"] = {"name": "ca"}

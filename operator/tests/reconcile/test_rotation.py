@@ -1,4 +1,4 @@
-"""A rotation, interrupted wherever it may be, ends in the same state and locks nobody out."""
+"""A rotation that is interrupted at any point ends in the same state, without a lockout."""
 
 import asyncio
 import base64
@@ -54,7 +54,7 @@ Wanted = Mapping[str, Mapping[str, str]]
 
 @dataclass
 class Pod:
-    """A service's pod: what of the Secrets it has read."""
+    """A service's pod, with the contents of Secrets that it last read."""
 
     service: Service
     login: tuple[str, str] = ("", "")
@@ -64,7 +64,7 @@ class Pod:
 
 
 class World:
-    """Secrets, backends and pods; what is said of each is what the real ones do."""
+    """Secrets, backends and pods, simulated with the behavior of the real ones."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, Data] = {}
@@ -75,7 +75,7 @@ class World:
         self.pods = [Pod(service) for service in Service]
         self.sealed_under: set[str] = set()
         self.signed: dict[str, datetime] = {}
-        """Key id → when its last token expires."""
+        """When the last token of each key expires, by key id."""
 
     def credentials(self) -> Credentials:
         return complete(
@@ -85,7 +85,7 @@ class World:
         )
 
     def store(self, credentials: Credentials, until: int | None) -> bool:
-        """Write the first so many Secrets; all where there is no such number."""
+        """Write the first `until` Secrets, or all; return whether all were written."""
         items = [
             item
             for item in platform.render(ASH, CONTEXT, credentials)
@@ -104,7 +104,7 @@ class World:
             self.accepted.pop(name, None)
 
     def read(self, pod: Pod) -> None:
-        """The pod reads its Secrets, uses what they say, and does its work."""
+        """Let the pod read its Secrets, switch to the credentials in them, and use them."""
         own = self.secrets.get(service_secret(ASH, pod.service), {})
         pod.login = (own["username"].decode(), own["password"].decode())
         pod.keys, pod.ring = self.secrets.get(SIGNING, {}), self.secrets.get(RING, {})
@@ -162,7 +162,7 @@ class World:
         )
 
     def look(self, until: int | None = None, *, declares: bool = True, told: bool = True) -> None:
-        """One look of the operator, ended early where it is told to."""
+        """Run one reconcile pass, which ends early after `until` Secrets."""
         credentials = self.credentials()
         if not self.store(credentials, until):
             return
@@ -194,7 +194,7 @@ class World:
         return {name: state.phase for name, state in rotate.states(self.status).items()}
 
     def wrong(self) -> list[str]:
-        """Return who is locked out now."""
+        """Return descriptions of all clients that are locked out now."""
         found = [
             f"{pod.service} logs in as {pod.login[0]}, which is refused"
             for pod in self.pods
@@ -210,7 +210,7 @@ class World:
         return found
 
     def locked_out_by_a_restart(self) -> list[str]:
-        """Return whom a Redis would refuse that starts now: it knows its aclfile only."""
+        """Return the clients that a restarted Redis, which has only its aclfile, would reject."""
         found = []
         for grant in REDIS_GRANTS:
             backend = Backend.CACHE if grant.cache else Backend.REDIS
@@ -252,7 +252,7 @@ def settled() -> World:
 
 
 def finish(world: World) -> None:
-    """Look until all rotations are over; each look a while after the last."""
+    """Run passes at intervals until all rotations are complete."""
     for _ in range(LOOKS_MAX):
         world.now += timedelta(seconds=30)
         world.look()
@@ -261,14 +261,14 @@ def finish(world: World) -> None:
         assert not world.wrong()
         if set(world.phases().values()) == {Phase.IDLE}:
             return
-    raise AssertionError(f"never over: {world.status['rotation']}")
+    raise AssertionError(f"not complete: {world.status['rotation']}")
 
 
 def actives(world: World) -> dict[str, str]:
     return {name: state.active for name, state in rotate.states(world.status).items()}
 
 
-def test_a_rotation_goes_through_all_phases_and_leaves_one_of_each() -> None:
+def test_a_rotation_passes_through_all_phases_and_leaves_one_of_each() -> None:
     world = settled()
     before = actives(world)
     former = dict(world.accepted)
@@ -310,10 +310,10 @@ STEPS = st.lists(
 
 @settings(max_examples=40)
 @given(steps=STEPS)
-def test_interrupted_anywhere_it_ends_in_the_same_state_and_nobody_is_locked_out(
+def test_a_rotation_interrupted_anywhere_completes_without_lockout(
     steps: list[tuple[Any, ...]],
 ) -> None:
-    """Every look may end after any write, and any write of the status may fail."""
+    """Each pass may end after any write, and any write of the status may fail."""
     world = settled()
     before = actives(world)
     world.annotations["ashchat.dev/rotate"] = "now"
@@ -330,7 +330,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_state_and_nobody_is_locked_out
         assert not world.wrong()
     finish(world)
     if set(actives(world).items()) & set(before.items()):
-        # It had not begun: the annotation is answered still.
+        # The rotation had not started: the annotation is still handled.
         world.look()
         finish(world)
     assert all(actives(world)[name] != before[name] for name in rotate.KINDS)
@@ -340,7 +340,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_state_and_nobody_is_locked_out
 
 
 @pytest.mark.parametrize("looks", range(1, 14))
-def test_a_lost_status_locks_nobody_out_and_leaves_one_of_each(looks: int) -> None:
+def test_a_lost_status_causes_no_lockout_and_leaves_one_of_each(looks: int) -> None:
     world = settled()
     world.annotations["ashchat.dev/rotate"] = "now"
     for _ in range(looks):
@@ -356,7 +356,7 @@ def test_a_lost_status_locks_nobody_out_and_leaves_one_of_each(looks: int) -> No
     assert len(_versions(world.secrets[RING])) == 1
 
 
-def test_a_pod_that_does_not_change_over_holds_the_rotation_up_and_is_named() -> None:
+def test_a_pod_that_does_not_switch_delays_the_rotation_and_is_named() -> None:
     world = settled()
     world.annotations["ashchat.dev/rotate"] = "now"
     for _ in range(30):
@@ -374,7 +374,7 @@ def test_a_pod_that_does_not_change_over_holds_the_rotation_up_and_is_named() ->
     finish(world)
 
 
-def test_one_stamp_is_one_rotation_and_another_stamp_is_another() -> None:
+def test_each_new_token_starts_one_rotation() -> None:
     world = settled()
     world.annotations["ashchat.dev/rotate-users"] = "one"
     world.look()

@@ -1,4 +1,4 @@
-"""The edge: its configuration, with and without TLS, and what new pods wait for."""
+"""The edge: its configuration with and without TLS, and how certificates are replaced."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ def test_certificate_and_configuration_change_in_one_volume() -> None:
     assert volume["secret"]["secretName"] == objects["Secret"]["metadata"]["name"]
 
 
-def test_a_renewed_certificate_restarts_nothing_and_is_another_configuration() -> None:
+def test_a_renewed_certificate_changes_the_configuration_without_a_restart() -> None:
     renewed = load(certificate("chat.example.org"))
     before = by_kind(edge.render(with_tls(), CONTEXT, CERTIFICATE))
     after = by_kind(edge.render(with_tls(), CONTEXT, renewed))
@@ -43,14 +43,14 @@ def test_a_renewed_certificate_restarts_nothing_and_is_another_configuration() -
     assert texts[0] != texts[1]
 
 
-def test_what_is_served_is_read_back_from_the_secret() -> None:
+def test_the_served_certificate_is_read_back_from_the_secret() -> None:
     secret = by_kind(edge.render(with_tls(), CONTEXT, CERTIFICATE))["Secret"]
     from ashchat_operator.kube.secret_data import decoded
 
     assert load(edge.served_certificate(decoded(secret))) == CERTIFICATE
 
 
-def test_without_a_certificate_new_pods_wait_and_the_old_ones_keep_their_configuration() -> None:
+def test_without_a_certificate_new_pods_wait_and_running_ones_retain_their_configuration() -> None:
     plain = by_kind(edge.render(changed("minimal", {}), CONTEXT))
     waiting = by_kind(edge.render(with_tls(), CONTEXT, None))
     assert waiting["ConfigMap"]["metadata"] == plain["ConfigMap"]["metadata"]
@@ -59,7 +59,7 @@ def test_without_a_certificate_new_pods_wait_and_the_old_ones_keep_their_configu
     assert volume["secret"]["secretName"] == "small-edge-tls"
 
 
-def test_http_only_leads_to_https() -> None:
+def test_http_redirects_to_https() -> None:
     text = edge.caddyfile(with_tls(), CONTEXT, CERTIFICATE)
     plain = text[text.index("\n:8080 {") :]
     assert plain.split() == [":8080", "{", "redir", "https://chat.example.org{uri}", "308", "}"]
@@ -78,19 +78,19 @@ def test_the_service_has_both_ports_with_tls_and_one_without() -> None:
     assert [x["port"] for x in plain["spec"]["ports"]] == [80]
 
 
-def test_no_socket_is_cut_before_its_token_ends() -> None:
-    # auth gives tokens of an hour at most.
+def test_no_websocket_is_closed_before_its_token_expires() -> None:
+    # auth issues tokens for an hour at most.
     assert "stream_close_delay 61m" in edge.caddyfile(changed("minimal", {}), CONTEXT)
 
 
-def test_whose_word_about_a_client_is_believed() -> None:
+def test_which_proxies_are_trusted_for_the_clients_address() -> None:
     no_trust = changed("minimal", {})
     assert "trusted_proxies" not in edge.caddyfile(no_trust, CONTEXT)
     named = changed("minimal", {"exposure": {"trustedProxies": ["192.0.2.0/24", "2001:db8::/32"]}})
     text = edge.caddyfile(named, CONTEXT)
     assert "trusted_proxies static 192.0.2.0/24 2001:db8::/32" in text
     assert "trusted_proxies_strict" in text
-    # Services believe the edge, which is a pod; without it those who were named.
+    # Services trust the edge, which is a pod; without it, the proxies in the resource.
     assert trusted_proxies(named, CONTEXT) == CONTEXT.pod_cidrs
     without = changed("minimal", {"exposure": {"type": "None", "trustedProxies": ["192.0.2.0/24"]}})
     assert trusted_proxies(without, CONTEXT) == "192.0.2.0/24"

@@ -37,7 +37,7 @@ def exposed(how: Object) -> AshChat:
     return changed("minimal", {"exposure": how})
 
 
-def test_an_ingress_has_each_host_with_the_three_prefixes() -> None:
+def test_an_ingress_routes_three_prefixes_for_each_host() -> None:
     (ingress,) = render(exposed(INGRESS), gateway_api=False)
     spec = ingress["spec"]
     assert ingress["metadata"]["name"] == "small-exposure"
@@ -51,7 +51,7 @@ def test_an_ingress_has_each_host_with_the_three_prefixes() -> None:
         ] == [("/auth", "small-auth"), ("/chat", "small-chat"), ("/", "small-static")]
 
 
-def test_a_route_rewrites_nothing_and_lets_sockets_last() -> None:
+def test_a_route_rewrites_nothing_and_does_not_time_out_websockets() -> None:
     (route,) = render(exposed(GATEWAY), gateway_api=True)
     spec = route["spec"]
     assert spec["parentRefs"] == GATEWAY["gateway"]["parentRefs"]
@@ -71,13 +71,13 @@ def test_a_route_rewrites_nothing_and_lets_sockets_last() -> None:
 
 
 @pytest.mark.parametrize("how", [INGRESS, GATEWAY, {"type": "None"}])
-def test_without_an_edge_nothing_of_it_is_there(how: Object) -> None:
+def test_without_an_edge_no_object_of_it_is_rendered(how: Object) -> None:
     ash = exposed(how)
     objects = platform.render(ash, CONTEXT, fixed_credentials(ash), KNOWN)
     assert not [item for item in objects if item["metadata"]["name"] == "small-edge"]
 
 
-def test_where_the_cluster_knows_no_routes_none_is_rendered_and_it_says_so() -> None:
+def test_without_the_gateway_api_no_route_is_rendered_and_this_is_reported() -> None:
     ash = exposed(GATEWAY)
     assert render(ash, gateway_api=False) == []
     (said,) = exposure.components(ash, [], {}, NOTHING_OBSERVED)
@@ -85,7 +85,7 @@ def test_where_the_cluster_knows_no_routes_none_is_rendered_and_it_says_so() -> 
     assert "install the Gateway API 1.2 or newer" in said.message
 
 
-def test_an_ingress_says_where_it_is_served() -> None:
+def test_the_address_of_an_ingress_is_reported() -> None:
     def said(status: Object) -> Component:
         live = {("Ingress", "small-exposure"): {"status": status}}
         (component,) = exposure.components(exposed(INGRESS), [], live, NOTHING_OBSERVED)
@@ -157,7 +157,7 @@ def test_a_route_is_ready_when_its_gateways_accepted_it(
         ({"type": "None"}, NOTHING_OBSERVED, ""),
     ],
 )  # fmt: skip
-def test_the_address(how: Object, found: ObservedExposure, address: str) -> None:
+def test_the_public_address(how: Object, found: ObservedExposure, address: str) -> None:
     assert exposure.url(exposed(how), found) == address
 
 
@@ -184,5 +184,5 @@ def test_the_edge_is_ready_while_it_serves_a_certificate_that_works(
     }
 
 
-def test_without_tls_no_condition_speaks_of_certificates() -> None:
+def test_without_tls_there_is_no_certificate_condition() -> None:
     assert exposure.conditions(NOTHING_OBSERVED) == {}

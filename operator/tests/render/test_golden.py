@@ -1,6 +1,7 @@
-"""Resources in, objects out: compared with files that a person can read and review.
+"""The rendered objects, compared with golden files that a reviewer can read.
 
-After a wanted change: UPDATE_GOLDEN=1 pytest operator/tests/test_render.py, then read the diff.
+After an intended change: UPDATE_GOLDEN=1 pytest operator/tests/render/test_golden.py, then read
+the diff.
 """
 
 import base64
@@ -27,7 +28,7 @@ VARIANTS = ("minimal", "everything", "external")
 
 
 class Readable(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
+    """Writes multi-line strings as block scalars."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -39,7 +40,7 @@ Readable.add_representer(str, _text)
 
 
 def readable(objects: list[dict[str, Any]]) -> str:
-    """Return objects as YAML; of Secrets only which keys there are."""
+    """Return objects as YAML, with Secrets reduced to their keys."""
     shown = []
     for item in objects:
         if item["kind"] == "Secret":
@@ -60,7 +61,7 @@ def test_a_resource_renders_to_its_golden_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_kind_that_is_rendered_is_applied(name: str) -> None:
+def test_every_rendered_kind_is_applied(name: str) -> None:
     assert {body["kind"] for body in rendered(name)} <= set(CHILD_KINDS)
 
 
@@ -115,7 +116,7 @@ def changed_passwords(ash: AshChat) -> Any:
     return complete(ash, {}, generators=Generators(password=lambda: "another-generated-password"))
 
 
-def test_each_service_gets_only_what_it_has_business_with() -> None:
+def test_each_service_gets_only_the_credentials_it_needs() -> None:
     ash = resource("everything")
     credentials = fixed_credentials(ash)
     keys = {
@@ -138,7 +139,7 @@ def test_each_service_gets_only_what_it_has_business_with() -> None:
     }
 
 
-def test_translate_uses_the_instance_that_may_evict() -> None:
+def test_translate_uses_the_instance_that_evicts() -> None:
     ash = resource("minimal")
     credentials = fixed_credentials(ash)
     uri = {
@@ -200,12 +201,12 @@ def test_quantities(written: str | int, number: float) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "abc", "1Xi", "1..2"])
-def test_what_is_no_quantity(written: str) -> None:
+def test_invalid_quantities_are_rejected(written: str) -> None:
     with pytest.raises(ValueError, match="not a quantity"):
         quantity(written)
 
 
-def test_a_smaller_limit_takes_the_default_request_down_with_it() -> None:
+def test_a_limit_below_the_default_request_lowers_the_request() -> None:
     defaults = {"requests": {"memory": "96Mi", "cpu": "20m"}, "limits": {"memory": "384Mi"}}
     assert resources(defaults, Resources(limits={"memory": "64Mi"})) == {
         "requests": {"memory": "64Mi", "cpu": "20m"},
@@ -213,7 +214,7 @@ def test_a_smaller_limit_takes_the_default_request_down_with_it() -> None:
     }
 
 
-def test_the_edge_strips_prefixes_and_trusts_nobody() -> None:
+def test_the_edge_strips_prefixes_and_trusts_no_proxy() -> None:
     text = caddyfile(resource("minimal"), CONTEXT)
     assert "handle_path /auth/*" in text
     assert "handle_path /chat/*" in text

@@ -1,4 +1,4 @@
-"""The rendered NetworkPolicies, evaluated: what the table says is allowed, and nothing else."""
+"""The rendered NetworkPolicies allow the connections of the table, and no others."""
 
 from itertools import product
 from pathlib import Path
@@ -46,7 +46,7 @@ def stranger(namespace: str, name: str = "stranger") -> End:
 
 
 def ends(ash: AshChat) -> dict[str, list[End]]:
-    """Return for each end of the table who is there."""
+    """Return the endpoints behind each name in the table."""
     everyone = [ANYBODY, stranger("elsewhere"), stranger(ash.namespace)]
     routers = ash.spec.network_policy.requests_from
     return {
@@ -61,12 +61,12 @@ def ends(ash: AshChat) -> dict[str, list[End]]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_exactly_what_the_table_says_is_allowed(variant: str) -> None:
+def test_exactly_the_connections_of_the_table_are_allowed(variant: str) -> None:
     ash = changed(*VARIANTS[variant])
     names = platform.components(ash)
     policies = network.render(ash, CONTEXT, names)
     there = ends(ash)
-    # (from, to, port, protocol), with who may be at an end in place of its name.
+    # (from, to, port, protocol), with each endpoint instead of its name.
     rows = {
         (source, target, row.port, protocol)
         for row in connections(ash, names)
@@ -76,7 +76,7 @@ def test_exactly_what_the_table_says_is_allowed(variant: str) -> None:
     ours = {there[name][0] for name in names}
 
     def tabled(source: End, target: End, port: int, protocol: str) -> bool:
-        """Tell whether a row has this one; a row with anybody at its other end has it too."""
+        """Return whether a row allows the connection, including a row whose other end is any."""
         leaves = source not in ours or any(
             (source, end, port, protocol) in rows for end in (target, ANYBODY)
         )
@@ -87,7 +87,7 @@ def test_exactly_what_the_table_says_is_allowed(variant: str) -> None:
 
     known = {ANYBODY, stranger("kube-system"), stranger(CONTEXT.operator_namespace), *ours}
     known |= {end for members in there.values() for end in members}
-    # The same pods of another AshChat, in the same namespace and in another.
+    # The pods of another AshChat, in the same namespace and in another one.
     other = ash.model_copy(update={"name": "other"})
     known |= {pod(other, name) for name in names}
     known |= {pod(ash, name, "elsewhere") for name in names}
@@ -127,7 +127,7 @@ def test_between_components(source: str, target: str, port: int, may: bool) -> N
     assert allowed(policies, pod(ash, source), pod(ash, target), port) is may
 
 
-def test_who_leaves_the_namespace_and_by_which_port() -> None:
+def test_which_components_connect_outside_the_namespace() -> None:
     ash = resource("everything")  # the mail server on 465, Google on 443
     policies = network.render(ash, CONTEXT, platform.components(ash))
     leaving = {
@@ -139,7 +139,7 @@ def test_who_leaves_the_namespace_and_by_which_port() -> None:
     assert leaving == {("email", 465), ("translate", 443)}
 
 
-def test_backends_resolve_nothing_and_services_do() -> None:
+def test_services_may_query_dns_and_backends_may_not() -> None:
     ash = resource("minimal")
     policies = network.render(ash, CONTEXT, platform.components(ash))
     dns = stranger("kube-system", "coredns")
@@ -161,7 +161,7 @@ def test_the_operator_comes_from_its_own_namespace_only() -> None:
     assert not allowed(policies, stranger(CONTEXT.operator_namespace), pod(ash, "rabbitmq"), 15672)
 
 
-def test_metrics_are_for_the_namespaces_named() -> None:
+def test_metrics_are_reachable_from_the_named_namespaces() -> None:
     ash = changed("minimal", METRICS)
     policies = network.render(ash, CONTEXT, platform.components(ash))
     assert allowed(policies, stranger("monitoring"), pod(ash, "auth"), PRIVATE_PORT)
@@ -170,13 +170,13 @@ def test_metrics_are_for_the_namespaces_named() -> None:
     assert not allowed(policies, stranger("elsewhere"), pod(ash, "auth"), PRIVATE_PORT)
 
 
-def test_the_kubelets_probes_are_never_held_up() -> None:
+def test_the_kubelets_probes_are_allowed() -> None:
     ash = resource("minimal")
     policies = network.render(ash, CONTEXT, platform.components(ash))
     assert allowed(policies, End(node=True), pod(ash, "mongodb"), 8088)
 
 
-def test_a_backend_brought_along_is_reached_outside_by_its_users_only() -> None:
+def test_only_its_clients_may_connect_to_an_external_backend() -> None:
     ash = resource("minimal")
     present = [name for name in platform.components(ash) if name != "mongodb"]
     policies = network.render(ash, CONTEXT, present, {"mongodb": 27027})
@@ -184,7 +184,7 @@ def test_a_backend_brought_along_is_reached_outside_by_its_users_only() -> None:
     assert reaching == {"auth", "chat"}
 
 
-def test_disabled_makes_none() -> None:
+def test_mode_disabled_renders_no_policy() -> None:
     ash = changed("minimal", {"networkPolicy": {"mode": "Disabled"}})
     assert not network.render(ash, CONTEXT, platform.components(ash))
 
@@ -197,7 +197,7 @@ def test_every_component_has_a_policy_and_one_denies_the_rest() -> None:
     assert names == {f"demo-{name}" for name in (*platform.components(ash), "network")}
 
 
-def test_the_page_has_the_table() -> None:
+def test_the_documentation_matches_the_table() -> None:
     rows = [
         f"| {row.source} | {row.target} | {row.port if row.port.isdigit() else f'`{row.port}`'} "
         f"| {row.why} |"

@@ -1,4 +1,4 @@
-"""The model and the CRD's schema say the same: fields, defaults, enumerations."""
+"""The model matches the CRD's schema: fields, defaults, enumerations."""
 
 import re
 from enum import StrEnum
@@ -32,7 +32,7 @@ def schema_fields(schema: dict[str, Any], path: Path_ = ()) -> dict[Path_, dict[
 
 
 def inner_type(annotation: Any, kind: type) -> Any:
-    """Return the class of a kind in an annotation such as `Google | None`."""
+    """Return the class in an annotation such as `Google | None`."""
     candidates = (annotation, *get_args(annotation))
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, kind)), None)
 
@@ -53,7 +53,7 @@ def model_fields(model: type[Model], path: Path_ = ()) -> dict[Path_, Any]:
 FIELDS = model_fields(Spec)
 
 
-def test_the_names_are_the_definitions() -> None:
+def test_the_names_match_the_definition() -> None:
     spec = DEFINITION["spec"]
     assert f"{spec['group']}/{spec['versions'][0]['name']}" == API_VERSION
     assert spec["names"]["kind"] == KIND
@@ -67,26 +67,26 @@ def test_the_only_version_is_served_and_stored() -> None:
     assert version["storage"] is True
 
 
-def test_the_status_is_written_apart_from_the_spec() -> None:
+def test_the_status_is_a_subresource() -> None:
     assert DEFINITION["spec"]["versions"][0]["subresources"] == {"status": {}}
 
 
-def test_kubectl_knows_its_short_name_and_categories() -> None:
+def test_the_definition_has_a_short_name_and_categories() -> None:
     names = DEFINITION["spec"]["names"]
     assert names["shortNames"] == ["ac"]
     assert names["categories"] == ["all", "ashchat"]
 
 
-def test_kubectl_shows_how_it_is_where_and_since_when() -> None:
+def test_kubectl_shows_readiness_address_and_age() -> None:
     columns = DEFINITION["spec"]["versions"][0]["additionalPrinterColumns"]
     shown = [column["name"] for column in columns if not column.get("priority")]
     assert shown == ["Ready", "Reason", "URL", "Version", "Components", "Age"]
 
 
-def test_every_column_shows_a_field_that_is_there() -> None:
+def test_every_column_shows_an_existing_field() -> None:
     fields = schema_fields({"properties": WHOLE})
     for column in DEFINITION["spec"]["versions"][0]["additionalPrinterColumns"]:
-        # An item of a list is chosen in brackets; where a column leads to nothing it is empty.
+        # Brackets select an item of a list. A column with an unknown path would be empty.
         path = tuple(re.sub(r"\[[^]]*\]", "", column["jsonPath"]).split(".")[1:])
         assert path in {*fields, ("metadata", "creationTimestamp")}, column["name"]
 
@@ -96,7 +96,7 @@ def test_the_model_has_the_schemas_fields() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(schema_fields(SCHEMA)), ids=".".join)
-def test_what_has_no_default_is_required_or_optional_in_both(path: Path_) -> None:
+def test_fields_without_a_default_are_required_or_optional_in_both(path: Path_) -> None:
     parent = SCHEMA
     for name in path[:-1]:
         parent = parent["properties"][name]
@@ -106,7 +106,7 @@ def test_what_has_no_default_is_required_or_optional_in_both(path: Path_) -> Non
 
 
 def defaulted(schema: dict[str, Any], value: Any) -> Any:
-    """Fill in defaults as the API server does: from the outside in."""
+    """Fill in defaults as the API server does, from the root to the leaves."""
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     filled = dict(value)
@@ -126,7 +126,7 @@ GOOGLE = {"translate": {"google": {"project": "p", "credentialsSecretRef": {"nam
 def test_the_models_defaults_are_the_schemas(given: dict[str, Any]) -> None:
     by_schema = Spec.model_validate(defaulted(SCHEMA, given))
     assert by_schema == Spec.model_validate(given)
-    # Every default is written in the schema, so that `kubectl get -o yaml` shows it.
+    # Every default is in the schema, so that `kubectl get -o yaml` shows it.
     dumped = by_schema.model_dump(by_alias=True, exclude_none=True, mode="json")
     filled = defaulted(SCHEMA, given)
 
@@ -134,7 +134,7 @@ def test_the_models_defaults_are_the_schemas(given: dict[str, Any]) -> None:
         if isinstance(model, dict):
             for key, value in model.items():
                 if key == "resources":
-                    continue  # empty: the operator's own requests and limits
+                    continue  # empty: the operator's default requests and limits
                 same(value, schema[key], f"{path}.{key}")
         else:
             assert model == schema, path
@@ -150,7 +150,7 @@ def test_enumerations_are_the_same(path: Path_) -> None:
     assert listed == (None if members is None else [member.value for member in members])
 
 
-def test_every_field_says_what_it_means() -> None:
+def test_every_field_has_a_description() -> None:
     for path, schema in schema_fields(SCHEMA).items():
         if path[-1] not in {"managed", "name", "requests", "limits"}:
             assert schema.get("description"), ".".join(path)
@@ -161,7 +161,7 @@ NUMBERS = {("auth", "accessTokenMinutes")}
 """Named for a secret, and say how long one is good for."""
 
 
-def test_no_field_takes_a_secret_in_plain() -> None:
+def test_no_field_accepts_a_secret_in_plain_text() -> None:
     named = {
         path: field for path, field in schema_fields(SCHEMA).items() if SECRET.search(path[-1])
     }
@@ -175,7 +175,7 @@ def test_no_field_takes_a_secret_in_plain() -> None:
         if path in NUMBERS:
             assert field["type"] == "integer", ".".join(path)
         else:
-            # Only the name of a Secret: its keys are fixed.
+            # Only the name of a Secret, because its keys are fixed.
             assert field["type"] == "object", ".".join(path)
             assert set(field["properties"]) == {"name"}, ".".join(path)
             assert "additionalProperties" not in field, ".".join(path)
@@ -192,13 +192,13 @@ def test_every_rule_has_a_message() -> None:
     assert all(len(rule["message"].split()) >= 4 for rule in rules)
 
 
-def test_a_model_cannot_be_changed() -> None:
+def test_a_model_is_immutable() -> None:
     ash = resource("minimal")
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         ash.spec.public_url = "x"  # type: ignore[misc]
 
 
-def test_a_field_of_a_newer_schema_is_no_error() -> None:
+def test_a_field_of_a_newer_schema_is_ignored() -> None:
     body = {
         "metadata": {"name": "a", "namespace": "b", "uid": "c", "generation": 1},
         "spec": {**LEAST, "yetToCome": {"x": 1}},

@@ -1,4 +1,4 @@
-"""What the status says of what was found."""
+"""What the status reports about the findings of a reconcile pass."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ def test_a_component_is_ready_when_its_newest_pods_are() -> None:
     assert component(ash(), "chat", deployment(), ()).ready
 
 
-def test_counts_of_an_older_generation_or_older_pods_do_not_make_it_ready() -> None:
+def test_counts_of_older_generations_or_pods_do_not_make_a_component_ready() -> None:
     for stale in ({"observedGeneration": 1}, {"updatedReplicas": 1}, {"replicas": 3}):
         found = component(ash(), "chat", deployment(**stale), ())
         assert (found.ready, found.reason) == (False, "RollingOut")
@@ -92,13 +92,13 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"status": {"containerStatuses": [container]}}
 
 
-def test_a_pod_that_will_not_mend_itself_says_why() -> None:
+def test_a_pod_that_cannot_start_is_reported_with_its_reason() -> None:
     live = deployment(readyReplicas=0)
     pulling = [
         component(ash(), "chat", live, (waiting(reason, f"{reason} after 10s"),))
         for reason in ("ErrImagePull", "ImagePullBackOff")
     ]
-    # The same words for both, since the kubelet goes to and fro between them.
+    # One message for both, because the kubelet alternates between them.
     assert pulling[0] == pulling[1]
     assert (pulling[0].reason, pulling[0].message) == (
         "ImagePullBackOff",
@@ -110,14 +110,14 @@ def test_a_pod_that_will_not_mend_itself_says_why() -> None:
     assert (starting.reason, starting.message) == ("Starting", "0 of 2 ready")
 
 
-def test_ready_needs_the_backends_answers_and_no_problem() -> None:
+def test_ready_requires_every_backend_and_no_problem() -> None:
     assert condition(told(CHAT), "Ready")["status"] == "True"
     assert condition(told(CHAT, results={}), "Ready")["status"] == "False"
     assert condition(told(CHAT, problems=("refused",)), "Degraded")["status"] == "True"
     assert condition(told(CHAT, problems=("refused",)), "Ready")["status"] == "False"
 
 
-def test_a_backend_out_of_order_is_not_ready_and_says_why() -> None:
+def test_a_backend_that_is_not_as_declared_is_not_ready_with_a_reason() -> None:
     bad = BackendResult(ready=False, reason=Reason.QUEUE_INEQUIVALENT, message="delete it")
     running = Component("rabbitmq", ready=True, reason="Available")
     found = with_topology(running, {Backend.RABBITMQ: bad})
@@ -127,7 +127,7 @@ def test_a_backend_out_of_order_is_not_ready_and_says_why() -> None:
     assert condition(said, "BackendsReady")["status"] == "False"
 
 
-def test_a_lost_key_ring_is_told_at_auth_and_says_what_to_restore() -> None:
+def test_a_lost_key_ring_is_reported_at_auth_with_what_to_restore() -> None:
     assert key_ring_lost(ash(), ()) == ""
     says = key_ring_lost(ash(), ("1",))
     assert "demo-auth-key-ring" in says
@@ -139,7 +139,7 @@ def test_a_lost_key_ring_is_told_at_auth_and_says_what_to_restore() -> None:
     assert said["keyRing"] == {"1": "abc"}
 
 
-def test_every_condition_is_about_this_generation_and_keeps_its_time() -> None:
+def test_every_condition_has_the_generation_and_preserves_its_transition_time() -> None:
     first = told(CHAT)
     assert {item["observedGeneration"] for item in first["conditions"]} == {3}
     former = {**first, "conditions": [dict(item) for item in first["conditions"]]}
@@ -161,7 +161,7 @@ def test_events_are_transitions() -> None:
     assert said == {("Ready", True), ("NotDegraded", True)}
 
 
-def test_where_it_answers() -> None:
+def test_the_url_of_the_edge() -> None:
     assert edge_url(ash(publicUrl="https://chat.example.org/"), {}) == "https://chat.example.org"
     assert edge_url(ash(exposure={"type": "None"}), {}) == ""
     balancer = {"type": "Edge", "edge": {"serviceType": "LoadBalancer"}}
@@ -171,7 +171,7 @@ def test_where_it_answers() -> None:
     assert edge_url(ash(), live) == "http://demo-edge.ashchat.svc"
 
 
-def test_a_resource_that_is_not_what_the_schema_promises_is_told_so_and_keeps_its_status() -> None:
+def test_a_resource_that_does_not_match_the_schema_is_reported_and_keeps_its_status() -> None:
     before = {
         "address": "kept",
         "conditions": [

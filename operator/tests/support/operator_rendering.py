@@ -1,4 +1,4 @@
-"""What the tests of the model and of rendering share: a resource, and fixed credentials."""
+"""Fixtures of the tests of the model and of rendering: a resource, and fixed credentials."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,7 @@ def changed(name: str, changes: dict[str, Any]) -> AshChat:
 
 
 def fixed_key() -> bytes:
-    """Return always the same private key."""
+    """Return the same private key in each call."""
     key = ec.derive_private_key(0xA5C_CA7, ec.SECP256R1())
     return key.private_bytes(
         serialization.Encoding.PEM,
@@ -85,7 +85,7 @@ PROVIDED = {
 
 
 def fixed_provided(ash: AshChat) -> dict[Service, dict[str, bytes]]:
-    """Return the files of the user-provided credentials that a resource names."""
+    """Return the files of the user-provided credentials that a resource references."""
     result: dict[Service, dict[str, bytes]] = {}
     for kind in KINDS.values():
         named = kind.references(ash.spec)
@@ -96,7 +96,7 @@ def fixed_provided(ash: AshChat) -> dict[Service, dict[str, bytes]]:
 
 
 def fixed_generators() -> Generators:
-    """Return sources that always give the same secrets."""
+    """Return generators that always produce the same secrets."""
     return Generators(
         password=lambda: "generated-and-long-enough",
         signing_key=fixed_key,
@@ -105,7 +105,7 @@ def fixed_generators() -> Generators:
 
 
 def fixed_credentials(ash: AshChat) -> Credentials:
-    """Return always the same credentials."""
+    """Return the same credentials in each call."""
     inputs = Inputs(provided=fixed_provided(ash), servers=fixed_servers(ash))
     return complete(ash, {}, inputs, fixed_generators())
 
@@ -117,7 +117,7 @@ def rendered(name: str) -> list[dict[str, Any]]:
 
 
 def fixed_exposure(ash: AshChat) -> ObservedExposure:
-    """Return always the same certificate, where the edge has TLS."""
+    """Return a fixed certificate if the edge has TLS."""
     if ash.spec.exposure.edge.tls is None:
         return NOTHING_OBSERVED
     end = datetime(2030, 1, 1, tzinfo=UTC)

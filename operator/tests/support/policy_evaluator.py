@@ -1,4 +1,4 @@
-"""What NetworkPolicies allow, read as the API's documentation says; nothing of ours in it.
+"""An evaluator of NetworkPolicies, written from the API's documentation, not from our code.
 
 https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/
 """
@@ -12,7 +12,7 @@ Policy = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class End:
-    """One end of a connection: a pod, or (without labels of a pod) an address elsewhere."""
+    """One end of a connection: a pod, or, without labels, an address outside the cluster."""
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class End:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells it from others."""
+        """A value that identifies the endpoint."""
         return (self.namespace, frozenset(self.labels.items()), self.node)
 
     def __eq__(self, other: object) -> bool:
@@ -33,14 +33,14 @@ class End:
 
     @property
     def is_pod(self) -> bool:
-        """Whether policies can select it."""
+        """Whether policies can select this endpoint."""
         return bool(self.namespace)
 
 
 def allowed(
     policies: Sequence[Policy], source: End, target: End, port: int, protocol: str = "TCP"
 ) -> bool:
-    """Tell whether a connection is allowed: its source may leave and its target takes it."""
+    """Return whether egress at the source and ingress at the target allow the connection."""
     if source.node or target.node:
         return True
     return _passes(policies, "egress", source, target, (port, protocol)) and _passes(

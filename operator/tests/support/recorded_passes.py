@@ -6,7 +6,7 @@ from ashchat_operator.kube.errors import ApiServerError
 
 
 class RecordedPasses:
-    """Record each call; `again` is returned as the seconds until the next pass."""
+    """Records each call, and returns `again` as the seconds until the next pass."""
 
     def __init__(self, again: float = 60.0) -> None:
         self.again = again
