@@ -1,10 +1,9 @@
 """Fixtures of the end-to-end suite. Its helpers are the package `ashchat_e2e` in tests/support.
 
-Each worker of pytest-xdist has an AshChat and an operator of its own (`ashchat_e2e.worker`).
+Each worker of pytest-xdist has its own AshChat and operator (`ashchat_e2e.worker`).
 
-
-All tests share one event loop, so that the connections of session-wide fixtures serve all.
-Each test starts with AshChat Ready and has to leave it so.
+All tests share one event loop, so that session-scoped fixtures can share connections.
+Each test starts with AshChat Ready and must leave it Ready.
 """
 
 import fcntl
@@ -46,7 +45,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder, run them on one event loop, and put them in order.
+    """Mark the tests of this directory, run them on one event loop, and sort them.
 
     The order is for pytest-xdist: the slowest modules first, so that no worker ends long after the
     others.
@@ -64,23 +63,23 @@ SHOWN = 20
 """How many of the measured durations are printed."""
 
 MEASURED = "measured"
-"""The user property of a test report that holds what the test measured."""
+"""The user property of a test report that holds the test's measurements."""
 
 
 def pytest_report_header() -> str:
-    """Name the seed of the samples, so that a failure can be repeated."""
+    """Print the seed of the samples, so that a failure can be reproduced."""
     return f"seed: {seed()} (ASHCHAT_SEED repeats it)"
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Print a failure when it happens: the details come only at the end."""
+    """Print a failure when it happens: pytest prints the details at the end."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         reason = str(report.longrepr).strip().splitlines()[-1:]
         sys.stderr.write(f"\n{report.nodeid} failed ({report.when}): {' '.join(reason)[:300]}\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the longest of the durations that the tests measured, in seconds."""
+    """Print the longest durations that the tests measured, in seconds."""
     reports = [
         report
         for found in terminalreporter.stats.values()
@@ -104,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def measure(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
-    """Record a duration in seconds, by its name, for the summary and the JUnit report."""
+    """Record a named duration in seconds for the summary and the JUnit report."""
 
     def record(what: str, seconds: float) -> None:
         record_property(MEASURED, (what, round(seconds, 3)))
@@ -113,7 +112,7 @@ def measure(record_property: Callable[[str, object], None]) -> Callable[[str, fl
 
 
 def unavailable(reason: str) -> None:
-    """Skip for a reason; in CI a skip is a failure, since nobody would see it."""
+    """Skip with a reason; in CI fail instead, because a skip would go unnoticed."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -121,7 +120,7 @@ def unavailable(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def first() -> Environment:
-    """Where the AshChat of `make up` is."""
+    """The environment of the AshChat that `make up` created."""
     try:
         found = environment.load()
     except NotConfiguredError as error:
@@ -134,7 +133,7 @@ def first() -> Environment:
 
 @pytest.fixture(scope="session")
 def turn(first: Environment, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Wait for another run of the suite on this cluster: two would see each other's faults."""
+    """Wait for other runs of the suite on this cluster: each would see the other's faults."""
     name = f"{_identifier(first)}.{worker.number()}"
     with (Path(tempfile.gettempdir()) / f"ashchat-suite-{name}.lock").open("w") as lock:
         try:
@@ -153,14 +152,14 @@ def _identifier(where: Environment) -> str:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def where(first: Environment, turn: None) -> AsyncIterator[Environment]:  # noqa: ARG001
-    """Where this worker's AshChat is."""
+    """The environment of this worker's AshChat."""
     async with worker.ashchat(first, worker.number()) as own:
         yield own
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def cluster(where: Environment) -> AsyncIterator[Cluster]:
-    """The cluster, and this worker's AshChat in it."""
+    """The cluster with this worker's AshChat."""
     async with worker.client(where, worker.number()) as found:
         yield found
 
@@ -190,7 +189,7 @@ async def shared_test(first: Environment, exclusive_module: bool) -> AsyncIterat
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def ready(cluster: Cluster, shared_test: None) -> AsyncIterator[None]:  # noqa: ARG001
-    """Start with AshChat Ready; the test has to leave it Ready."""
+    """Start with AshChat Ready; the test must leave it Ready."""
     await cluster.wait_ready(within=120)
     yield
     await cluster.wait_ready(within=120)
@@ -198,14 +197,14 @@ async def ready(cluster: Cluster, shared_test: None) -> AsyncIterator[None]:  # 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def mailbox(where: Environment) -> AsyncIterator[Mailbox]:
-    """Everyone's mails."""
+    """The mailbox of all users."""
     async with Mailbox(where.mailbox_url) as found:
         yield found
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFactory]:
-    """Make people who have signed up and in; see PersonFactory."""
+    """Create users who have signed up and signed in; see PersonFactory."""
     factory = PersonFactory(where, mailbox)
     yield factory
     for made in factory.made:
@@ -214,7 +213,7 @@ async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFa
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def anybody(where: Environment) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody without an account, at the edge."""
+    """A client without an account, at the edge."""
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
         yield client
 
@@ -230,7 +229,7 @@ def audit(where: Environment) -> AuditLog:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def rabbit(cluster: Cluster) -> AsyncIterator[RabbitManagement]:
-    """RabbitMQ's management API with the admin's credentials."""
+    """RabbitMQ's management API with the administrator's credentials."""
     secret = await cluster.secret(f"{cluster.name}-rabbitmq-admin")
     credentials = (secret["username"].decode(), secret["password"].decode())
     async with (
@@ -244,7 +243,7 @@ async def rabbit(cluster: Cluster) -> AsyncIterator[RabbitManagement]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis_as(cluster: Cluster) -> AsyncIterator[RedisAs]:
-    """Connect to Redis with the credentials of the service that is named."""
+    """Connect to Redis with the credentials of the named service."""
     async with AsyncExitStack() as stack:
 
         async def connect(service: str) -> Redis:
@@ -258,7 +257,7 @@ async def redis_as(cluster: Cluster) -> AsyncIterator[RedisAs]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis_admin(cluster: Cluster) -> AsyncIterator[Redis]:
-    """Redis with the admin's credentials: it sees every key."""
+    """Redis with the administrator's credentials, which see every key."""
     async with (
         AsyncExitStack() as stack,
         Redis.from_url(await redis_admin_uri(cluster, stack), decode_responses=True) as client,
@@ -268,7 +267,7 @@ async def redis_admin(cluster: Cluster) -> AsyncIterator[Redis]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def mongo_as(cluster: Cluster) -> AsyncIterator[MongoAs]:
-    """Open the database of the service that is named, with its credentials."""
+    """Open the named service's database with its credentials."""
     async with AsyncExitStack() as stack:
 
         async def connect(service: str) -> Database:
@@ -284,7 +283,7 @@ async def mongo_as(cluster: Cluster) -> AsyncIterator[MongoAs]:
 
 @pytest.fixture(scope="session")
 def runtime() -> Runtime:
-    """What kills and freezes containers of the node: kill -9, as nothing in Kubernetes does."""
+    """Kills and freezes the node's containers with signals that Kubernetes has no API for."""
     try:
         return Runtime(os.environ.get("CLUSTER", ""))
     except UnsupportedError as error:

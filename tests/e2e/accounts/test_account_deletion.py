@@ -1,4 +1,4 @@
-"""A deleted account leaves nothing in chat and static; the other one keeps a room that holds."""
+"""A deleted account leaves nothing in chat and static; the other user keeps a working chat."""
 
 import asyncio
 import hashlib
@@ -31,35 +31,35 @@ PYTHON = "/opt/ashchat/bin/python"
 LIST = f"import os; print(*(os.path.join(d, n) for d, _, f in os.walk('{UPLOADS}') for n in f))"
 
 PRESENCE_S = 75
-"""What a pod may have said of somebody's presence just before expires in 60 s."""
+"""Presence that a pod reported just before the deletion expires in 60 s."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """Two people who talked; Ana is about to delete her account."""
+    """Two users who have exchanged messages; Ana is about to delete her account."""
 
     ana: Person
     ben: Person
     chat_id: str
     here: Channel
-    """Ben's chat, open, in protocol 2."""
+    """Ben's open chat channel, protocol 2."""
     old: Channel
-    """The same in protocol 1."""
+    """Ben's open chat channel, protocol 1."""
     words: str
-    """What only Ana wrote."""
+    """Words that only Ana wrote."""
     files: tuple[str, ...]
-    """The addresses of her uploads."""
+    """The URLs of her uploads."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def as_auth(cluster: Cluster) -> AsyncIterator[Publish]:
-    """Publish with auth's credentials."""
+    """Return a publisher that uses auth's credentials."""
     async with publisher(cluster, Service.AUTH) as publish:
         yield publish
 
 
 def picture() -> bytes:
-    """Return what static takes for a picture, and nobody uploaded before."""
+    """Return an image that static accepts and that has not been uploaded before."""
     return b"\x89PNG\r\n\x1a\n" + secrets.token_bytes(64)
 
 
@@ -72,7 +72,7 @@ async def send(channel: Channel, text: str) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def story(person: PersonFactory, where: Environment) -> Story:
-    """Have two people talk, with everything that leaves something behind."""
+    """Let two users exchange messages, and use every feature that stores data."""
     ana, ben = await person("Ana", "es"), await person("Ben", "en")
     chat_id = await ana.open_chat(await ben.tag())
     socket = await ana.socket()
@@ -80,20 +80,20 @@ async def story(person: PersonFactory, where: Environment) -> Story:
     await socket.join("presence:lobby")
     hers = await ana.join_chat(chat_id, socket=socket)
     here, old = await ben.join_chat(chat_id), await ben.join_chat(chat_id, protocol=1)
-    # No word of any language, so that it is the same in the translation.
+    # Not a word in any language, so that the translation leaves it unchanged.
     words = "".join(secrets.choice("bcdfgklmpqrtvxz") for _ in range(12))
     for number in range(5):
         await send(hers, f"Hola {words}, {number}")
         await send(here, f"kept {number}")
     await hers.push("ack", {"rev": 3})
-    # Translated, so that there are translations to erase.
+    # These have translations, which must be erased too.
     await here.wait("event", lambda event: event.get("kind") == "translation", within=60)
     shared = picture()
     photo = await ana.chat.patch("/user/photo", files={"photo": ("me.png", shared, "image/png")})
     assert photo.status == 200, photo.body
     files = [str(photo.body["url"])]
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
-        # Ben has the same picture: his stays.
+        # Ben uploads the same image: his copy must remain.
         for who, content in ((ana, picture()), (ben, shared)):
             answer = await client.post("/files", content=content, headers=who.headers)
             assert answer.status_code == 201, answer.text
@@ -102,7 +102,7 @@ async def story(person: PersonFactory, where: Environment) -> Story:
 
 
 async def in_mongodb(database: Database, *words: str) -> list[str]:
-    """Return where one of these words is kept, in any collection."""
+    """Return where any of these words is stored, in any collection."""
     found = []
     for name in await database.list_collection_names():
         async for document in database[name].find():
@@ -112,7 +112,7 @@ async def in_mongodb(database: Database, *words: str) -> list[str]:
 
 
 async def in_redis(redis: Redis, *words: str) -> list[str]:
-    """Return which of chat's keys have one of these words, in their name or their value."""
+    """Return the chat service's Redis keys that contain any of these words in name or value."""
     found = []
     async for key in redis.scan_iter("chat:*"):
         value: Any
@@ -131,7 +131,7 @@ async def in_redis(redis: Redis, *words: str) -> list[str]:
 
 
 async def on_the_volume(cluster: Cluster) -> list[str]:
-    """Return all files that static keeps."""
+    """Return all files that static stores."""
     (pod,) = await cluster.pods("static")
     return (await cluster.exec(pod, PYTHON, "-c", LIST, container="static")).split()
 
@@ -139,7 +139,7 @@ async def on_the_volume(cluster: Cluster) -> list[str]:
 async def nothing_left(
     story: Story, cluster: Cluster, redis: Redis, chat: Database, where: Environment
 ) -> None:
-    """Wait until nothing of Ana is left, and assert that Ben keeps what is his."""
+    """Wait until none of Ana's data is left, and assert that Ben's is still there."""
     ana = story.ana.user_id
 
     async def gone_from_mongodb() -> bool:
@@ -155,23 +155,23 @@ async def nothing_left(
         hers = [name for name in files if owner in name or ana in name]
         return hers == [f"{UPLOADS}/.owners/{owner}/.gone"]
 
-    await until(gone_from_mongodb, within=60, what="nothing of her in MongoDB")
-    await until(gone_from_the_volume, within=60, what="nothing of her on the volume")
-    await until(gone_from_redis, within=PRESENCE_S, what="nothing of her in Redis")
+    await until(gone_from_mongodb, within=60, what="her data deleted from MongoDB")
+    await until(gone_from_the_volume, within=60, what="her files deleted from the volume")
+    await until(gone_from_redis, within=PRESENCE_S, what="her data deleted from Redis")
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
         statuses = [(await client.get(url)).status_code for url in story.files]
     assert statuses == [404, 404, 200]
 
 
 async def delete(as_auth: Publish, person: Person) -> None:
-    """Say what auth says when an account is deleted."""
+    """Publish the message that auth sends when an account is deleted."""
     about = AccountDeletion(user_id=person.user_id, at=datetime.now(UTC))
     for queue in (Queue.ACCOUNT_DELETION_CHAT, Queue.ACCOUNT_DELETION_STATIC):
         await as_auth(queue, about)
 
 
 async def ben_keeps_a_room(story: Story) -> None:
-    """Assert what Ben sees: live, by resuming, and over HTTP."""
+    """Assert what Ben receives: live, by resuming, and over HTTP."""
     gone = (
         await story.here.wait(
             "event",
@@ -220,7 +220,7 @@ async def test_nothing_is_left_and_the_other_keeps_a_room(
     tag = await ana.tag()
     hers = await ana.socket()
     assert await in_mongodb(chat, ana.user_id)
-    await until(lambda: in_redis(redis_admin, ana.user_id), what="her presence in Redis")
+    await until(lambda: in_redis(redis_admin, ana.user_id), what="her presence stored in Redis")
     await delete(as_auth, ana)
     async with asyncio.timeout(5):
         end = await hers.closed
@@ -228,14 +228,14 @@ async def test_nothing_is_left_and_the_other_keeps_a_room(
     await nothing_left(story, cluster, redis_admin, chat, where)
     await ben_keeps_a_room(story)
 
-    # Her token still lives, and is good for nothing: not here, and not at static.
+    # Her token has not expired, but chat and static both reject it.
     with pytest.raises(SocketRefusedError):
         await ana.socket()
     assert (await ana.chat.get("/user")).reason == "session_revoked"
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
         late = await client.post("/files", content=picture(), headers=ana.headers)
         assert (late.status_code, late.json()["reason"]) == (401, "session_revoked")
-    # Nobody finds her any more, nor makes a chat with her.
+    # Other users can neither find her nor start a chat with her.
     assert (await story.ben.chat.get(f"/user/{ana.user_id}")).status == 404
     assert (await story.ben.chat.post("/chat", json={"receiver_tag": tag})).status == 404
 
@@ -258,7 +258,7 @@ async def test_a_sign_up_that_is_delivered_again_brings_nobody_back(
         return int(stats.get("ack", 0))
 
     await delete(as_auth, ana)
-    await until(gone, within=60, what="her profile gone")
+    await until(gone, within=60, what="her profile deleted")
     before = await acknowledged()
     again = ConfirmNewAccount(
         user_id=ana.user_id, nickname="Ana", preferred_language="es", device_token_hash="0" * 64
@@ -268,11 +268,11 @@ async def test_a_sign_up_that_is_delivered_again_brings_nobody_back(
     async def taken() -> bool:
         return await acknowledged() > before
 
-    # The management API's counters are some seconds old.
+    # The management API's counters lag by a few seconds.
     await until(taken, within=30, every=1, what="the message acknowledged")
     assert await gone()
-    await delete(as_auth, ana)  # delivered again as well
-    await until(gone, within=60, what="her profile gone")
+    await delete(as_auth, ana)  # also delivered twice
+    await until(gone, within=60, what="her profile deleted")
     assert not [key async for key in redis_admin.scan_iter(f"*{ana.user_id}*")]
 
 
@@ -312,5 +312,5 @@ async def test_who_deletes_their_account_at_auth_is_gone_from_all(
     async def gone_from_auth() -> bool:
         return not await in_mongodb(users, ana.user_id, ana.email)
 
-    await until(gone_from_auth, within=60, what="nothing of her in auth")
+    await until(gone_from_auth, within=60, what="her data deleted from auth")
     assert (await ana.signin()).status == 401

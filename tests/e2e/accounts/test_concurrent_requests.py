@@ -1,4 +1,4 @@
-"""The same thing many times at once: one account, one profile, no device in another's place."""
+"""Concurrent identical requests: one account, one profile, and separate devices."""
 
 import asyncio
 import secrets
@@ -24,7 +24,7 @@ async def test_fifty_confirmations_of_one_code_at_once_make_one_account(
     code = await mailbox.code_for(ana.email)
     replies = await asyncio.gather(*(ana.confirm_email(code) for _ in range(CONFIRMATIONS)))
     statuses = Counter(reply.status for reply in replies)
-    # Later ones find the code settled: used up.
+    # Later requests find that the code has been used.
     assert set(statuses) <= {201, 400}, statuses
     made = {reply.data["user_id"] for reply in replies if reply.status == 201}
     assert len(made) == 1, made
@@ -38,7 +38,7 @@ async def test_fifty_confirmations_of_one_code_at_once_make_one_account(
     async def told() -> bool:
         return bool(await profiles.count_documents({"nickname": ana.name}))
 
-    await until(told, within=15, what="the profile in chat")
+    await until(told, within=15, what="the profile stored in chat")
     found = await profiles.find({"nickname": ana.name}).to_list()
     assert [profile["_id"] for profile in found] == list(made)
     assert (await ana.signin()).status == 200
@@ -46,12 +46,12 @@ async def test_fifty_confirmations_of_one_code_at_once_make_one_account(
 
 
 def challenge_of(temporary: str) -> str:
-    """Return which challenge a temporary token is for."""
+    """Return the challenge that a temporary token belongs to."""
     return str(jwt.decode(temporary, options={"verify_signature": False})["challenge"])
 
 
 async def code_of(mailbox: Mailbox, who: Person, temporary: str) -> str:
-    """Return the code that was mailed for one challenge."""
+    """Return the code that was mailed for a challenge."""
     challenge = challenge_of(temporary)
     mail = await mailbox.wait(who.email, lambda mail: challenge in mail.message_id)
     assert mail.code is not None
@@ -71,7 +71,7 @@ async def test_several_new_devices_at_once_each_get_in_by_their_own_code(
     tokens = [str(reply.data["token"]) for reply in challenges]
     codes = await asyncio.gather(*(code_of(mailbox, ana, token) for token in tokens))
 
-    # Another challenge's code is wrong here, and another device's token is for that device.
+    # Another challenge's code is wrong here, and a token is valid only for its own device.
     others = [*codes[1:], codes[0]]
     wrong = await asyncio.gather(
         *(
@@ -93,5 +93,5 @@ async def test_several_new_devices_at_once_each_get_in_by_their_own_code(
     signed_in = await asyncio.gather(*(device.signin() for device in (ana, *devices)))
     assert [reply.status for reply in signed_in] == [200] * (DEVICES + 1)
     listed = await ana.auth.request("GET", "/sessions", headers=ana.headers)
-    assert len(listed.data["sessions"]) == DEVICES + 2, "the one of sign-up and these"
+    assert len(listed.data["sessions"]) == DEVICES + 2, "the sign-up's session and one per device"
     assert all([await device.profile() for device in devices])

@@ -1,4 +1,4 @@
-"""Reset, two-factor, sessions, address and deletion: each right once and wrong at least twice."""
+"""Reset, two-factor, sessions, address and deletion: one success and two failures of each."""
 
 import asyncio
 import statistics
@@ -19,16 +19,16 @@ from ashchat_e2e.people import PersonFactory
 
 REVOKED_WITHIN_S = 5.0
 SAMPLES = 8
-"""Addresses of each kind that are timed: tries of one address are limited."""
+"""Addresses of each kind to time: attempts per address are limited."""
 
 
 async def mails_of(mailbox: Mailbox, address: str) -> set[str]:
-    """Return which mails an address has had."""
+    """Return the mails that were sent to an address."""
     return {mail.id for mail in await mailbox.list(address)}
 
 
 def another(code: str) -> str:
-    """Return a code that is not the one."""
+    """Return a code that differs from the given one."""
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
@@ -121,7 +121,7 @@ async def test_known_and_unknown_addresses_take_the_same_time(
         who.device_token = f"stranger-{who.email}"
         who.password = "not the password"
 
-        # Its connection is there already.
+        # Open the connection before timing.
         await who.anonymous.request("GET", "/auth/.well-known/jwks.json")
 
     async def ask(who: Person) -> None:
@@ -134,7 +134,7 @@ async def test_known_and_unknown_addresses_take_the_same_time(
     }
     for name, (rounds, flow) in flows.items():
         times: tuple[list[float], list[float]] = ([], [])
-        # In turn, so that what else the machine does falls on both.
+        # Alternate, so that other load on the machine affects both equally.
         for pair in [*zip(known, unknown, strict=True)] * rounds:
             for who, kept in zip(pair, times, strict=True):
                 started = time.perf_counter()
@@ -174,10 +174,12 @@ async def test_two_factor_from_enrolment_to_a_new_device(
     assert (late.status, late.reason) == (403, "wrong_code")
     code = totp(secret, 1)
     replies = await asyncio.gather(*(phone.confirm_new_device(code, temporary) for _ in range(4)))
-    assert sorted(reply.status for reply in replies) == [204, 403, 403, 403], "one step, once"
+    assert sorted(reply.status for reply in replies) == [204, 403, 403, 403], (
+        "each time step is accepted once"
+    )
     assert (await phone.signin()).status == 200
     for mail in await mailbox.list(ana.email):
-        assert mail.id in known or mail.code is None, "a code was mailed in spite of two-factor"
+        assert mail.id in known or mail.code is None, "a code was mailed although two-factor is on"
 
     laptop = person.names_only("Ana", "es", email=ana.email, password=ana.password)
     temporary = (await laptop.signin()).data["token"]
@@ -247,14 +249,14 @@ async def test_an_old_refresh_token_ends_the_session_and_is_an_event(
     ana.refresh_token = old
 
     async def refused() -> bool:
-        # For ten seconds the old one is good for a sibling: an answer may have been lost.
+        # A sibling request may use the old token for ten seconds, in case a response was lost.
         reply = await ana.refresh()
         ana.refresh_token = old
         return reply.status == 401
 
-    await until(refused, within=20, every=2, what="the old refresh token being refused")
+    await until(refused, within=20, every=2, what="the old refresh token rejected")
     ana.refresh_token = newest
-    assert (await ana.refresh()).status == 401, "the family is over"
+    assert (await ana.refresh()).status == 401, "the token family is revoked"
     assert (await ana.signin()).status == 200
     events = (await own(ana, "GET", "/security-events")).data["events"]
     assert "session_reuse" in [event["kind"] for event in events]
@@ -287,7 +289,7 @@ async def test_a_profile_change_reaches_chat(person: PersonFactory) -> None:
         profile = await ana.profile()
         return (profile["nickname"], profile["preferred_language"]) == ("Anita", "pt")
 
-    await until(told, within=15, what="the changed profile in chat")
+    await until(told, within=15, what="the changed profile stored in chat")
 
 
 async def test_an_address_change_needs_the_codes_of_both_ends(
@@ -333,14 +335,14 @@ async def test_a_deleted_account_leaves_nothing_in_auth(
         ]
         return counts == [0, 0, 0]
 
-    # At once as a rule; by the sweeper after 15 s where a backend was away.
-    await until(gone, within=40, every=1, what="nothing of the account in auth")
+    # Usually immediate; the sweeper does it after 15 s if a backend was unavailable.
+    await until(gone, within=40, every=1, what="the account deleted from auth")
     assert (await ana.signin()).status == 401
     again = person.names_only("Ana", "es", email=ana.email)
     known = await mails_of(mailbox, ana.email)
     assert (await again.signup()).status == 202
     code = await mailbox.code_for(ana.email, after=known)
-    assert (await again.confirm_email(code)).status == 201, "the address is free again"
+    assert (await again.confirm_email(code)).status == 201, "the address is available again"
 
 
 async def test_a_resend_waits_longer_each_time_for_free_and_taken_addresses_alike(
@@ -348,7 +350,7 @@ async def test_a_resend_waits_longer_each_time_for_free_and_taken_addresses_alik
 ) -> None:
     taken, free = await person(), person.names_only()
     free_answers = [await free.signup() for _ in range(4)]
-    taken_answers = [await taken.signup() for _ in range(3)]  # the first made the account
+    taken_answers = [await taken.signup() for _ in range(3)]  # the first created the account
     statuses = [reply.status for reply in free_answers]
     assert statuses == [202, 202, 429, 429]
     assert [reply.status for reply in taken_answers] == [202, 429, 429]

@@ -1,4 +1,7 @@
-"""What an account refuses, each with its documented status and reason, beside `test_identity`."""
+"""Rejected requests about an account, each with its documented status and reason.
+
+`test_identity` has the successful ones.
+"""
 
 from typing import Any
 
@@ -30,12 +33,12 @@ OWN_ROUTES: list[tuple[str, str, Any]] = [
 
 
 def said(reply: Reply) -> tuple[int, str]:
-    """Return an answer's status and reason."""
+    """Return a response's status and reason."""
     return reply.status, reply.reason
 
 
 def never(*secrets: str) -> str:
-    """Return a code that is none of an authenticator's just now."""
+    """Return a code that the authenticator does not produce at this time."""
     taken = {totp(secret, steps) for secret in secrets for steps in range(-3, 4)}
     return next(code for code in map("{:06d}".format, range(100)) if code not in taken)
 
@@ -54,7 +57,9 @@ async def test_what_is_an_owners_wants_their_token_and_their_device(person: Pers
         ):
             reply = await ana.auth.request(method, path, json=body, headers=headers)
             assert said(reply) == expected, (method, path, headers)
-    assert (await own(ana, "GET", "/sessions")).status == 200, "nothing of that did anything"
+    assert (await own(ana, "GET", "/sessions")).status == 200, (
+        "the rejected requests changed nothing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,9 @@ async def test_strangers_who_guess_are_slowed_and_the_owner_is_not(person: Perso
     assert said(slowed) == (429, "too_many_requests")
     assert 1 <= int(slowed.headers["retry-after"]) <= 15 * 60
     thief.password = ana.password
-    assert said(await thief.signin()) == (429, "too_many_requests"), "nor is the right one told"
+    assert said(await thief.signin()) == (429, "too_many_requests"), (
+        "the response does not reveal the right password"
+    )
     assert (await ana.signin()).status == 200
     events = (await own(ana, "GET", "/security-events")).data["events"]
     failed = [event for event in events if event["kind"] == "sign_in_failed"]
@@ -127,7 +134,7 @@ async def test_a_challenge_is_answered_by_its_own_token_code_and_device(
     tries = [said(await phone.confirm_new_device(wrong, temporary)) for _ in range(5)]
     assert tries == [(403, "wrong_code")] * 4 + [(403, "too_many_tries")]
     assert said(await phone.confirm_new_device(code, temporary)) == (403, "too_many_tries")
-    assert said(await phone.signin()) == (403, "new_device"), "a new code is a new chance"
+    assert said(await phone.signin()) == (403, "new_device"), "a new code resets the attempts"
 
 
 async def test_two_factor_is_enrolled_used_and_given_up_by_its_owner_only(
@@ -246,5 +253,5 @@ async def test_a_reset_takes_its_own_token_and_dies_of_too_many_tries(
     wrong = f"{(int(code) + 1) % 1_000_000:06d}"
     token = str(asked.data["token"])
     assert [await reset(token, wrong) for _ in range(5)] == [(400, "wrong_code")] * 5
-    assert await reset(token, code) == (400, "wrong_code"), "and the reason stays the same"
+    assert await reset(token, code) == (400, "wrong_code"), "the reason does not change"
     assert (await ana.signin()).status == 200

@@ -1,4 +1,4 @@
-"""The key ring for secrets at rest: restored from its copy, never made anew."""
+"""The key ring for secrets at rest is restored from its copy and never regenerated."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from ashchat_e2e.people import PersonFactory
 
 
 async def ring(cluster: Cluster, suffix: str = "") -> dict[str, bytes] | None:
-    """Return the ring's Secret, or its copy's; None where it is gone."""
+    """Return the key ring's Secret or its copy, None if absent."""
     try:
         return await cluster.secret(f"{cluster.name}-auth-key-ring{suffix}")
     except ApiError as error:
@@ -23,7 +23,7 @@ async def ring(cluster: Cluster, suffix: str = "") -> dict[str, bytes] | None:
 
 @asynccontextmanager
 async def no_operator(cluster: Cluster) -> AsyncIterator[None]:
-    """Keep the operator away, so that it does not mend the first loss before the second."""
+    """Stop the operator, so that it does not repair the first deletion before the second."""
     namespace = cluster.operator_namespace
     (deployment,) = await cluster.list("deployments", namespace=namespace)
     name, replicas = deployment["metadata"]["name"], deployment["spec"]["replicas"]
@@ -33,7 +33,7 @@ async def no_operator(cluster: Cluster) -> AsyncIterator[None]:
         return not await cluster.list("pods", namespace=namespace)
 
     try:
-        await until(gone, within=60, every=0.5, what="the operator being away")
+        await until(gone, within=60, every=0.5, what="the operator stopped")
         yield
     finally:
         back = {"spec": {"replicas": replicas}}
@@ -50,7 +50,7 @@ async def test_a_lost_ring_comes_back_as_it_was(cluster: Cluster) -> None:
         async def restored(suffix: str = suffix) -> bool:
             return await ring(cluster, suffix) == before
 
-        await until(restored, within=30, what=f"the ring{suffix} as it was")
+        await until(restored, within=30, what=f"the key ring{suffix} restored")
 
 
 @pytest.mark.disruptive
@@ -72,8 +72,8 @@ async def test_a_ring_lost_twice_is_reported_and_only_two_factor_waits(
         async with no_operator(cluster):
             for name in names:
                 await cluster.delete("secrets", name)
-        await until(lost, within=60, what="KeyRingLost at auth")
-        assert await ring(cluster) is None, "another ring was made in its place"
+        await until(lost, within=60, what="KeyRingLost reported for auth")
+        assert await ring(cluster) is None, "a new key ring was generated in its place"
         assert (await ana.signin()).status == 200
     finally:
         await cluster.create(

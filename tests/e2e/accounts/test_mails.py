@@ -1,4 +1,4 @@
-"""Every mail of an account's life, read back from the mailbox, in each language."""
+"""Every mail that an account receives, read from the mailbox, in each language."""
 
 import re
 
@@ -17,7 +17,7 @@ _ISOLATES = {0x2068: None, 0x2069: None}
 
 
 class Post:
-    """What one language's mails have to be like."""
+    """The expected properties of the mails in one language."""
 
     def __init__(self, mailbox: Mailbox, language: str) -> None:
         self._mailbox = mailbox
@@ -25,7 +25,7 @@ class Post:
         self._seen: set[str] = set()
 
     async def gets(self, address: str, kind: Kind, *, code: bool) -> str:
-        """Await a mail of that kind, look at both parts, and return its code ("": none)."""
+        """Await a mail of a kind, check both parts, and return its code (empty if it has none)."""
         subject = self._words[kind]["subject"].format(product=PRODUCT)
 
         def wanted(mail: Mail) -> bool:
@@ -44,7 +44,7 @@ class Post:
 
 
 async def signed_in(who: Person) -> None:
-    """Sign in once more: what was changed ended the session."""
+    """Sign in again: the change ended the session."""
     reply = await who.signin()
     assert reply.status == 200, reply
 

@@ -1,6 +1,6 @@
-"""A session's chain of refresh tokens, by auth's own store on the cluster's database.
+"""A session's chain of refresh tokens, tested with auth's store on the cluster's database.
 
-The time is an argument of the store, so nobody has to wait for the ten seconds of grace.
+The store takes the time as an argument, so tests need not wait out the ten seconds of grace.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ THERE = "203.0.113.9"
 
 @dataclass(frozen=True)
 class Chain:
-    """A session that was just begun."""
+    """A new session."""
 
     store: MongoSessions
     session: Session
@@ -45,8 +45,8 @@ class Chain:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def chain(mongo_as: MongoAs) -> Chain:
-    """Begin a session of nobody; the database ends it by itself in ten minutes."""
-    # Times with their zone, as auth reads them.
+    """Create a session without a user; the database deletes it after ten minutes."""
+    # Times are timezone-aware, as auth reads them.
     aware: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
     database = (await mongo_as("auth")).with_options(aware)
     store = MongoSessions(cast("Mongo", SimpleNamespace(database=database)))
@@ -69,7 +69,9 @@ async def test_a_session_that_is_not_used_ends(chain: Chain) -> None:
     assert await chain.store.session(chain.session.id, before) is not None
     assert await chain.store.session(chain.session.id, after) is None
     await chain.use(chain.first, before)
-    assert await chain.store.session(chain.session.id, after) is not None, "it was used"
+    assert await chain.store.session(chain.session.id, after) is not None, (
+        "a used session must not expire"
+    )
 
 
 async def test_what_was_never_given_out_is_refused_and_ends_nothing(chain: Chain) -> None:
@@ -111,7 +113,7 @@ async def test_many_at_once_with_one_token_all_go_on(chain: Chain) -> None:
     given = await asyncio.gather(*(chain.use(chain.first) for _ in range(SIBLINGS)))
     assert len(set(given)) == SIBLINGS
     assert None not in given
-    assert await chain.use(chain.first, IN_TIME) is None, "one sibling too many"
+    assert await chain.use(chain.first, IN_TIME) is None, "more sibling tokens than allowed"
     assert await chain.lives()
     used = await asyncio.gather(*(chain.use(token, IN_TIME) for token in given))
     assert None not in used

@@ -1,4 +1,4 @@
-"""A session that ends: its sockets close on every pod within 5 s, and its tokens are worthless."""
+"""An ended session: its sockets close on every pod within 5 s, and its tokens are rejected."""
 
 import asyncio
 import time
@@ -26,22 +26,22 @@ Measure = Callable[[str, float], None]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def as_auth(cluster: Cluster) -> AsyncIterator[Publish]:
-    """Publish with auth's credentials."""
+    """Return a publisher that uses auth's credentials."""
     async with publisher(cluster, Service.AUTH) as publish:
         yield publish
 
 
 def session_of(token: str) -> str:
-    """Return the session that an access token is of."""
+    """Return the session that an access token belongs to."""
     return str(jwt.decode(token, options={"verify_signature": False})["sid"])
 
 
 async def sockets_on_all_pods(
     cluster: Cluster, person: Person, chat_id: str, token: str
 ) -> dict[str, PhoenixSocket]:
-    """Return a socket of that token on each chat pod."""
+    """Open a socket with that token on each chat pod."""
     pods = set(await cluster.pods("chat"))
-    assert len(pods) >= 2, "one pod proves nothing about the others"
+    assert len(pods) >= 2, "the test needs more than one pod"
     found: dict[str, PhoenixSocket] = {}
     for _ in range(60):
         socket = await person.socket(token=token)
@@ -55,14 +55,14 @@ async def sockets_on_all_pods(
 
 
 async def closed(sockets: dict[str, PhoenixSocket], *, within: float) -> None:
-    """Assert that all close with the code of a revoked session."""
+    """Assert that all sockets close with the code for a revoked session."""
     async with asyncio.timeout(within):
         ends = await asyncio.gather(*(asyncio.shield(one.closed) for one in sockets.values()))
     assert [(end.code, end.reason) for end in ends] == [REVOKED] * len(sockets)
 
 
 async def refused(person: Person, token: str) -> None:
-    """Assert that a token opens no socket and reads nothing, whichever pod is asked."""
+    """Assert that every pod rejects the token, for sockets and for requests."""
     for _ in range(6):
         with pytest.raises(SocketRefusedError) as error:
             await person.socket(token=token)
@@ -72,7 +72,7 @@ async def refused(person: Person, token: str) -> None:
 
 
 async def two_sessions(person: PersonFactory) -> tuple[Person, str, str]:
-    """Return somebody with a chat and two sessions: the token of the old, and the chat."""
+    """Return a user with a chat and two sessions: the older session's token, and the chat."""
     ana, ben = await person("Ana", "es"), await person("Ben", "en")
     chat_id = await ana.open_chat(await ben.tag())
     old = ana.token
@@ -96,13 +96,13 @@ async def test_sockets_on_every_pod_close_and_the_other_session_stays(
     started = time.monotonic()
     await as_auth(Queue.SESSION_REVOKED, over(ana, old))
     await closed(ending, within=CLOSE_S)
-    measure("the sockets of a revoked session closed", time.monotonic() - started)
+    measure("session revoked until its sockets closed", time.monotonic() - started)
     await refused(ana, old)
     for socket in staying.values():
         assert (await socket.heartbeat()).status == "ok"
     await ana.socket()
     assert (await ana.chat.get("/user")).status == 200
-    # The same message again changes nothing.
+    # A duplicate of the message changes nothing.
     await as_auth(Queue.SESSION_REVOKED, over(ana, old))
     await refused(ana, old)
     assert (await next(iter(staying.values())).heartbeat()).status == "ok"
@@ -146,7 +146,7 @@ async def test_signing_out_closes_the_sockets(
     headers = {"Authorization": f"Bearer {old}", "device_token": ana.device_token}
     assert (await ana.auth.request("POST", "/signout", headers=headers)).status == 204
     await closed(ending, within=CLOSE_S)
-    measure("sign-out to the last socket's close", time.monotonic() - started)
+    measure("sign-out until the last socket closed", time.monotonic() - started)
     await refused(ana, old)
     for socket in staying.values():
         assert (await socket.heartbeat()).status == "ok"
@@ -171,5 +171,5 @@ async def test_ending_another_session_from_the_list_closes_its_sockets(
     async def gone() -> bool:
         return session_of(old) not in {one["id"] for one in await listed()}
 
-    await until(gone, what="the session off the list")
+    await until(gone, what="the session removed from the list")
     assert (await ana.chat.get("/user")).status == 200

@@ -1,4 +1,4 @@
-"""Sign-ups that go wrong, each with the documented status and a reason."""
+"""Failing sign-ups, each with the documented status and a reason."""
 
 import asyncio
 from typing import Any
@@ -13,12 +13,12 @@ from ashchat_e2e.people import PersonFactory
 
 
 def another(code: str) -> str:
-    """Return a code that is not the one."""
+    """Return a code that differs from the given one."""
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
 async def pending_of(redis: Redis, address: str) -> list[str]:
-    """Return the keys of an address's pending sign-up."""
+    """Return the Redis keys of an address's pending sign-up."""
     return [
         key
         async for key in redis.scan_iter("email:signup:*")
@@ -46,12 +46,12 @@ async def test_a_used_code_makes_no_second_account(person: PersonFactory, mailbo
     assert (await ana.confirm_email(code)).status == 201
 
     async def refused() -> bool:
-        # Until auth has said `settled`, email answers the same request identically.
+        # Until auth publishes `settled`, email gives identical responses to the same request.
         reply = await ana.confirm_email(code)
         assert reply.status in {201, 400, 409}, reply
         return reply.status in {400, 409} and bool(reply.reason)
 
-    await until(refused, within=15, what="the used code being refused")
+    await until(refused, within=15, what="the used code rejected")
     assert (await ana.signin()).status == 200
 
 
@@ -67,7 +67,7 @@ async def test_too_many_wrong_codes_burn_the_right_one(
         if reply.reason == "too_many_tries":
             break
     late = await ana.confirm_email(code)
-    assert late.status in {400, 429}, f"the code still worked after so many tries: {late}"
+    assert late.status in {400, 429}, f"the code still worked after too many attempts: {late}"
     assert late.reason
     assert (await ana.signin()).status == 401
 
@@ -80,11 +80,11 @@ async def test_an_expired_code_is_refused_and_a_new_sign_up_works(
     code = await mailbox.code_for(ana.email)
     mails = {mail.id for mail in await mailbox.list(ana.email)}
     keys = await pending_of(redis_admin, ana.email)
-    assert keys, "email kept no pending sign-up"
-    # The real keys with their real time to live: only the waiting is shortened.
+    assert keys, "email stored no pending sign-up"
+    # The actual keys with their actual time to live; only the wait is shortened.
     for key in keys:
         await redis_admin.expire(key, 1)
-    await until(lambda: gone(redis_admin, keys), within=10, what="the pending sign-up expired")
+    await until(lambda: gone(redis_admin, keys), within=10, what="the pending sign-up expiring")
     expired = await ana.confirm_email(code)
     assert (expired.status, bool(expired.reason)) == (400, True), expired
     assert (await ana.signup()).status == 202
@@ -93,7 +93,7 @@ async def test_an_expired_code_is_refused_and_a_new_sign_up_works(
 
 
 async def gone(redis: Redis, keys: list[str]) -> bool:
-    """Tell whether none of the keys is left."""
+    """Return whether none of the keys is left."""
     return not await redis.exists(*keys)
 
 
@@ -129,13 +129,13 @@ async def test_two_sign_ups_of_one_address_at_once_make_one_account(
     first, second = await asyncio.gather(ana.signup(), twin.signup())
     assert (first.status, second.status) == (202, 202)
 
-    # Whichever sign-up is the pending one, its code makes exactly one account.
+    # Whichever sign-up is pending, its code creates exactly one account.
     async def made() -> bool:
         codes = {mail.code for mail in await mailbox.list(ana.email)} - {None}
         return 201 in [(await ana.confirm_email(str(code))).status for code in codes]
 
-    await until(made, within=20, what="the code of the pending sign-up")
-    # The device is Ana's: the twin's password, if it is the account's, is asked for a code.
+    await until(made, within=20, what="the pending sign-up's code accepted")
+    # The device is Ana's: signing in with the twin's password, if it won, requires a code.
     answers = [(await who.signin()).status for who in (ana, twin)]
     assert answers in ([200, 401], [401, 403])
 
@@ -215,7 +215,7 @@ async def test_a_new_device_is_let_in_by_the_code_that_is_mailed(
     assert (wrong.status, bool(wrong.reason)) == (403, True), wrong
     assert (await phone.confirm_new_device(code, temporary)).status == 204
     assert (await phone.signin()).status == 200
-    # The temporary token opened nothing else, and the first device still works.
+    # The temporary token granted nothing else, and the first device still works.
     assert (await ana.refresh()).status == 200
     headers = {"Authorization": f"Bearer {temporary}"}
     assert (await phone.chat.get("/user", headers=headers)).status == 401

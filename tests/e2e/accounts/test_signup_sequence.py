@@ -1,7 +1,7 @@
-"""The sign-up's sequence, observed step by step where it happens.
+"""The sequence of a sign-up, observed at every step.
 
-A queue of the test's own is bound to auth's exchange beside the real ones, so it gets a
-copy of every message auth publishes, in their order.
+The test binds its own queue to auth's exchange, in addition to the real ones, and so receives a
+copy of every message that auth publishes, in order.
 """
 
 import json
@@ -24,7 +24,7 @@ SEQUENCE = (Queue.ACCOUNT_CREATION, Queue.CONFIRM_EMAIL_CODE, Queue.CONFIRM_NEW_
 
 
 class Tap:
-    """Copies of what auth publishes for the sign-up, oldest first."""
+    """Copies of the messages that auth publishes for a sign-up, oldest first."""
 
     def __init__(self, rabbit: RabbitManagement, name: str) -> None:
         self._rabbit = rabbit
@@ -32,7 +32,7 @@ class Tap:
         self.messages: list[dict[str, Any]] = []
 
     async def read(self) -> list[dict[str, Any]]:
-        """Take what has come, and return everything so far."""
+        """Consume new messages, and return all messages so far."""
         self.messages += await self._rabbit.post(
             f"/api/queues/ashchat/{self._name}/get",
             {"count": 100, "ackmode": "ack_requeue_false", "encoding": "auto"},
@@ -40,7 +40,7 @@ class Tap:
         return self.messages
 
     async def of(self, queue: Queue) -> list[dict[str, Any]]:
-        """Return the bodies that went to a queue."""
+        """Return the bodies of the messages routed to a queue."""
         return [
             json.loads(message["payload"])
             for message in await self.read()
@@ -48,16 +48,16 @@ class Tap:
         ]
 
     async def order(self) -> list[str]:
-        """Return to which queues messages went, in order, repetitions dropped."""
+        """Return the queues that messages were routed to, in order, without repetitions."""
         keys = [message["routing_key"] for message in await self.read()]
         return list(dict.fromkeys(keys))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def tap(rabbit: RabbitManagement) -> AsyncIterator[Tap]:
-    """Bind a queue of our own beside the real ones; it goes with the test."""
+    """Bind a temporary queue in addition to the real ones; it is deleted after the test."""
     name = f"test.{secrets.token_hex(6)}"
-    # It goes by itself after a minute, should the test be killed.
+    # The queue expires after a minute, in case the test is killed.
     await rabbit.put(
         f"/api/queues/ashchat/{name}", {"durable": True, "arguments": {"x-expires": 60_000}}
     )
@@ -68,17 +68,17 @@ async def tap(rabbit: RabbitManagement) -> AsyncIterator[Tap]:
 
 
 async def user_of(users: Database, address: str) -> dict[str, Any] | None:
-    """Return auth's document about an address."""
+    """Return auth's document for an address."""
     return await users["users"].find_one({"email": address})
 
 
 async def profile_of(profiles: Database, user_id: str) -> dict[str, Any] | None:
-    """Return chat's document about a user."""
+    """Return chat's document for a user."""
     return await profiles["profiles"].find_one({"_id": user_id})
 
 
 async def counted(rabbit: RabbitManagement) -> dict[str, tuple[int, int]]:
-    """Return how many messages each queue of the sequence has had, and had acknowledged."""
+    """Return how many messages were published to each queue, and how many were acknowledged."""
     found: dict[str, tuple[int, int]] = {}
     for queue in SEQUENCE:
         stats = (await rabbit.queue(queue)).get("message_stats", {})
@@ -112,10 +112,10 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
     pending = {key: await redis.hgetall(key) async for key in redis.scan_iter(PENDING)}
     ((key, kept),) = [one for one in pending.items() if ana.email in str(one[1])]
     assert 590 <= await redis.ttl(key) <= 600
-    assert code not in str(kept), "the code itself is in Redis"
+    assert code not in str(kept), "the code is in Redis in plain text"
     assert ana.password not in str(kept)
     assert await tap.order() == [Queue.ACCOUNT_CREATION]
-    assert await user_of(users, ana.email) is None, "the user is there before the code"
+    assert await user_of(users, ana.email) is None, "the user exists before the code was confirmed"
 
     # 3. the code → auth → CONFIRM_EMAIL_CODE_QUEUE → email → auth
     # 4. auth → MongoDB: the user; 5. → CONFIRM_NEW_ACCOUNT_QUEUE → chat → MongoDB: the profile
@@ -130,11 +130,11 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
     )
     assert (profile["nickname"], profile["language"]) == ("Ana", "es")
 
-    # 6. auth tells email that it is settled, and the pending sign-up goes
-    await until(lambda: gone(redis, key), what="the pending sign-up dropped")
+    # 6. auth publishes that it is settled, and email deletes the pending sign-up
+    await until(lambda: gone(redis, key), what="the pending sign-up deleted")
     assert len(await tap.of(Queue.CONFIRM_EMAIL_CODE)) >= 2
 
-    # Each real queue had the messages of its copy and has them acknowledged.
+    # Each real queue received and acknowledged the same messages as the copy.
     async def acknowledged() -> bool:
         now = await counted(rabbit)
         return all(
@@ -142,17 +142,17 @@ async def test_a_sign_up_goes_through_each_queue_redis_and_mongodb_in_order(
             for queue in SEQUENCE
         )
 
-    # The management API's counters are some seconds old.
+    # The management API's counters lag by a few seconds.
     await until(acknowledged, within=30, every=1, what="each queue's counters rising")
 
 
 async def gone(redis: Redis, key: str) -> bool:
-    """Tell whether a key is no longer there."""
+    """Return whether a key no longer exists."""
     return not await redis.exists(key)
 
 
 async def waiting_in(rabbit: RabbitManagement, queue: Queue) -> int:
-    """Return how many messages wait in a queue."""
+    """Return how many messages are waiting in a queue."""
     return int((await rabbit.queue(queue)).get("messages_ready", 0))
 
 
@@ -194,7 +194,7 @@ async def test_without_chat_the_user_is_stored_and_the_profile_follows(
 
     async with cluster.spec({"chat": {"replicas": 0}}):
         confirmed = await ana.confirm_email(code)
-        # Auth waits five seconds for chat, then confirms all the same.
+        # Auth waits five seconds for chat, then confirms anyway.
         assert confirmed.status == 201
         assert 4 <= confirmed.seconds <= 15
         await until(waits, within=30, every=1, what="the message in CONFIRM_NEW_ACCOUNT_QUEUE")

@@ -1,4 +1,4 @@
-"""The conversation that `make demo` shows, in both protocols, over two pods."""
+"""The conversation that `make demo` shows, in both protocols, across two pods."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ LINES = (("es", "La casa es grande.", "house"), ("en", "The dog is black.", "per
 
 
 async def run_demo(where: Environment, **environ: str) -> tuple[int, str, str]:
-    """Run `python -m ashchat_dev.demo` as make does, piped; return code, output, errors."""
+    """Run `python -m ashchat_dev.demo` as make does, with a pipe; return code, output, errors."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -48,7 +48,7 @@ async def test_the_demo_prints_a_conversation_that_each_reads_in_their_language(
 ) -> None:
     code, out, err = await run_demo(where)
     assert code == 0, err
-    assert "\x1b" not in out, "a pipe gets no colours"
+    assert "\x1b" not in out, "output to a pipe must not be coloured"
     assert max(len(line) for line in out.splitlines()) <= 80
     words = set(re.findall(r"\w+", out.lower()))
     assert {"casa", "house", "dog", "perro"} <= words, out
@@ -65,7 +65,7 @@ async def test_a_second_device_needs_the_authenticator_and_only_once_with_each_c
     authenticator = await ana.enrol_authenticator()
     async with ana.on_another_device() as phone, ana.on_another_device() as stranger:
         await phone.sign_in_with(authenticator)
-        assert await phone.profile() == await ana.profile(), "both devices are in"
+        assert await phone.profile() == await ana.profile(), "both devices are signed in"
         asked = await stranger.signin()
         assert (asked.status, asked.reason) == (403, "new_device_totp")
         used = pyotp.TOTP(authenticator.secret).generate_otp(authenticator.last_step)
@@ -107,7 +107,7 @@ async def test_a_client_of_each_protocol_talk_with_each_other(person: PersonFact
 
 
 async def sockets(cluster: Cluster) -> dict[str, float]:
-    """Return how many sockets each chat pod says it has open."""
+    """Return how many open sockets each chat pod reports."""
     return {
         pod: (await cluster.metrics(pod)).total("ashchat_chat_sockets")
         for pod in await cluster.pods("chat")
@@ -121,9 +121,9 @@ async def test_two_people_on_different_pods_talk_as_the_pods_metrics_prove(
         return not any((await sockets(cluster)).values())
 
     # Sockets of earlier tests may still be closing.
-    await until(quiet, within=60, what="the chat pods without a socket")
+    await until(quiet, within=60, what="all earlier sockets closed")
     before = await sockets(cluster)
-    assert len(before) >= 2, f"the examples run two chat pods, there is {list(before)}"
+    assert len(before) >= 2, f"the examples run two chat pods; found {list(before)}"
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     chat_id = await ana.open_chat(await ben.tag())
     one, other = await on_different_pods([ana, ben], chat_id)
@@ -133,7 +133,7 @@ async def test_two_people_on_different_pods_talk_as_the_pods_metrics_prove(
     async def one_each() -> bool:
         return await sockets(cluster) == wanted
 
-    await until(one_each, within=15, what=f"metrics of one socket each: {wanted}")
+    await until(one_each, within=15, what=f"one socket per pod in the metrics: {wanted}")
     for speaker, listener, (_, text, word) in zip((one, other), (other, one), LINES, strict=True):
         heard = await listener.hear(await speaker.say(text))
         assert (heard.original, word in heard.text.lower()) == (text, True)
@@ -152,6 +152,6 @@ async def test_the_original_comes_at_once_and_does_not_wait_for_the_translation(
         )
         assert original.payload["content"] == "La casa es grande."
         assert original.at - said.at < 3
-    # What was written while nobody translated is translated afterwards.
+    # Messages sent while no provider was available are translated afterwards.
     heard = await other.hear(said, within=60)
     assert "house" in heard.text.lower()

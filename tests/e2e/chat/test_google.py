@@ -1,7 +1,7 @@
-"""A conversation translated by Google's API, spoken by Google's own client.
+"""A conversation translated through Google's API, with Google's own client library.
 
-The server is tests/google: it checks every request as Google does and translates through
-Apertium. It runs as a pod of its own; only the AshChat resource is changed.
+The server is tests/google: it validates every request as Google does and translates with
+Apertium. It runs in a separate pod; only the AshChat resource is changed.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ IMAGE = "ASHCHAT_TEST_GOOGLE_IMAGE"
 
 
 def image() -> str:
-    """Return the reference of the image that tests/google/Containerfile makes."""
+    """Return the reference of the image built from tests/google/Containerfile."""
     file = environment.find_env_file(Path.cwd())
     found = os.environ.get(IMAGE) or (environment.read_env_file(file) if file else {}).get(IMAGE)
     assert found, f"{IMAGE} is not set: `make up` builds the image and writes it to .ashchat/env"
@@ -85,7 +85,7 @@ def secret(folder: Path, name: str) -> dict[str, object]:
 
 
 def way_in(cluster: Cluster) -> dict[str, object]:
-    """Return what lets the test's Google ask Apertium, beside what AshChat itself needs."""
+    """Return a NetworkPolicy that lets the test server reach Apertium."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -109,7 +109,7 @@ async def remove(cluster: Cluster) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def google(cluster: Cluster, tmp_path: Path) -> AsyncIterator[str]:
-    """Run the server and give its host and port."""
+    """Run the server and return its host and port."""
     host = f"{NAME}.{cluster.namespace}.svc"
     made = await asyncio.create_subprocess_exec(sys.executable, str(KEYS), str(tmp_path), host)
     assert await made.wait() == 0
@@ -129,7 +129,7 @@ async def google(cluster: Cluster, tmp_path: Path) -> AsyncIterator[str]:
     await cluster.create("pods", pod(cluster))
     try:
         await until(
-            lambda: ready(cluster), within=60, what="the test's Google", ignoring=(ApiError,)
+            lambda: ready(cluster), within=60, what="the test server ready", ignoring=(ApiError,)
         )
         yield f"{host}:8443"
     finally:
@@ -153,7 +153,7 @@ async def answered(cluster: Cluster, code: str = "OK") -> float:
 
 
 async def provider_of(listener: Participant, speaker: Participant, text: str) -> tuple[str, str]:
-    """Let one say something; return what the other one reads and who translated it."""
+    """Send a message; return its translation as received, and which provider made it."""
     said = await speaker.say(text)
     heard = await listener.hear(said)
     events = [event for event in listener.channel.named("event") if event["kind"] == "translation"]
@@ -169,7 +169,7 @@ async def test_a_conversation_through_google_and_back(
         Participant.join(ana, chat_id), Participant.join(ben, chat_id)
     )
     before = await answered(cluster)
-    # A word that nobody used before: the cache would answer for Google.
+    # A new word each time, so that the cache cannot answer instead of Google.
     rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
     google_spec = {
         "project": "ashchat-test",
@@ -189,14 +189,14 @@ async def test_a_conversation_through_google_and_back(
         assert "10:30" in text
         text, provider = await provider_of(one, other, f"The dog {rare} is black.")
         assert (provider, "perro" in text) == ("google", True)
-        # One call a message: the cache and one flight for all who ask.
+        # One call per message: the cache and request coalescing serve all other readers.
         assert await answered(cluster) == before + 2
         for code in ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED"):
             assert await answered(cluster, code) == 0
 
-        # Google away: Apertium is the next of the chain, and the reader is told who it was.
+        # Without Google, Apertium is next in the chain, and the reader is shown the provider.
         await cluster.delete("pods", NAME)
-        await until(lambda: gone(cluster), within=60, what="the test's Google gone")
+        await until(lambda: gone(cluster), within=60, what="the test server stopped")
         text, provider = await provider_of(other, one, f"El gato {rare} es blanco.")
         assert (provider, "cat" in text.lower()) == ("apertium", True)
 

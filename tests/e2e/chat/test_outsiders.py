@@ -1,4 +1,4 @@
-"""Who is not in a chat does not get in, and a token that is not ours opens nothing."""
+"""Users outside a chat cannot get in, and a token that is not ours grants nothing."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ async def test_a_stranger_cannot_join_a_chat_they_are_not_in(person: PersonFacto
         with pytest.raises(JoinRefusedError) as refused:
             await eve.join_chat(chat_id, protocol=protocol)
         assert refused.value.reason == "chat_not_found"
-    # What is sent there reaches Ben and nobody else; Eve's chats stay empty.
+    # Messages sent there reach only Ben; Eve's chat list stays empty.
     await listening.push("send_message", {"content": "hi", "mobile_ref_id": str(uuid.uuid4())})
     assert (await eve.chat.get("/chats")).body["chats"] == []
 
@@ -65,7 +65,7 @@ async def test_a_stranger_cannot_send_into_a_chat_without_joining_it(
     try:
         answer = await socket.request(f"chat:{chat_id}", "send_message", intrusion, "1", 3)
     except TimeoutError:
-        pass  # Phoenix itself leaves a push to a topic that was not joined unanswered or unmatched
+        pass  # Phoenix itself does not answer a push to a topic that was not joined
     else:
         assert answer.status == "error"
     known = {"content": "hello", "mobile_ref_id": str(uuid.uuid4())}
@@ -97,12 +97,12 @@ async def test_the_chat_api_wants_the_token_and_the_device(person: PersonFactory
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def forger(cluster: Cluster) -> Forger:
-    """Take the signing key from its Secret, as nobody but an administrator can."""
+    """Read the signing key from its Secret, as only an administrator can."""
     return await Forger.of(cluster)
 
 
 def unsigned(claims: dict[str, Any]) -> str:
-    """Return a token with `alg: none`, by hand, since libraries rightly refuse to make one."""
+    """Return a token with `alg: none`, built by hand because libraries refuse to make one."""
 
     def part(value: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
@@ -111,7 +111,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def signed_with_the_public_key(key: ec.EllipticCurvePrivateKey, claims: dict[str, Any]) -> str:
-    """Return an HS256 token whose secret is the published key: the classic confusion."""
+    """Return an HS256 token whose secret is the published key: the classic confusion attack."""
     import hmac
 
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -129,7 +129,7 @@ async def test_a_token_with_anything_wrong_is_refused_by_api_and_socket(
 ) -> None:
     ana = await person()
     now = int(time.time())
-    # The forger can make a good one, so what follows is refused for its one fault.
+    # The forger can make a valid token, so each token below is rejected for its one fault.
     assert await status_with(ana, forger.token(ana)) == 200
     await (await ana.socket(token=forger.token(ana))).close()
     ours = forger.claims(ana)
@@ -159,7 +159,7 @@ async def test_a_token_with_anything_wrong_is_refused_by_api_and_socket(
         "the refresh token": ana.refresh_token,
     }
     accepted = [name for name, token in wrong.items() if await status_with(ana, token) != 401]
-    assert not accepted, f"the API took: {accepted}"
+    assert not accepted, f"the API accepted: {accepted}"
     for name, token in wrong.items():
         with pytest.raises(SocketRefusedError) as refused:
             await ana.socket(token=token)
@@ -185,7 +185,7 @@ async def test_tokens_are_verified_while_auth_is_down(
         return reply.status in {502, 503, 504}
 
     async with cluster.spec({"auth": {"replicas": 0}}):
-        await until(auth_is_down, what="auth gone")
+        await until(auth_is_down, what="auth unavailable")
         assert (await ana.chat.get("/user")).status == 200
         await converse(ana, ben, chat_id)
         bad = {"Authorization": "Bearer nonsense"}

@@ -1,4 +1,4 @@
-"""The official Phoenix client talks as one of the original's clients does."""
+"""The official Phoenix client works as the original's clients do."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "phoenix"
 
 
 class OfficialClient:
-    """One Node process with the `phoenix` package; see phoenix/client.mjs for its lines."""
+    """A Node process with the `phoenix` package; phoenix/client.mjs documents its line protocol."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -30,7 +30,7 @@ class OfficialClient:
         self.events: list[dict[str, Any]] = []
 
     async def run(self, *, within: float = 20.0, **command: Any) -> dict[str, Any]:
-        """Give a command and return its answer."""
+        """Send a command and return its response."""
         number = len(self._answers) + 1
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
@@ -43,7 +43,7 @@ class OfficialClient:
     async def event(
         self, topic: str, name: str, match: Callable[[dict[str, Any]], bool], *, within: float = 15
     ) -> dict[str, Any]:
-        """Return the payload of the first such event: one that was, or one to come."""
+        """Return the payload of the first such event, past or future."""
 
         def found() -> dict[str, Any] | None:
             return next(
@@ -71,7 +71,7 @@ class OfficialClient:
         ]
 
     async def listen(self) -> None:
-        """Read the process's lines until it ends."""
+        """Read the process's output until it ends."""
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             said = json.loads(line)
@@ -105,7 +105,7 @@ async def official_client() -> AsyncIterator[OfficialClient]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def packages() -> None:
-    """Install what package-lock.json says, unless it is there."""
+    """Install the packages in package-lock.json, unless they are installed."""
     if shutil.which("npm") is None:
         pytest.fail("npm is not installed, and the official client needs Node 20 or newer")
     installed = FOLDER / "node_modules" / ".package-lock.json"
@@ -126,21 +126,21 @@ async def packages() -> None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def clients(packages: None) -> AsyncIterator[list[OfficialClient]]:  # noqa: ARG001
-    """Two processes of the official client."""
+    """Two processes with the official client."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(official_client()) for _ in range(2)]
 
 
 def has(field: str, value: str) -> Callable[[dict[str, Any]], bool]:
-    """Return what accepts a payload with that value in that field."""
+    """Return a predicate that accepts payloads with that value in that field."""
     return lambda payload: payload.get(field) == value
 
 
 async def enter(client: OfficialClient, who: Person, chat_id: str) -> None:
-    """Connect and join the way the original's clients do: no protocol named."""
+    """Connect and join as the original's clients do: without naming a protocol."""
     opened = await client.run(
         do="connect",
-        # The client itself adds /websocket to the endpoint.
+        # The client itself appends /websocket to the endpoint.
         url=who.environment.socket_url.removesuffix("/websocket"),
         params={
             "token": who.token,
@@ -186,7 +186,7 @@ async def test_the_official_client_holds_the_originals_conversation(
         received = await reader.event(topic, "receive_message", has("sender_id", author.user_id))
         assert received["chat_id"] == chat_id
         assert word in received["content"].lower()
-    # Once per message, and never one's own.
+    # Once per message, and never the sender's own.
     for client, author in ((ana_client, ben), (ben_client, ana)):
         told = client.named(topic, "receive_message")
         assert [one["sender_id"] for one in told] == [author.user_id]
@@ -201,7 +201,7 @@ async def test_the_official_client_sees_typing_and_leaving(
     ana_client, ben_client = clients
     await enter(ana_client, ana, chat_id)
     await enter(ben_client, ben, chat_id)
-    # The original's server never answers to `typing`, and its clients do not wait for it.
+    # The original's server never answers `typing`, and its clients do not wait for an answer.
     pushing = asyncio.create_task(
         ana_client.run(do="push", topic=topic, event="typing", payload={"is_typing": True})
     )

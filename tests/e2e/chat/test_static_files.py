@@ -1,4 +1,4 @@
-"""Files through the edge: who may upload what, and what anybody gets back."""
+"""Files through the edge: which uploads are accepted, and what any client can download."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 
 
 def png(padding: int = 0) -> bytes:
-    """Return a real picture of one pixel that nobody uploaded before."""
+    """Return a valid one-pixel image that has not been uploaded before."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -41,7 +41,7 @@ def png(padding: int = 0) -> bytes:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def ana(person: PersonFactory) -> Person:
-    """Somebody with an account."""
+    """A user with an account."""
     return await person("Ana", "es")
 
 
@@ -54,7 +54,7 @@ async def test_a_picture_goes_up_and_comes_down_to_anybody(
     )
     assert answer.status_code == 201, answer.text
     stored = answer.json()
-    # By its owner and its content; the owner cannot be read off it.
+    # The name is derived from owner and content, but does not reveal the owner.
     owner = hashlib.sha256(ana.user_id.encode()).hexdigest().encode()
     assert stored["name"] == hashlib.sha256(owner + picture).hexdigest() + ".png"
     assert (stored["size"], stored["type"]) == (len(picture), "image/png")
@@ -73,8 +73,8 @@ async def test_a_picture_goes_up_and_comes_down_to_anybody(
 async def test_a_raw_body_and_the_header_without_an_underscore(
     ana: Person, cluster: Cluster
 ) -> None:
-    # Behind an Ingress: our edge passes device_token, and by that drops its twin (Caddy's
-    # guard against two spellings of one header).
+    # Behind an Ingress: our edge passes device_token and drops its hyphenated twin (Caddy's
+    # protection against two spellings of one header).
     headers = {"Authorization": f"Bearer {ana.token}", "Device-Token": ana.device_token}
     async with (
         cluster.forward(f"service/{cluster.name}-static", 8080) as port,
@@ -101,7 +101,7 @@ async def test_what_is_not_taken(ana: Person, anybody: httpx2.AsyncClient) -> No
 
 @pytest.mark.parametrize("mib", [11, 40])
 async def test_too_large(ana: Person, where: Environment, mib: int) -> None:
-    # curl, since it reads an answer that comes before the body is sent whole.
+    # curl, because it reads a response that arrives before the whole body is sent.
     process = await asyncio.create_subprocess_exec(
         "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-", "-H",
         f"Authorization: Bearer {ana.token}", "-H", f"device_token: {ana.device_token}",

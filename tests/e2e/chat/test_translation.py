@@ -1,4 +1,4 @@
-"""Translation: what it keeps, what it costs, and what happens when a part of it is gone."""
+"""Translation: what it leaves unchanged, what it costs, and what happens when a part fails."""
 
 import asyncio
 import secrets
@@ -15,7 +15,7 @@ KEPT = ("@ben", "`rm -rf x`", "https://a.example/casa?perro=1", "10:30", "ðŸ‘‹ðŸ
 
 
 async def talking(person: PersonFactory) -> tuple[Participant, Participant]:
-    """Return a Spanish and an English reader in a chat of theirs."""
+    """Return a Spanish and an English reader in a chat."""
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     chat_id = await ana.open_chat(await ben.tag())
     one, other = await asyncio.gather(
@@ -25,7 +25,7 @@ async def talking(person: PersonFactory) -> tuple[Participant, Participant]:
 
 
 async def calls(cluster: Cluster) -> float:
-    """Return how often the provider was called, by all pods."""
+    """Return how often all pods together have called the provider."""
     metrics = [await cluster.metrics(pod) for pod in await cluster.pods("translate")]
     return sum(one.total("ashchat_translate_provider_calls_total") for one in metrics)
 
@@ -66,7 +66,7 @@ async def test_a_language_that_nobody_translates_shows_the_original(
 async def test_killed_in_the_middle(
     cluster: Cluster, person: PersonFactory, component: str
 ) -> None:
-    """The originals go out at once; every translation follows."""
+    """The originals are delivered immediately; every translation follows."""
     one, other = await talking(person)
     await other.hear(await one.say("El gato es blanco."))
     await cluster.kill(component)

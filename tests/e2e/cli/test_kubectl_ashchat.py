@@ -1,4 +1,4 @@
-"""`kubectl ashchat` as a person runs it: its own process, the cluster, real faults."""
+"""`kubectl ashchat` as a user runs it: a separate process, the cluster, and real faults."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ MANY = 600
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command ended with."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -74,7 +74,7 @@ async def ashchat(cluster: Cluster, *words: str) -> Ran:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def broker(cluster: Cluster) -> AsyncIterator[Broker]:
-    """RabbitMQ by the command line's own way."""
+    """Connect to RabbitMQ the way the command line does."""
     where = Where(kubeconfig=str(cluster.kubeconfig), namespace=cluster.namespace)
     async with (
         await CliCluster.connect(where) as connected,
@@ -97,7 +97,7 @@ async def test_kubectl_shows_that_it_is_ready(cluster: Cluster) -> None:
     assert ran.code == Exit.OK, ran.err
     assert f"✓ {cluster.namespace}/{cluster.name}  Ready" in ran.out
     assert "✗" not in ran.out
-    assert "\x1b" not in ran.out  # a pipe gets no colours
+    assert "\x1b" not in ran.out  # output to a pipe is not coloured
     assert max(map(len, ran.out.splitlines())) <= 80
 
 
@@ -136,7 +136,7 @@ async def test_who_is_not_there_is_4(cluster: Cluster) -> None:
 
 @asynccontextmanager
 async def deny_egress(cluster: Cluster) -> AsyncIterator[None]:
-    """Keep the Apertium pods, which need no names, from asking DNS."""
+    """Deny DNS queries to the Apertium pods, which do not need them."""
     body = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -156,12 +156,12 @@ async def deny_egress(cluster: Cluster) -> AsyncIterator[None]:
 async def test_not_ready_is_shown_and_the_doctor_says_why_and_what_to_do(
     cluster: Cluster,
 ) -> None:
-    # A login over a connection in the clear is refused by the API server: so TLS.
+    # The API server rejects credentials over an unencrypted connection, hence TLS.
     smtp = {"security": "StartTLS", "credentialsSecretRef": {"name": "test-cli-absent"}}
     broken = {
         "chat": {"image": "localhost/none:none"},
         "email": {"smtp": smtp},
-        # The operator's own let through what the test's would not.
+        # The operator's own policy would allow what the test's policy denies.
         "networkPolicy": {"mode": "Disabled"},
     }
     back = inverse(broken, (await cluster.resource())["spec"])
@@ -203,7 +203,7 @@ async def test_a_dead_letter_is_listed_shown_sent_again_and_then_delivered(
     async with Steadfast(ana, chat_id, History()) as one, Steadfast(ben, chat_id, History()) as two:
         async with cluster.spec({"translate": {"replicas": 0}}), AsyncExitStack() as stack:
             ref = await one.send(text)
-            # As translate itself: it takes the job and gives it up.
+            # Acts as translate does: receives the job and rejects it.
             uri = await forwarded_uri(cluster, stack, "translate", "rabbitmq.uri", 5672)
             connection = await stack.enter_async_context(await aio_pika.connect(uri, timeout=10))
             queue = await (await connection.channel()).get_queue(Queue.TRANSLATE, ensure=False)
@@ -235,7 +235,7 @@ async def test_a_dead_letter_is_listed_shown_sent_again_and_then_delivered(
 
 @asynccontextmanager
 async def many_dead(cluster: Cluster, rabbit: RabbitManagement) -> AsyncIterator[list[str]]:
-    """Have many dead letters in SESSION_REVOKED_QUEUE.dead, of nobody's sessions."""
+    """Dead-letter many messages in SESSION_REVOKED_QUEUE.dead, for users that do not exist."""
     secret = await cluster.secret(f"{cluster.name}-rabbitmq-admin")
     user, password = secret["username"].decode(), secret["password"].decode()
     ids = [f"test-{number:04}" for number in range(MANY)]
@@ -259,7 +259,7 @@ async def many_dead(cluster: Cluster, rabbit: RabbitManagement) -> AsyncIterator
 
 
 async def consumed(cluster: Cluster) -> float:
-    """Return how many messages of the queue the chat pods have acknowledged."""
+    """Return how many of the queue's messages the chat pods have acknowledged."""
     total = 0.0
     for pod in await cluster.pods("chat"):
         metrics = await cluster.metrics(pod)
@@ -275,7 +275,7 @@ async def test_looking_changes_nothing_and_a_killed_replay_loses_nothing(
     assert REVOKED is not None
     before = await consumed(cluster)
     async with many_dead(cluster, rabbit) as ids:
-        # More often than the delivery limit that a queue has by default.
+        # More often than a queue's default delivery limit.
         for _ in range(22):
             letters = await broker.look(REVOKED, 5)
             assert [letter.message_id for letter in letters] == ids[:5]
@@ -283,7 +283,7 @@ async def test_looking_changes_nothing_and_a_killed_replay_loses_nothing(
         async def all_back() -> bool:
             return await dead(broker, Queue.SESSION_REVOKED) == MANY
 
-        await until(all_back, within=10, what="all of them back")
+        await until(all_back, within=10, what="all dead letters back in the queue")
         assert [x.message_id for x in await broker.look(REVOKED, MANY)] == ids
 
         process = await begin(
@@ -295,17 +295,17 @@ async def test_looking_changes_nothing_and_a_killed_replay_loses_nothing(
         async def some_sent() -> bool:
             return await consumed(cluster) > before
 
-        await until(some_sent, within=30, every=0.05, what="some sent")
+        await until(some_sent, within=30, every=0.05, what="some dead letters sent")
         process.kill()
         assert (await ended(process)).code < 0
 
         async def settled() -> int | None:
-            """What is left, once the broker has taken back what was not acknowledged."""
+            """Return what is left after the broker has requeued the unacknowledged messages."""
             first = await dead(broker, Queue.SESSION_REVOKED)
             await asyncio.sleep(1)
             return first if first == await dead(broker, Queue.SESSION_REVOKED) else None
 
-        left = await until(settled, within=20, what="what is left")
+        left = await until(settled, within=20, what="the queue settled")
         assert 0 < left < MANY
         remaining = [letter.message_id for letter in await broker.look(REVOKED, MANY)]
         assert remaining == ids[-left:]
@@ -315,10 +315,10 @@ async def test_looking_changes_nothing_and_a_killed_replay_loses_nothing(
         assert len(ran.data["items"]) == left
 
         async def all_delivered() -> bool:
-            # One that was confirmed, but not acknowledged before the kill, comes twice.
+            # A message that was confirmed but not acknowledged before the kill is delivered twice.
             return MANY <= await consumed(cluster) - before <= MANY + 1
 
-        await until(all_delivered, within=30, what="all delivered, one twice at most")
+        await until(all_delivered, within=30, what="all delivered, at most one of them twice")
         assert await dead(broker, Queue.SESSION_REVOKED) == 0
 
 

@@ -1,7 +1,7 @@
-"""Each service as a plain process with a filled `.env`, against the real backends.
+"""Each service as a plain process with a completed `.env`, against the real backends.
 
-`ashchat-operator topology apply` declares what they need and writes their credentials, as
-docs/operations/run-without-kubernetes.md says. With ASHCHAT_ADMIN_… set the tests use those
+`ashchat-operator topology apply` declares the backends' objects and writes the credentials, as in
+docs/operations/run-without-kubernetes.md. If ASHCHAT_ADMIN_… is set, the tests use those
 servers.
 """
 
@@ -30,12 +30,12 @@ from ashchat_operator.topology_cli import read_admin
 ROOT = Path(__file__).parents[3]
 OPERATOR = [sys.executable, "-c", "from ashchat_operator.cli import app; app()"]
 END_SECONDS = 25
-"""A pod gets 30 s; a service promises to end earlier."""
+"""A pod is given 30 s; a service must exit sooner."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What `topology apply` left: the folder of the credentials, and what it printed."""
+    """The result of `topology apply`: the credentials' directory, and the output."""
 
     folder: Path
     first: str
@@ -43,7 +43,7 @@ class Applied:
 
 
 def bare() -> dict[str, str]:
-    """Return an environment that says nothing about AshChat."""
+    """Return an environment without AshChat's variables."""
     return {key: value for key, value in os.environ.items() if not key.startswith("ASHCHAT_")}
 
 
@@ -86,7 +86,7 @@ def free_port() -> int:
 
 
 def filled(service: Service, applied: Applied, tmp_path: Path, port: int, private: int) -> str:
-    """Return the service's `.env.example`, filled in."""
+    """Return the service's `.env.example` with its values filled in."""
     values = {
         "ASHCHAT_CREDENTIALS_DIR": applied.folder / service,
         "ASHCHAT_SIGNING_KEYS_DIR": applied.folder / "signing-keys",
@@ -155,7 +155,7 @@ async def test_a_service_starts_becomes_ready_and_ends(
             assert (await client.get("/livez")).status_code == httpx2.codes.OK
             metrics = (await client.get("/metrics")).text
             assert "ashchat_build_info" in metrics
-            # The credential in use is told by its revision.
+            # The revision identifies the credential in use.
             for file in (applied.folder / service).glob("rabbitmq.revision"):
                 assert file.read_text() in reply.text
                 assert f'revision="{file.read_text()}"' in metrics

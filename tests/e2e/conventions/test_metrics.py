@@ -1,4 +1,4 @@
-"""Every metric that the chart's alerts and dashboard name is exported by a running pod."""
+"""A running pod exports every metric that the chart's alerts and dashboard use."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ async def test_what_alerts_and_dashboard_name_is_there(cluster: Cluster) -> None
         for expression in promql.expressions(FILES)
         for metric in promql.metrics_in(expression)
     }
-    assert named, "nothing was compared"
+    assert named, "the chart names no metrics"
     assert not named - there
 
 

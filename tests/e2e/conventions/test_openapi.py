@@ -1,7 +1,7 @@
-"""Requests made from each service's OpenAPI description: the running service keeps to it.
+"""Requests generated from each service's OpenAPI description: the running service conforms.
 
-Well-formed requests and malformed ones; no answer may be a defect, or one that the
-description does not have (https://schemathesis.readthedocs.io).
+Valid and invalid requests; no response may be a server error, or one that the description does
+not list (https://schemathesis.readthedocs.io).
 """
 
 import asyncio
@@ -32,7 +32,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 8
-"""Requests of each kind for each operation; bounded, so that the suite stays quick."""
+"""Requests of each kind for each operation; limited to keep the suite fast."""
 
 DESCRIPTIONS = {
     "auth": "/auth/openapi.json",
@@ -51,10 +51,10 @@ def operations(url: str) -> list[Any]:
 
 
 def ask(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
-    """Send requests of one kind to one operation, and check each answer.
+    """Send requests of one kind to one operation, and check each response.
 
     Raises:
-        schemathesis.errors.CheckFailed: An answer that the description does not have.
+        schemathesis.errors.CheckFailed: The description does not list the response.
     """
 
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -71,7 +71,7 @@ def ask(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
     try:
         once()
     except Unsatisfiable:
-        # Only of an operation that takes nothing: no request to it can be malformed.
+        # Only for an operation without input: a request to it cannot be malformed.
         assert mode is GenerationMode.NEGATIVE
 
 
@@ -81,7 +81,7 @@ async def test_the_running_service_answers_as_its_description_says(
 ) -> None:
     found = await asyncio.to_thread(operations, f"{where.url}{DESCRIPTIONS[service]}")
     for operation in found:
-        # A new person for each: some operations end sessions, or accounts.
+        # A new user for each: some operations end sessions or delete accounts.
         ana = await person("Ana", "es")
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             try:

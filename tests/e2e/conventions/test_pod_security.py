@@ -1,4 +1,4 @@
-"""Every pod is one that the strictest Pod Security Standard admits."""
+"""Every pod is admitted by the restricted Pod Security Standard."""
 
 import secrets
 from typing import Any
@@ -14,7 +14,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def anew(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return a pod to create: the spec of a running one without what the cluster put in."""
+    """Return a pod to create: a running pod's spec without the fields that the cluster added."""
     spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
     return {
         "apiVersion": "v1",
@@ -34,7 +34,7 @@ async def test_every_pod_would_be_admitted_again(cluster: Cluster, whose: str) -
     namespace = getattr(cluster, whose)
     pods = await cluster.list("pods", namespace=namespace)
     assert pods, f"no pod in {namespace}"
-    # A dry run goes through admission as a real one does; we are in a namespace that enforces.
+    # Admission treats a dry run like any other request; the namespace enforces the standard.
     for pod in pods:
         await cluster.request(
             "POST",
@@ -60,7 +60,9 @@ async def test_a_pod_that_asks_for_more_is_refused_there(cluster: Cluster) -> No
 async def test_every_container_has_a_root_it_cannot_write_and_no_token(cluster: Cluster) -> None:
     for pod in await cluster.list("pods", cluster.labels()):
         name, spec = pod["metadata"]["name"], pod["spec"]
-        assert spec.get("automountServiceAccountToken") is False, f"{name} mounts a token"
+        assert spec.get("automountServiceAccountToken") is False, (
+            f"{name} mounts its service account token"
+        )
         mounted = [
             source
             for volume in spec.get("volumes", [])
@@ -76,7 +78,7 @@ async def test_every_container_has_a_root_it_cannot_write_and_no_token(cluster: 
 
 
 def without_account(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return a pod without its service account, which another namespace does not have."""
+    """Return a pod without its service account, which does not exist in the other namespace."""
     drop = {"serviceAccount", "serviceAccountName"}
     spec = {key: value for key, value in pod["spec"].items() if key not in drop}
     return {**pod, "spec": {**spec, "automountServiceAccountToken": False}}

@@ -1,4 +1,4 @@
-"""The mail server's login, changed by its owner: a wrong one leaves the right one in use."""
+"""A changed mail server login: if the new one is wrong, the old one stays in use."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,14 +23,14 @@ HOST = f"{SERVER}.{NAMESPACE}.svc"
 LOGIN, AUTHORITY = "strict-mail-login", "strict-mail-authority"
 USER = "ashchat"
 USERS = ("first-password", "second-password")
-"""The passwords that the server takes: each of a user of its own."""
+"""The passwords that the server accepts, each for a different user."""
 
 SEEN = {Label.WATCH.value: "true"}
 """Wakes the operator when the Secret is edited."""
 
 NOTICED_S = 30.0
 DISTRIBUTED_S = 150.0
-"""Loose: the kubelet reads Secrets again within a minute or so where nobody nudges it."""
+"""A generous limit: without a nudge the kubelet rereads Secrets about once a minute."""
 
 Measure = Callable[[str, float], None]
 Object = dict[str, Any]
@@ -38,7 +38,7 @@ Object = dict[str, Any]
 
 @dataclass
 class Strict:
-    """A mail server that wants StartTLS and a login, and what lies in it."""
+    """A mail server that requires StartTLS and a login, and its mailbox."""
 
     cluster: Cluster
     mailbox: Mailbox
@@ -49,7 +49,7 @@ class Strict:
         await self.cluster.put_secret(LOGIN, text, labels=SEEN)
 
     async def said(self, reason: str, within: float) -> Object:
-        """Wait until the condition has a reason."""
+        """Wait until the condition has a reason, and return its message."""
 
         async def found() -> Object | None:
             for item in (await self.cluster.resource())["status"]["conditions"]:
@@ -62,7 +62,7 @@ class Strict:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def strict(cluster: Cluster) -> AsyncIterator[Strict]:
-    """Let the platform use such a mail server; what it had before at the end."""
+    """Configure a strict mail server; restore the previous one afterwards."""
     await cluster.wait_ready(within=120)
     before = (await cluster.resource())["spec"]["email"]["smtp"]
     authority = Authority()
@@ -96,14 +96,14 @@ async def strict(cluster: Cluster) -> AsyncIterator[Strict]:
 
 
 async def use(cluster: Cluster, smtp: Object) -> None:
-    """Set the mail server."""
+    """Configure the mail server."""
     change = [{"op": "replace", "path": "/spec/email/smtp", "value": smtp}]
     await cluster.patch("ashchats", cluster.name, change, kind="json")
 
 
 @asynccontextmanager
 async def server(cluster: Cluster, authority: Authority) -> AsyncIterator[None]:
-    """Have the mail server in a namespace of its own."""
+    """Run the mail server in a separate namespace."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": NAMESPACE, "labels": labels}
     await cluster.create(
@@ -114,7 +114,7 @@ async def server(cluster: Cluster, authority: Authority) -> AsyncIterator[None]:
         users = "".join(f"{USER}{number}:{word}\n" for number, word in enumerate(USERS))
         files = {"tls.crt": pair.certificate, "tls.key": pair.key, "users": users}
         await cluster.put_secret(SERVER, files, namespace=NAMESPACE)
-        # As the mailbox of `make up`, but for the strictness.
+        # Like the mailbox of `make up`, but strict.
         model = await cluster.read("deployments", "mailpit", namespace="mailpit")
         pod = model["spec"]["template"]["spec"]
         box = pod["containers"][0]
@@ -139,7 +139,7 @@ async def server(cluster: Cluster, authority: Authority) -> AsyncIterator[None]:
             conditions = found["status"].get("conditions", [])
             return any(x["type"] == "Ready" and x["status"] == "True" for x in conditions)
 
-        await until(ready, within=60, what="the strict mail server")
+        await until(ready, within=60, what="the strict mail server ready")
         yield
     finally:
         await cluster.delete("namespaces", NAMESPACE)
@@ -153,13 +153,13 @@ async def test_a_wrong_password_leaves_the_right_one_in_use_and_is_told(
     began = clock()
     await strict.login(f"{USER}0", "wrong-password")
     said = await strict.said("LoginRefused", NOTICED_S)
-    measure("a refused mail login is told", clock() - began)
+    measure("a rejected mail login reported", clock() - began)
     assert said["status"] == "False"
     assert LOGIN in said["message"]
     assert "stays in use" in said["message"]
     assert "wrong-password" not in str(await cluster.resource())
     assert await cluster.secret(f"{cluster.name}-email-credentials") == before
-    # Nothing else noticed: it is Ready, and mails go.
+    # Nothing else is affected: the resource is Ready, and mails are sent.
     ready = (await cluster.resource())["status"]["conditions"][0]
     assert (ready["type"], ready["status"]) == ("Ready", "True")
     who = person.names_only("Ida", "en")
@@ -177,15 +177,15 @@ async def test_a_right_password_is_used_without_a_restart_and_proven(
         return data.get("smtp.password") == USERS[1].encode()
 
     async with traffic(person.reading(strict.mailbox), strict.mailbox) as seen:
-        await until(lambda: seen.done["sign-up"] >= 1, within=60, what="people signing up")
+        await until(lambda: seen.done["sign-up"] >= 1, within=60, what="users signing up")
         began = clock()
         await strict.login(f"{USER}1", USERS[1])
         await until(handed_out, within=NOTICED_S, every=0.2, what="the new login in email's Secret")
-        measure("a new mail login, tried and handed out", clock() - began)
+        measure("a new mail login, checked and distributed", clock() - began)
         await strict.said("InUse", DISTRIBUTED_S)
         measure("a new mail login, in use by every pod", clock() - began)
         more = seen.done["sign-up"] + 2
-        await until(lambda: seen.done["sign-up"] >= more, within=60, what="people signing up still")
+        await until(lambda: seen.done["sign-up"] >= more, within=60, what="users still signing up")
     assert seen.failed == []
     assert seen.reconnects == 0, "a socket was lost"
     assert await cluster.pods("email") == pods, "email was restarted"

@@ -1,4 +1,4 @@
-"""Every credential changes while everybody is at work; nothing fails, and the old is refused."""
+"""Every credential rotates under load; no request fails, and old credentials are rejected."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,20 +22,20 @@ pytestmark = pytest.mark.slow
 
 BACKENDS = ("rabbitmq", "redis", "cache", "mongodb")
 WITHIN_S = 300.0
-"""Loose; a token's life, its leeway and the kubelet's pace are in it. Measured, not guessed."""
+"""A generous limit: it includes a token's lifetime, its leeway and the kubelet's interval."""
 
 Measure = Callable[[str, float], None]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
 async def short(cluster: Cluster) -> AsyncIterator[None]:
-    """Let access tokens live shortly, so that the former signing key goes soon."""
+    """Shorten the lifetime of access tokens, so that the previous signing key is removed soon."""
     async with short_lives(cluster):
         yield
 
 
 async def lives(cluster: Cluster) -> dict[str, list[int]]:
-    """Return every pod of the platform, and how often its containers started again."""
+    """Return every pod of the platform with its restart count."""
     pods = await cluster.list("pods", cluster.labels())
     return {
         pod["metadata"]["name"]: [x["restartCount"] for x in pod["status"]["containerStatuses"]]
@@ -58,7 +58,9 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
             await over(cluster, stamp, (kind,), within=WITHIN_S)
             measure(f"rotation of {kind}", time.monotonic() - began)
         more = seen.done["message"] + 20
-        await until(lambda: seen.done["message"] >= more, within=60, what="people going on")
+        await until(
+            lambda: seen.done["message"] >= more, within=60, what="the conversation continuing"
+        )
     after, present = await entries(cluster), await logins(cluster)
 
     assert seen.failed == []
@@ -79,7 +81,7 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
             assert not await accepts(cluster, backend, username, password), (backend, username)
     keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
     assert {x for x in keys if x.endswith(".pem")} == {f"{after['signing-keys']['active']}.pem"}
-    # A token that is right but for its key: the former one's is refused.
+    # A token that is valid except for its key: the previous key's tokens are rejected.
     now = int(time.time())
     fresh: dict[str, Any] = {"iat": now, "nbf": now, "exp": now + 60}
     assert await status_with(doubly, (await Forger.of(cluster)).token(doubly, **fresh)) == 200
@@ -87,7 +89,7 @@ async def test_all_credentials_rotate_under_load_and_nothing_fails(
     ring = await cluster.secret(f"{cluster.name}-auth-key-ring")
     assert {x for x in ring if x.endswith(".key")} == {f"{after['key-ring']['active']}.key"}
     assert ring == await cluster.secret(f"{cluster.name}-auth-key-ring-copy")
-    # What the former key had sealed was sealed anew.
+    # Data sealed with the previous key has been re-sealed.
     async with doubly.on_another_device() as elsewhere:
         await elsewhere.sign_in_with(authenticator)
 

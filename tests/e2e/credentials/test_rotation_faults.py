@@ -1,8 +1,8 @@
-"""Every single call of a rotation to the API server may fail, in every way: it goes on.
+"""Any API call of a rotation may fail, in any way: the rotation completes.
 
-As test_api_faults: the operator of this working tree runs behind a proxy that fails one call.
-The backends are somebody else's, and there are no pods of services, so only the operator
-works. Nobody signs in, so a former signing key need not wait until tokens have expired.
+As in test_api_faults, the operator of this working tree runs behind a proxy that fails one call.
+The backends are external and the services have no pods, so that only the operator is active.
+There are no sign-ins, so a previous signing key need not wait until tokens have expired.
 """
 
 import asyncio
@@ -35,21 +35,21 @@ NAME: Final = "demo"
 
 @dataclass
 class Ground:
-    """Where the AshChats of this file live."""
+    """The test environment of this module."""
 
     proxy: Proxy
     outside: Outside
     places: list[Cluster]
     secrets: dict[str, set[str]] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
-    """How many each has at Redis."""
+    """The number of users that each AshChat has in Redis."""
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def ground(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Ground]:
-    """An operator behind the proxy, servers outside, and AshChats that are Ready."""
+    """Provide an operator behind the proxy, external servers, and AshChats that are Ready."""
     names = SCOPED[6 : 6 + PARALLEL]
     folder = tmp_path_factory.mktemp("operator")
     outside = Outside(cluster, "ashchat-rotation-servers")
@@ -64,7 +64,7 @@ async def ground(
 
 
 async def begin(found: Ground, own: Cluster) -> None:
-    """Make an AshChat and wait until it is Ready."""
+    """Create an AshChat and wait until it is Ready."""
     there = Outside(found.outside.cluster, own.namespace, found.outside.authority)
     await there.put("authority", {"ca.crt": found.outside.authority.certificate})
     blocks = {}
@@ -95,7 +95,7 @@ async def once(
     """Rotate once, with one failed call.
 
     Returns:
-        How many calls it took, and whether the one to fail was among them.
+        The number of calls, and whether the call that must fail was among them.
     """
     traffic = found.proxy.traffic[own.namespace]
     before = await entries(own)
@@ -105,11 +105,13 @@ async def once(
     await over(own, stamp, KINDS, within=WITHIN_S)
     count = len(traffic.calls)
     came = bool(traffic.failed)
-    await until(traffic.settled, within=WITHIN_S, every=0.2, what="two looks without a write")
+    await until(
+        traffic.settled, within=WITHIN_S, every=0.2, what="two reconcile passes without a write"
+    )
     after = await entries(own)
     for kind in KINDS:
         assert after[kind]["active"] != before[kind]["active"], kind
-    assert await secret_names(own) == found.secrets[own.namespace], "a Secret too many or few"
+    assert await secret_names(own) == found.secrets[own.namespace], "a Secret was added or deleted"
     ring = await own.secret(f"{NAME}-auth-key-ring")
     assert [x for x in ring if x.endswith(".key")] == [f"{after['key-ring']['active']}.key"]
     assert ring == await own.secret(f"{NAME}-auth-key-ring-copy")
@@ -121,7 +123,7 @@ async def once(
 
 
 async def users(found: Ground, own: Cluster) -> dict[str, int]:
-    """Return how many users of each generation an AshChat has at Redis."""
+    """Return how many users of each generation an AshChat has in Redis."""
     outside = found.outside
     client = Redis(
         host=outside.addresses["redis"],
@@ -159,10 +161,10 @@ async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
             except AssertionError as error:
                 call = ground.proxy.traffic[own.namespace].failed
                 failures.append(f"#{number} ({call}) {fault}: {error}")
-                return  # What it left would be the next one's trouble.
+                return  # its leftovers would affect the next rotation
 
     tried = len(todo)
     await asyncio.gather(*(worker(own) for own in ground.places))
     measure(f"{tried} rotations with one failed call each", time.monotonic() - began)
     assert not failures, "\n".join(failures)
-    assert not todo, f"{len(todo)} were not tried"
+    assert not todo, f"{len(todo)} rotations were not tried"

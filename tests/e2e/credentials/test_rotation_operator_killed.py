@@ -1,4 +1,4 @@
-"""The operator is killed while credentials rotate and people talk: the rotation goes on."""
+"""The operator is killed during rotations under load: the rotation completes."""
 
 import asyncio
 import random
@@ -23,18 +23,18 @@ pytestmark = [pytest.mark.disruptive, pytest.mark.slow]
 
 WITHIN_S = 300.0
 EVERY = 1 if whole() else 3
-"""The operator is killed at every third step of a rotation, from one that the seed draws; at each
+"""The operator is killed at every third step of a rotation, starting at a seeded offset; at every
 step in `make soak`."""
 
 LEAST = 2
-"""How many steps it is killed at, at least, or the test would show nothing."""
+"""Minimum number of kills for the test to be meaningful."""
 
 Measure = Callable[[str, float], None]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
 async def short(cluster: Cluster) -> AsyncIterator[None]:
-    """Let access tokens live shortly, so that the former signing key is removed soon."""
+    """Shorten the lifetime of access tokens, so that the previous signing key is removed soon."""
     async with short_lives(cluster):
         yield
 
@@ -53,11 +53,11 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
     ended = asyncio.Event()
 
     async def kill() -> None:
-        """Kill the operator whenever a rotation has gone a step on."""
+        """Kill the operator whenever a rotation has advanced by a step."""
         known = dict.fromkeys(KINDS, "Idle")
         while not ended.is_set():
             now = {kind: entry["phase"] for kind, entry in (await entries(cluster)).items()}
-            # What went on in one look of the operator is one step of it.
+            # All progress within one reconcile pass counts as one step.
             if step := [f"{kind} {phase}" for kind, phase in now.items() if known[kind] != phase]:
                 known |= now
                 if next(steps) % EVERY == 0:
@@ -70,7 +70,9 @@ async def test_an_operator_killed_at_every_step_ends_in_the_same_state(
         try:
             began = time.monotonic()
             await over(cluster, await rotate(cluster), within=WITHIN_S)
-            measure(f"all rotated, operator killed {len(killed)} times", time.monotonic() - began)
+            measure(
+                f"all kinds rotated, operator killed {len(killed)} times", time.monotonic() - began
+            )
         finally:
             ended.set()
             await killer

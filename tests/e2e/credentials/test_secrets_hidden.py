@@ -1,4 +1,4 @@
-"""Nothing secret is where it can be read without reading a Secret."""
+"""Secret values are readable in Secrets only."""
 
 import asyncio
 import base64
@@ -19,11 +19,11 @@ from ashchat_e2e.people import PersonFactory
 pytestmark = pytest.mark.smoke
 
 SHORTEST = 12
-"""Characters; what is shorter is a name or a port, and would be found everywhere."""
+"""Minimum length in characters; a shorter value is a name or a port, and would occur anywhere."""
 
 
 def canaries(key: str, value: bytes) -> Iterator[str]:
-    """Return what of a Secret's value nobody may see: passwords, keys, whole tokens."""
+    """Return the confidential parts of a Secret's value: passwords, keys, whole tokens."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -39,14 +39,14 @@ def canaries(key: str, value: bytes) -> Iterator[str]:
     elif "PRIVATE KEY" in text:
         yield from re.findall(r"^[A-Za-z0-9+/]{40,}$", text, re.MULTILINE)
     elif key.endswith((".conf", ".json", ".acl", ".crt")):
-        # Configuration around secrets; the secrets in it have entries of their own.
+        # Configuration that contains secrets; these have separate entries.
         return
     else:
         yield text
 
 
 async def secrets_of(cluster: Cluster) -> dict[str, str]:
-    """Return every canary in the namespace with all the places where it belongs."""
+    """Return every canary in the namespace, with all the places where it may occur."""
     found: dict[str, list[str]] = {}
     for secret in await cluster.list("secrets"):
         for key, encoded in (secret.get("data") or {}).items():
@@ -64,12 +64,12 @@ async def logs(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
         try:
             texts.append((f"log of {name}", await cluster.logs(name, namespace=namespace)))
         except ApiError:
-            continue  # gone, or not started yet
+            continue  # deleted, or not started yet
     return texts
 
 
 async def readable(cluster: Cluster) -> list[tuple[str, str]]:
-    """Return every object but Secrets, and every log, as (where, text)."""
+    """Return every object except Secrets, and every log, as (where, text)."""
     texts: list[tuple[str, str]] = []
     for namespace in (cluster.namespace, cluster.operator_namespace):
         for kind in (
@@ -87,7 +87,7 @@ async def readable(cluster: Cluster) -> list[tuple[str, str]]:
                 for body in await cluster.list(kind, namespace=namespace)
             ]
         for secret in await cluster.list("secrets", namespace=namespace):
-            # A Secret's metadata is what `kubectl describe` and many tools show.
+            # `kubectl describe` and many other tools show a Secret's metadata.
             name = secret["metadata"]["name"]
             texts.append((f"secrets/{name} (metadata)", json.dumps(secret["metadata"])))
         texts += await logs(cluster, namespace)
@@ -97,16 +97,16 @@ async def readable(cluster: Cluster) -> list[tuple[str, str]]:
 async def test_no_generated_secret_is_seen_outside_a_secret(
     cluster: Cluster, person: PersonFactory
 ) -> None:
-    # Something has to have happened that could have been logged.
+    # Cause activity that could have been logged.
     ana = await person()
     hidden = await secrets_of(cluster)
     for kind in ("rabbitmq.uri", "mongodb.uri", "redis.uri", "code.key", ".pem", "cookie"):
         assert any(kind in places for places in hidden.values()), f"no {kind} was found"
     hidden |= {
-        ana.password: "a person's password",
-        ana.token: "a person's token",
-        ana.refresh_token: "a person's refresh token",
-        ana.device_token: "a person's device token",
+        ana.password: "a user's password",
+        ana.token: "a user's token",
+        ana.refresh_token: "a user's refresh token",
+        ana.device_token: "a user's device token",
     }
     spoken = await readable(cluster)
     assert any("log of" in where and text for where, text in spoken)
@@ -127,7 +127,7 @@ async def test_the_services_log_json_and_never_what_somebody_wrote(
     one, other = await asyncio.gather(
         Participant.join(ana, chat_id), Participant.join(ben, chat_id)
     )
-    # Apertium leaves a word that it does not know as it is: it is in the translation too.
+    # Apertium leaves an unknown word unchanged: it is in the translation too.
     rare = "".join(secrets.choice("aeioulmnrst") for _ in range(14))
     heard = await other.hear(await one.say(f"La casa {rare} es grande."))
     assert rare in heard.text

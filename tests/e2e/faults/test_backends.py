@@ -1,4 +1,4 @@
-"""Broker, database and Redis killed in the middle of everything: nothing acknowledged is lost."""
+"""RabbitMQ, MongoDB and Redis are killed under load: nothing acknowledged is lost."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from ashchat_e2e.traffic import NAMES, everything_read, lacking_translations, se
 ROOMS = 2
 EVERY_S = 0.2
 AFTERWARDS = 5
-"""Messages that each person sends after the backend is back."""
+"""Messages that each user sends after the backend is back."""
 
 TRANSLATED_WITHIN_S = 90.0
 SIGN_UP_WITHIN_S = 120.0
@@ -28,35 +28,35 @@ Measure = Callable[[str, float], None]
 
 
 async def answered(step: Callable[[], Awaitable[Reply]], *statuses: int) -> Reply:
-    """Repeat a step while a part of the platform is away; return the answer that counts."""
+    """Repeat a step while a part of the platform is unavailable; return the final response."""
 
     async def tried() -> Reply | None:
         reply = await step()
         if reply.status in statuses:
             return reply
-        # The documented answer while something restarts, or the edge's while a pod does.
+        # The documented response while something restarts, or the edge's while a pod does.
         assert reply.status in {502, 503, 504}, reply
         return None
 
-    return await until(tried, within=SIGN_UP_WITHIN_S, every=0.5, what=f"an answer of {statuses}")
+    return await until(tried, within=SIGN_UP_WITHIN_S, every=0.5, what=f"a response of {statuses}")
 
 
 async def sign_up(who: Person, mailbox: Mailbox) -> None:
-    """Sign up as a patient person does: the same step again until it is answered."""
+    """Sign up as a patient user does: repeat each step until there is a response."""
     await answered(who.signup, 202)
     code = await mailbox.code_for(who.email, within=SIGN_UP_WITHIN_S)
-    # An answer that was lost on its way may have been a 201.
+    # A response that was lost may have been a 201.
     await answered(lambda: who.confirm_email(code), 201, 400, 409)
     await answered(who.signin, 200)
 
     async def profile() -> bool:
         return (await who.chat.get("/user")).status == 200
 
-    await until(profile, within=SIGN_UP_WITHIN_S, what=f"the profile of {who.name}")
+    await until(profile, within=SIGN_UP_WITHIN_S, what=f"the profile of {who.name} stored")
 
 
 async def talk(who: Steadfast, stop: asyncio.Event) -> None:
-    """Send until told to stop, and some more after that."""
+    """Send messages until the event is set, and a few more afterwards."""
     number = 0
     left = AFTERWARDS
     while left:
@@ -81,7 +81,7 @@ async def test_a_killed_backend_loses_nothing_and_what_was_in_flight_completes(
     )
     pairs = list(zip(people[::2], people[1::2], strict=True))
     chats = [await one.open_chat(await other.tag()) for one, other in pairs]
-    # This one has its code in hand when the backend dies, the other has yet to ask for it.
+    # `half` has a code when the backend dies; the next user has yet to request one.
     half = person.names_only("Half", "es")
     await answered(half.signup, 202)
     code = await mailbox.code_for(half.email)
@@ -106,10 +106,12 @@ async def test_a_killed_backend_loses_nothing_and_what_was_in_flight_completes(
                 tasks.create_task(sign_up(late, mailbox)),
                 tasks.create_task(answered(lambda: half.confirm_email(code), 201, 400, 409)),
             ]
-            await until(lambda: standing(cluster, backend), within=120, what=f"{backend} again")
+            await until(
+                lambda: standing(cluster, backend), within=120, what=f"{backend} ready again"
+            )
             measure(f"{backend} killed, ready again", time.monotonic() - killed)
             stop.set()
-        measure(f"{backend} killed, every message kept", time.monotonic() - killed)
+        measure(f"{backend} killed, every message stored", time.monotonic() - killed)
         assert all(task.done() for task in signing_up)
         await everything_read(rooms, history)
         history.check()
@@ -124,10 +126,10 @@ async def test_a_killed_backend_loses_nothing_and_what_was_in_flight_completes(
 
 
 async def standing(cluster: Cluster, backend: str) -> bool:
-    """Tell whether a backend has a ready pod again."""
+    """Return whether a backend has a ready pod again."""
     return bool(await cluster.pods(backend))
 
 
 async def none_lacking(rooms: list[tuple[Steadfast, Steadfast]]) -> bool:
-    """Tell whether everything is translated for everybody."""
+    """Return whether every message is translated for both users."""
     return await lacking_translations(rooms) == 0

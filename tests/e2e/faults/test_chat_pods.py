@@ -1,7 +1,7 @@
-"""Chat pods die in the middle of conversations: nothing that was kept is lost.
+"""Chat pods die during conversations: no acknowledged message is lost.
 
-The clients here do what docs/reference/protocol.md asks of one: keep the last `rev`, connect again,
-resume with it, and send again, with the same id, what was not answered.
+These clients do what docs/reference/protocol.md requires: store the last `rev`, reconnect, resume
+from it, and resend unanswered messages with the same id.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from ashchat_e2e.history import History
 from ashchat_e2e.people import PersonFactory
 
 BROKEN = (SocketLostError, SocketRefusedError, JoinRefusedError, TimeoutError, OSError)
-"""What a client meets while something is away; it tries again."""
+"""Errors that a client meets during an outage; it retries."""
 
 AGAIN_S = 0.2
 PACE_S = 0.15
-"""Between two messages of one person."""
+"""Between two messages of one user."""
 
 RECOVERY_S = 180.0
 Fault = Callable[[], Awaitable[None]]
@@ -35,7 +35,7 @@ Fault = Callable[[], Awaitable[None]]
 
 @dataclass(eq=False)
 class Talker:
-    """A person with a client of protocol 2 that does not give up."""
+    """A user with a protocol 2 client that reconnects and retries."""
 
     person: Person
     chat_id: str
@@ -50,7 +50,7 @@ class Talker:
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def channel(self) -> Channel:
-        """Return the joined channel; connect and resume when it was lost."""
+        """Return the joined channel; reconnect and resume if it was lost."""
         async with self._connecting:
             while True:
                 if self._channel is not None:
@@ -72,7 +72,7 @@ class Talker:
                 await asyncio.sleep(AGAIN_S)
 
     def take(self) -> None:
-        """Take what came, and remember up to where."""
+        """Record new events, and the last revision."""
         if self._channel is None:
             return
         events = self._channel.events
@@ -84,7 +84,7 @@ class Talker:
         self._taken = len(events)
 
     async def stay(self) -> None:
-        """Stay connected; until cancelled."""
+        """Stay connected until cancelled."""
         while True:
             channel = await self.channel()
             await asyncio.wait({channel.socket.closed}, timeout=AGAIN_S)
@@ -107,18 +107,18 @@ class Talker:
             await asyncio.sleep(AGAIN_S)
 
     async def talk(self, over: asyncio.Event) -> None:
-        """Say something again and again until it is over; what was begun is finished."""
+        """Send messages until the event is set; finish a send that has begun."""
         while not over.is_set():
             await self.say(SENTENCES[self.person.language])
             await asyncio.sleep(PACE_S)
 
     def refs(self) -> list[str]:
-        """Return the ids of the messages that were heard, in the order they came."""
+        """Return the ids of the received messages, in order of arrival."""
         return [event["mobile_ref_id"] for event in self.heard if event["kind"] == "message"]
 
 
 async def two_talkers(ana: Person, ben: Person, history: History) -> tuple[Talker, Talker]:
-    """Return two people in a chat, on different pods where there is more than one."""
+    """Return two users in a chat, on different pods if there are several."""
     chat_id = await ana.open_chat(await ben.tag())
     one, other = Talker(ana, chat_id, history), Talker(ben, chat_id, history)
     await one.channel()
@@ -133,7 +133,7 @@ async def two_talkers(ana: Person, ben: Person, history: History) -> tuple[Talke
 async def converse(
     talkers: tuple[Talker, Talker], fault: Fault, recovered: Fault, *, before_s: float = 1.5
 ) -> None:
-    """Let two people talk while a fault happens, until some time after it is over."""
+    """Run a conversation during a fault, and for some time after it."""
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         staying = [group.create_task(one.stay()) for one in talkers]
@@ -151,13 +151,13 @@ async def converse(
                 one.take()
             return all(wanted <= set(one.refs()) for one in talkers)
 
-        await until(all_heard, within=30, what="every acknowledged message at both")
+        await until(all_heard, within=30, what="every acknowledged message received by both")
         for task in staying:
             task.cancel()
 
 
 async def check(talkers: tuple[Talker, Talker], history: History) -> None:
-    """Check that nothing was lost, doubled or swapped, and that everything was translated."""
+    """Check that no message is lost, duplicated or reordered, and that all are translated."""
     for one in talkers:
         history.read(one.person.name, one.chat_id, one.refs())
         kept = await messages_of(one.person, one.chat_id)
@@ -188,7 +188,7 @@ async def test_a_chat_pod_is_killed_in_the_middle_of_a_conversation(
 
     async def kill() -> None:
         name = talkers[0].pods[-1]
-        # Deleted alone, by force or not, it would have the time to end in good order.
+        # With `delete` alone, even forced, the process would have time to shut down gracefully.
         await runtime.kill(await cluster.read("pods", name))
         await cluster.delete("pods", name, now=True)
 
@@ -207,7 +207,7 @@ async def test_a_chat_pod_that_is_stopped_says_so(cluster: Cluster, person: Pers
         await cluster.delete("pods", talkers[0].pods[-1])
 
     async def stopped() -> None:
-        # A pod that is to end serves on for a moment, until nobody is sent to it any more.
+        # A stopping pod keeps serving briefly, until no new requests are routed to it.
         await asyncio.wait({socket.closed}, timeout=60)
         await cluster.wait_ready(within=RECOVERY_S)
 
@@ -238,7 +238,9 @@ async def test_a_client_of_the_original_hears_each_message_once_while_redis_dies
         await asyncio.sleep(PACE_S)
     await fault
     await until(
-        lambda: len(listening.named("receive_message")) >= said, within=30, what="all heard"
+        lambda: len(listening.named("receive_message")) >= said,
+        within=30,
+        what="all messages received",
     )
     numbers = [told["content"].split()[-1] for told in listening.named("receive_message")]
     assert numbers == [str(number) for number in range(said)]

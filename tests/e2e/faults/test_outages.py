@@ -1,4 +1,4 @@
-"""What sign-ups need is away for a while: clear answers, nothing lost, nothing twice."""
+"""Outages during sign-ups: clear responses, nothing lost, nothing duplicated."""
 
 import asyncio
 import time
@@ -21,17 +21,17 @@ from ashchat_e2e.sampling import whole
 pytestmark = pytest.mark.slow
 
 AWAY_S = 30.0 if whole() else 18.0
-"""Longer than the slowest answer may take, or a call that waits for the end would pass."""
+"""Longer than the slowest permitted response, so that a call that blocks until the end fails."""
 
 EVERY_S = 1.5
-"""Between two people who begin to sign up."""
+"""Between two new sign-ups."""
 
 OVER_S = 4.0
-"""How long people go on beginning after it is over."""
+"""How long new sign-ups start after the outage."""
 
 PATIENCE_S = 150.0
 SLOWEST_S = 15.0
-"""An answer that takes longer is as bad as none."""
+"""A response that takes longer counts as a failure."""
 
 BACKENDS = ("rabbitmq", "redis", "mongodb")
 Measure = Callable[[str, float], None]
@@ -40,7 +40,7 @@ Away = Callable[[Cluster], AbstractAsyncContextManager[None]]
 
 @dataclass(eq=False)
 class Patient:
-    """Somebody who signs up, and waits where they are told to."""
+    """A user who signs up, and who honours the server's Retry-After."""
 
     person: Person
     mailbox: Mailbox
@@ -49,10 +49,10 @@ class Patient:
     slowest: float = 0.0
 
     async def sign_up(self) -> None:
-        """From nothing to signed in.
+        """Go through a whole sign-up and the first sign-in.
 
         Raises:
-            AssertionError: an answer was none that the description has, or came too late.
+            AssertionError: A response was undocumented or too late.
         """
         await self._until(self.person.signup, 202)
         self.accepted += 1
@@ -63,8 +63,8 @@ class Patient:
                 self.person.email, has_code, after=tried, within=PATIENCE_S
             )
             tried.add(mail.id)
-            # 400: a 503 had asked for a code all the same, and the newer one is on its way.
-            # 409: an answer that was lost on its way was a 201.
+            # 400: a 503 requested a code nevertheless, and the newer code is on its way.
+            # 409: a response that was lost was a 201.
             reply = await self._until(
                 partial(self.person.confirm_email, mail.code or ""), 201, 400, 409
             )
@@ -72,7 +72,7 @@ class Patient:
         await self._until(self.person.signin, 200)
 
     async def mails(self) -> list[Mail]:
-        """Return what they were mailed."""
+        """Return the user's mails."""
         return await self.mailbox.list(self.person.email)
 
     async def _until(self, step: Callable[[], Awaitable[Reply]], *right: int) -> Reply:
@@ -111,26 +111,26 @@ async def test_a_backend_is_away_in_the_middle_of_sign_ups(
 
     async with asyncio.TaskGroup() as group:
         group.create_task(begin(group))
-        await until(lambda: len(people) >= 3, what="the first people")
+        await until(lambda: len(people) >= 3, what="the first sign-ups")
         async with away(what)(cluster):
             await asyncio.sleep(AWAY_S)
         back = time.monotonic()
         await cluster.wait_ready(within=120)
         await asyncio.sleep(OVER_S)
         over.set()
-    measure(f"{what} back after {AWAY_S:g} s, everybody signed in", time.monotonic() - back)
-    measure(f"{what} away, slowest answer", max(one.slowest for one in people))
+    measure(f"{what} back after {AWAY_S:g} s, all users signed in", time.monotonic() - back)
+    measure(f"{what} away, slowest response", max(one.slowest for one in people))
 
     assert len(people) >= AWAY_S / EVERY_S
     refused = [reply for one in people for reply in one.refused]
     if what in BACKENDS:
-        assert refused, f"nobody noticed that {what} was away"
+        assert refused, f"no response reported that {what} was away"
     else:
         assert refused == [], "sign-ups do not wait for the mail server"
     assert max(one.slowest for one in people) < SLOWEST_S
     for one in people:
         mails = await one.mails()
-        # Nothing twice: the same mail came once, and none that nobody asked for.
+        # No duplicates: each mail arrived once, and none that was not requested.
         assert len({mail.message_id for mail in mails}) == len(mails), mails
         asked = one.accepted + sum(reply.status == 503 for reply in one.refused)
         assert 1 <= len(mails) <= asked

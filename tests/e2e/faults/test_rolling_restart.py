@@ -1,4 +1,4 @@
-"""Every service is restarted while everybody is at work: no request fails, nothing is lost."""
+"""Every service restarts under load: no request fails, and nothing is lost."""
 
 import secrets
 import time
@@ -49,6 +49,6 @@ async def test_a_service_restarts_and_nothing_fails(
         await cluster.wait_ready(within=WITHIN_S)
         measure(f"{service} restarted under load", time.monotonic() - began)
     assert seen.failed == []
-    # Sockets end with the pod, or the edge, that holds them; everybody else's live on.
+    # Sockets end with the pod that holds them, the edge's included; all others stay open.
     if service not in {"chat", "edge"}:
         assert seen.reconnects == 0

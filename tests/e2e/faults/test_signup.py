@@ -1,4 +1,4 @@
-"""Sign-ups while what they need is away: nothing lost, nothing twice, clear answers."""
+"""Sign-ups during outages of their dependencies: nothing lost, no duplicates, clear responses."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ Measure = Callable[[str, float], None]
 
 
 async def held(cluster: Cluster) -> float:
-    """Return how many sign-ups email holds back because something is away."""
+    """Return how many sign-ups email holds because a dependency is unavailable."""
     pods = await cluster.pods("email")
     metrics = await asyncio.gather(*(cluster.metrics(pod) for pod in pods))
     queue = Queue.ACCOUNT_CREATION.value
@@ -28,10 +28,10 @@ async def held(cluster: Cluster) -> float:
 
 
 async def confirmed_once(who: Person, mailbox: Mailbox) -> None:
-    """Assert that all mails are one and the same, and that its code makes the account."""
+    """Assert that all mails are identical, and that their code creates the account."""
     code = await mailbox.code_for(who.email)
     mails = await mailbox.list(who.email)
-    # The process may die between the server's 250 and recording it: then the same again.
+    # The process may die between the server's 250 and recording it, and then sends it again.
     assert len({(mail.message_id, mail.code) for mail in mails}) == 1, mails
     assert (await who.confirm_email(code)).status == 201
 
@@ -41,7 +41,7 @@ async def test_a_mail_server_that_is_away_holds_mails_and_each_comes_once(
 ) -> None:
     people = [person.names_only(f"Patient{number}", "pt") for number in range(3)]
     async with mail_server_away(cluster):
-        # The rule has to reach the node first: whoever gets a mail before is not counted.
+        # Wait until the rule applies on the node: a mail delivered before that would not be held.
         async def unreachable() -> bool:
             await person.names_only("Probe", "en").signup()
             return await held(cluster) > 0
@@ -50,25 +50,25 @@ async def test_a_mail_server_that_is_away_holds_mails_and_each_comes_once(
             unreachable,
             within=60,
             every=1,
-            what="email meeting the closed port",
+            what="email's connections refused",
             ignoring=(ApiError,),
         )
         for who in people:
             assert (await who.signup()).status == 202
-        await until(lambda: all_held(cluster, len(people)), within=20, what="held sign-ups")
+        await until(lambda: all_held(cluster, len(people)), within=20, what="the sign-ups held")
         await asyncio.sleep(AWAY_S)
         assert [await mailbox.list(who.email) for who in people] == [[], [], []]
     back = time.monotonic()
     for who in people:
         await mailbox.code_for(who.email, within=60)
-    measure("mail server back, held mails there", time.monotonic() - back)
+    measure("mail server back, held mails delivered", time.monotonic() - back)
     for who in people:
         assert len(await mailbox.list(who.email)) == 1
         await confirmed_once(who, mailbox)
 
 
 async def all_held(cluster: Cluster, count: int) -> bool:
-    """Tell whether email holds back at least so many sign-ups."""
+    """Return whether email holds at least this many sign-ups."""
     return await held(cluster) >= count
 
 
@@ -95,7 +95,7 @@ async def test_a_broker_that_is_away_is_503_and_every_202_keeps_its_word(
         await until(
             lambda: any(reply.status == 202 for _, reply in answers[started:]),
             within=60,
-            what="a sign-up after the broker is back",
+            what="a sign-up accepted after the broker is back",
         )
         measure("broker killed, signing up again", time.monotonic() - killed)
         stop.set()

@@ -1,4 +1,4 @@
-"""The client's network is what the edge sees, whatever headers a client sends."""
+"""The edge determines the client's network, whatever headers a client sends."""
 
 import pytest
 
@@ -9,7 +9,7 @@ LIES = ("198.51.100.66", "203.0.113.77")
 
 
 async def sign_in(who: Person, headers: list[tuple[str, str]]) -> Reply:
-    """Sign in with further headers."""
+    """Sign in with additional headers."""
     reply = await who.anonymous.request(
         "POST",
         "/auth/api/user/signin",

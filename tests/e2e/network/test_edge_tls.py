@@ -1,4 +1,4 @@
-"""HTTPS at the edge: a renewed certificate takes over while sockets stay open."""
+"""HTTPS at the edge: a renewed certificate is served while sockets stay open."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ HOST, PORT = "127.0.0.1", 30443
 SECRET = "test-edge-tls"
 LIE = "198.51.100.66"
 RELOADED_S = 100.0
-"""The kubelet looks at a Secret once a minute; a change of the pod makes it look at once."""
+"""The kubelet rereads a Secret once a minute; changing the pod makes it reread at once."""
 
 
 def body(data: Mapping[str, bytes]) -> Object:
@@ -42,7 +42,7 @@ def body(data: Mapping[str, bytes]) -> Object:
 
 
 def served() -> bytes:
-    """Return the certificate of a new handshake (PEM)."""
+    """Return the certificate that a new handshake presents (PEM)."""
     anyone = ssl.create_default_context()
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     with (
@@ -56,7 +56,7 @@ def served() -> bytes:
 
 def trusting(pem: bytes) -> ssl.SSLContext:
     trust = ssl.create_default_context(cadata=pem.decode())
-    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # it is its own authority
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # self-signed
     return trust
 
 
@@ -70,14 +70,14 @@ async def serves(wanted: bytes) -> bool:
 
 
 async def nudge(cluster: Cluster) -> None:
-    """Make the kubelet look at what the edge mounts."""
+    """Make the kubelet reread what the edge mounts."""
     note = {"metadata": {"annotations": {"ashchat.example/nudge": secrets.token_hex(4)}}}
     for pod in await cluster.pods("edge"):
         await cluster.patch("pods", pod, note)
 
 
 async def reloaded(cluster: Cluster, probe: Callable[[], Any], what: str) -> float:
-    """Wait until the edge does as it is told; return how long it took."""
+    """Wait until the edge applies the change; return how long it took."""
     began = time.monotonic()
 
     async def nudged() -> bool:
@@ -166,7 +166,7 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
         )
         await still_talks(channel)
 
-        # Another's key: the one before stays, and it says so.
+        # Another certificate's key: the previous pair stays in use, and the condition reports it.
         await give(cluster, {**second, "tls.key": first["tls.key"]})
         await says(cluster, ("False", "CertificateKeyMismatch"))
         assert not await cluster.unready()
@@ -175,16 +175,16 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
         await give(cluster, second)
         await says(cluster, ("True", "ExpiresSoon"))
         took = await reloaded(cluster, lambda: serves(second["tls.crt"]), "the renewed certificate")
-        measure("a renewed certificate served", took)
+        measure("renewed certificate served", took)
         assert await expiry(cluster) == ends(second)
         await still_talks(channel)
 
-        # Another configuration: this machine is a proxy whose word is believed.
+        # Another configuration: this machine is a trusted proxy.
         ours = {"exposure": {"trustedProxies": [f"{machine}/32"]}}
         async with cluster.spec(ours):
             trust = trusting(second["tls.crt"])
-            took = await reloaded(cluster, lambda: believed(ben, trust), "the proxy believed")
-            measure("another configuration in use", took)
+            took = await reloaded(cluster, lambda: believed(ben, trust), "the proxy trusted")
+            measure("changed configuration in use", took)
             await still_talks(channel)
         await channel.socket.close()
 
@@ -206,7 +206,7 @@ async def give(cluster: Cluster, data: Mapping[str, bytes]) -> None:
 
 
 async def says(cluster: Cluster, wanted: tuple[str, str]) -> None:
-    """Wait until the condition says so: the operator looks at it with every resync."""
+    """Wait until the condition reports it: the operator checks on every resync."""
 
     async def said() -> bool:
         return await certificate_condition(cluster) == wanted
@@ -215,14 +215,14 @@ async def says(cluster: Cluster, wanted: tuple[str, str]) -> None:
 
 
 async def address(who: Person) -> str:
-    """Return where this machine's requests come from, as the edge sees it."""
+    """Return the address of this machine's requests, as the edge sees it."""
     reply = await who.auth.request("GET", "/security-events", headers=who.headers)
     found: str = reply.data["events"][0]["address"]
     return found
 
 
 async def believed(who: Person, trust: ssl.SSLContext) -> bool:
-    """Tell whether what a proxy says about a client's address is believed."""
+    """Return whether the edge trusts what a proxy reports as the client's address."""
     async with httpx2.AsyncClient(
         base_url=f"https://{HOST}:{PORT}/auth/api/user", verify=trust, trust_env=False
     ) as client:

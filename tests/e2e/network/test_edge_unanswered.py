@@ -1,4 +1,4 @@
-"""A service without pods: the edge says so in words, and its log why."""
+"""A service without pods: the edge responds with an explanation and logs the cause."""
 
 import json
 
@@ -20,7 +20,7 @@ async def test_what_nobody_answers_is_503_in_words_and_a_line_without_the_token(
             params={"token": TOKEN},
             headers={"Authorization": f"Bearer {TOKEN}", "Cookie": TOKEN},
         )
-    await until(lambda: cluster.pods("static"), within=60, what="static back")
+    await until(lambda: cluster.pods("static"), within=60, what="static ready again")
     await cluster.wait_ready(within=60)
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) > 0

@@ -1,7 +1,7 @@
-"""The connections that an AshChat really has are all in the table that policies are made from.
+"""All actual connections of an AshChat are in the table from which policies are generated.
 
-They are read from the pods' own tables of connections (proc(5), /proc/net/tcp) while people sign
-up, talk and send files; so this holds in clusters that do not enforce policies, too.
+They are read from the pods' connection tables (proc(5), /proc/net/tcp) while users sign up, chat
+and upload files; so the test also works in clusters that do not enforce policies.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ READ = "import json,pathlib;print(json.dumps(pathlib.Path('/proc/net/tcp').read_
 
 
 class Seen(NamedTuple):
-    """A connection that a pod began."""
+    """A connection that a pod opened."""
 
     source: str
     target: str
@@ -32,21 +32,21 @@ class Seen(NamedTuple):
 
 
 def rows(text: str) -> list[tuple[str, int, str, int, int]]:
-    """Return local address and port, the other's, and the state of each TCP connection."""
+    """Return the local address and port, the remote ones, and the state of each TCP connection."""
     found = []
     for line in text.splitlines()[1:]:
         _, local, remote, state, *_ = line.split()
         ends: list[Any] = []
         for end in (local, remote):
             address, port = end.split(":")
-            # Written as the machine's word, which is the wrong way round on most.
+            # Written in the machine's byte order, which is little-endian on most.
             ends += [str(ipaddress.ip_address(bytes.fromhex(address)[::-1])), int(port, 16)]
         found.append((ends[0], ends[1], ends[2], ends[3], int(state, 16)))
     return found
 
 
 async def begun(cluster: Cluster, component: str) -> set[tuple[str, int]]:
-    """Return whom a component's pods have connected to: address and port."""
+    """Return where a component's pods have connected to: address and port."""
     result = set()
     for pod in await cluster.pods(component):
         text = await cluster.exec(pod, "/opt/ashchat/bin/python", "-c", READ, container=component)
@@ -61,7 +61,7 @@ async def begun(cluster: Cluster, component: str) -> set[tuple[str, int]]:
 
 
 async def components_by_address(cluster: Cluster) -> dict[tuple[str, int], tuple[str, int]]:
-    """Return who is at an address and port: component and the pod's port."""
+    """Return which component, and which port of its pods, is at an address and port."""
     labels = cluster.labels()
     found: dict[tuple[str, int], tuple[str, int]] = {}
     for service in await cluster.list("services", labels):
@@ -94,7 +94,7 @@ async def test_every_connection_that_there_is_is_in_the_table(
         if one not in tabled and Seen(one.source, Outside.INTERNET, one.port) not in tabled
     }
     assert not unknown, unknown
-    # It was looked at: what every conversation needs was there.
+    # The sampling worked: it saw the connections that every conversation needs.
     assert {
         Seen("auth", "mongodb", 27017),
         Seen("auth", "redis", 6379),
@@ -107,7 +107,7 @@ async def test_every_connection_that_there_is_is_in_the_table(
 
 
 async def watch(cluster: Cluster) -> set[Seen]:
-    """Return the connections seen in a few looks at all pods."""
+    """Return the connections seen in several samples of all pods."""
     who = await components_by_address(cluster)
     seen: set[Seen] = set()
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Annotations that pause and restart are carried out, and acknowledged in status and events."""
+"""The pause and restart annotations work, and status and events acknowledge them."""
 
 import secrets
 import time
@@ -15,7 +15,7 @@ from ashchat_e2e.audit_log import AuditLog, brief
 from ashchat_e2e.operator_pods import generations, own_metrics, reconciled
 
 WITHIN_S = 5.0
-"""Loose: a second is usual, and measured."""
+"""A generous limit: usually it takes a second, and it is measured."""
 
 RESTART = "ashchat.dev/restart-"
 COMPONENT = "apertium"
@@ -39,7 +39,7 @@ async def unpulled(cluster: Cluster, ready: None) -> AsyncIterator[None]:  # noq
 
 
 async def condition(cluster: Cluster, kind: str, status: str, word: str = "") -> Object:
-    """Wait until a condition has a status and its message says a word, and return it."""
+    """Wait until a condition has a status and its message contains a word, and return it."""
 
     async def found() -> Object | None:
         body = await cluster.resource()
@@ -52,7 +52,7 @@ async def condition(cluster: Cluster, kind: str, status: str, word: str = "") ->
 
 
 async def events(cluster: Cluster, reason: str) -> dict[str, str]:
-    """Return the messages of the events with a reason at the AshChat, by the events' names."""
+    """Return the messages of the AshChat's events with this reason, by the events' names."""
     uid = (await cluster.resource())["metadata"]["uid"]
     return {
         event["metadata"]["name"]: event["message"]
@@ -108,7 +108,7 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
     async def back() -> bool:
         return await cluster.find("configmaps", name) is not None
 
-    await until(back, within=WITHIN_S, what="the deleted object")
+    await until(back, within=WITHIN_S, what="the deleted object re-created")
     assert (await own_metrics(cluster)).value(
         "ashchat_operator_resource_paused", namespace=cluster.namespace, name=cluster.name
     ) == 0
@@ -127,15 +127,15 @@ async def test_one_component_is_restarted_once_for_a_stamp(
         commands = (await cluster.resource())["status"].get("commands", {})
         return bool(commands.get("restarts", {}).get(COMPONENT) == stamp)
 
-    await until(acknowledged, within=WITHIN_S, every=0.1, what="the stamp in the status")
+    await until(acknowledged, within=WITHIN_S, every=0.1, what="the token in the status")
     measure("restart acknowledged", time.monotonic() - began)
     await condition(cluster, ConditionType.COMMANDS_HANDLED, "True", stamp)
     await another_event(cluster, "Restarted", known, stamp)
     await cluster.wait_ready(within=120)
-    assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod is still the former one"
+    assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod was not replaced"
     after = await generations(cluster)
     assert {name for name in after if after[name] != before[name]} == {COMPONENT}
-    # The annotation taken off is no wish.
+    # Removing the annotation requests nothing.
     await annotate(cluster, restart_apertium=None)
     await reconciled(cluster)
     assert await generations(cluster) == after
@@ -147,7 +147,7 @@ async def test_a_rollout_restart_by_kubectl_happens_once(cluster: Cluster) -> No
     await cluster.kubectl_run("rollout", "restart", f"deployment/{cluster.name}-{COMPONENT}")
     await reconciled(cluster, 2)
     await cluster.wait_ready(within=120)
-    assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod is still the former one"
+    assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod was not replaced"
     assert await generations(cluster) == {**before, COMPONENT: before[COMPONENT] + 1}
     await cluster.wait_former_gone(COMPONENT)
 

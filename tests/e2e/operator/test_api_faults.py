@@ -1,8 +1,9 @@
-"""Every single call of the operator to the API server may fail, in every way: it converges.
+"""Any call of the operator to the API server may fail, in any way: the operator converges.
 
-The operator of this working tree runs behind a proxy (`ashchat_e2e.fault_proxy`) that fails
-one call of an AshChat's life: of its making, of the repair of drift, or of its deletion. The
-cluster's operator excludes these namespaces. Each fault meets one call, drawn by the seed;
+The operator of this working tree runs behind a proxy (`ashchat_e2e.fault_proxy`) that fails one
+call during an AshChat's life: while it is created, while drift is repaired, or while it is
+deleted.
+The cluster's operator excludes these namespaces. Each fault meets one call, drawn by the seed;
 ASHCHAT_API_FAULTS=each fails every call once (as `make soak`), =all in all six ways.
 """
 
@@ -29,21 +30,21 @@ pytestmark = pytest.mark.slow
 Object = dict[str, Any]
 
 PARALLEL: Final = 6
-"""So many AshChats live at a time, each in a namespace of its own."""
+"""Maximum concurrent AshChats, each in a separate namespace."""
 
 WITHIN_S: Final = 60.0
-"""For one part of a life: a call without an answer costs 20 s, the look after it 5 s more."""
+"""For one part of a life: an unanswered call costs 20 s, the next reconcile pass 5 s more."""
 
 EVENTS: Final = 6
-"""More than these in one life would be a storm: NotReady, Degraded and back."""
+"""More than these in one life would be event spam: NotReady, Degraded and back."""
 
 SILENT_S: Final = 120.0
-"""kopf opens a watch anew that said nothing, not even a bookmark, for 70 s."""
+"""kopf reopens a watch on which nothing arrived, not even a bookmark, for 70 s."""
 
 NAME: Final = "demo"
 OTHER: Final = "other"
 KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}")
-"""A signing key's file is named by a digest of it."""
+"""A signing key's file is named after its digest."""
 
 PARTS: Final = ("making", "repair", "deletion")
 
@@ -59,7 +60,7 @@ class Case:
 
 @dataclass
 class Field:
-    """Where the AshChats of this file live."""
+    """The test environment of this module."""
 
     proxy: Proxy
     places: list[Cluster]
@@ -71,7 +72,7 @@ class Field:
 async def ground(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Field]:
-    """An operator behind the proxy, and namespaces without pods for it to look after."""
+    """Provide an operator behind the proxy, and namespaces without pods for it to reconcile."""
     names = SCOPED[:PARALLEL]
     folder = tmp_path_factory.mktemp("operator")
     async with proxied(cluster, names, folder) as (proxy, places):
@@ -81,7 +82,7 @@ async def ground(
 
 
 def masked(body: Object, place: str) -> Object:
-    """Return what an object says, without what differs from one life to the next."""
+    """Return an object without the parts that differ between two lives."""
     metadata = body["metadata"]
     annotations = {
         key: value
@@ -109,7 +110,7 @@ def masked(body: Object, place: str) -> Object:
 
 
 async def snapshot(own: Cluster) -> Object:
-    """Return what there is of the AshChat."""
+    """Return the AshChat's objects."""
     return {
         f"{kind}/{item['metadata']['name']}": masked(item, own.namespace)
         for kind in KINDS
@@ -118,10 +119,13 @@ async def snapshot(own: Cluster) -> Object:
 
 
 async def converged(found: Field, own: Cluster, part: str, *, remember: bool) -> None:
-    """Wait until nothing more is written and everything is as without the fault."""
+    """Wait until nothing more is written and all objects are as without the fault."""
     traffic = found.proxy.traffic[own.namespace]
     await until(
-        traffic.settled, within=WITHIN_S, every=0.1, what=f"two looks without a write ({part})"
+        traffic.settled,
+        within=WITHIN_S,
+        every=0.1,
+        what=f"two reconcile passes without a write ({part})",
     )
     if remember:
         found.calls[part] = traffic.distinct()
@@ -136,11 +140,11 @@ async def converged(found: Field, own: Cluster, part: str, *, remember: bool) ->
     except AssertionError as error:
         now, then = await snapshot(own), found.reference[part]
         other = [key for key in {*now, *then} if now.get(key) != then.get(key)]
-        raise AssertionError(f"other than without a fault: {sorted(other)}") from error
+        raise AssertionError(f"differs from the run without a fault: {sorted(other)}") from error
 
 
 async def drift(own: Cluster) -> None:
-    """Change and delete what the operator has to repair."""
+    """Change and delete objects that the operator must repair."""
     await own.patch("deployments", f"{NAME}-chat", {"spec": {"replicas": 2}})
     await own.delete("services", f"{NAME}-auth")
     await own.delete("configmaps", f"{NAME}-jwks")
@@ -150,10 +154,10 @@ async def drift(own: Cluster) -> None:
 async def whole_life(
     found: Field, own: Cluster, case: Case | None, *, remember: bool = False
 ) -> bool:
-    """Let an AshChat be made, repaired and deleted, with one fault; check it after each part.
+    """Create an AshChat, let it be repaired, delete it, with one fault; check it after each part.
 
     Returns:
-        Whether the call came; a part looks as it waits, so it has now more calls, now fewer.
+        Whether the call occurred: the number of reconcile passes in a part varies with timing.
     """
     came = case is None
     traffic = found.proxy.traffic[own.namespace]
@@ -188,7 +192,7 @@ async def whole_life(
     async def nothing() -> bool:
         return not await belongings(own, NAME)
 
-    await until(nothing, within=30, what="nothing left of it")
+    await until(nothing, within=30, what="all its objects deleted")
     events = [
         event
         for event in await own.list("events")
@@ -199,7 +203,7 @@ async def whole_life(
 
 
 def cases(found: Field) -> list[Case]:
-    """Return what is tried."""
+    """Return the cases to try."""
     return [
         Case(part, number, fault)
         for part in PARTS
@@ -210,7 +214,7 @@ def cases(found: Field) -> list[Case]:
 async def on_all(
     found: Field, todo: list[Case], life: Callable[[Cluster, Case], Awaitable[bool]]
 ) -> list[str]:
-    """Run lives side by side; return which failed, and how."""
+    """Run lives concurrently; return which failed, and how."""
     queue, failures = list(reversed(todo)), []
 
     async def worker(own: Cluster) -> None:
@@ -222,7 +226,7 @@ async def on_all(
             except AssertionError as error:
                 call = found.proxy.traffic[own.namespace].failed
                 failures.append(f"{case.part} #{case.number} ({call}) {case.fault}: {error}")
-                return  # What it left would be the next one's trouble.
+                return  # its leftovers would affect the next life
 
     await asyncio.gather(*(worker(own) for own in found.places))
     return failures + [f"not tried: {len(queue)}"] * bool(queue)
@@ -239,16 +243,16 @@ async def test_whichever_call_fails_it_converges(
 
 
 async def noticed(own: Cluster, *, within: float) -> None:
-    """Make an AshChat of another name, and wait until it is looked at: only a watch tells of it.
+    """Create a new AshChat, and wait until it is reconciled: only a watch can report it.
 
-    Those that are known are looked at now and then, whatever the watches say.
+    Known AshChats are reconciled periodically, independently of the watches.
     """
     await own.create("ashchats", idle(OTHER, deletionPolicy="Retain"))
 
     async def looked_at() -> bool:
         return bool((await own.read("ashchats", OTHER)).get("status"))
 
-    await until(looked_at, within=within, what="a new AshChat is looked at")
+    await until(looked_at, within=within, what="a new AshChat is reconciled")
     await own.delete("ashchats", OTHER)
     await gone(own, "ashchats", OTHER, within=30)
 
@@ -285,7 +289,7 @@ async def test_watches_that_are_too_old_begin_anew(ground: Field) -> None:
     def watched_anew() -> bool:
         return ground.proxy.listening(own.namespace) >= open_ones
 
-    await until(watched_anew, within=30, what="every watch opened anew")
+    await until(watched_anew, within=30, what="every watch reopened")
     await noticed(own, within=30)
     traffic.begin()
     await drift(own)

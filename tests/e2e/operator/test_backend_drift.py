@@ -1,7 +1,7 @@
-"""Drift in the backends of a running AshChat, while people talk: repaired within 30 s.
+"""Drift in the backends of an AshChat in use is repaired within 30 s.
 
-`test_topology` shows that each drift is put right by one look; this shows when the look
-comes, on the AshChat's own virtual host and users, and that the services are back after it.
+`test_topology` shows that a single pass repairs each drift. This module shows when that pass
+happens, on the AshChat's own virtual host and users, and that the services recover afterwards.
 """
 
 import asyncio
@@ -31,8 +31,10 @@ from ashchat_e2e.resilient_client import Steadfast
 
 REPAIRED_S = 30.0
 BACK_S = 2 * backoff.MAX_SECONDS + 5.0
-"""A service may back off once before its session and once before its consumer."""
-"""Seconds after the repair until a service reads again: its own patience between tries."""
+"""Seconds from the repair until a service consumes again.
+
+It may back off once before its session and once before its consumer.
+"""
 
 PACE_S = 0.2
 Measure = Callable[[str, float], None]
@@ -41,7 +43,7 @@ Probe = Callable[[], Awaitable[bool]]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def users(cluster: Cluster) -> dict[Service, str]:
-    """The name of each service's user of RabbitMQ."""
+    """The name of each service's RabbitMQ user."""
     found = {}
     for service in Service:
         secret = await cluster.secret(f"{cluster.name}-{service}-credentials")
@@ -52,23 +54,25 @@ async def users(cluster: Cluster) -> dict[Service, str]:
 
 
 class Talk:
-    """Two people who talk all the while."""
+    """Two users who exchange messages during the test."""
 
     def __init__(self, one: Steadfast, two: Steadfast, history: History) -> None:
         self.one, self.two, self.history = one, two, history
         self.sent: list[str] = []
 
     async def go_on(self, over: asyncio.Event) -> None:
-        """Talk until it is over; what was begun is finished."""
+        """Send messages until the event is set; finish a send that has begun."""
         while not over.is_set():
             self.sent.append(await self.one.send(SENTENCES["es"]))
             await asyncio.sleep(PACE_S)
 
     async def check(self) -> None:
-        """See that nothing was lost, doubled or swapped, and that translations come again."""
+        """Check that no message was lost, duplicated or reordered, and that translation resumes."""
         last = await self.one.send(SENTENCES["es"])
-        await until(lambda: last in self.two.heard, within=30, what="the last message")
-        await until(lambda: last in self.two.translated, within=60, what="its translation")
+        await until(lambda: last in self.two.heard, within=30, what="the last message received")
+        await until(
+            lambda: last in self.two.translated, within=60, what="the last message translated"
+        )
         self.history.read("Ben", self.one.chat_id, self.two.heard)
         kept = await messages_of(self.two.person, self.one.chat_id)
         self.history.read("Ben by HTTP", self.one.chat_id, [each["id"] for each in kept])
@@ -78,7 +82,7 @@ class Talk:
 
 @asynccontextmanager
 async def conversation(person: PersonFactory) -> AsyncIterator[Talk]:
-    """Let two people talk until the end, and check what became of it."""
+    """Run a conversation until the end of the test, then check it."""
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     chat_id = await ana.open_chat(await ben.tag())
     history = History()
@@ -95,7 +99,7 @@ async def conversation(person: PersonFactory) -> AsyncIterator[Talk]:
 
 
 async def get(rabbit: RabbitManagement, path: str) -> Any:
-    """Return what is there; None: it is not, or the broker does not answer."""
+    """Return the object; None if it does not exist or the broker does not answer."""
     try:
         return await rabbit.get(path)
     except httpx2.HTTPError:
@@ -103,7 +107,7 @@ async def get(rabbit: RabbitManagement, path: str) -> Any:
 
 
 def there(rabbit: RabbitManagement, path: str, **wanted: Any) -> Probe:
-    """Tell whether something is at a path of the management API, and like this."""
+    """Return a probe for an object with these fields at a path of the management API."""
 
     async def probe() -> bool:
         found = await get(rabbit, path)
@@ -113,7 +117,7 @@ def there(rabbit: RabbitManagement, path: str, **wanted: Any) -> Probe:
 
 
 def gone(rabbit: RabbitManagement, path: str) -> Probe:
-    """Tell whether nothing is at a path."""
+    """Return a probe for the absence of an object at a path."""
 
     async def probe() -> bool:
         return await get(rabbit, path) is None
@@ -122,7 +126,7 @@ def gone(rabbit: RabbitManagement, path: str) -> Probe:
 
 
 def removed(rabbit: RabbitManagement, path: str) -> Probe:
-    """Delete what is at a path; tell whether the broker answered that it is deleted."""
+    """Return a probe that deletes an object and checks that the broker confirmed the deletion."""
 
     async def probe() -> bool:
         with suppress(httpx2.TransportError):
@@ -134,16 +138,16 @@ def removed(rabbit: RabbitManagement, path: str) -> Probe:
 
 
 async def wiped(cluster: Cluster) -> None:
-    """Take all that the broker has, and wait until it is ready again."""
+    """Delete all of the broker's data, and wait until it is ready again."""
     (pod,) = await cluster.pods("rabbitmq")
-    with suppress(CommandFailedError):  # it may take the broker with it
+    with suppress(CommandFailedError):  # the broker may exit at once, ending the exec
         await cluster.exec(pod, "sh", "-c", "rm -rf /var/lib/rabbitmq/mnesia", container="rabbitmq")
     await cluster.kill("rabbitmq")
     await until(lambda: cluster.pods("rabbitmq"), within=120, what="the broker ready")
 
 
 def filled(rabbit: RabbitManagement) -> Probe:
-    """Return whether the broker has all queues of the table."""
+    """Return a probe for the presence of all queues of the table."""
 
     async def all_there() -> bool:
         found = await get(rabbit, f"/api/queues/{VHOST}?disable_stats=true") or ()
@@ -153,13 +157,13 @@ def filled(rabbit: RabbitManagement) -> Probe:
 
 
 async def timed(what: str, probe: Probe, began: float, measure: Measure) -> None:
-    """See that something is put right in time."""
+    """Assert that drift is repaired in time."""
     await until(probe, within=REPAIRED_S, every=0.2, what=what)
     measure(f"drift: {what}", time.monotonic() - began)
 
 
 async def read_again(rabbit: RabbitManagement, names: list[str]) -> None:
-    """See that each queue has its consumer again."""
+    """Assert that each queue has its consumer again."""
 
     async def probe() -> bool:
         readers = {
@@ -168,7 +172,7 @@ async def read_again(rabbit: RabbitManagement, names: list[str]) -> None:
         }
         return set(names) <= readers
 
-    await until(probe, within=BACK_S, what="the queues read again")
+    await until(probe, within=BACK_S, what="every queue has a consumer again")
 
 
 async def test_every_kind_of_drift_is_repaired_within_30_s(  # noqa: PLR0917 (fixtures)
@@ -231,7 +235,7 @@ async def test_every_kind_of_drift_is_repaired_within_30_s(  # noqa: PLR0917 (fi
         }
         await asyncio.gather(*(timed(what, one, began, measure) for what, one in drifts.items()))
         await read_again(rabbit, [Queue.TRANSLATED, Queue.PROFILE_CHANGED])
-        assert await there(rabbit, foreign)(), "somebody else's queue was deleted"
+        assert await there(rabbit, foreign)(), "a queue that the operator does not own was deleted"
         await rabbit.delete(foreign)
     await cluster.wait_ready(within=60)
 
@@ -271,7 +275,7 @@ async def test_a_wiped_broker_is_filled_again_within_30_s(
         await rabbit.put(foreign, {"durable": True})
         await wiped(cluster)
         began = time.monotonic()
-        await timed("a wiped broker, from its readiness on", filled(rabbit), began, measure)
+        await timed("a wiped broker, from readiness to all queues", filled(rabbit), began, measure)
         await read_again(rabbit, list(Queue))
         measure("drift: a wiped broker, and all queues read", time.monotonic() - began)
         assert await gone(rabbit, foreign)(), "the broker was not wiped at all"
@@ -284,7 +288,7 @@ async def test_a_broker_wiped_while_no_operator_runs_starts_with_the_topology(
 ) -> None:
     async with operator_away(cluster):
         await wiped(cluster)
-        await until(filled(rabbit), within=10, what="the queues")
+        await until(filled(rabbit), within=10, what="all queues")
         found = await get(rabbit, f"/api/bindings/{VHOST}") or ()
         there = {(each["source"], each["destination"], each["routing_key"]) for each in found}
         wanted = {(each.exchange, each.queue, each.routing_key) for each in bindings()}
@@ -300,7 +304,7 @@ async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_mends_
 ) -> None:
     name = f"{Queue.CHANGE_EMAIL}.dead"
     path = f"/api/queues/{VHOST}/{name}"
-    # Nobody reads it, so the exchange is between the operator and the person alone.
+    # The queue has no consumer, so only the operator and the administrator act on it.
     await rabbit.delete(path)
     await rabbit.put(path, {"durable": True, "arguments": {"x-queue-type": "classic"}})
     began = time.monotonic()
@@ -314,20 +318,20 @@ async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_mends_
             return topology["message"] if topology["reason"] == "QueueInequivalent" else ""
 
         message = await until(told, within=REPAIRED_S, what="the condition")
-        measure("drift: an inequivalent queue, told", time.monotonic() - began)
+        measure("drift: an inequivalent queue reported", time.monotonic() - began)
         command = f"rabbitmqctl --vhost {VHOST} delete_queue {name} --if-empty"
         assert command in message
         assert (await rabbit.get(path))["type"] == "classic", "the operator changed it"
-        # A broker that starts imports the table: the queue keeps it from nothing.
+        # A starting broker imports the definitions: the queue must not prevent that.
         await cluster.kill("rabbitmq")
         (pod,) = await until(
             lambda: cluster.pods("rabbitmq"), within=120, what="the broker ready with it"
         )
         kept = there(rabbit, path, type="classic")
-        await until(kept, within=10, what="the queue as it was before the import")
+        await until(kept, within=10, what="the queue unchanged by the import")
         await cluster.exec(pod, *command.split(), container="rabbitmq")
     except BaseException:
-        # The broker may just be starting: what is left over would fail every test after this.
+        # The broker may be starting: leftovers would fail every later test.
         await until(removed(rabbit, path), within=60, what="the wrong queue removed")
         raise
     await cluster.wait_ready(within=60)

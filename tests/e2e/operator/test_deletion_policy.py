@@ -1,4 +1,4 @@
-"""What a deletion takes along, what a successor finds, and that nothing is ever stuck."""
+"""What a deletion removes, what a successor reuses, and that nothing ever gets stuck."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,27 +23,27 @@ Object = dict[str, Any]
 
 DELETE = {"deletionPolicy": "Delete"}
 NO_IMAGE = {"managed": {"image": "registry.invalid/none:0"}}
-"""A backend that a test does without."""
+"""A backend that the test does without."""
 
 STORES = ("data-{}-mongodb-0", "data-{}-rabbitmq-0", "data-{}-redis-0")
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def own(cluster: Cluster) -> AsyncIterator[Cluster]:
-    """A namespace without pods; each test has AshChats of names of its own."""
+    """A namespace without pods; each test uses its own names for AshChats."""
     async with namespace(cluster, f"{cluster.namespace}-deletion") as found:
         yield found
 
 
 async def made(own: Cluster, name: str = "demo", **spec: Any) -> Object:
-    """Make an AshChat and wait until all there is of it, claims included, is there."""
+    """Create an AshChat and wait until all its objects, claims included, exist."""
     body = await own.create("ashchats", idle(name, **spec))
     await complete(own, name)
     return body
 
 
 async def complete(own: Cluster, name: str = "demo") -> None:
-    """Wait until an AshChat has everything, and its volumes know their key ring."""
+    """Wait until an AshChat has all its objects, and its volumes record their key ring."""
 
     async def claimed() -> bool:
         claims = {
@@ -54,11 +54,11 @@ async def complete(own: Cluster, name: str = "demo") -> None:
             claims
         ) and Annotation.KEY_RING in store["metadata"].get("annotations", {})
 
-    await until(claimed, within=30, what=f"everything of {name}")
+    await until(claimed, within=30, what=f"all objects of {name}")
 
 
 async def condition(own: Cluster, kind: str, name: str = "demo") -> Object:
-    """Return a condition of an AshChat; empty: there is none."""
+    """Return a condition of an AshChat; empty if it does not exist."""
     status = (await own.read("ashchats", name)).get("status", {})
     return next((x for x in status.get("conditions", []) if x["type"] == kind), {})
 
@@ -83,7 +83,7 @@ async def secrets(own: Cluster, name: str = "demo") -> dict[str, Any]:
 
 
 async def delete(own: Cluster, name: str = "demo") -> None:
-    """Delete an AshChat and wait until it and its workloads are gone."""
+    """Delete an AshChat and wait until it and its workloads no longer exist."""
     await own.delete("ashchats", name)
     await gone(own, "ashchats", name)
     for component in ("mongodb", "rabbitmq", "redis"):
@@ -91,7 +91,7 @@ async def delete(own: Cluster, name: str = "demo") -> None:
 
 
 async def note(own: Cluster, *, write: str | None = None) -> str | None:
-    """Keep a note in the accounts' database, as the service does; return the one that is there."""
+    """Write a note to the accounts database as the service does; return the stored one."""
     async with AsyncExitStack() as stack:
         uri = await forwarded_uri(own, stack, "auth", "mongodb.uri", 27017)
         client: AsyncMongoClient[Object] = AsyncMongoClient(
@@ -124,14 +124,14 @@ async def test_a_successor_goes_on_with_retained_data_and_credentials(cluster: C
             lambda: kept("of the first"),
             within=120,
             every=1,
-            what="a note written",
+            what="the note written",
             ignoring=not_yet,
         )
         before = await secrets(own)
         await delete(own)
-        assert await secrets(own) == before, "credentials are gone with the resource"
+        assert await secrets(own) == before, "credentials were deleted with the resource"
         await own.create("ashchats", idle("demo", **spec))
-        found = await until(kept, within=120, every=1, what="the note read", ignoring=not_yet)
+        found = await until(kept, within=120, every=1, what="the note read again", ignoring=not_yet)
         assert found == "of the first"
         assert await secrets(own) == before
 
@@ -148,7 +148,7 @@ async def test_retained_data_without_its_keys_gets_no_others(own: Cluster) -> No
         message = (await condition(own, ConditionType.DEGRADED, "lost")).get("message", "")
         return "key ring" in message
 
-    await until(lost, within=30, what="the key ring told as lost")
+    await until(lost, within=30, what="the key ring reported as lost")
     assert (await own.read("ashchats", "lost"))["status"]["keyRing"] == ring
     assert await own.find("secrets", "lost-auth-key-ring") is None
 
@@ -166,7 +166,7 @@ async def test_delete_takes_everything_of_its_own_and_nothing_of_a_neighbour(
     async def nothing() -> bool:
         return not await belongings(own, "demo")
 
-    await until(nothing, within=30, what="nothing of it left")
+    await until(nothing, within=30, what="all its objects deleted")
     assert await belongings(own, "demo-auth") == before
 
 
@@ -183,16 +183,16 @@ async def test_the_finalizer_comes_and_goes_with_the_policy(own: Cluster) -> Non
     await own.patch("ashchats", "held", {"metadata": {"finalizers": others}, "spec": DELETE})
     await until(lambda: held(*others, FINALIZER), within=30, what="the finalizer with Delete")
     await own.patch("ashchats", "held", {"spec": {"deletionPolicy": "Retain"}})
-    await until(lambda: held(*others), within=30, what="its own finalizer gone")
+    await until(lambda: held(*others), within=30, what="its own finalizer removed")
     await let_go(own, "held")
-    # Whoever thinks better of it after the deletion keeps the data.
+    # Changing the policy to Retain after the deletion has started keeps the data.
     await own.patch("ashchats", "held", {"metadata": {"finalizers": others}, "spec": DELETE})
     await until(lambda: held(*others, FINALIZER), within=30, what="the finalizer again")
     await complete(own, "held")
     async with operator_away(own):
         await own.delete("ashchats", "held")
         await own.patch("ashchats", "held", {"spec": {"deletionPolicy": "Retain"}})
-    await until(lambda: held(*others), within=60, what="let go with Retain")
+    await until(lambda: held(*others), within=60, what="the resource released with Retain")
     await let_go(own, "held")
     await gone(own, "ashchats", "held")
     assert await own.find("persistentvolumeclaims", "data-held-mongodb-0") is not None
@@ -216,12 +216,12 @@ async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
                 await one.delete("namespaces", one.namespace)
             await gone(retain, "namespaces", retain.namespace)
             assert (await freed.read("ashchats", "demo"))["metadata"]["deletionTimestamp"]
-            # As docs/operations/deletion.md says.
+            # As in docs/operations/deletion.md.
             await freed.kubectl_run(
                 "patch", "ashchat", "demo", "--type=merge", '-p={"metadata":{"finalizers":null}}'
             )
             await gone(freed, "namespaces", freed.namespace)
-            # Whatever went first must not keep the rest.
+            # Whatever was deleted first must not block the rest.
             for name in await secrets(waits):
                 await waits.delete("secrets", name)
             await waits.delete("statefulsets", "demo-mongodb")
@@ -232,7 +232,7 @@ async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
         async def nothing() -> bool:
             return not await belongings(waits, "demo")
 
-        await until(nothing, within=30, what="nothing of it left")
+        await until(nothing, within=30, what="all its objects deleted")
 
 
 async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster) -> None:
@@ -259,9 +259,7 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
         Label.INSTANCE.value: "foreign",
         Label.MANAGED_BY.value: "ashchat-operator",
     }
-    assert await own.list("statefulsets", labels) == [], (
-        "something got a password that no Secret holds"
-    )
+    assert await own.list("statefulsets", labels) == [], "a password was set that no Secret holds"
 
     await own.delete("secrets", "foreign-mongodb-admin")
 
@@ -271,7 +269,7 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
             "foreign-redis",
         }
 
-    await until(others_made, within=30, what="the backends whose names are free")
+    await until(others_made, within=30, what="the backends without a name conflict")
 
     async def both_told() -> bool:
         message = (await condition(own, ConditionType.DEGRADED, "foreign"))["message"]
@@ -280,7 +278,7 @@ async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster)
             and "Service foreign-chat" in message
         )
 
-    await until(both_told, within=30, what="both told of")
+    await until(both_told, within=30, what="both conflicts reported")
     for (kind, body), was in zip(foreign[1:], before[1:], strict=True):
         now = await own.read(kind, body["metadata"]["name"])
         assert now["metadata"]["resourceVersion"] == was["metadata"]["resourceVersion"]

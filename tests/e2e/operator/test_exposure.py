@@ -1,7 +1,7 @@
-"""An Ingress, an HTTPRoute, or nothing: as the resource says, in a cluster without a controller.
+"""An Ingress, an HTTPRoute, or neither, as specified, in a cluster without their controllers.
 
-The test plays the controllers' part: it writes the status that they would. Nothing of the
-AshChat runs: its images do not exist.
+The test acts as the controllers: it writes the status that they would write. The AshChat has no
+running pods, because its images do not exist.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes"
 INGRESSES = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses"
 SOON_S = 75.0
-"""Which kinds the cluster knows is asked every 30 s, and a resource is looked at every 20 s."""
+"""API discovery is cached for 30 s, and a resource is reconciled every 20 s."""
 
 NOWHERE = {"image": "localhost/none:1"}
 IDLE = {"replicas": 0}
@@ -45,13 +45,13 @@ SPEC: Object = {
 
 
 class Way:
-    """The AshChat."""
+    """An AshChat whose exposure the test changes."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
     async def expose(self, exposure: Object) -> None:
-        """Say how people get in, whole."""
+        """Replace the whole exposure."""
         body = (await self.cluster.read("ashchats", NAME, namespace=NAMESPACE))["spec"]
         gone = dict.fromkeys(body["exposure"])
         await self.cluster.patch(
@@ -59,13 +59,13 @@ class Way:
         )
 
     async def said(self) -> tuple[str, str]:
-        """Return what the status says about the way in: reason and address."""
+        """Return the exposure's reason and address in the status."""
         status = (await self.cluster.read("ashchats", NAME, namespace=NAMESPACE)).get("status", {})
         (entry,) = [x for x in status.get("components", []) if x["name"] == "exposure"] or [{}]
         return entry.get("reason", ""), status.get("url", "")
 
     async def says(self, reason: str, url: str) -> None:
-        """Wait until the status says so."""
+        """Wait until the status reports this."""
 
         async def does() -> bool:
             return await self.said() == (reason, url)
@@ -76,7 +76,7 @@ class Way:
             raise AssertionError(f"{error}; it says {await self.said()}") from error
 
     async def names(self, path: str) -> list[str]:
-        """Return the names of what is there; nothing where the kind is not known."""
+        """Return the names of the existing objects; empty if the kind is not served."""
         try:
             return [item["metadata"]["name"] for item in (await self.cluster.get(path))["items"]]
         except ApiError as error:
@@ -95,7 +95,7 @@ class Way:
 
 
 async def gone(cluster: Cluster, path: str) -> None:
-    """Delete an object and wait until it is gone."""
+    """Delete an object and wait until it no longer exists."""
     try:
         await cluster.request("DELETE", path, json={"propagationPolicy": "Background"})
     except ApiError as error:
@@ -109,12 +109,12 @@ async def gone(cluster: Cluster, path: str) -> None:
             return error.status == httpx2.codes.NOT_FOUND
         return False
 
-    await until(away, within=90, what=f"{path} gone")
+    await until(away, within=90, what=f"{path} deleted")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def way(cluster: Cluster) -> AsyncIterator[Way]:
-    """An AshChat of which nothing runs."""
+    """An AshChat without running pods."""
     definition = f"{DEFINITIONS}/httproutes.gateway.networking.k8s.io"
     await asyncio.gather(
         gone(cluster, f"/api/v1/namespaces/{NAMESPACE}"), gone(cluster, definition)
@@ -151,13 +151,13 @@ async def test_each_way_in_and_from_one_to_the_other(way: Way) -> None:
     await way.status(INGRESSES, {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}})
     await way.says("Admitted", "https://chat.example.org")
 
-    # A route, in a cluster that does not know of routes.
+    # A route, in a cluster that does not serve the kind.
     gateway = {"parentRefs": [{"name": "public", "namespace": "gateways"}]}
     await way.expose({"type": "Gateway", "gateway": {**gateway, "hostnames": ["chat.example.org"]}})
     await way.says("GatewayApiMissing", "")
     assert await way.names(INGRESSES) == []
 
-    # The Gateway API comes: no other change is needed.
+    # The Gateway API is installed: no other change is needed.
     definition = yaml.safe_load(DEFINITION.read_text())
     await way.cluster.request("POST", DEFINITIONS, json=definition)
     await way.says("NotAccepted", "")
@@ -181,7 +181,7 @@ async def test_each_way_in_and_from_one_to_the_other(way: Way) -> None:
     await way.status(ROUTES, {"parents": [accepted]})
     await way.says("Accepted", "")
 
-    # Neither: nothing is left of either, nor a word about it.
+    # Neither: both objects, and both statuses, are removed.
     await way.expose({"type": "None"})
     await way.says("", "")
     assert await way.names(ROUTES) == []

@@ -1,7 +1,7 @@
-"""An AshChat on somebody else's RabbitMQ, Redis and MongoDB, reached by TLS.
+"""An AshChat on externally managed RabbitMQ, Redis and MongoDB, connected through TLS.
 
-One AshChat that people talk on, and one without pods on the same servers: whatever can be
-wrong with a server is shown at the latter, since it is the operator that tells.
+One AshChat carries a conversation; another, without pods, uses the same servers. The second one
+shows everything that can be wrong with a server, because the operator is what reports it.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ def external(secret: str, **more: Any) -> Object:
 
 
 def ashchat(name: str, smtp: Object, replicas: int, suffix: str = "", **more: Any) -> Object:
-    """Return an AshChat with nothing of its own but the services."""
+    """Return an AshChat that consists of the services only."""
     pods = {"replicas": replicas, "resources": {"requests": {"cpu": "1m"}}}
     redis = external(f"redis{suffix}", **more)
     return {
@@ -55,7 +55,7 @@ def ashchat(name: str, smtp: Object, replicas: int, suffix: str = "", **more: An
             "translate": {"apertium": {"replicas": 0}, "cache": redis} | pods,
             "rabbitmq": external(f"rabbitmq{suffix}", **more),
             "redis": redis,
-            # What it would be if the operator ran it: there are images for this engine.
+            # The engine that the operator would use: there are images for it.
             "mongodb": external("mongodb", **more) | {"managed": {"engine": "FerretDB"}},
         },
     }
@@ -92,8 +92,8 @@ async def patch(outside: Outside, name: str, body: Object) -> None:
 
 
 async def told(outside: Outside, reasons: dict[str, str]) -> dict[str, str]:
-    """Wait until the components of IDLE give these reasons; return their messages."""
-    # Another look at once, not at the next resync: any change of the resource asks for one.
+    """Wait until the components of IDLE have these reasons; return their messages."""
+    # Any change to the resource triggers a pass, so there is no need to wait for the resync.
     stamp = {"metadata": {"annotations": {"test/look": secrets.token_hex(4)}}}
     await patch(outside, IDLE, stamp)
     components: dict[str, Object] = {}
@@ -120,7 +120,7 @@ async def credentials(outside: Outside, name: str) -> list[dict[str, bytes]]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def outside(cluster: Cluster) -> AsyncIterator[Outside]:
-    """Run the servers, and the AshChats on them."""
+    """Run the servers, and the AshChats that use them."""
     made = Outside(cluster, f"{cluster.namespace}-external")
     smtp = (await cluster.resource())["spec"]["email"]["smtp"]
     await made.begin()
@@ -141,7 +141,7 @@ async def outside(cluster: Cluster) -> AsyncIterator[Outside]:
         async def gone() -> bool:
             return await cluster.find("namespaces", made.namespace) is None
 
-        await until(gone, within=120, what=f"namespace {made.namespace} gone")
+        await until(gone, within=120, what=f"namespace {made.namespace} deleted")
 
 
 async def test_two_people_talk_on_other_peoples_servers(
@@ -152,7 +152,7 @@ async def test_two_people_talk_on_other_peoples_servers(
 ) -> None:
     begun = asyncio.get_running_loop().time()
     found = await wait_ready(outside, TALK)
-    measure("external: Ready after the servers", asyncio.get_running_loop().time() - begun)
+    measure("external: servers ready until Ready", asyncio.get_running_loop().time() - begun)
     assert not await outside.cluster.list("statefulsets", namespace=outside.namespace)
     assert {
         x["reason"]
@@ -187,12 +187,12 @@ async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outsid
         "replicasets", {Label.INSTANCE.value: IDLE}, namespace=outside.namespace
     )
     owners = [item["metadata"]["ownerReferences"][0]["name"] for item in sets]
-    assert owners, "no Deployment"
-    assert len(owners) == len(set(owners)), "rolled out twice while it was made"
+    assert owners, "no Deployment exists"
+    assert len(owners) == len(set(owners)), "rolled out twice during creation"
     talk, idle = [await credentials(outside, name) for name in (TALK, IDLE)]
     for key in ("rabbitmq.uri", "mongodb.uri", "redis.uri"):
         names = [files[0][key].decode().partition("@")[2] for files in (talk, idle)]
-        assert names[0] != names[1], "the two share a server and meet nowhere"
+        assert names[0] != names[1], "the two AshChats must have separate names"
         assert f"{outside.namespace}_{IDLE}_" in names[1]
 
 
@@ -230,11 +230,11 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
     assert condition(found, ConditionType.BACKENDS_READY)["status"] == "False"
     assert condition(found, ConditionType.TOPOLOGY_READY)["status"] == "False"
 
-    # The other ways in which a server is not there, or not the right one.
+    # Further ways for a server to be unreachable or the wrong one.
     await outside.put("wrong-rabbitmq", outside.secret("rabbitmq", uri="amqps://a:b@mq.invalid"))
     await outside.put("wrong-redis", outside.secret("redis", HELPER))
     right: dict[str, Any] = {"tls": {"caSecretRef": {"name": "authority"}}}
-    # At the pod: what a Service has no port for may go wherever the node's routes lead.
+    # By the pod's address: where traffic to a port that a Service lacks ends depends on the node.
     pod = await outside.cluster.read("pods", "redis", namespace=outside.namespace)
     closed = f"{pod['status']['podIP']}:27017"
     await outside.put("wrong-mongodb", {"uri": f"mongodb://a:b@{closed}/"})
@@ -250,7 +250,9 @@ async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outs
     says = await told(outside, {"redis": "SecretInvalid", "mongodb": "SecretMissing"})
     assert "neither uri nor host" in says["redis"]
 
-    assert await credentials(outside, IDLE) == before, "nothing that fails was handed out"
+    assert await credentials(outside, IDLE) == before, (
+        "credentials that do not work were distributed"
+    )
     back = {
         name: {"external": {"connectionSecretRef": {"name": name}}}
         for name in ("rabbitmq", "redis", "mongodb")
@@ -273,7 +275,7 @@ async def test_a_switch_waits_until_it_is_confirmed_and_keeps_the_volume(outside
     await until(held, within=30, what="SwitchNotConfirmed")
     says = condition(await resource(outside, IDLE), ConditionType.DEGRADED)["message"]
     assert f"{Annotation.ALLOW_SWITCH}=redis:Managed" in says
-    assert await credentials(outside, IDLE) == before, "the external one goes on"
+    assert await credentials(outside, IDLE) == before, "the external server stays in use"
     assert not await outside.cluster.list("statefulsets", namespace=outside.namespace)
 
     async def confirm(word: str) -> Object:
@@ -286,7 +288,7 @@ async def test_a_switch_waits_until_it_is_confirmed_and_keeps_the_volume(outside
     await outside.cluster.read("persistentvolumeclaims", claim, namespace=outside.namespace)
 
     await patch(outside, IDLE, {"spec": {"redis": {"external": block}}})
-    await until(held, within=30, what="SwitchNotConfirmed, the other way")
+    await until(held, within=30, what="SwitchNotConfirmed in the other direction")
     await outside.cluster.read("statefulsets", f"{IDLE}-redis", namespace=outside.namespace)
     found = await confirm("redis:External")
     assert found["status"]["backends"]["redis"]["kind"] == "External"

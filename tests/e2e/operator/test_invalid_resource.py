@@ -1,4 +1,4 @@
-"""A wrong resource is refused by the API server itself, in words that a person understands."""
+"""The API server itself rejects an invalid resource with a comprehensible message."""
 
 import copy
 import secrets
@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
 
 
 def named(cluster: Cluster, spec: Object, name: str | None = None) -> Object:
-    """Return a resource; it is only ever tried, so nothing has to run for it."""
+    """Return a resource; it is used in dry runs only, so none of its references need exist."""
     return {
         "apiVersion": API_VERSION,
         "kind": "AshChat",
@@ -174,7 +174,7 @@ def named(cluster: Cluster, spec: Object, name: str | None = None) -> Object:
 
 
 async def attempt(cluster: Cluster, body: Object) -> Object:
-    """Create a resource without keeping it (dry run): every check is made."""
+    """Create a resource in a dry run, which makes every check."""
     path = f"/apis/ashchat.dev/v1alpha1/namespaces/{cluster.namespace}/ashchats"
     became: Object = await cluster.request(
         "POST", path, json=body, dryRun="All", fieldValidation="Strict"
@@ -219,7 +219,7 @@ async def test_the_least_resource_is_accepted_and_gets_its_defaults(cluster: Clu
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def demo(cluster: Cluster) -> AsyncIterator[Object]:
-    """The resource that runs, to be changed in trial only."""
+    """The running resource, changed in dry runs only."""
     before = await cluster.resource()
     yield before
     assert (await cluster.resource())["spec"] == before["spec"]

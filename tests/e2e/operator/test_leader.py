@@ -1,4 +1,4 @@
-"""Two pods of the operator: one works, and the other takes over when it cannot any more."""
+"""Two operator pods: one leads, and the other takes over when the leader fails."""
 
 import asyncio
 import time
@@ -37,33 +37,33 @@ pytestmark = pytest.mark.disruptive
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def pair(cluster: Cluster) -> AsyncIterator[None]:
-    """Two pods of the operator; one again at the end."""
+    """Run two operator pods; scale back to one at the end."""
     await configured(cluster, {"replicas": 2})
     yield
     await configured(cluster, {"replicas": 1})
 
 
 async def victim(cluster: Cluster) -> Object:
-    """Return an object that the operator makes anew."""
+    """Return an object that the operator re-creates."""
     found = await cluster.list("configmaps", cluster.labels("rabbitmq"))
     return found[0]
 
 
 async def deleted(cluster: Cluster) -> Callable[[], Any]:
-    """Delete an object; return what tells whether it was made anew."""
+    """Delete an object; return a probe for its re-creation."""
     body = await victim(cluster)
     name, uid = body["metadata"]["name"], body["metadata"]["uid"]
 
-    async def anew() -> bool:
+    async def recreated() -> bool:
         now = await cluster.find("configmaps", name)
         return now is not None and now["metadata"]["uid"] != uid
 
     await cluster.delete("configmaps", name)
-    return anew
+    return recreated
 
 
-async def repaired(anew: Callable[[], Any], began: float, what: str, measure: Measure) -> None:
-    await until(anew, within=FAILOVER_S, every=0.1, what=what)
+async def repaired(recreated: Callable[[], Any], began: float, what: str, measure: Measure) -> None:
+    await until(recreated, within=FAILOVER_S, every=0.1, what=what)
     measure(what, time.monotonic() - began)
 
 
@@ -82,8 +82,8 @@ async def test_a_pod_that_stands_by_is_ready_and_writes_nothing(
         metrics = await cluster.metrics(name, namespace=cluster.operator_namespace)
         assert metrics.total("ashchat_operator_leader") == value
     mark = audit.mark()
-    anew = await deleted(cluster)
-    await until(anew, within=FAILOVER_S, what="repaired by the leader")
+    recreated = await deleted(cluster)
+    await until(recreated, within=FAILOVER_S, what="re-created by the leader")
     assert not [entry for entry in audit.since(mark) if by(entry) == other]
 
 
@@ -95,11 +95,11 @@ async def test_killed_it_is_replaced_by_the_other(
     before = await generations(cluster)
     began = time.monotonic()
     name = await kill_leader(cluster, runtime)
-    anew = await deleted(cluster)
-    await repaired(anew, began, "leader killed with its pod: repaired by the other", measure)
+    recreated = await deleted(cluster)
+    await repaired(recreated, began, "leader killed with its pod: re-created by the other", measure)
     assert await holder(cluster) != name
     await reconciled(cluster, 2)
-    assert await generations(cluster) == before, "another operator restarts pods"
+    assert await generations(cluster) == before, "the change of leader restarted pods"
 
 
 @pytest.mark.usefixtures("pair")
@@ -109,8 +109,8 @@ async def test_killed_it_or_the_other_goes_on(
     await all_ready(cluster, 2)
     killed = await leader(cluster)
     began = time.monotonic()
-    anew, _ = await asyncio.gather(deleted(cluster), runtime.kill(killed))
-    await repaired(anew, began, "leader killed (kill -9): repaired", measure)
+    recreated, _ = await asyncio.gather(deleted(cluster), runtime.kill(killed))
+    await repaired(recreated, began, "leader killed (kill -9): re-created", measure)
 
 
 @pytest.mark.usefixtures("pair")
@@ -123,8 +123,8 @@ async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
     await runtime.freeze(frozen)
     try:
         began = time.monotonic()
-        anew = await deleted(cluster)
-        await repaired(anew, began, "leader frozen: repaired by the other", measure)
+        recreated = await deleted(cluster)
+        await repaired(recreated, began, "leader frozen: re-created by the other", measure)
         assert await holder(cluster) != name
         mark = audit.mark()
     finally:
@@ -139,9 +139,9 @@ async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
         again = status["restartCount"] > before["restartCount"]
         return status["lastState"]["terminated"] if again else None
 
-    last = await until(ended, within=30, what="the pod that was frozen ended by itself")
+    last = await until(ended, within=30, what="the frozen pod exiting")
     assert last["exitCode"] not in {0, 137}, last
-    # What it tried with the Lease was refused, for it had changed; nothing else was sent.
+    # Its update of the Lease failed with a conflict; it sent no other request.
     written = [entry for entry in audit.since(mark) if by(entry) == name]
     assert not [
         brief(entry)
@@ -160,11 +160,11 @@ async def test_stopped_it_hands_over_at_once(cluster: Cluster, measure: Measure)
     async def another() -> bool:
         return await holder(cluster) not in {"", stopped}
 
-    await until(another, within=HANDOVER_S, every=0.1, what="another leader")
-    measure("leader stopped: another leads", time.monotonic() - began)
+    await until(another, within=HANDOVER_S, every=0.1, what="a new leader")
+    measure("leader stopped: the other leads", time.monotonic() - began)
 
 
 def by(entry: Object) -> str:
-    """Return the pod that sent a request, as its token says."""
+    """Return the pod that sent a request, according to its token."""
     names = entry["user"].get("extra", {}).get(POD, [])
     return str(names[0]) if names else ""

@@ -1,6 +1,6 @@
-"""A second operator, with Roles in one namespace and no right beyond it, beside the first.
+"""A second operator alongside the first, with Roles in one namespace and no other permissions.
 
-Its AshChat has images that nobody can pull: only the operator is at work here.
+The images of its AshChat do not exist, so that only the operator is active.
 """
 
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ Object = dict[str, Any]
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def second(cluster: Cluster) -> AsyncIterator[None]:
-    """The second operator in its namespace, which the first one excludes."""
+    """Run the second operator in its namespace, which the first one excludes."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     images = dict.fromkeys(COMPONENTS, "localhost/none:none")
     async with (
@@ -113,18 +113,18 @@ async def test_it_reconciles_its_namespace(
     before = await cluster.read("configmaps", name, namespace=PLACE)
     await cluster.delete("configmaps", name, namespace=PLACE)
 
-    async def anew() -> Object | None:
+    async def recreated() -> Object | None:
         now = await cluster.find("configmaps", name, namespace=PLACE)
         return now if now and now["metadata"]["uid"] != before["metadata"]["uid"] else None
 
-    await until(anew, within=WITHIN_S, what="a deleted object made anew")
+    await until(recreated, within=WITHIN_S, what="the deleted object re-created")
     (pod,) = await cluster.list("pods", {Label.INSTANCE.value: RELEASE}, namespace=PLACE)
     log = await cluster.logs(pod["metadata"]["name"], namespace=PLACE)
     assert "forbidden" not in log
     metrics = await cluster.metrics(pod["metadata"]["name"], namespace=PLACE)
     assert metrics.total("ashchat_operator_api_requests_total", code="403") == 0
     assert metrics.total("ashchat_operator_reconcile_total", result="error") == 0
-    # The cluster's operator, which excludes the namespace, does not know it.
+    # The cluster's operator excludes the namespace, so it has no metrics for the resource.
     async with worker.client(first, 0) as main:
         there = await until(lambda: own_metrics(main), what="its metrics", ignoring=(ApiError,))
     assert not [
@@ -136,14 +136,16 @@ async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
     cluster: Cluster,
     second: None,  # noqa: ARG001
 ) -> None:
-    # Off, so that the finalizer is as somebody left it.
+    # Stop the operator, so that it does not restore the finalizer.
     await cluster.patch("deployments", RELEASE, {"spec": {"replicas": 0}}, namespace=PLACE)
 
     async def ended() -> bool:
         labels = {Label.COMPONENT.value: "operator"}
         return not await cluster.list("pods", labels, namespace=PLACE)
 
-    await until(ended, within=WITHIN_S, what="the second operator gone: it takes finalizers off")
+    await until(
+        ended, within=WITHIN_S, what="the second operator uninstalled, its finalizers removed"
+    )
     finalizers = {"metadata": {"finalizers": [FINALIZER]}}
     await cluster.patch("ashchats", NAME, finalizers, namespace=PLACE)
     with pytest.raises(CommandFailedError):

@@ -1,4 +1,4 @@
-"""A reconcile with nothing to do writes nothing: counted by the API server itself."""
+"""A reconcile pass without changes writes nothing, according to the API server's audit log."""
 
 import secrets
 
@@ -15,7 +15,7 @@ WAKES = 3
 
 
 async def operator_account(cluster: Cluster) -> str:
-    """Return the user name the operator's pod has at the API server."""
+    """Return the name of the operator's service account at the API server."""
     pods = await cluster.list("pods", namespace=cluster.operator_namespace)
     assert pods, f"no operator in {cluster.operator_namespace}"
     account = pods[0]["spec"]["serviceAccountName"]
@@ -23,7 +23,7 @@ async def operator_account(cluster: Cluster) -> str:
 
 
 def by_operator(cluster: Cluster, audit: AuditLog, mark: Mark, user: str) -> list[str]:
-    """Return what the operator wrote in the AshChat's namespace."""
+    """Return the operator's writes in the AshChat's namespace."""
     return [brief(x) for x in audit.since(mark, user=user, namespace=cluster.namespace)]
 
 
@@ -38,7 +38,7 @@ async def test_a_reconcile_with_nothing_to_do_writes_nothing(
         await reconciled(cluster)
         return not by_operator(cluster, audit, before, user)
 
-    # What other tests left to repair may still be going on.
+    # Repairs of what other tests changed may still be in progress.
     await until(settled, within=60, every=0, what="the operator having nothing to do")
     mark = audit.mark()
     for _ in range(WAKES):
@@ -46,12 +46,12 @@ async def test_a_reconcile_with_nothing_to_do_writes_nothing(
         await reconciled(cluster)
     written = audit.since(mark, namespace=cluster.namespace)
     ours = [entry for entry in written if entry["objectRef"].get("resource") == "ashchats"]
-    # The log is live: it has the test's own writes.
+    # Check that the log is live: it has the test's own writes.
     assert len(ours) >= WAKES
     assert not by_operator(cluster, audit, mark, user)
 
 
 async def wake(cluster: Cluster) -> None:
-    """Change something on the resource that means nothing."""
+    """Trigger a pass with a change that has no effect on the resource."""
     note = {"metadata": {"annotations": {"ashchat.example/wake": secrets.token_hex(4)}}}
     await cluster.patch("ashchats", cluster.name, note)

@@ -1,4 +1,4 @@
-"""What belongs to AshChat comes back when it is deleted, and as it was when it is edited."""
+"""AshChat's objects are re-created after a deletion, and restored after an edit."""
 
 import asyncio
 import copy
@@ -16,31 +16,31 @@ from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
 WITHIN_S = 30.0
-"""Loose: the promise is 10 s; what each took is printed in the summary."""
+"""A generous limit: the target is 10 s; the summary lists each duration."""
 
 Measure = Callable[[str, float], None]
 Object = dict[str, Any]
 
 NOT_CHILDREN = {
-    # Made by Kubernetes from our children, with their labels.
+    # Created by Kubernetes from our objects, with their labels.
     "pods",
     "endpoints",
     "endpointslices",
     "controllerrevisions",
     "replicasets",
     "events",
-    # Data: the operator neither remakes nor prunes it.
+    # Data: the operator neither re-creates nor prunes it.
     "persistentvolumeclaims",
 }
 
 
 async def child_kinds(cluster: Cluster) -> list[tuple[str, str]]:
-    """Return (group path, plural) of every namespaced kind the API server can list and patch."""
+    """Return (group path, plural) of every namespaced kind that can be listed and patched."""
     places = ["api/v1"]
     places += [
         f"apis/{group['preferredVersion']['groupVersion']}"
         for group in (await cluster.get("/apis"))["groups"]
-        # Aggregated APIs (metrics) hold no objects of ours and may be away.
+        # Aggregated APIs (metrics) store none of our objects, and may be unavailable.
         if group["name"] != "metrics.k8s.io"
     ]
     found: list[tuple[str, str]] = []
@@ -54,7 +54,7 @@ async def child_kinds(cluster: Cluster) -> list[tuple[str, str]]:
 
 
 class Child:
-    """One child: where it is, and what it was when it was found."""
+    """A child object: where it is, and its state when it was found."""
 
     def __init__(self, cluster: Cluster, place: str, plural: str, body: Object) -> None:
         self._cluster = cluster
@@ -67,7 +67,7 @@ class Child:
         return f"{self.plural}/{self.name}"
 
     async def read(self) -> Object | None:
-        """Return it as it is now, None when it is gone."""
+        """Return its current state; None if it does not exist."""
         try:
             found: Object = await self._cluster.get(self.path)
         except ApiError as error:
@@ -77,11 +77,11 @@ class Child:
         return found
 
     async def delete(self) -> None:
-        """Delete it as kubectl does, its own children in the background."""
+        """Delete it as kubectl does, with background propagation."""
         await self._cluster.request("DELETE", self.path, json={"propagationPolicy": "Background"})
 
     async def patch(self, patch: Any, kind: PatchKind) -> Object:
-        """Edit it and return what it became."""
+        """Edit it, and return the result."""
         types: Mapping[str, str] = {
             "merge": "application/merge-patch+json",
             "json": "application/json-patch+json",
@@ -93,19 +93,19 @@ class Child:
         return became
 
     async def made_anew(self) -> bool:
-        """Tell whether another one has its name."""
+        """Return whether a new object has its name."""
         now = await self.read()
         return now is not None and now["metadata"]["uid"] != self.body["metadata"]["uid"]
 
     async def as_it_was(self) -> bool:
-        """Tell whether it says what it said when it was found."""
+        """Return whether its meaning is the same as when it was found."""
         now = await self.read()
         return now is not None and meaning(now) == meaning(self.body)
 
 
 def meaning(body: Object) -> Object:
-    """Return what an object says, without what the API server and controllers keep about it."""
-    # The items of a list do not say their kind, an object read alone does.
+    """Return an object without the fields that the API server and controllers maintain."""
+    # The items of a list have no kind; an object that is read alone has.
     left_out = {"status", "kind", "apiVersion"}
     own = copy.deepcopy({key: value for key, value in body.items() if key not in left_out})
     metadata = own["metadata"]
@@ -119,7 +119,7 @@ def meaning(body: Object) -> Object:
 
 
 async def children(cluster: Cluster) -> list[Child]:
-    """Return all of AshChat's children by their labels."""
+    """Return all of AshChat's children, found by label."""
     labels = {Label.MANAGED_BY.value: "ashchat-operator", **cluster.labels()}
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     found: list[Child] = []
@@ -134,7 +134,7 @@ async def children(cluster: Cluster) -> list[Child]:
 
 
 async def repaired(probe: Callable[[], Any], what: str, measure: Measure) -> None:
-    """Wait until the probe says so, and keep how long it took."""
+    """Wait until the probe succeeds, and record how long it took."""
     started = time.monotonic()
     await until(probe, within=WITHIN_S, every=0.1, what=what)
     measure(what, time.monotonic() - started)
@@ -146,11 +146,11 @@ async def test_every_deleted_child_comes_back(
     ana = await person()
     for child in await children(cluster):
         if child.plural == "secrets":
-            continue  # the next test's
+            continue  # tested by the next test
         await child.delete()
         await repaired(child.made_anew, f"deleted {child} made anew", measure)
     await cluster.wait_ready(within=180)
-    # Nothing that people had is gone with it.
+    # No user data is lost.
     assert (await ana.signin()).status == 200
     await converse(ana, await person("Ben", "en"))
 
@@ -170,30 +170,30 @@ async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
         replies = await asyncio.gather(ana.signin(), ben.signin())
         return all(reply.status == 200 for reply in replies)
 
-    # A mounted Secret reaches its pods within a minute or so; meanwhile the old one works.
-    await until(signed_in, within=120, every=1, what="people signing in with the new secrets")
+    # Mounted Secrets are updated within a minute or so; until then the previous one works.
+    await until(signed_in, within=120, every=1, what="users signing in with the new Secrets")
 
-    # So does the new public key, by which each chat pod knows the new tokens.
+    # The same is true of the new public key, with which each chat pod verifies the new tokens.
     async def talking() -> bool:
         await converse(ana, ben, chat_id)
         return True
 
-    # The translation follows when translate has its new credentials: a mount's lag as well.
+    # Translation resumes when the credentials mounted in translate are updated.
     refusals = (RequestRefusedError, SocketRefusedError, JoinRefusedError, TimeoutError)
-    await until(talking, within=120, every=1, what="both pods let people in", ignoring=refusals)
+    await until(talking, within=120, every=1, what="both pods accept the user", ignoring=refusals)
 
     async def all_chats() -> list[Object] | None:
         reply = await ana.chat.get("/chats")
         return reply.body["chats"] if reply.status == 200 else None
 
-    chats = await until(all_chats, within=120, every=1, what="the chats")
+    chats = await until(all_chats, within=120, every=1, what="all chats listed")
     assert [chat["id"] for chat in chats] == [chat_id]
-    assert len(chats[0]["messages"]) >= 4, "messages are gone"
+    assert len(chats[0]["messages"]) >= 4, "messages were lost"
     await person("Carla", "es")
 
 
 def edits(child: Child) -> Iterator[tuple[str, Any, PatchKind]]:
-    """Yield what somebody might do to a child: (what, patch, its kind)."""
+    """Yield possible edits to a child: (what, patch, its kind)."""
     match child.plural:
         case "deployments" | "statefulsets":
             container = child.body["spec"]["template"]["spec"]["containers"][0]
@@ -244,7 +244,7 @@ def in_template(*containers: Object) -> Object:
 
 
 def weakenings(child: Child) -> Iterator[tuple[str, Any, PatchKind]]:
-    """Yield more edits, one at a time, for one Deployment: they take a rollout each."""
+    """Yield more edits for one Deployment, which are made one at a time: each needs a rollout."""
     name = child.body["spec"]["template"]["spec"]["containers"][0]["name"]
     image = {"name": name, "image": "localhost/none:none"}
     yield "another image", in_template(image), "strategic"
@@ -267,7 +267,7 @@ def weakenings(child: Child) -> Iterator[tuple[str, Any, PatchKind]]:
 
 
 async def edit_and_see(child: Child, edit: tuple[str, Any, PatchKind], measure: Measure) -> None:
-    """Make an edit, see that it took, and see it repaired."""
+    """Edit a child, check that the edit was applied, and wait for the repair."""
     what, patch, kind = edit
     became = await child.patch(patch, kind)
     assert meaning(became) != meaning(child.body), f"{child}: {what} changed nothing"
@@ -294,5 +294,5 @@ async def test_every_kind_of_edit_to_a_deployment_is_put_right(
     for edit in weakenings(child):
         await edit_and_see(child, edit, measure)
     await cluster.wait_ready(within=120)
-    # A pod that was given a writable root must not be what the next test finds.
+    # The next test must not find a pod with a writable root.
     await cluster.wait_former_gone(component)

@@ -1,4 +1,4 @@
-"""Who decides how many pods there are: the autoscaler, whom the operator never fights."""
+"""The autoscaler controls the number of pods, and the operator does not override it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 
 async def scale(cluster: Cluster, autoscaling: Object | None) -> None:
-    # Less than is usual: a small node is to have room for one more pod.
+    # Less than usual, so that one more pod fits on a small node.
     resources = None if autoscaling is None else {"requests": {"cpu": "50m"}}
     spec = {"chat": {"autoscaling": autoscaling, "resources": resources}}
     await cluster.patch("ashchats", cluster.name, {"spec": spec})
@@ -28,7 +28,7 @@ async def scale(cluster: Cluster, autoscaling: Object | None) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def autoscaled(cluster: Cluster) -> AsyncIterator[None]:
-    """Let chat's pods be as many as an autoscaler wants; as many as before at the end."""
+    """Attach an autoscaler to chat; restore the previous number of pods at the end."""
     await cluster.wait_ready(within=WITHIN_S)
     before = len(await cluster.pods("chat"))
     await scale(cluster, {"minReplicas": LEAST, "maxReplicas": MOST})
@@ -54,7 +54,7 @@ async def test_the_node_tells_what_pods_use(cluster: Cluster, ready: None) -> No
         items = (await cluster.get(where))["items"]
         return any(x["metadata"]["name"].startswith(f"{cluster.name}-chat-") for x in items)
 
-    await until(told, within=WITHIN_S, every=1, what="the use of CPU of chat's pods")
+    await until(told, within=WITHIN_S, every=1, what="the CPU usage of chat's pods")
 
 
 async def test_replicas_that_another_sets_stay_as_they_are(
@@ -101,9 +101,9 @@ async def test_no_more_than_one_pod_is_evicted_at_a_time(
     try:
         await evict(cluster, names[1])
     except ApiError as error:
-        assert error.status == 429, error  # noqa: PT017 (it may as well be refused as not)
+        assert error.status == 429, error  # noqa: PT017 (both outcomes are possible)
     else:
-        raise AssertionError("two pods of chat were evicted at a time")
+        raise AssertionError("two pods of chat were evicted concurrently")
     await cluster.wait_ready(within=WITHIN_S)
 
 

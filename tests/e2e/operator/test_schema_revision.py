@@ -1,4 +1,4 @@
-"""With a definition older than it, the operator says so, waits, and goes on by itself."""
+"""With an outdated CRD, the operator reports it, waits, and resumes after the upgrade."""
 
 from collections.abc import AsyncIterator
 
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.exclusive
 
 
 async def describe(cluster: Cluster, text: str) -> str:
-    """Set the definition's description; return what it was."""
+    """Set the CRD's description; return the previous one."""
     crd = await cluster.get(DEFINITION)
     before: str = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"]
-    # As whoever installed it, or the next upgrade of the chart would be a conflict.
+    # Use the installer's field manager, to avoid a conflict at the next upgrade of the chart.
     managers = [
         entry["manager"]
         for entry in crd["metadata"]["managedFields"]
@@ -40,7 +40,7 @@ async def describe(cluster: Cluster, text: str) -> str:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def older(cluster: Cluster, ready: None) -> AsyncIterator[None]:  # noqa: ARG001
-    """Serve an older definition; the operator's own again at the end."""
+    """Serve an outdated CRD; restore the operator's own at the end."""
     before = await describe(cluster, "As it was long ago. Schema revision 1.")
     yield
     await describe(cluster, before)
@@ -70,13 +70,13 @@ async def test_it_waits_and_says_what_to_run(cluster: Cluster, older: None) -> N
     name = (await cluster.list("configmaps", cluster.labels("rabbitmq")))[0]["metadata"]["name"]
     await cluster.delete("configmaps", name)
     await reconciled(cluster, 2)
-    assert await cluster.find("configmaps", name) is None, "it was reconciled all the same"
+    assert await cluster.find("configmaps", name) is None, "it was reconciled anyway"
 
     async def unready() -> bool:
         pods = await operator_pods(cluster)
         return not any(s["ready"] for pod in pods for s in pod["status"]["containerStatuses"])
 
-    # So a rolling upgrade with an older definition keeps the former operator at work.
+    # This keeps the previous operator running during a rolling upgrade with an outdated CRD.
     await until(unready, within=30, what="the operator's pod not Ready")
     (pod,) = await operator_pods(cluster)
     log = await cluster.logs(pod["metadata"]["name"], namespace=cluster.operator_namespace)

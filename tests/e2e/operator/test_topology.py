@@ -1,7 +1,7 @@
-"""The topology against the real servers: declared, left alone, and repaired after each drift.
+"""The topology on real servers: declared, left unchanged, and repaired after each drift.
 
-A virtual host, users and databases of the tests' own beside the AshChat's, on the same
-RabbitMQ, Redis and MongoDB. With ASHCHAT_ADMIN_RABBITMQ_MANAGEMENT_URI and its like set
+The tests have their own virtual host, users and databases on the AshChat's RabbitMQ, Redis and
+MongoDB. If ASHCHAT_ADMIN_RABBITMQ_MANAGEMENT_URI and the other variables are set
 (see docs/operations/run-without-kubernetes.md) the tests use those servers.
 """
 
@@ -57,7 +57,7 @@ from ashchat_operator.topology_cli import Admin, read_admin
 
 
 class CountingTransport(httpx2.AsyncBaseTransport):
-    """The real transport; keeps what was written."""
+    """The real transport; records writes."""
 
     def __init__(self) -> None:
         self._real = httpx2.AsyncHTTPTransport()
@@ -73,7 +73,7 @@ class CountingTransport(httpx2.AsyncBaseTransport):
 
 
 class Commands(CommandListener):
-    """Keeps the names of the commands that the driver sends."""
+    """Records the names of the commands that the driver sends."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -82,15 +82,15 @@ class Commands(CommandListener):
         self.sent.append(event.command_name)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Of no interest."""
+        """Ignored."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Of no interest."""
+        """Ignored."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """The tests' own corner of the servers, and ways in: as administrator, as a service."""
+    """The tests' resources on the servers, with access as the administrator and as a service."""
 
     admin: Admin
     backends: Backends
@@ -119,7 +119,7 @@ class Site:
         return reply.json() if reply.content else None
 
     async def recorded(self) -> Any:
-        """Return all that RabbitMQ keeps of ours; a password set again has a new salt."""
+        """Return all of our RabbitMQ objects; a password that is set again has a new salt."""
         users = await self.api("GET", "/api/users")
         ours = {login.username for login in self.backends.logins}
         definitions = await self.api("GET", f"/api/definitions/{self.vhost}")
@@ -150,7 +150,7 @@ class Site:
             password=password or login.password,
             decode_responses=True,
             single_connection_client=True,
-            retry=Retry(NoBackoff(), 0),  # the library tries a refused login ten times
+            retry=Retry(NoBackoff(), 0),  # the library retries a rejected login ten times
         )
         async with client:
             yield client
@@ -168,7 +168,7 @@ def _redis(target: Any) -> Redis:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def site(cluster: Cluster) -> AsyncIterator[Site]:
-    """Declare everything once; take it all away at the end."""
+    """Declare everything once; delete everything at the end."""
     name = f"test-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
         environment = await stack.enter_async_context(admin_environment(cluster))
@@ -209,7 +209,7 @@ async def site(cluster: Cluster) -> AsyncIterator[Site]:
             commands=commands,
         )
         try:
-            # An existing server that somehow has our new name would make these tests lie.
+            # An existing server that happens to have our new name would invalidate these tests.
             assert name not in {one["name"] for one in await made.api("GET", "/api/vhosts")}
             results = await made.ensure()
             for result in results.values():
@@ -222,7 +222,7 @@ async def site(cluster: Cluster) -> AsyncIterator[Site]:
 
 @pytest.fixture(autouse=True)
 async def left_in_order(site: Site) -> AsyncIterator[None]:
-    """Whatever a test broke, the next one starts from what is declared."""
+    """Restore the declared state after each test."""
     yield
     for result in (await site.ensure()).values():
         assert result.ready, result.message
@@ -234,7 +234,7 @@ async def test_the_broker_holds_what_the_table_says(site: Site) -> None:
     for queue in queues.values():
         assert (queue["type"], queue["durable"]) == ("quorum", True)
         assert queue["arguments"] == {"x-queue-type": "quorum"}
-    # Not only stored: in force at each queue.
+    # Not only stored: effective for each queue.
     policies = {policy.queue: policy.definition for policy in table.policies()}
 
     async def in_force() -> bool:
@@ -246,7 +246,7 @@ async def test_the_broker_holds_what_the_table_says(site: Site) -> None:
             for name, definition in policies.items()
         )
 
-    await until(in_force, what="every queue's policy", within=30)
+    await until(in_force, what="every queue's policy in effect", within=30)
     users = {x["name"]: x for x in await site.api("GET", "/api/users")}
     for service in Service:
         wanted = table.permissions(service)
@@ -268,7 +268,7 @@ async def test_a_second_look_writes_nothing(site: Site) -> None:
     for other in (await site.ensure()).values():
         assert (other.ready, other.changes) == (True, ())
 
-    # And by the servers' own account.
+    # Confirmed by the servers' own statistics.
     assert await site.recorded() == before
     for one, was in zip((site.redis, site.cache), stats, strict=True):
         now = await one.info("commandstats")
@@ -284,7 +284,7 @@ Drift = Callable[[Site], Awaitable[Any]]
 
 
 async def repaired(site: Site, backend: Backend, *says: str) -> BackendResult:
-    """Look once, and twice: the first repairs, the second has nothing to do."""
+    """Run two passes: the first repairs, the second has nothing to do."""
     result = (await site.ensure())[backend]
     assert result.ready, result.message
     for words in says:
@@ -391,7 +391,9 @@ async def test_auth_gets_its_answer_on_a_queue_of_its_own(site: Site) -> None:
         answering = await chat.channel()
         replies = await answering.get_exchange(AUTH_REPLIES_EXCHANGE, ensure=False)
         await replies.publish(aio_pika.Message(b"yes"), "pod-1")
-        reply = await until(lambda: own.get(no_ack=True, fail=False), what="the answer", within=10)
+        reply = await until(
+            lambda: own.get(no_ack=True, fail=False), what="the response", within=10
+        )
         assert reply.body == b"yes"
 
 
@@ -444,7 +446,7 @@ async def sent_to_email(
 
 
 async def dead_letter(site: Site, name: Queue) -> Any:
-    """Take a dead letter of a queue; empty: there is none."""
+    """Return a dead letter of a queue; empty if there is none."""
     get = {"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"}
     return await site.api("POST", f"/api/queues/{site.vhost}/{quote(name + '.dead')}/get", get)
 
@@ -452,7 +454,9 @@ async def dead_letter(site: Site, name: Queue) -> Any:
 async def test_a_message_goes_its_way_and_a_rejected_one_to_the_dead_letters(site: Site) -> None:
     name = Queue.ACCOUNT_CREATION
     async with sent_to_email(site, name, b"hello") as queue:
-        message = await until(lambda: queue.get(fail=False), what="the message", within=10)
+        message = await until(
+            lambda: queue.get(fail=False), what="the message delivered", within=10
+        )
         assert message.body == b"hello"
         await message.reject(requeue=False)
         (letter,) = await until(lambda: dead_letter(site, name), what="the dead letter", within=15)
@@ -472,7 +476,7 @@ async def test_a_message_that_is_never_taken_ends_in_the_dead_letters(site: Site
                 return None
             return await dead_letter(site, name)
 
-        (letter,) = await until(given_up, within=30, every=0.01, what="it is given up")
+        (letter,) = await until(given_up, within=30, every=0.01, what="the message dead-lettered")
         assert letter["payload"] == "poison"
         assert tries == DELIVERY_LIMIT + 1
 
@@ -498,7 +502,7 @@ REFUSED = re.compile("no permissions|can't access", re.IGNORECASE)
 
 
 async def send(client: Redis, *command: str) -> Any:
-    """Send a command as words."""
+    """Send a command given as words."""
     return await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
