@@ -1,8 +1,8 @@
-"""Every object that AshChat or its chart puts into a cluster, for tests of one property each.
+"""Every object that AshChat or its chart creates in a cluster, for tests of one property each.
 
-A test that takes `manifest` runs for each object, one that takes `pod` for each pod
-specification in them. Objects come from the golden resources and from the chart, which is
-rendered by the real Helm where there is one.
+A test with the parameter `manifest` runs once per object, one with `pod` once per pod
+specification. Objects come from the golden resources and from the chart, which the real Helm
+renders if it is installed.
 """
 
 import os
@@ -26,7 +26,7 @@ Manifest = dict[str, Any]
 
 @cache
 def children() -> dict[str, list[Manifest]]:
-    """Return what the golden resources consist of, Secrets' values included."""
+    """Return the objects of the golden resources, including Secrets' values."""
     return {
         path.name.removesuffix(".in.yaml"): operator_rendering.rendered(
             path.name.removesuffix(".in.yaml")
@@ -37,13 +37,13 @@ def children() -> dict[str, list[Manifest]]:
 
 @cache
 def helm() -> str | None:
-    """Return the path of Helm, if there is one."""
+    """Return the path of Helm if it is installed."""
     return shutil.which("helm") or shutil.which("helm", path=str(NODE_TOOLS))
 
 
 @cache
 def chart(*arguments: str) -> list[Manifest]:
-    """Return what the chart renders to; nothing without Helm."""
+    """Return the chart's rendered objects; empty without Helm."""
     program = helm()
     if program is None:
         return []
@@ -57,7 +57,7 @@ def chart(*arguments: str) -> list[Manifest]:
 
 
 def manifests() -> dict[str, Manifest]:
-    """Return all objects by a name for the test's title."""
+    """Return all objects, keyed by a name for the test id."""
     named = {
         f"{variant}-{item['kind']}-{item['metadata']['name']}": item
         for variant, items in children().items()
@@ -107,7 +107,7 @@ def pod(workload: Manifest) -> Manifest:
 
 @pytest.fixture
 def lasting(workload: Manifest) -> Manifest:
-    """Return a workload whose pods stay; the test is skipped for what runs to its end."""
+    """Return a workload with long-running pods; the test is skipped for Jobs."""
     if workload["kind"] in {"Job", "Pod"}:
         pytest.skip("runs to its end")
     return workload
@@ -115,7 +115,7 @@ def lasting(workload: Manifest) -> Manifest:
 
 @pytest.fixture
 def containers(pod: Manifest) -> list[Manifest]:
-    """Return a pod's containers, those that prepare and those at its side included."""
+    """Return a pod's containers, including init and sidecar containers."""
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
@@ -123,8 +123,8 @@ def containers(pod: Manifest) -> list[Manifest]:
 def rendered_chart() -> Any:
     """Return the function that renders the chart; the test is skipped without Helm.
 
-    On a new machine Helm comes with `up`: `make test` runs these once more after it, and then
-    a missing Helm is a failure.
+    `make up` installs Helm: `make test` runs these tests again after it, and then a missing Helm
+    is a failure.
     """
     if helm() is None:
         if os.environ.get("ASHCHAT_URL"):

@@ -1,4 +1,4 @@
-"""Alerts and dashboard are valid PromQL, and name no metric that nobody exports."""
+"""Alerts and dashboard are valid PromQL, and use only metrics that exist."""
 
 import importlib
 import json
@@ -28,7 +28,7 @@ MODULES = (
     "ashchat_static.api",
     "ashchat_translate.metrics",
 )
-"""Where operator and services count; the cluster suite compares with what pods export."""
+"""Where operator and services define metrics; the e2e suite compares with what pods export."""
 
 
 def exported() -> set[str]:
@@ -63,7 +63,7 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert rule["annotations"]["summary"]
     assert rule["annotations"]["description"]
     page = (ROOT / "docs" / "operations" / "monitoring.md").read_text()
-    assert f"`{rule['alert']}`" in page, "docs/operations/monitoring.md says what to do about each"
+    assert f"`{rule['alert']}`" in page, "docs/operations/monitoring.md must describe each alert"
 
 
 NAMED = re.compile(r"`(ashchat_[a-z0-9_]+)(?:\{([a-z_,]+)\})?`")
@@ -93,7 +93,7 @@ def test_every_metric_of_the_operator_is_documented() -> None:
 
 
 def bases(series: set[str]) -> set[str]:
-    """Return the name of a histogram from those of its series."""
+    """Return the name of a histogram, given the names of its series."""
     return {name.removesuffix("_bucket") for name in series if name.endswith("_bucket")}
 
 

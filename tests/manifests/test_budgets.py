@@ -1,4 +1,4 @@
-"""Every disruption budget lets a drain of a node go on."""
+"""No disruption budget blocks the drain of a node."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def of_kind(objects: list[Manifest], *kinds: str) -> list[Manifest]:
 def test_one_pod_at_a_time_may_go(manifest: Manifest) -> None:
     if manifest["kind"] == "PodDisruptionBudget":
         assert manifest["spec"]["maxUnavailable"] == 1
-        # With one pod left a drain would wait for it without end.
+        # With a single pod, a drain would wait forever.
         assert "minAvailable" not in manifest["spec"]
 
 

@@ -1,4 +1,4 @@
-"""The chart: few rights, strict values, a definition that outlives it."""
+"""The chart: minimal permissions, strict values, and a CRD that survives an uninstall."""
 
 import json
 import subprocess
@@ -65,7 +65,7 @@ def test_several_pods_have_a_budget_and_keep_apart(rendered_chart: Chart) -> Non
     selected = budget["spec"]["selector"]["matchLabels"]
     assert selected.items() <= template["metadata"]["labels"].items()
     assert "podAntiAffinity" in template["spec"]["affinity"]
-    # What runs to its end is no pod of the operator's.
+    # Job pods are not pods of the operator's Deployment.
     for item in (*of_kind(objects, "Job"), *of_kind(objects, "Pod")):
         labels = item["spec"].get("template", item)["metadata"]["labels"]
         assert not selected.items() <= labels.items()

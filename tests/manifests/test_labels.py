@@ -1,4 +1,4 @@
-"""Every object says what it belongs to, and every selector selects by what never changes."""
+"""Every object has the recommended labels, and every selector uses only immutable ones."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def test_a_selector_selects_its_own_pods(lasting: dict[str, Any]) -> None:
     selector = lasting["spec"]["selector"]["matchLabels"]
     pods = lasting["spec"]["template"]["metadata"]["labels"]
     assert selector.items() <= pods.items()
-    # A version in a selector would make an upgrade impossible.
+    # A version in a selector would make upgrades impossible.
     assert not {"app.kubernetes.io/version", "helm.sh/chart"} & set(selector)
 
 

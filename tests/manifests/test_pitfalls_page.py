@@ -1,4 +1,4 @@
-"""docs/assurance/pitfalls.md: each pitfall has a test, and what is named is there."""
+"""docs/assurance/pitfalls.md: each pitfall has a test, and every test that it names exists."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What every pod has beyond the standard."""
+"""Requirements on every pod beyond the Pod Security Standard."""
 
 import inspect
 from typing import Any
@@ -13,16 +13,16 @@ from ashchat_core.topology import Service
 STATEFUL = {"rabbitmq", "redis", "mongodb", "cache"}
 SERVICES = {service.value for service in Service}
 OURS = {*SERVICES, "apertium", "edge", "operator", "test", "uninstall"}
-"""Whose images' user is our choice."""
+"""Components whose images' user is our choice."""
 
 DRAIN_SECONDS = inspect.signature(Broker.stop).parameters["drain_seconds"].default
 FAREWELL_SECONDS = (
     redis.TIMEOUT_SECONDS + redis.RETRIES * redis.CONNECT_SECONDS + 2 * socket.FAREWELL_SECONDS
 )
-"""Chat tells Redis, be it away, closes its sockets in waves, and waits for the last."""
+"""Chat publishes to Redis, even if it is down, closes sockets in waves, and awaits the last."""
 
 MARGIN_SECONDS = 3
-"""For clients that are closed, and a busy node."""
+"""A margin for closing connections, and for a busy node."""
 
 
 def component_of(workload: dict[str, Any]) -> str:
@@ -73,7 +73,7 @@ def test_it_is_started_again_when_it_is_stuck(
     component = workload["metadata"]["labels"].get("app.kubernetes.io/component")
     for container in pod["containers"]:
         if component in {"rabbitmq", "mongodb"} and container["name"] in {"rabbitmq", "mongodb"}:
-            # A broker or database that is slow must not be killed for it.
+            # A slow broker or database must not be killed for being slow.
             assert "livenessProbe" not in container
         else:
             assert "livenessProbe" in container, container["name"]
@@ -114,7 +114,7 @@ def test_secrets_are_read_only_and_not_for_everybody(pod: dict[str, Any]) -> Non
         for mount in container.get("volumeMounts", []):
             if mount["name"] in secret:
                 assert mount["readOnly"] is True
-                # A subPath mount never changes.
+                # A subPath mount is never updated.
                 assert "subPath" not in mount
 
 
@@ -141,7 +141,7 @@ def test_a_service_is_not_killed_while_it_ends(
     component = component_of(workload)
     if component in SERVICES:
         (container,) = pod["containers"]
-        # Without a pause it would still be sent requests when it takes none.
+        # Without a pause, requests would still be routed to a pod that no longer accepts any.
         needed = container["lifecycle"]["preStop"]["sleep"]["seconds"] + MARGIN_SECONDS
         needed += runtime.ENDING_SECONDS + DRAIN_SECONDS + runtime.GRACE_SECONDS
         if component == Service.CHAT:
@@ -168,7 +168,7 @@ def test_the_broker_is_ready_when_it_takes_connections(
 ) -> None:
     if component_of(workload) == "rabbitmq":
         (container,) = pod["containers"]
-        # Its own command would start an Erlang node every few seconds.
+        # The image's own command would start an Erlang node every few seconds.
         for probe in ("startupProbe", "readinessProbe"):
             assert container[probe]["tcpSocket"] == {"port": 5672}, probe
             assert "exec" not in container[probe], probe
@@ -185,7 +185,7 @@ def test_our_users_are_nobody_on_the_node(
 
 @pytest.mark.usefixtures("lasting")
 def test_reloader_leaves_it_alone(workload: dict[str, Any]) -> None:
-    # Beside the pod template: there it would start pods anew on an upgrade.
+    # Not in the pod template: there it would restart pods on an upgrade.
     assert workload["metadata"]["annotations"]["reloader.stakater.com/auto"] == "false"
 
 
@@ -208,5 +208,5 @@ def test_two_never_write_the_same_volume(
     ]
     assert len(writers) == 1
     ((container, path),) = writers
-    # A pod deleted by force may still write while its successor starts.
+    # A force-deleted pod may still write while its successor starts.
     assert container["command"][:3] == ["flock", "--no-fork", f"{path}/.ashchat.lock"]

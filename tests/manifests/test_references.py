@@ -1,4 +1,4 @@
-"""What an object refers to is rendered as well."""
+"""Every object that another object refers to is rendered as well."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ BACKENDS = {"rabbitmq", "redis", "cache", "mongodb"}
 
 
 def pod_spec(item: Object) -> Object:
-    """Return a workload's pod specification; empty for anything else."""
+    """Return a workload's pod specification; empty for other objects."""
     spec: Object = item["spec"]["template"]["spec"] if item["kind"] in WORKLOADS else {}
     return spec
 

@@ -1,4 +1,4 @@
-"""Every pod satisfies the restricted Pod Security Standard, as the standard words it.
+"""Every pod satisfies the restricted Pod Security Standard, control by control.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
 """
@@ -52,5 +52,5 @@ def test_all_capabilities_are_dropped(containers: list[dict[str, Any]]) -> None:
     for container in containers:
         capabilities = container["securityContext"]["capabilities"]
         assert capabilities["drop"] == ["ALL"]
-        # The one the standard allows back.
+        # The only capability that the standard allows to add.
         assert set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"}

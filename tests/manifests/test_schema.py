@@ -1,4 +1,4 @@
-"""Every object is valid by the schema of each API server it may meet, unknown fields refused."""
+"""Every object is valid in the schema of each supported API server; unknown fields are errors."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -8,15 +8,15 @@ import pytest
 from kubernetes_validate import utils
 
 VERSIONS = ["1.34", "1.35", "1.36", "1.37"]
-"""From the oldest that the chart takes to the newest whose schema is in the package."""
+"""From the oldest version that the chart supports to the newest in the package."""
 
 UNPUBLISHED = {"CustomResourceDefinition"}
-"""Their schema is recursive, and not in the package; the cluster suite applies it."""
+"""Their schema is recursive, and not in the package; the e2e suite applies them."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def read_once() -> Iterator[None]:
-    """Keep the schemas: the package reads those of a whole version for every object."""
+    """Cache the schemas: the package reads a whole version's schemas for every object."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(utils, "schema_contents", cache(utils.schema_contents))
         yield
@@ -29,5 +29,5 @@ def test_the_newest_is_among_them() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_is_valid(manifest: dict[str, Any], version: str) -> None:
     if manifest["kind"] not in UNPUBLISHED:
-        # What the package does not know it checks by an older version, and says so.
+        # For a version it does not know the package uses an older one, and warns.
         assert utils.validate(manifest, version, strict=True) == version

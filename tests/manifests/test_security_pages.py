@@ -1,4 +1,4 @@
-"""The pages about security name nothing that does not exist; docs/assurance/asvs.md is complete."""
+"""The security pages name nothing that does not exist; docs/assurance/asvs.md is complete."""
 
 import re
 from pathlib import Path
@@ -27,8 +27,8 @@ REQUIRED = {
     "7.1": 3, "7.2": 4, "7.3": 2, "7.4": 5, "7.5": 2, "7.6": 2,
     "9.1": 3, "9.2": 4,
 }  # fmt: skip
-"""How many requirements of levels 1 and 2 each section has (ASVS 5.0, chapters 6, 7 and 9);
-they come first in each."""
+"""Number of requirements of levels 1 and 2 per section (ASVS 5.0, chapters 6, 7 and 9);
+they come first in each section."""
 
 
 def rows() -> list[list[str]]:
@@ -38,7 +38,7 @@ def rows() -> list[list[str]]:
 
 def test_every_test_that_is_named_is_there() -> None:
     text = PAGE.partition("## Validation")[2]
-    assert len(NAMED.findall(text)) > len(rows()), "the page names no tests any more"
+    assert len(NAMED.findall(text)) > len(rows()), "the page no longer names any tests"
     assert not missing_tests(text, ROOT)
 
 
@@ -51,8 +51,8 @@ def test_a_row_has_a_verdict_and_what_shows_it(row: list[str]) -> None:
     if verdict == "met":
         assert NAMED.search(shown_by)
     else:
-        assert how, "what is missing, or where it is told"
-    assert not NAMED.sub("", shown_by).strip(), "something that is not a test"
+        assert how, "the row must state what is missing, or where it is described"
+    assert not NAMED.sub("", shown_by).strip(), "the column must contain only tests"
 
 
 def test_no_requirement_about_accounts_is_left_out_or_there_twice() -> None:

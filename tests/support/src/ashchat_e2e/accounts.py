@@ -1,4 +1,4 @@
-"""What the tests of accounts do as somebody who is signed in."""
+"""Account operations of a signed-in user."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,17 +9,17 @@ from ashchat_dev.client import Person, Reply, RequestRefusedError
 
 
 async def own(who: Person, method: str, path: str, **body: Any) -> Reply:
-    """Send a request of somebody who is signed in."""
+    """Send a request as a signed-in user."""
     return await who.auth.request(method, path, json=body or None, headers=who.headers)
 
 
 def totp(secret: str, steps: int = 0) -> str:
-    """Return an authenticator's code of now, or of some steps later (RFC 6238)."""
+    """Return an authenticator's current code, or one some steps later (RFC 6238)."""
     return pyotp.TOTP(secret).at(datetime.now(UTC), counter_offset=steps)
 
 
 async def with_two_factor(who: Person) -> tuple[str, list[str]]:
-    """Turn two-factor on; return the secret and the recovery codes.
+    """Turn on two-factor; return the secret and the recovery codes.
 
     Raises:
         RequestRefusedError: It could not be turned on.

@@ -1,4 +1,4 @@
-"""The API server's audit log: who wrote what, told by the server, not by the writer."""
+"""The API server's audit log: which client wrote what, as recorded by the server."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -9,11 +9,11 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 """The verbs that change something (https://kubernetes.io/docs/reference/access-authn-authz/)."""
 
 Mark = dict[int, int]
-"""How much of each file (by inode, so that rotation loses nothing) was there: bytes."""
+"""Size in bytes of each file, by inode so that rotation loses nothing."""
 
 
 class AuditLog:
-    """The log's files in a folder of this machine."""
+    """The log's files in a local directory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class AuditLog:
         return any(self._folder.glob("*.log"))
 
     def mark(self) -> Mark:
-        """Return where the log ends now."""
+        """Return the current end of the log."""
         return {
             file.stat().st_ino: file.stat().st_size for file in sorted(self._folder.glob("*.log"))
         }
@@ -37,13 +37,13 @@ class AuditLog:
         namespace: str | None = None,
         verbs: Collection[str] = WRITES,
     ) -> list[dict[str, Any]]:
-        """Return the completed requests after a mark, by a user (a part of the name is enough).
+        """Return the completed requests after a mark, by a user.
 
         Args:
             mark: From `mark()`.
-            user: A part of the user's name; None: everyone.
-            namespace: The namespace of the objects written to; None: all.
-            verbs: Which verbs count.
+            user: A part of the user's name; None for all users.
+            namespace: The namespace of the objects written to; None for all.
+            verbs: The verbs to include.
         """
         return [
             entry
@@ -59,7 +59,7 @@ class AuditLog:
             with file.open("rb") as lines:
                 lines.seek(mark.get(file.stat().st_ino, 0))
                 for line in lines:
-                    # The last line may be half written.
+                    # The last line may be incomplete.
                     if line.endswith(b"\n"):
                         yield json.loads(line)
 

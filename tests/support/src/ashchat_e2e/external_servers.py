@@ -1,6 +1,6 @@
-"""Somebody else's RabbitMQ, Redis and MongoDB: pods with TLS, from the images of the managed ones.
+"""External RabbitMQ, Redis and MongoDB: pods with TLS, from the images of the managed ones.
 
-Each has an administrator (`BOSS`), and RabbitMQ and Redis one who may do less (`HELPER`).
+Each has an administrator (`BOSS`); RabbitMQ and Redis also have a less privileged user (`HELPER`).
 """
 
 import json
@@ -20,7 +20,7 @@ HELPER: Final = "helper"
 SERVERS: Final = ("rabbitmq", "redis", "mongodb")
 PORTS: Final = {"rabbitmq": (5671, 15671), "redis": (6379,), "mongodb": (27017,)}
 GIVEN_VHOST: Final = "given"
-"""A virtual host that is there already, where `HELPER` may do everything."""
+"""An existing virtual host in which `HELPER` has all permissions."""
 
 UP_S: Final = 120.0
 TLS: Final = "/tls"
@@ -52,27 +52,27 @@ _SECURITY: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": 
 
 @dataclass
 class Outside:
-    """The servers in a namespace, and the Secrets that AshChats there get of them."""
+    """The servers in a namespace, and the Secrets about them for AshChats in that namespace."""
 
     cluster: Cluster
     namespace: str
     authority: Authority = field(default_factory=Authority)
     addresses: dict[str, str] = field(default_factory=dict)
-    """The servers' Services'."""
+    """The cluster IPs of the servers' Services."""
     words: dict[str, str] = field(
         default_factory=lambda: {who: secrets.token_hex(16) for who in (BOSS, HELPER)}
     )
 
     def host(self, server: str) -> str:
-        """Return a server's name."""
+        """Return a server's host name."""
         return f"{server}.{self.namespace}.svc"
 
     def secret(
         self, server: str, who: str = BOSS, *, by_address: bool = False, **changes: str
     ) -> dict[str, str]:
-        """Return what a Secret for the operator holds of a server.
+        """Return the data of a Secret that describes a server to the operator.
 
-        By its address it is found from outside the cluster too, on the node.
+        The address makes the server reachable from outside the cluster too, on the node.
         """
         word = self.words[who]
         host = self.addresses[server] if by_address else self.host(server)
@@ -90,14 +90,14 @@ class Outside:
         return found | changes
 
     async def put(self, name: str, text: Mapping[str, str]) -> None:
-        """Make a Secret, or make it say this."""
+        """Create or replace a Secret."""
         await self.cluster.put_secret(name, text, namespace=self.namespace)
 
     async def begin(self) -> None:
-        """Make namespace, Secrets and pods; does not wait.
+        """Create the namespace, the Secrets and the pods, without waiting.
 
         Raises:
-            ApiError: The API server refused something.
+            ApiError: The API server rejected a request.
         """
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         metadata = {"name": self.namespace, "labels": labels}
@@ -121,7 +121,7 @@ class Outside:
         """Wait until every server is ready.
 
         Raises:
-            AssertionError: One is not within two minutes.
+            AssertionError: One is not ready within two minutes.
         """
 
         async def ready() -> bool:
@@ -131,7 +131,7 @@ class Outside:
             ]
             return all(pod_ready(pod) for pod in pods)
 
-        await until(ready, within=UP_S, what="the servers outside ready")
+        await until(ready, within=UP_S, what="the external servers ready")
 
     def _files(self, server: str) -> dict[str, str]:
         if server == "redis":
@@ -191,7 +191,7 @@ class Outside:
         ]
 
     async def _mongodb(self) -> list[Object]:
-        """Return FerretDB and its PostgreSQL, or MongoDB: what the managed one is."""
+        """Return FerretDB and its PostgreSQL, or MongoDB, like the managed one."""
         resource = await self.cluster.resource()
         if resource["spec"]["mongodb"]["managed"]["engine"] == "MongoDB":
             run = (
@@ -249,7 +249,7 @@ class Outside:
 
 
 def _mounts(data: str) -> list[Object]:
-    """Return the mounts of a container; one of the same pod has the data's volume apart."""
+    """Return a container's mounts; only one container of a pod mounts the data volume."""
     return [
         {"name": "files", "mountPath": TLS},
         {"name": "data", "mountPath": data, "subPath": data.strip("/").replace("/", "-")},

@@ -1,7 +1,7 @@
-"""What happened in a run, and whether it may have: a checker in the manner of Jepsen.
+"""Record what happened in a run, and check that it is permitted, in the manner of Jepsen.
 
-Clients record what they tried, what was acknowledged, and what readers saw in the end.
-Nothing here knows of AshChat: a message is an id, a room is a name.
+Clients record their attempts and the acknowledgements, and finally what readers saw.
+This module does not depend on AshChat: a message is an id, a room is a name.
 """
 
 from collections import Counter
@@ -24,10 +24,10 @@ class ViolationsError(AssertionError):
 
 @dataclass
 class History:
-    """A run: what was sent, what was acknowledged, what each reader read in which order.
+    """A run: what was sent, what was acknowledged, and what each reader read, in order.
 
     An attempt that was neither acknowledged nor refused may or may not have happened;
-    only these may be missing from the readings.
+    only such attempts may be missing from the readings.
     """
 
     _sent: dict[Id, Room] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class History:
         self._order.setdefault((room, sender), []).append(message)
 
     def acknowledged(self, message: Id) -> None:
-        """Record that the service said: it is kept.
+        """Record that the service confirmed that a message is stored.
 
         Raises:
             ValueError: It was never sent.
@@ -61,7 +61,7 @@ class History:
         self._acknowledged.add(message)
 
     def refused(self, message: Id) -> None:
-        """Record that the service said: it is not kept and never will be.
+        """Record that the service refused a message for good.
 
         Raises:
             ValueError: It was never sent.
@@ -70,12 +70,12 @@ class History:
         self._refused.add(message)
 
     def read(self, reader: Reader, room: Room, messages: Iterable[Id]) -> None:
-        """Record what a reader finally had in a room, in the order of the room."""
+        """Record a reader's final view of a room, in the order of the room."""
         self._read.setdefault((room, reader), []).extend(messages)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many were sent, acknowledged and of unknown outcome: for the report."""
+        """Return how many were sent, acknowledged and of unknown outcome, for the report."""
         known = self._acknowledged | self._refused
         return {
             "sent": len(self._sent),
@@ -87,9 +87,9 @@ class History:
         """Check the history.
 
         Raises:
-            ViolationsError: Something acknowledged is missing, something is there twice, came
-                from nowhere or was refused, two readers disagree about the order, or one
-                sender's acknowledged messages changed places.
+            ViolationsError: An acknowledged message is missing, a message is duplicated, unknown or
+                refused, two readers disagree about the order, or one sender's acknowledged
+                messages were reordered.
         """
         found: list[str] = []
         found += self._readers_missing()
@@ -104,7 +104,7 @@ class History:
             raise ValueError(f"the test never sent {message!r}")
 
     def _readers_missing(self) -> list[str]:
-        # A room that nobody read proves nothing; to pass then would be the checker's fault.
+        # A room without readings proves nothing; passing then would be a fault of the checker.
         read = {room for room, _reader in self._read}
         return [
             f"nobody read the room {room}"

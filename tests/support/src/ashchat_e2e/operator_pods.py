@@ -1,4 +1,4 @@
-"""The operator's own pods, and what it tells of itself."""
+"""The operator's pods, and the metrics they export."""
 
 import time
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ashchat_dev.waiting import until
 from ashchat_e2e.container_runtime import Runtime
 
 OPERATOR = "ashchat-operator"
-"""Its release, Deployment and Lease."""
+"""Name of the release, the Deployment and the Lease."""
 
 POD = {Label.NAME.value: OPERATOR, Label.COMPONENT.value: "operator"}
 
@@ -22,22 +22,22 @@ Object = dict[str, Any]
 
 
 async def operator_pods(cluster: Cluster) -> list[Object]:
-    """Return its pods that are not on their way out."""
+    """Return the operator's pods that are not terminating."""
     pods = await cluster.list("pods", POD, namespace=cluster.operator_namespace)
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
 async def holder(cluster: Cluster) -> str:
-    """Return the name of the pod that holds the Lease; empty: none does."""
+    """Return the name of the pod that holds the Lease; empty if none does."""
     lease = await cluster.read("leases", OPERATOR, namespace=cluster.operator_namespace)
     return str(lease["spec"].get("holderIdentity") or "")
 
 
 async def leader(cluster: Cluster) -> Object:
-    """Return the pod that leads, when there is one.
+    """Return the leading pod, waiting for one if necessary.
 
     Raises:
-        AssertionError: None does.
+        AssertionError: No pod leads within 30 s.
     """
 
     async def found() -> Object | None:
@@ -45,14 +45,14 @@ async def leader(cluster: Cluster) -> Object:
         pods = {pod["metadata"]["name"]: pod for pod in await operator_pods(cluster)}
         return pods.get(name)
 
-    return await until(found, within=30, what="a pod that leads")
+    return await until(found, within=30, what="a leading pod")
 
 
 async def all_ready(cluster: Cluster, count: int) -> None:
-    """Wait until there are so many pods of the operator, all Ready.
+    """Wait until the operator has exactly `count` pods, all Ready.
 
     Raises:
-        AssertionError: They are not within a minute.
+        AssertionError: This is not so within a minute.
     """
 
     async def ready() -> bool:
@@ -63,9 +63,9 @@ async def all_ready(cluster: Cluster, count: int) -> None:
 
 
 async def kill_leader(cluster: Cluster, runtime: Runtime) -> str:
-    """Kill the leader (kill -9), its pod too, as with its machine; return the pod's name.
+    """Kill the leader (kill -9) and delete its pod, as if its node failed; return the pod's name.
 
-    Its own next start would be quicker, and a container that dies again and again waits ever
+    Restarting in place would be quicker, and a container that crashes repeatedly is delayed ever
     longer.
     """
     killed = await leader(cluster)
@@ -76,13 +76,13 @@ async def kill_leader(cluster: Cluster, runtime: Runtime) -> str:
 
 
 async def own_metrics(cluster: Cluster) -> Metrics:
-    """Return what the pod that leads tells of itself."""
+    """Return the metrics of the leading pod."""
     pod = await leader(cluster)
     return await cluster.metrics(pod["metadata"]["name"], namespace=cluster.operator_namespace)
 
 
 async def generations(cluster: Cluster) -> dict[str, int]:
-    """Return how often each workload's spec was changed, by component."""
+    """Return the generation of each workload's spec, by component."""
     return {
         work["metadata"]["labels"][Label.COMPONENT]: work["metadata"]["generation"]
         for kind in ("deployments", "statefulsets")
@@ -91,11 +91,11 @@ async def generations(cluster: Cluster) -> dict[str, int]:
 
 
 async def reconciled(cluster: Cluster, times: int = 1) -> None:
-    """Wait until the operator has started and completed reconciles of the AshChat from now on.
+    """Wait until the operator has started and completed new reconciliations of the AshChat.
 
     Args:
         cluster: The AshChat.
-        times: How many reconciles.
+        times: The number of reconciliations.
 
     Raises:
         AssertionError: Fewer were completed within 90 s each.
@@ -105,7 +105,7 @@ async def reconciled(cluster: Cluster, times: int = 1) -> None:
         metrics = await own_metrics(cluster)
         return metrics.total(LAST_RECONCILE, namespace=cluster.namespace, name=cluster.name)
 
-    # The host's clock is the node's: the suite runs on the node's machine.
+    # Both clocks are the same: the suite runs on the node's machine.
     after = time.time()
     for _ in range(times):
 
@@ -113,11 +113,11 @@ async def reconciled(cluster: Cluster, times: int = 1) -> None:
             started = await last()
             return started if started > after else None
 
-        after = await until(another, within=90, what="a reconcile", ignoring=(ApiError,))
+        after = await until(another, within=90, what="a reconciliation", ignoring=(ApiError,))
 
 
 async def configured(cluster: Cluster, spec: Mapping[str, Any]) -> None:
-    """Patch the operator's Deployment as Helm would, and wait until only such pods are left."""
+    """Patch the operator's Deployment as Helm would, and wait until all its pods are updated."""
     where = f"/apis/apps/v1/namespaces/{cluster.operator_namespace}/deployments/{OPERATOR}"
     await cluster.request(
         "PATCH",
@@ -133,4 +133,4 @@ async def configured(cluster: Cluster, spec: Mapping[str, Any]) -> None:
         pods = await cluster.list("pods", POD, namespace=cluster.operator_namespace)
         return rolled_out(deployment, pods) and len(pods) == deployment["spec"]["replicas"]
 
-    await until(settled, within=90, what="the operator as it was configured")
+    await until(settled, within=90, what="the operator with its new configuration")

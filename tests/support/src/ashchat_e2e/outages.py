@@ -1,4 +1,4 @@
-"""Parts of the platform that are away for as long as a test wants."""
+"""Outages of parts of the platform, for as long as a test needs."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 
 MAILPIT = "mailpit"
-"""Service and Deployment of the mailbox."""
+"""Name of the mailbox's Service and Deployment."""
 
 OPERATOR = "ashchat-operator"
 NO_PODS = "no-pods"
@@ -20,10 +20,10 @@ GONE_S = 60.0
 
 @asynccontextmanager
 async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
-    """Have no operator.
+    """Stop the operator while the context is open.
 
     Raises:
-        AssertionError: Its pod did not go.
+        AssertionError: Its pod did not terminate.
     """
     namespace = cluster.operator_namespace
     deployment = await cluster.read("deployments", OPERATOR, namespace=namespace)
@@ -37,7 +37,7 @@ async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
 
     await scale(0)
     try:
-        await until(gone, within=GONE_S, what="the operator gone")
+        await until(gone, within=GONE_S, what="the operator stopped")
         yield
     finally:
         await scale(deployment["spec"]["replicas"])
@@ -47,12 +47,12 @@ async def operator_away(cluster: Cluster) -> AsyncIterator[None]:
 async def component_away(
     cluster: Cluster, component: str, kind: str = "statefulsets"
 ) -> AsyncIterator[None]:
-    """Take all pods of a component away; a quota keeps the cluster from creating new ones.
+    """Delete all pods of a component; a quota keeps the cluster from creating new ones.
 
-    The operator is at work meanwhile, as in an outage that nobody planned.
+    The operator keeps running, as in an unplanned outage.
 
     Raises:
-        AssertionError: A pod did not end.
+        AssertionError: A pod did not terminate.
     """
     quota = {"metadata": {"name": NO_PODS}, "spec": {"hard": {"pods": "0"}}}
 
@@ -68,7 +68,7 @@ async def component_away(
         await until(counted, what="the quota in force")
         for pod in await cluster.list("pods", cluster.labels(component)):
             await cluster.delete("pods", pod["metadata"]["name"])
-        await until(ended, within=GONE_S, what=f"the pods of {component} ended")
+        await until(ended, within=GONE_S, what=f"the pods of {component} deleted")
         yield
     finally:
         await cluster.delete("resourcequotas", NO_PODS)
@@ -76,7 +76,7 @@ async def component_away(
 
 
 async def _retry_creation(cluster: Cluster, component: str, kind: str) -> None:
-    """Let the controller retry at once: it backs off, for up to minutes, while it is refused."""
+    """Let the controller retry at once: it backs off for up to minutes after refusals."""
     note = {"metadata": {"annotations": {"ashchat.example/retry": secrets.token_hex(4)}}}
     controllers = "replicasets" if kind == "deployments" else kind
     for item in await cluster.list(controllers, cluster.labels(component)):
@@ -91,10 +91,10 @@ async def mail_namespace(cluster: Cluster) -> str:
 
 @asynccontextmanager
 async def mail_server_away(cluster: Cluster) -> AsyncIterator[None]:
-    """Let the mail server's Service lead to a closed port; its mailbox stays readable.
+    """Let the mail server's Service target a closed port; its mailbox stays readable.
 
-    email's kept connections would live on behind it, so its pods are killed: new ones have
-    none.
+    email's open connections would survive this, so its pods are killed: new ones have no
+    connections.
     """
     namespace = await mail_namespace(cluster)
     service = await cluster.read("services", MAILPIT, namespace=namespace)

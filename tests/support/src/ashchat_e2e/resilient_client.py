@@ -1,6 +1,6 @@
-"""A person who does not give up: reconnects, resumes, and sends again until it is kept.
+"""A user's client that reconnects, resumes, and resends until a message is acknowledged.
 
-What a good client does, so that a fault's outcome is the platform's and not the client's.
+It behaves as a good client does, so that failures are those of the platform.
 """
 
 import asyncio
@@ -14,20 +14,20 @@ from ashchat_dev.phoenix import Channel, JoinRefusedError, SocketLostError, Sock
 from ashchat_e2e.history import History
 
 PATIENCE_S = 120.0
-"""Seconds after which a message that is not acknowledged is the platform's failure."""
+"""Seconds after which an unacknowledged message counts as the platform's failure."""
 
 PAUSE_S = 0.25
 
 TRANSIENT = frozenset({"unavailable", "rate_limited", "not_joined"})
-"""Reasons of a refusal after which the same send is right in a moment."""
+"""Refusal reasons after which the same send may succeed shortly."""
 
 OK = 200
 TOKEN_EXPIRED = 4401
-"""The code with which a socket ends with its token."""
+"""The close code of a socket whose token expired."""
 
 
 class Steadfast:
-    """One person in one chat, in protocol 2, recorded in a history."""
+    """One user in one chat, with protocol 2, recorded in a history."""
 
     def __init__(self, person: Person, chat_id: str, history: History) -> None:
         self.person = person
@@ -37,13 +37,13 @@ class Steadfast:
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
         self.heard: list[str] = []
-        """References of the messages that came over the socket, in the order they came."""
+        """References of the messages received over the socket, in order of arrival."""
         self.translated: dict[str, str] = {}
-        """Reference → the translation that came over the socket."""
+        """Reference → the translation received over the socket."""
         self._ids: dict[str, str] = {}
         self._listening: asyncio.Task[None] | None = None
         self.reconnects = -1
-        """How often a socket was lost, but for those whose token had expired."""
+        """How often a socket was lost, except because its token had expired."""
 
     async def __aenter__(self) -> Self:
         self._listening = asyncio.create_task(self._listen())
@@ -60,7 +60,7 @@ class Steadfast:
         """Send a message until it is acknowledged; return its reference.
 
         Raises:
-            AssertionError: The platform refused it for good, or did not take it in time.
+            AssertionError: The platform refused it for good, or did not accept it in time.
         """
         ref = str(uuid.uuid4())
         self._history.send(self.chat_id, self.person.user_id, ref)
@@ -84,11 +84,11 @@ class Steadfast:
                             break
                     await asyncio.sleep(PAUSE_S)
         except TimeoutError:
-            raise AssertionError(f"not kept within {PATIENCE_S} s: {last}") from None
+            raise AssertionError(f"not acknowledged within {PATIENCE_S} s: {last}") from None
         raise AssertionError(f"refused for good: {last}")
 
     async def _joined(self) -> Channel:
-        """Return the channel of a live connection; resume after the last revision seen."""
+        """Return the channel of a live connection; resume after the last revision received."""
         while True:
             async with self._lock:
                 channel = self._channel
@@ -136,6 +136,6 @@ class Steadfast:
 
 
 def _expired(channel: Channel) -> bool:
-    """Tell whether a socket ended because its token did."""
+    """Return whether a socket was closed because its token expired."""
     closed = channel.socket.closed
     return closed.done() and not closed.cancelled() and closed.result().code == TOKEN_EXPIRED

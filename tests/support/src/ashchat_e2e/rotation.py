@@ -1,4 +1,4 @@
-"""Rotations, asked for and awaited."""
+"""Request rotations and wait for them."""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -17,16 +17,16 @@ KINDS: Final = ("users", "key-ring", "signing-keys")
 LIFE_MINUTES: Final = 1
 
 LONG_AGO: Final = timedelta(days=1)
-"""Longer than any token lives."""
+"""Longer than the lifetime of any token."""
 
 Object = dict[str, Any]
 
 
 @asynccontextmanager
 async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
-    """Let access tokens live for a minute: the former signing key stays for as long.
+    """Shorten access tokens' lifetime to a minute, and with it the previous signing key's.
 
-    Annotations that asked for rotations are taken off at the end.
+    The annotations that requested rotations are removed at the end.
     """
 
     async def settled() -> None:
@@ -45,7 +45,7 @@ async def short_lives(cluster: Cluster) -> AsyncIterator[None]:
 
 
 async def logins(cluster: Cluster) -> dict[str, str]:
-    """Return the users that the services have now, and their passwords."""
+    """Return the services' current usernames and passwords."""
     found = {}
     for service in Service:
         data = await cluster.secret(f"{cluster.name}-{service}-credentials")
@@ -60,7 +60,7 @@ async def entries(cluster: Cluster) -> dict[str, Object]:
 
 
 async def rotate(cluster: Cluster, *kinds: str) -> str:
-    """Ask these kinds to rotate, or all; return the stamp."""
+    """Request the rotation of these kinds, or of all; return the request's token."""
     stamp = secrets.token_hex(4)
     annotations = {f"ashchat.dev/rotate{kind and f'-{kind}'}": stamp for kind in kinds or ("",)}
     await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": annotations}})
@@ -70,10 +70,10 @@ async def rotate(cluster: Cluster, *kinds: str) -> str:
 async def over(
     cluster: Cluster, stamp: str, kinds: Sequence[str] = KINDS, *, within: float, every: float = 0.2
 ) -> None:
-    """Wait until the rotations that answer a stamp are over.
+    """Wait until the rotations with a request's token are completed.
 
     Raises:
-        AssertionError: They are not within these seconds.
+        AssertionError: They are not completed within `within` seconds.
     """
 
     async def ended() -> bool:
@@ -87,13 +87,13 @@ async def over(
 
 
 async def let_tokens_expire(cluster: Cluster, *, within: float) -> None:
-    """Wait until the former signing key waits for its last token's end, and date that back.
+    """Wait until the previous signing key waits for its tokens to expire, and backdate that.
 
-    For AshChats where nobody signs in: what is left is as if a day had passed. The operator
-    reads in the status since when it waits, as it does after a restart.
+    For AshChats without sign-ins: the result is as if a day had passed. The operator reads the
+    start of the wait from the status, as it does after a restart.
 
     Raises:
-        AssertionError: The rotation does not come that far within these seconds.
+        AssertionError: The rotation does not get that far within these seconds.
     """
 
     async def retiring() -> bool:
@@ -115,5 +115,5 @@ async def let_tokens_expire(cluster: Cluster, *, within: float) -> None:
             raise
         return True
 
-    await until(retiring, within=within, what="the signing keys' rotation waits for tokens")
-    await until(dated_back, within=within, what="dated back")
+    await until(retiring, within=within, what="the signing keys' rotation waiting for tokens")
+    await until(dated_back, within=within, what="the wait backdated")

@@ -1,4 +1,4 @@
-"""Seeded samples of what is too much to try in every run; `make soak` tries all of it."""
+"""Seeded samples of sweeps too large for every run; `make soak` runs them in full."""
 
 import os
 import random
@@ -11,14 +11,14 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 WHOLE: Final = "ASHCHAT_SOAK"
-"""The environment variable that asks for everything, whatever its value."""
+"""The environment variable that requests full sweeps, whatever its value."""
 
 
 @cache
 def seed() -> str:
-    """Return the seed: ASHCHAT_SEED, else the commit that is checked out.
+    """Return the seed: ASHCHAT_SEED, or else the current commit.
 
-    So every commit tries other members of a class, and a run of the same commit the same ones.
+    So each commit tries different members, and repeated runs of one commit try the same ones.
     """
     if given := os.environ.get("ASHCHAT_SEED"):
         return given
@@ -41,8 +41,8 @@ def sample(members: Sequence[T], count: int, what: str) -> list[T]:
     """Return some of the members, in their order; all of them in `make soak`.
 
     Args:
-        members: The class.
-        count: How many to return at most.
+        members: All members.
+        count: Maximum number to return.
         what: The sweep's name, so that two sweeps draw independently.
     """
     if whole() or count >= len(members):

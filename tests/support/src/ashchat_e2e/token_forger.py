@@ -1,4 +1,4 @@
-"""Tokens made with AshChat's own signing key, as only who reads its Secret can."""
+"""Tokens signed with AshChat's own key, which only a reader of its Secret can make."""
 
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from ashchat_dev.kube.cluster import Cluster
 
 
 class Forger:
-    """Makes tokens with AshChat's own key, right but for what a test changes."""
+    """Makes tokens with AshChat's own key, valid except for what a test changes."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, kid: str) -> None:
         self.key = key
@@ -19,10 +19,10 @@ class Forger:
 
     @classmethod
     async def of(cls, cluster: Cluster) -> Self:
-        """Take the key that signs now from its Secret.
+        """Create a forger from the Secret with the current signing key.
 
         Raises:
-            TypeError: It is of another kind than AshChat makes.
+            TypeError: The key is not of the type that AshChat generates.
         """
         keys = await cluster.secret(f"{cluster.name}-auth-signing-keys")
         kid = keys["active"].decode().strip()
@@ -32,7 +32,7 @@ class Forger:
         return cls(key, kid)
 
     def claims(self, who: Person, **changes: Any) -> dict[str, Any]:
-        """Return the claims of a person's good token with changes; None drops a claim."""
+        """Return the claims of a user's valid token with changes; None drops a claim."""
         good = jwt.decode(who.token, options={"verify_signature": False})
         return {key: value for key, value in {**good, **changes}.items() if value is not None}
 
@@ -47,6 +47,6 @@ class Forger:
 
 
 async def status_with(who: Person, token: str) -> int:
-    """Return what the chat API answers to a token."""
+    """Return the status with which the chat API responds to a token."""
     headers = {"Authorization": f"Bearer {token}", "device_token": who.device_token}
     return (await who.chat.get("/user", headers=headers)).status

@@ -1,6 +1,6 @@
-"""Everything that people do, all the time: nothing of it may fail while something is changed.
+"""Continuous traffic of every kind, none of which may fail while something is changed.
 
-Nobody here tries twice: one refused request, one lost socket, one sign-out is a failure.
+Nothing is retried: a refused request, a lost socket or a sign-out is a failure.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ Rooms = list[tuple[Steadfast, Steadfast]]
 
 @dataclass
 class Traffic:
-    """What was done, and what of it failed."""
+    """What was done, and which of it failed."""
 
     history: History
     done: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     slowest: dict[str, float] = field(default_factory=dict)
-    """What was done → the seconds that the slowest took."""
+    """Operation → seconds of the slowest one."""
     rooms: Rooms = field(default_factory=list)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -47,11 +47,11 @@ class Traffic:
         return sum(who.reconnects for room in self.rooms for who in room)
 
     async def step(self, name: str, call: Callable[[], Awaitable[Reply]], right: int) -> bool:
-        """Do something once; tell whether it went well."""
+        """Perform an operation once; return whether it succeeded."""
         began = time.monotonic()
         try:
             reply = await call()
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is a request that failed)
+        except Exception as error:  # noqa: BLE001 (any exception is a failed request)
             self.failed.append(f"{name}: {type(error).__name__} {error}")
             return False
         self.done[name] += 1
@@ -61,7 +61,7 @@ class Traffic:
         return reply.status == right
 
     async def pause(self, seconds: float) -> None:
-        """Wait, unless it is over."""
+        """Wait, unless the traffic has ended."""
         try:
             async with asyncio.timeout(seconds):
                 await self.stopped.wait()
@@ -69,7 +69,7 @@ class Traffic:
             return
 
     async def talk(self, who: Steadfast) -> None:
-        """Send until it is over."""
+        """Send messages until the traffic ends."""
         number = 0
         while not self.stopped.is_set():
             number += 1
@@ -81,21 +81,21 @@ class Traffic:
             await self.pause(TALK_EVERY_S)
 
     async def sign_in(self, who: Person) -> None:
-        """Sign in, read the own profile, until it is over."""
+        """Sign in and read the own profile, until the traffic ends."""
         while not self.stopped.is_set():
             if await self.step("sign-in", who.signin, 200):
                 await self.step("profile", lambda: who.chat.get("/user"), 200)
             await self.pause(SIGN_IN_EVERY_S)
 
     async def stay(self, who: Person) -> None:
-        """Keep a session that began before: sign-outs show here."""
+        """Use a session that began before the change: a sign-out shows here."""
         while not self.stopped.is_set():
             await self.step("refresh", who.refresh, 200)
             await self.step("profile", lambda: who.chat.get("/user"), 200)
             await self.pause(REFRESH_EVERY_S)
 
     async def sign_up(self, factory: PersonFactory, mailbox: Mailbox) -> None:
-        """Sign up again and again: codes go by mail, through queues."""
+        """Sign up repeatedly; the codes travel through queues and mail."""
         number = 0
         while not self.stopped.is_set():
             number += 1
@@ -103,7 +103,7 @@ class Traffic:
             if await self.step("sign-up", who.signup, 202):
                 try:
                     code = await mailbox.code_for(who.email, within=30)
-                except Exception as error:  # noqa: BLE001 (no mail is a failure like others)
+                except Exception as error:  # noqa: BLE001 (a missing mail is a failure too)
                     self.failed.append(f"mail: {error}")
                 else:
                     await self.step("confirm", lambda w=who, c=code: w.confirm_email(c), 201)  # type: ignore[misc]
@@ -113,10 +113,10 @@ class Traffic:
 
 @asynccontextmanager
 async def traffic(factory: PersonFactory, mailbox: Mailbox) -> AsyncIterator[Traffic]:
-    """Let people do everything while the context is open; then see that nothing is missing.
+    """Generate traffic while the context is open; then check that nothing is missing.
 
     Raises:
-        AssertionError: A message was lost, doubled or not translated.
+        AssertionError: A message was lost, duplicated or not translated.
     """
     found = Traffic(History())
     people = await asyncio.gather(
@@ -158,15 +158,15 @@ async def _complete(found: Traffic) -> None:
 
 
 def sentence(who: Person, number: int) -> str:
-    """Return something to say in a person's language."""
+    """Return a sentence in the user's language."""
     return f"La casa {number} es grande." if who.language == "es" else f"The house {number} is big."
 
 
 async def everything_read(rooms: Rooms, history: History) -> None:
-    """Read the rooms from the store, by both, into the history; their sockets must have it too.
+    """Record what both users read from the store; their sockets must have received it too.
 
     Raises:
-        AssertionError: A socket has not what the store has.
+        AssertionError: A socket lacks a message that is in the store.
     """
     for room in rooms:
         for who in room:
@@ -176,12 +176,16 @@ async def everything_read(rooms: Rooms, history: History) -> None:
             def heard_all(who: Steadfast = who, kept: list[str] = kept) -> bool:
                 return set(kept) <= set(who.heard)
 
-            await until(heard_all, within=30, what=f"{who.person.name}'s socket having it all")
+            await until(
+                heard_all,
+                within=30,
+                what=f"{who.person.name}'s socket having received all messages",
+            )
             history.read(f"{who.person.name} live", who.chat_id, who.heard)
 
 
 async def lacking_translations(rooms: Rooms) -> int:
-    """Return how many messages of others somebody still reads in the original."""
+    """Return how many received messages are still untranslated, over all users."""
     count = 0
     for room in rooms:
         for who in room:

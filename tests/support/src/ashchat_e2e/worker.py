@@ -1,8 +1,8 @@
 """An AshChat for each worker of pytest-xdist, so that tests run concurrently.
 
 The first worker uses the AshChat that `make up` applied, and the cluster's operator. Every other
-worker gets a copy of it, with a mailbox and an operator, in namespaces of its own: whatever a test
-does to them, no other worker's test meets it.
+gets a copy of it, with a mailbox and an operator, in separate namespaces: whatever a test does to
+them does not affect the tests of other workers.
 """
 
 import os
@@ -40,7 +40,7 @@ def number() -> int:
 
 
 def environment(first: Environment, worker: int) -> Environment:
-    """Return where a worker's AshChat is."""
+    """Return the environment of a worker's AshChat."""
     if worker == 0:
         return first
     host = urlsplit(first.url).hostname
@@ -88,7 +88,7 @@ async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]
 
 
 async def _remove_unused(first: Environment) -> None:
-    """Delete what an interrupted run left of workers that this run does not have."""
+    """Delete namespaces that an interrupted run left for workers that this run does not have."""
     running = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for worker in range(max(1, running), suite_namespaces.WORKERS_MAX):
         names = (
@@ -102,7 +102,7 @@ async def _remove_unused(first: Environment) -> None:
 
 
 def client(where: Environment, worker: int) -> Cluster:
-    """Return the cluster as the tests of a worker use it."""
+    """Return a client of the cluster for a worker's tests."""
     assert where.kubeconfig is not None
     return Cluster(
         where.kubeconfig,
@@ -116,7 +116,7 @@ def client(where: Environment, worker: int) -> Cluster:
 async def _namespace(source: Cluster, own: Cluster) -> AsyncIterator[None]:
     """Create a namespace with the labels of the first AshChat's; delete it at the end.
 
-    An earlier run's is deleted first; the next run waits for the end of this one's.
+    A namespace left by an earlier run is deleted first.
     """
     await vanish(own)
     labels = (await source.read("namespaces", source.namespace))["metadata"]["labels"]
@@ -164,7 +164,7 @@ async def _mailbox(source: Cluster, own: Cluster, port: int) -> None:
 
 
 async def _resource(source: Cluster, own: Environment, mail_namespace: str) -> Object:
-    """Return a copy of the first AshChat at a worker's addresses, with small requests."""
+    """Return a copy of the first AshChat at a worker's addresses, with small resource requests."""
     spec: Object = (await source.resource())["spec"]
     spec["publicUrl"] = own.url
     spec["exposure"]["edge"]["nodePort"] = urlsplit(own.url).port
