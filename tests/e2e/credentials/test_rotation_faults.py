@@ -100,9 +100,9 @@ async def once(
     traffic = found.proxy.traffic[own.namespace]
     before = await entries(own)
     traffic.begin(number, fault)
-    stamp = await rotate(own, *KINDS)
+    token = await rotate(own, *KINDS)
     await let_tokens_expire(own, within=WITHIN_S)
-    await over(own, stamp, KINDS, within=WITHIN_S)
+    await over(own, token, KINDS, within=WITHIN_S)
     count = len(traffic.calls)
     came = bool(traffic.failed)
     await until(

@@ -117,20 +117,20 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
 async def test_one_component_is_restarted_once_for_a_stamp(
     cluster: Cluster, measure: Measure
 ) -> None:
-    stamp = secrets.token_hex(4)
+    token = secrets.token_hex(4)
     before, pods = await generations(cluster), await cluster.pods(COMPONENT)
     known = await events(cluster, "Restarted")
     began = time.monotonic()
-    await annotate(cluster, restart_apertium=stamp)
+    await annotate(cluster, restart_apertium=token)
 
     async def acknowledged() -> bool:
         commands = (await cluster.resource())["status"].get("commands", {})
-        return bool(commands.get("restarts", {}).get(COMPONENT) == stamp)
+        return bool(commands.get("restarts", {}).get(COMPONENT) == token)
 
     await until(acknowledged, within=WITHIN_S, every=0.1, what="the token in the status")
     measure("restart acknowledged", time.monotonic() - began)
-    await condition(cluster, ConditionType.COMMANDS_HANDLED, "True", stamp)
-    await another_event(cluster, "Restarted", known, stamp)
+    await condition(cluster, ConditionType.COMMANDS_HANDLED, "True", token)
+    await another_event(cluster, "Restarted", known, token)
     await cluster.wait_ready(within=120)
     assert not set(pods) & set(await cluster.pods(COMPONENT)), "a pod was not replaced"
     after = await generations(cluster)

@@ -94,8 +94,8 @@ async def patch(outside: Outside, name: str, body: Object) -> None:
 async def told(outside: Outside, reasons: dict[str, str]) -> dict[str, str]:
     """Wait until the components of IDLE have these reasons; return their messages."""
     # Any change to the resource triggers a pass, so there is no need to wait for the resync.
-    stamp = {"metadata": {"annotations": {"test/look": secrets.token_hex(4)}}}
-    await patch(outside, IDLE, stamp)
+    changed = {"metadata": {"annotations": {"test/look": secrets.token_hex(4)}}}
+    await patch(outside, IDLE, changed)
     components: dict[str, Object] = {}
 
     async def all_told() -> bool:

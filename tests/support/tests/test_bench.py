@@ -1,4 +1,4 @@
-"""The benchmark's figures and pages: what can be wrong without a cluster."""
+"""The benchmarks' figures and pages: what can be tested without a cluster."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def scraped(**below: int) -> Metrics:
 
 
 def run(*, lags: tuple[Lag, ...] = (QUICK,), slow: float = 0.03, status: int = 200) -> Run:
-    """Return a run of two rounds and three questions for health: one idle, two busy."""
+    """Return a run of two rounds and three health probes: one idle, two under load."""
     sign_ins = tuple(SignIn(200, 0.01 * n) for n in range(1, 101))
     return Run(
         begun_at="2026-01-01T00:00:00+00:00",
@@ -182,7 +182,7 @@ def test_the_page_has_the_command_the_figures_and_what_it_ran_on() -> None:
     ):
         assert part in page
     assert max(len(line) for line in page.splitlines()) <= 100
-    assert "sources" not in page, "what is not known is not named"
+    assert "sources" not in page, "an unknown value must be omitted"
 
 
 def test_the_raw_data_is_json_with_every_sign_in_and_answer() -> None:
@@ -198,10 +198,10 @@ def test_the_terminal_gets_no_line_over_80_columns() -> None:
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert max(len(line) for line in lines) <= 80
-    assert len(lines) == len(report.rows(run())), "no row is broken in two"
+    assert len(lines) == len(report.rows(run())), "no row may be wrapped"
 
 
-# What it does
+# The benchmark's helpers
 
 
 def test_the_cores_that_a_pod_used_are_between_the_scrapes() -> None:
@@ -229,7 +229,7 @@ def test_the_peer_hashes_with_auths_own_parameters() -> None:
 
 
 class Private(BaseHTTPRequestHandler):
-    """Answers /livez with 200, all else with 503."""
+    """Responds to /livez with 200, and to everything else with 503."""
 
     protocol_version = "HTTP/1.1"
 
@@ -278,7 +278,7 @@ def test_a_pod_that_does_not_answer_is_status_0_and_asked_again(private_port: st
     asking.close()
 
 
-# The floor of 100 AshChats
+# The baseline of 100 AshChats
 
 
 def test_an_object_to_be_made_again_has_nothing_that_the_api_server_gave_it() -> None:

@@ -1,4 +1,4 @@
-"""Which calls to the API server the cluster suite fails, and how."""
+"""Which calls to the API server the e2e suite fails, and how."""
 
 import pytest
 
@@ -9,7 +9,7 @@ PATH = "/apis/ashchat.dev/v1alpha1/namespaces/x"
 
 
 def looked(*writes: int) -> Traffic:
-    """Return looks that made so many writes each; the last one is going on."""
+    """Return passes with this many writes each; the last one is in progress."""
     traffic = Traffic()
     traffic.begin()
     for count in writes:

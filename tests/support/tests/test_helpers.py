@@ -1,4 +1,4 @@
-"""The helpers of the cluster suite that can be wrong without a cluster."""
+"""Those helpers of the e2e suite that can be tested without a cluster."""
 
 import json
 from pathlib import Path
@@ -134,7 +134,7 @@ def test_the_audit_log_tells_what_was_written_after_the_mark_and_by_whom(tmp_pat
         more.write(line("get", "operator") + line("update", "kubelet"))
         more.write(line("patch", "operator", "RequestReceived") + line("patch", "operator"))
         more.write('{"half": ')
-    # Rotation renames the file; what the mark knew of it still counts.
+    # Rotation renames the file; the mark still covers it.
     log.rename(tmp_path / "audit-1.log")
     log.write_text(line("create", "operator"))
     assert [entry["verb"] for entry in audit.since(mark, user="operator")] == ["patch", "create"]

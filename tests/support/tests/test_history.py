@@ -1,4 +1,4 @@
-"""The checker catches what it is there for, and accepts what a correct chat may do."""
+"""The checker detects every violation, and accepts what a correct chat may do."""
 
 import pytest
 
@@ -107,7 +107,7 @@ def test_a_room_that_nobody_read_proves_nothing() -> None:
 
 def test_an_id_that_the_test_itself_uses_twice_is_the_tests_fault() -> None:
     history = sent("a1")
-    history.send("kitchen", "ana", "a1")  # a retry of the same message is no fault
+    history.send("kitchen", "ana", "a1")  # a retry of the same message is allowed
     with pytest.raises(ValueError, match="twice"):
         history.send("garden", "ana", "a1")
     with pytest.raises(ValueError, match="never sent"):

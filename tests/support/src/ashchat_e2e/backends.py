@@ -1,4 +1,4 @@
-"""The backends as the suite asks them: with the admin's or a service's own credentials."""
+"""Access to the backends, with the administrator's or a service's credentials."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -22,31 +22,31 @@ MongoAs = Callable[[str], Awaitable[Database]]
 
 
 class RabbitManagement:
-    """RabbitMQ's management API; a path is relative to the server, as in its own docs."""
+    """RabbitMQ's management API; a path is relative to the server, as in its documentation."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request and return the JSON answer (None when it is empty)."""
+        """Send a request and return the JSON response (None if it is empty)."""
         reply = await self._client.request(method, path, json=body)
         reply.raise_for_status()
         return reply.json() if reply.content else None
 
     async def get(self, path: str) -> Any:
-        """GET."""
+        """Send a GET request."""
         return await self.request("GET", path)
 
     async def put(self, path: str, body: Any = None) -> Any:
-        """PUT."""
+        """Send a PUT request."""
         return await self.request("PUT", path, body or {})
 
     async def post(self, path: str, body: Any = None) -> Any:
-        """POST."""
+        """Send a POST request."""
         return await self.request("POST", path, body or {})
 
     async def delete(self, path: str) -> Any:
-        """DELETE."""
+        """Send a DELETE request."""
         return await self.request("DELETE", path)
 
     async def queue(self, name: str) -> Any:
@@ -55,7 +55,7 @@ class RabbitManagement:
 
 
 async def redis_admin_uri(cluster: Cluster, stack: AsyncExitStack) -> str:
-    """Return the admin's connection URI to Redis (a service may not list keys)."""
+    """Return the administrator's Redis connection URI (a service may not list keys)."""
     secret = await cluster.secret(f"{cluster.name}-redis-admin")
     user, password = (quote(secret[key].decode(), safe="") for key in ("username", "password"))
     port = await stack.enter_async_context(cluster.forward(f"service/{cluster.name}-redis", 6379))
@@ -65,7 +65,7 @@ async def redis_admin_uri(cluster: Cluster, stack: AsyncExitStack) -> str:
 async def forwarded_uri(
     cluster: Cluster, stack: AsyncExitStack, service: str, credential: str, default_port: int
 ) -> str:
-    """Return a service's own connection URI, led through a port-forward."""
+    """Return a service's own connection URI, redirected to a port-forward."""
     secret = await cluster.secret(f"{cluster.name}-{service}-credentials")
     uri = secret[credential].decode().strip()
     parts = urlsplit(uri)
@@ -76,13 +76,13 @@ async def forwarded_uri(
 
 
 async def accepts(cluster: Cluster, backend: str, username: str, password: str) -> bool:
-    """Tell whether a backend lets somebody in.
+    """Return whether a backend accepts a login.
 
     Args:
-        cluster: Where it is.
+        cluster: The AshChat's cluster.
         backend: rabbitmq, redis, cache or mongodb.
-        username: Who.
-        password: Their password.
+        username: The user.
+        password: The user's password.
     """
     port, attempt = _LOGINS[backend]
     async with cluster.forward(f"service/{cluster.name}-{backend}", port) as local:

@@ -1,6 +1,6 @@
-"""The container runtime of a one-node cluster: what a signal from inside a container cannot do.
+"""The container runtime of a one-node cluster, for what a signal inside a container cannot do.
 
-Process 1 ignores even SIGKILL from its own container, and no API of Kubernetes freezes a pod.
+Process 1 ignores even SIGKILL from its own container, and Kubernetes has no API to freeze a pod.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from ashchat_node.paths import Paths
 
 
 class UnsupportedError(RuntimeError):
-    """This kind of cluster gives no way to its container runtime."""
+    """This kind of cluster does not give access to its container runtime."""
 
 
 class Runtime:
     """ctr on the cluster's only node: on this machine, or in kind's container."""
 
     def __init__(self, kind: str) -> None:
-        """Take a cluster of a kind: "node" or "kind".
+        """Connect to a cluster's runtime; `kind` is "node" or "kind".
 
         Raises:
-            UnsupportedError: It is another.
+            UnsupportedError: It is another kind.
         """
         socket = Paths().containerd_socket
         ctr = Paths().cache / "bin" / "ctr"
@@ -31,27 +31,29 @@ class Runtime:
             "kind": ("docker", "exec", "ashchat-control-plane", "ctr", "--namespace=k8s.io"),
         }
         if kind not in commands:
-            raise UnsupportedError(f"no way to the container runtime of a cluster of kind {kind}")
+            raise UnsupportedError(
+                f"no access to the container runtime of a cluster of kind {kind}"
+            )
         self._ctr = commands[kind]
 
     async def kill(self, pod: Mapping[str, Any]) -> None:
-        """SIGKILL the processes of a pod's only container.
+        """Kill the processes of a pod's only container with SIGKILL.
 
         Raises:
-            CommandFailedError: It does not run.
+            CommandFailedError: The container does not run.
         """
         await self._task("kill", "--all", "--signal=SIGKILL", _container(pod))
 
     async def freeze(self, pod: Mapping[str, Any]) -> None:
-        """Stop a pod's only container where it is, as a machine that is suspended.
+        """Freeze a pod's only container, as if its machine were suspended.
 
         Raises:
-            CommandFailedError: It does not run.
+            CommandFailedError: The container does not run.
         """
         await self._task("pause", _container(pod))
 
     async def thaw(self, pod: Mapping[str, Any]) -> None:
-        """Let a frozen container go on.
+        """Resume a frozen container.
 
         Raises:
             CommandFailedError: It is not frozen.

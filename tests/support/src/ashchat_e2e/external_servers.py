@@ -249,7 +249,7 @@ class Outside:
 
 
 def _mounts(data: str) -> list[Object]:
-    """Return a container's mounts; only one container of a pod mounts the data volume."""
+    """Return a container's mounts; containers of one pod use separate directories of a volume."""
     return [
         {"name": "files", "mountPath": TLS},
         {"name": "data", "mountPath": data, "subPath": data.strip("/").replace("/", "-")},

@@ -1,9 +1,9 @@
-"""A reverse proxy before the API server that fails the call it is told to, and an operator behind.
+"""A reverse proxy for the API server that fails a chosen call, and an operator that uses it.
 
-The faults are what a client meets in years of running: refusals, an overloaded server, no
-answer, a connection that breaks before or after the server did what it was asked, watches
-that fall silent or are too old. Everything else is forwarded to the real API server, with
-the rights that the operator's own account has.
+The faults are those that a client meets over years: refusals, an overloaded server, no response,
+a connection that breaks before or after the server handled the request, and watches that fall
+silent or are too old. Everything else is forwarded to the real API server, with the permissions of
+the operator's own account.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from ashchat_operator.resource.images import COMPONENTS
 
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 LATER_S: Final = 1
-"""What Retry-After says."""
+"""The value of Retry-After."""
 
 LOCALHOST: Final = "127.0.0.1"
 STOPPED_S: Final = 20.0
@@ -42,7 +42,7 @@ _QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
 WATCH_S: Final = 600.0
 _NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/")
 _LOOK: Final = re.compile(r"GET ashchats/[^/]+")
-"""The call that a look begins with."""
+"""The call that begins a reconcile pass."""
 
 _DROPPED: Final = frozenset({"host", "authorization", "content-length", "transfer-encoding"})
 
@@ -59,7 +59,7 @@ class Fault(StrEnum):
 
 
 class Tried(StrEnum):
-    """How much of all pairs of call and fault is tried."""
+    """Which pairs of call and fault are tried."""
 
     FEW = "few"
     """Every fault on one call, drawn by the seed."""
@@ -69,10 +69,10 @@ class Tried(StrEnum):
 
     @classmethod
     def wanted(cls) -> "Tried":
-        """Return what ASHCHAT_API_FAULTS says; by default `few`, and `each` in `make soak`.
+        """Return the value of ASHCHAT_API_FAULTS; by default `few`, and `each` in `make soak`.
 
         Raises:
-            ValueError: It says something else.
+            ValueError: The value is not valid.
         """
         return cls(os.environ.get("ASHCHAT_API_FAULTS", cls.EACH if whole() else cls.FEW))
 
@@ -80,8 +80,8 @@ class Tried(StrEnum):
         """Return which calls fail, and how.
 
         Args:
-            calls: How many there are; their numbers are from 0.
-            sweep: Its name, so that each sweep draws calls of its own.
+            calls: How many there are; they are numbered from 0.
+            sweep: The sweep's name, so that sweeps draw independently.
         """
         faults = list(Fault)
         if self is Tried.ALL:
@@ -95,7 +95,7 @@ class Tried(StrEnum):
 
 @dataclass(slots=True)
 class Traffic:
-    """The calls of the operator about one namespace, watches and kopf's own lists aside."""
+    """The operator's calls about one namespace, excluding watches and kopf's own lists."""
 
     calls: list[str] = field(default_factory=list)
     failing: int | None = None
@@ -105,12 +105,12 @@ class Traffic:
     """The call that failed."""
 
     def begin(self, failing: int | None = None, fault: Fault = Fault.ERROR) -> None:
-        """Count from here on, and let a call fail."""
+        """Restart the count, and let a call fail."""
         self.calls = []
         self.failing, self.fault, self.failed = failing, fault, ""
 
     def looks(self) -> list[list[str]]:
-        """Return the calls of each look; the last one is still going on."""
+        """Return the calls of each reconcile pass; the last pass is still in progress."""
         found: list[list[str]] = []
         for call in self.calls:
             if _LOOK.fullmatch(call):
@@ -120,21 +120,21 @@ class Traffic:
         return found
 
     def settled(self, quiet: int = 2) -> bool:
-        """Tell whether so many whole looks wrote nothing, one after another."""
+        """Return whether this many complete passes in succession wrote nothing."""
         whole = self.looks()[:-1]
         return len(whole) >= quiet and not any(map(_writes, whole[-quiet:]))
 
     def distinct(self) -> list[str]:
-        """Return the calls up to the end of the first look of those that wrote nothing at last.
+        """Return the calls up to the end of the first of the final passes without a write.
 
-        Those after it are the same call for call.
+        The later passes make exactly the same calls.
         """
         quiet = list(takewhile(lambda look: not _writes(look), reversed(self.looks())))
         again = sum(map(len, quiet[:-1]))
         return self.calls[: len(self.calls) - again]
 
     def count(self, method: str, path: str) -> Fault | None:
-        """Take note of a call; return how it fails, if it does."""
+        """Record a call; return how it fails, if it does."""
         self.calls.append(f"{method} {path.rpartition('/namespaces/')[2].partition('/')[2]}")
         if self.failing != len(self.calls) - 1:
             return None
@@ -164,12 +164,12 @@ class Proxy:
         self.traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
         self.watches: list[Watch] = []
         self.refusing: Counter[str] = Counter()
-        """How many watches of a namespace, and lists of its AshChats, are yet to be refused."""
+        """How many watches of a namespace, and lists of its AshChats, are still to be refused."""
         self.url = ""
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
-        """Answer on a free port as long as the context is open."""
+        """Serve on a free port while the context is open."""
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
@@ -182,7 +182,7 @@ class Proxy:
             await runner.cleanup()
 
     def silence(self, namespace: str) -> int:
-        """Let the open watches of a namespace tell nothing any more; return how many."""
+        """Stop forwarding events to the open watches of a namespace; return their number."""
         found = [watch for watch in self.watches if watch.namespace == namespace]
         for watch in found:
             watch.silent = True
@@ -193,7 +193,7 @@ class Proxy:
         return sum(x.namespace == namespace and not x.silent for x in self.watches)
 
     def expire(self, namespace: str) -> int:
-        """Tell the open watches of a namespace that they are too old (410); return how many."""
+        """End the open watches of a namespace as too old (410); return their number."""
         found = [watch for watch in self.watches if watch.namespace == namespace]
         for watch in found:
             watch.expire.set()
@@ -223,7 +223,7 @@ class Proxy:
         if fault is Fault.RESET_AFTER:
             return _reset(request)
         if fault is Fault.NO_ANSWER:
-            await asyncio.Event().wait()  # until the client gives up
+            await asyncio.Event().wait()  # until the client disconnects
         return web.Response(status=status, body=content, headers={"Content-Type": kind})
 
     async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
@@ -282,7 +282,7 @@ def _refusal(fault: Fault) -> web.Response:
 
 
 def _reset(request: web.Request) -> web.Response:
-    """Break the connection as a crashed peer does: with RST, not with an orderly end."""
+    """Break the connection as a crashed peer does: with RST instead of an orderly close."""
     transport = request.transport
     if transport is not None:
         connection: socket.socket = transport.get_extra_info("socket")
@@ -295,13 +295,13 @@ def _reset(request: web.Request) -> web.Response:
 async def operator(
     proxy: Proxy, namespaces: Sequence[str], folder: Path, **settings: str
 ) -> AsyncIterator[Path]:
-    """Run the operator of this working tree for some namespaces; yield the file of its log.
+    """Run the operator of this working tree for some namespaces; yield the path of its log.
 
     Args:
-        proxy: What it takes for the API server.
-        namespaces: What it looks after.
-        folder: For its files.
-        settings: More ASHCHAT_OPERATOR_* variables, by their names in lower case.
+        proxy: The API server that the operator uses.
+        namespaces: The namespaces that it reconciles.
+        folder: The directory for its files.
+        settings: More ASHCHAT_OPERATOR_* variables, with names in lower case.
     """
     config: dict[str, Any] = {
         "apiVersion": "v1",
@@ -354,14 +354,14 @@ async def operator(
 async def proxied(
     cluster: Cluster, names: Sequence[str], folder: Path
 ) -> AsyncIterator[tuple[Proxy, list[Cluster]]]:
-    """Let the operator of this working tree look after new namespaces, behind a proxy.
+    """Run the operator of this working tree for new namespaces, behind a proxy.
 
-    The cluster's operator must exclude them. Yields the proxy, and the namespaces.
+    The cluster's operator must exclude them. Yields the proxy and the namespaces.
 
     Args:
-        cluster: Where.
+        cluster: The cluster.
         names: The namespaces' names.
-        folder: For the operator's files.
+        folder: The directory for the operator's files.
     """
     proxy = Proxy(cluster, f"system:serviceaccount:{cluster.operator_namespace}:{OPERATOR}")
     async with (

@@ -1,4 +1,4 @@
-"""People by the dozen."""
+"""Create any number of users."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ashchat_dev.mailbox import Mailbox
 
 
 class PersonFactory:
-    """Makes people; all are closed at the test's end."""
+    """Creates users, who are disconnected at the end of the test."""
 
     def __init__(self, where: Environment, mailbox: Mailbox) -> None:
         self._where = where
@@ -16,17 +16,17 @@ class PersonFactory:
         self.made: list[Person] = []
 
     def reading(self, mailbox: Mailbox) -> "PersonFactory":
-        """Return one whose people get their mail elsewhere; they are closed with this one's."""
+        """Return a factory with another mailbox; its users are disconnected with this one's."""
         other = PersonFactory(self._where, mailbox)
         other.made = self.made
         return other
 
     def names_only(self, name: str = "Ana", language: str = "es", **fields: Any) -> Person:
-        """Return someone who has not signed up yet."""
+        """Return a user who has not signed up yet."""
         made = Person(self._where, name, language, **fields)
         self.made.append(made)
         return made
 
     async def __call__(self, name: str = "Ana", language: str = "es", **fields: Any) -> Person:
-        """Return someone who signed up with the code from their mail, and signed in."""
+        """Return a user who signed up with the mailed code, and signed in."""
         return await self.names_only(name, language, **fields).register(self._mailbox)

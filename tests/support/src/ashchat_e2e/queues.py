@@ -1,4 +1,4 @@
-"""Publishing as a service does: with its own credentials, through its own exchange."""
+"""Publish as a service does: with its own credentials, through its own exchange."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +17,7 @@ AMQP_PORT = 5672
 
 @asynccontextmanager
 async def publisher(cluster: Cluster, service: Service) -> AsyncIterator[Publish]:
-    """Yield a way to publish as that service; each message is confirmed by the broker.
+    """Yield a function that publishes as that service; the broker confirms each message.
 
     Raises:
         ApiError: The service has no such credentials.

@@ -61,14 +61,14 @@ async def entries(cluster: Cluster) -> dict[str, Object]:
 
 async def rotate(cluster: Cluster, *kinds: str) -> str:
     """Request the rotation of these kinds, or of all; return the request's token."""
-    stamp = secrets.token_hex(4)
-    annotations = {f"ashchat.dev/rotate{kind and f'-{kind}'}": stamp for kind in kinds or ("",)}
+    token = secrets.token_hex(4)
+    annotations = {f"ashchat.dev/rotate{kind and f'-{kind}'}": token for kind in kinds or ("",)}
     await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": annotations}})
-    return stamp
+    return token
 
 
 async def over(
-    cluster: Cluster, stamp: str, kinds: Sequence[str] = KINDS, *, within: float, every: float = 0.2
+    cluster: Cluster, token: str, kinds: Sequence[str] = KINDS, *, within: float, every: float = 0.2
 ) -> None:
     """Wait until the rotations with a request's token are completed.
 
@@ -79,7 +79,7 @@ async def over(
     async def ended() -> bool:
         now = await entries(cluster)
         return all(
-            stamp in now[kind].get("handledTokens", []) and now[kind]["phase"] == "Idle"
+            token in now[kind].get("handledTokens", []) and now[kind]["phase"] == "Idle"
             for kind in kinds
         )
 

@@ -1,4 +1,4 @@
-"""More operators in one cluster: with rights in one namespace, or for some namespaces of many."""
+"""Additional operators in a cluster: for one namespace with Roles only, or for several."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from ashchat_node.paths import Paths
 
 
 async def helm(cluster: Cluster, *arguments: str, namespace: str, stdin: str = "") -> str:
-    """Run Helm in a namespace and return what it printed.
+    """Run Helm in a namespace and return its output.
 
     Raises:
-        CommandFailedError: Helm failed; the message has its errors.
+        CommandFailedError: Helm failed; the message contains its errors.
     """
     process = await asyncio.create_subprocess_exec(
         os.environ.get("HELM") or str(Paths().cache / "bin" / "helm"),
@@ -47,10 +47,10 @@ async def scoped_operator(
     """Install an operator that reconciles one namespace, in that namespace.
 
     Args:
-        cluster: Its own operator must exclude the namespace.
-        namespace: An existing namespace; what is in it is left to the caller.
+        cluster: A cluster whose own operator excludes the namespace.
+        namespace: An existing namespace, which the caller deletes.
         release: The name of the release, the Deployment and the Lease.
-        images: The table of images; by default that of the cluster's operator.
+        images: The image table; by default that of the cluster's operator.
 
     Raises:
         CommandFailedError: The operator did not become ready.
@@ -67,13 +67,13 @@ async def scoped_operator(
 async def operator_for(
     cluster: Cluster, namespace: str, reconciled: Sequence[str]
 ) -> AsyncIterator[None]:
-    """Run an operator with the rights of the cluster's own that reconciles some namespaces.
+    """Run an operator with the cluster-wide permissions of the cluster's own for some namespaces.
 
-    The namespaces need not exist: tests create and delete them. So the chart's Roles, which have to
-    be in them, would not do.
+    The namespaces need not exist, because tests create and delete them. The chart's Roles could not
+    be used, because they require existing namespaces.
 
     Args:
-        cluster: Its own operator must exclude the namespaces.
+        cluster: A cluster whose own operator excludes the namespaces.
         namespace: An existing namespace for the operator.
         reconciled: The namespaces that it reconciles.
     """
@@ -104,7 +104,7 @@ def _scope(deployment: dict[str, Any], reconciled: Sequence[str]) -> None:
 
 
 async def _values(cluster: Cluster, images: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the images of the cluster's own operator as values of another release."""
+    """Return the images of the cluster's own operator as values for another release."""
     text = await helm(
         cluster, "get", "values", OPERATOR, "--all", "-o=json", namespace=OPERATOR_NAMESPACE
     )

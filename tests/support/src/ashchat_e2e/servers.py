@@ -1,4 +1,4 @@
-"""The backends as an administrator reaches them from outside: for tests beside an AshChat."""
+"""Administrator access to the backends from outside, for tests that bring their own topology."""
 
 import os
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from ashchat_operator.topology_cli import Admin
 PREFIX: Final = "ASHCHAT_ADMIN_"
 
 READY_S: Final = 120
-"""Seconds to wait for the AshChat whose backends these are."""
+"""Seconds to wait for the AshChat that owns the backends."""
 
 _SERVERS: Final = (
     # variable, scheme, component, port
@@ -33,15 +33,15 @@ _SERVERS: Final = (
 async def admin_environment(cluster: Cluster | None) -> AsyncIterator[dict[str, str]]:
     """Yield the variables that `ashchat-operator topology` reads.
 
-    Those of the environment where it has them, else the AshChat's own backends through
-    port-forwards, with the administrators' passwords of its Secrets.
+    They come from the environment if set; otherwise they lead to the AshChat's own backends through
+    port-forwards, with the administrators' passwords from its Secrets.
     """
     if given := {key: value for key, value in os.environ.items() if key.startswith(PREFIX)}:
         yield given
         return
     if cluster is None:
         raise RuntimeError(f"neither a cluster nor {PREFIX}… variables")
-    # A fixture of a whole module comes before the one that has each test start Ready.
+    # A module-scoped fixture is set up before the one that makes each test start Ready.
     await cluster.wait_ready(within=READY_S)
     async with AsyncExitStack() as stack:
         found: dict[str, str] = {}
@@ -55,14 +55,14 @@ async def admin_environment(cluster: Cluster | None) -> AsyncIterator[dict[str, 
 
 
 def username(name: str, service: Service) -> str:
-    """Return the user that `topology apply --name NAME` makes for a service."""
+    """Return the user that `topology apply --name NAME` creates for a service."""
     return f"{name}-{service}-a"
 
 
 async def take_away(admin: Admin, name: str) -> None:
-    """Remove what `topology apply --name NAME` made: virtual host, users, databases."""
+    """Delete what `topology apply --name NAME` created: virtual host, users, databases."""
     if not name or admin.rabbitmq.vhost != name:
-        raise ValueError("only what was made under a name of its own is taken away")
+        raise ValueError("only a topology with a name of its own is deleted")
     users = [username(name, service) for service in Service]
     broker = admin.rabbitmq
     async with httpx2.AsyncClient(

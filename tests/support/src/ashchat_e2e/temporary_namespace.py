@@ -1,4 +1,4 @@
-"""AshChats of a test's own, beside the one that everybody tests: small, and gone afterwards."""
+"""AshChats for single tests, separate from the worker's: small, and deleted afterwards."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,13 +21,13 @@ KINDS = (
     "deployments",
     "statefulsets",
 )
-"""What there is of an AshChat, pods and what is derived aside."""
+"""Kinds of objects that belong to an AshChat, excluding pods and derived objects."""
 
 GONE_S = 60.0
 
 
 def idle(name: str, **spec: Any) -> Object:
-    """Return an AshChat whose services have no pods; its backends cannot be without."""
+    """Return an AshChat whose services are scaled to zero (backends cannot be)."""
     smtp = {"host": "mailpit.mailpit.svc", "port": 1025, "security": "None", "from": "a@test"}
     none: Object = {service: {"replicas": 0} for service in Service}
     none["email"]["smtp"] = smtp
@@ -45,13 +45,13 @@ def idle(name: str, **spec: Any) -> Object:
 async def namespace(
     cluster: Cluster, name: str, *, pods: bool = False, labels: Mapping[str, str] | None = None
 ) -> AsyncIterator[Cluster]:
-    """Have a namespace; yield it as a Cluster whose AshChat is called `demo`.
+    """Create a namespace; yield a Cluster for it whose AshChat is called `demo`.
 
-    Without `pods` a quota keeps any pod from being made: everything else is as real as ever
-    and costs nothing.
+    Without `pods`, a quota prevents the creation of pods: everything else works as usual, and costs
+    nothing.
 
     Raises:
-        AssertionError: It did not go at the end.
+        AssertionError: The namespace was not deleted at the end.
     """
     async with Cluster(
         cluster.kubeconfig,
@@ -76,10 +76,10 @@ async def namespace(
 
 @asynccontextmanager
 async def namespaces(cluster: Cluster, names: Sequence[str]) -> AsyncIterator[list[Cluster]]:
-    """Have several namespaces without pods; they go at the same time.
+    """Create several namespaces without pods; they are deleted concurrently.
 
     Raises:
-        AssertionError: One did not go at the end.
+        AssertionError: A namespace was not deleted at the end.
     """
     async with AsyncExitStack() as stack:
         found = [await stack.enter_async_context(namespace(cluster, name)) for name in names]
@@ -90,10 +90,10 @@ async def namespaces(cluster: Cluster, names: Sequence[str]) -> AsyncIterator[li
 
 
 async def vanish(own: Cluster) -> None:
-    """Take a namespace away with all that is in it, whatever holds it.
+    """Delete a namespace with everything in it, finalizers or not.
 
     Raises:
-        AssertionError: It did not go.
+        AssertionError: The namespace was not deleted.
     """
     if await own.find("namespaces", own.namespace) is None:
         return
@@ -104,7 +104,7 @@ async def vanish(own: Cluster) -> None:
 
 
 async def let_go(own: Cluster, name: str) -> None:
-    """Take the finalizers off an AshChat; one that is gone is fine."""
+    """Remove the finalizers from an AshChat, if it exists."""
     try:
         await own.patch("ashchats", name, {"metadata": {"finalizers": None}})
     except ApiError as error:
@@ -113,20 +113,20 @@ async def let_go(own: Cluster, name: str) -> None:
 
 
 async def gone(own: Cluster, kind: str, name: str, *, within: float = GONE_S) -> None:
-    """Wait until an object is gone.
+    """Wait until an object no longer exists.
 
     Raises:
-        AssertionError: It is still there.
+        AssertionError: It still exists.
     """
 
     async def absent() -> bool:
         return await own.find(kind, name) is None
 
-    await until(absent, within=within, what=f"{kind} {name} gone")
+    await until(absent, within=within, what=f"{kind} {name} deleted")
 
 
 def of(name: str) -> dict[str, str]:
-    """Return the labels of what there is of an AshChat."""
+    """Return the labels of an AshChat's objects."""
     return {
         Label.MANAGED_BY.value: "ashchat-operator",
         Label.INSTANCE.value: name,
@@ -134,7 +134,7 @@ def of(name: str) -> dict[str, str]:
 
 
 async def belongings(own: Cluster, name: str) -> list[str]:
-    """Return what there is of an AshChat's: kind/name, sorted, pods aside."""
+    """Return an AshChat's objects as kind/name, sorted, excluding pods."""
     found = [
         f"{kind}/{item['metadata']['name']}"
         for kind in KINDS

@@ -1,7 +1,7 @@
-"""`make bench-auth`: 200 sign-ins at once, and auth stays answerable.
+"""`make bench-auth`: 200 concurrent sign-ins, and whether auth stays responsive.
 
-What is measured runs on the machine that also makes the load, as the small installations do
-that AshChat has to fit.
+The load runs on the same machine as the services, as in the small installations that AshChat must
+fit on.
 """
 
 import asyncio
@@ -39,10 +39,10 @@ from ashchat_e2e.bench.report import Round, Run, SignIn, markdown, table
 AT_ONCE = 200
 ROUNDS = 5
 PEOPLE = 50
-"""Each signs in several times at once: a sign-up counts against the network's limit an hour."""
+"""Each signs in several times at once, because the network's hourly limit counts sign-ups."""
 
 AT_A_TIME = 10
-"""Sign-ups and deletions: they are not what is measured."""
+"""Concurrent sign-ups and deletions, which are not measured."""
 
 READY_WITHIN_S = 60.0
 REACHED_WITHIN_S = 1.0
@@ -52,11 +52,11 @@ RESULTS = ROOT / "results" / "auth"
 
 
 class CannotMeasureError(RuntimeError):
-    """Not here, or not now; the message says what to do."""
+    """The benchmark cannot run here or now; the message says what to do."""
 
 
 def loopback_only(url: str) -> None:
-    """Let nobody put a load on somebody else's AshChat.
+    """Raise unless the address is local, so that the benchmark cannot load a foreign AshChat.
 
     Raises:
         CannotMeasureError: The address is not this machine's own.
@@ -71,10 +71,10 @@ def loopback_only(url: str) -> None:
 
 
 async def sign_up(where: Environment, mailbox: Mailbox, stack: AsyncExitStack) -> list[Person]:
-    """Return people who have signed up and in.
+    """Return users who have signed up and signed in.
 
     Raises:
-        RequestRefusedError, NoMailError: They could not.
+        RequestRefusedError, NoMailError: A sign-up failed.
     """
     turn = asyncio.Semaphore(AT_A_TIME)
     people = [
@@ -91,7 +91,7 @@ async def sign_up(where: Environment, mailbox: Mailbox, stack: AsyncExitStack) -
 
 
 async def delete(people: Sequence[Person]) -> int:
-    """Delete the accounts; return how many stayed."""
+    """Delete the accounts; return how many could not be deleted."""
     turn = asyncio.Semaphore(AT_A_TIME)
 
     async def one(person: Person) -> bool:
@@ -105,7 +105,7 @@ async def delete(people: Sequence[Person]) -> int:
 
 
 async def one_round(people: Sequence[Person]) -> Round:
-    """Let everybody sign in at once, several times each, on the device that is known."""
+    """Let all users sign in concurrently, several times each, on their known devices."""
 
     async def one(person: Person) -> SignIn:
         began = time.monotonic()
@@ -121,10 +121,10 @@ async def one_round(people: Sequence[Person]) -> Round:
 
 
 async def ways(cluster: Cluster, pods: Sequence[str], stack: AsyncExitStack) -> dict[str, str]:
-    """Return where each pod's private port is reached: at its own address if that is possible.
+    """Return an address of each pod's private port: the pod's own if it is reachable.
 
-    The kubelet asks there too. From outside the cluster's network it is a forwarded port, and
-    then kubectl, the API server and the kubelet take their part of the time.
+    The kubelet probes the pod's own address. From outside the cluster's network a forwarded port is
+    used, and then the time in kubectl, the API server and the kubelet is included.
 
     Raises:
         CommandFailedError: A port could not be forwarded.
@@ -141,7 +141,7 @@ async def ways(cluster: Cluster, pods: Sequence[str], stack: AsyncExitStack) -> 
 
 
 def reachable(address: str) -> bool:
-    """Tell whether a pod's private port answers at its own address."""
+    """Return whether a pod's private port responds at the pod's own address."""
     with suppress(OSError), socket.create_connection((address, PRIVATE_PORT), REACHED_WITHIN_S):
         return True
     return False
@@ -149,7 +149,7 @@ def reachable(address: str) -> bool:
 
 @asynccontextmanager
 async def asking_for_health(where: Mapping[str, str]) -> AsyncIterator["Answers"]:
-    """Ask the pods' private ports all the time, from a process of its own."""
+    """Probe the pods' private ports continuously from a separate process."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -167,14 +167,14 @@ async def asking_for_health(where: Mapping[str, str]) -> AsyncIterator["Answers"
 
 
 class Answers:
-    """What the process that asks for health has heard."""
+    """The results of the process that probes the pods' health."""
 
     def __init__(self, process: asyncio.subprocess.Process, kept: IO[str]) -> None:
         self._process = process
         self._kept = kept
 
     async def end(self) -> list[Probe]:
-        """Let the process end, and return all that it heard."""
+        """Stop the process, and return its results."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         await self._process.wait()
@@ -194,17 +194,17 @@ def cores_used(began: float, before: Metrics, ended: float, after: Metrics) -> f
 
 
 async def containers(cluster: Cluster, pods: Sequence[str]) -> list[Object]:
-    """Return the pods' containers, as their specs have them."""
+    """Return the pods' containers, as in their specs."""
     found = [await cluster.read("pods", pod) for pod in pods]
     return [one for pod in found for one in pod["spec"]["containers"]]
 
 
 async def measure(where: Environment, console: Console) -> Run:
-    """Sign up, sign in at once, look.
+    """Sign users up, let them sign in concurrently, and collect the results.
 
     Raises:
         CannotMeasureError, RequestRefusedError, NoMailError, ApiError, CommandFailedError,
-        TimeoutError, httpx2.HTTPError: It could not be measured.
+        TimeoutError, httpx2.HTTPError: The measurement failed.
     """
     loopback_only(where.url)
     if where.kubeconfig is None or not where.kubeconfig.is_file():
@@ -228,11 +228,13 @@ async def measure(where: Environment, console: Console) -> Run:
             asked = await ways(cluster, pods, stack)
             async with asking_for_health(asked) as answers:
                 idle = (time.monotonic(), time.monotonic() + IDLE_S)
-                await asyncio.sleep(IDLE_S)  # what is awaited is the time itself
+                await asyncio.sleep(IDLE_S)  # the idle phase has a fixed length
                 before = await scrape(cluster, pods)
                 rounds = [await one_round(people) for _ in range(ROUNDS)]
                 if await cluster.pods("auth") != pods:
-                    raise CannotMeasureError("A pod of auth was replaced meanwhile: measure again.")
+                    raise CannotMeasureError(
+                        "A pod of auth was replaced during the measurement: run it again."
+                    )
                 after = await scrape(cluster, pods)
                 probes = await answers.end()
         finally:
@@ -296,7 +298,7 @@ def write(run: Run, folder: Path = RESULTS) -> Path:
 
 
 def main() -> int:
-    """Run the benchmark; return the exit code: 0 measured, 1 not all signed in, 2 it could not."""
+    """Run the benchmark; return the exit code: 0 measured, 1 sign-ins failed, 2 not measured."""
     console = Console(highlight=False, width=80)
     complain = Console(stderr=True, highlight=False, width=80)
     try:
@@ -316,7 +318,9 @@ def main() -> int:
         return 2
     page = write(run)
     console.print(table(run))
-    console.print(f"Written to {page.relative_to(ROOT)}, raw data beside it.", style="dim")
+    console.print(
+        f"Written to {page.relative_to(ROOT)}, with the raw data next to it.", style="dim"
+    )
     statuses = Counter(one.status for each in run.rounds for one in each.sign_ins)
     refused = {status: count for status, count in statuses.items() if status != httpx2.codes.OK}
     if refused:

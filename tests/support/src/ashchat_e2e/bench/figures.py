@@ -1,4 +1,4 @@
-"""Figures out of what was measured: pure functions, all durations in seconds."""
+"""Statistics on measurements: pure functions, all durations in seconds."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,12 @@ from ashchat_dev.kube.metrics import Metrics
 
 LAG = "ashchat_event_loop_lag_seconds"
 COARSE_S = 0.1
-"""A loop that looks at its lag less often than this does not see a block of 50 ms."""
+"""A loop that measures its lag less often than this misses a block of 50 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How long it took: in the middle, for nearly all, at worst."""
+    """Durations: the median, the 95th percentile and the maximum."""
 
     count: int
     p50: float
@@ -22,10 +22,10 @@ class Spread:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest value that so many percent do not exceed (nearest rank).
+    """Return the smallest value that this percentage does not exceed (nearest rank).
 
     Raises:
-        ValueError: There is no value.
+        ValueError: There are no values.
     """
     if not values:
         raise ValueError("no values")
@@ -33,7 +33,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Return the spread of some durations, None when there is none."""
+    """Return the spread of some durations, None if there are none."""
     if not values:
         return None
     return Spread(len(values), percentile(values, 50), percentile(values, 95), max(values))
@@ -41,33 +41,33 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How late a pod's event loop was, over a time."""
+    """How late a pod's event loop was, over a period."""
 
     pod: str
     seconds: float
-    """How long it was looked at."""
+    """The length of the period."""
 
     buckets: tuple[tuple[float, int], ...]
-    """Upper bound, and how many beats were that late but later than the bound before."""
+    """Upper bound, and how many beats were late by at most that but more than the previous one."""
 
     @property
     def beats(self) -> int:
-        """How often the loop looked."""
+        """How often the loop measured its lag."""
         return sum(count for _, count in self.buckets)
 
     @property
     def every(self) -> float:
-        """How often it looked on average, in seconds between two looks."""
+        """Average seconds between two measurements."""
         return self.seconds / self.beats if self.beats else math.inf
 
     @property
     def coarse(self) -> bool:
-        """Whether it looked too seldom to tell anything about short blocks."""
+        """Whether it measured too seldom to detect short blocks."""
         return self.every > COARSE_S
 
     @property
     def longest(self) -> tuple[float, float]:
-        """Between what the longest lag was; a block of the loop is at least as long."""
+        """Bounds of the longest lag; a block of the loop lasts at least as long."""
         bound = 0.0
         found = (0.0, 0.0)
         for upper, count in self.buckets:
@@ -77,12 +77,12 @@ class Lag:
         return found
 
     def later_than(self, seconds: float) -> int:
-        """Return how many beats were surely later than a bucket's bound."""
+        """Return how many beats were certainly later than a bucket's bound."""
         return sum(count for upper, count in self.buckets if upper > seconds)
 
 
 def lag_between(pod: str, before: Metrics, after: Metrics, seconds: float) -> Lag | None:
-    """Return a pod's lag between two scrapes, None where it does not measure it."""
+    """Return a pod's lag between two scrapes, None if it has no such metric."""
     if f"{LAG}_bucket" not in before.names & after.names:
         return None
     bounds = sorted({float(labels["le"]) for labels in after.labels(f"{LAG}_bucket")})
@@ -102,18 +102,18 @@ def lag_between(pod: str, before: Metrics, after: Metrics, seconds: float) -> La
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question to a pod's private port."""
+    """One probe of a pod's private port."""
 
     at: float
-    """time.monotonic() when it was asked; the clock is the machine's, not the process's."""
+    """time.monotonic() of the request; the clock is the machine's, not the process's."""
 
     path: str
     pod: str
     seconds: float
     status: int
-    """0: no answer."""
+    """0 means no response."""
 
 
 def within(probes: Iterable[Probe], windows: Sequence[tuple[float, float]]) -> list[Probe]:
-    """Return the probes that were asked in one of these times."""
+    """Return the probes that were made in one of these periods."""
     return [probe for probe in probes if any(start <= probe.at <= end for start, end in windows)]

@@ -1,7 +1,7 @@
-"""How long the API server takes for the objects of many AshChats when no operator is at work.
+"""How long the API server takes to create the objects of many AshChats without an operator.
 
-What an operator is to be compared with on that machine, at that moment: each object is made by
-one create, and nothing is rendered, looked up, compared or told. The client's own time is in it.
+This is the baseline for the operator on this machine at this time: one create request per object,
+and no rendering, reading, comparing or reporting. It includes the client's own time.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ KINDS: Final = (
     "services",
     "deployments",
 )
-"""What an AshChat with external backends and without replicas consists of."""
+"""The kinds of objects of an AshChat with external backends and without replicas."""
 
 AT_A_TIME: Final = 16
-"""So many requests are under way, as at the operator."""
+"""Maximum concurrent requests, as in the operator."""
 
 
 Object = dict[str, Any]
@@ -32,7 +32,7 @@ Pattern = Sequence[tuple[str, Object]]
 
 
 async def pattern(cluster: Cluster, name: str, namespace: str) -> Pattern:
-    """Return the objects of an AshChat, as somebody would write them down.
+    """Return the objects of an AshChat as a user would write them.
 
     Raises:
         ApiError: They cannot be listed.
@@ -45,7 +45,7 @@ async def pattern(cluster: Cluster, name: str, namespace: str) -> Pattern:
 
 
 def bare(live: Object) -> Object:
-    """Return an object without what the API server gave it, and without the operator's label."""
+    """Return an object without server-set fields, and without the operator's label."""
     labels = {k: v for k, v in live["metadata"]["labels"].items() if k != Label.MANAGED_BY}
     body = {key: value for key, value in live.items() if key not in {"metadata", "status"}}
     if body.get("spec", {}).get("clusterIP", "None") != "None":
@@ -55,10 +55,10 @@ def bare(live: Object) -> Object:
 
 
 async def make(cluster: Cluster, objects: Pattern, number: int, namespace: str) -> float:
-    """Make so many copies of objects; return the seconds until the last was made.
+    """Create `count` copies of objects; return the seconds until the last was created.
 
     Raises:
-        ApiError: The API server refused one.
+        ApiError: The API server rejected an object.
     """
     room = asyncio.Semaphore(AT_A_TIME)
 

@@ -1,7 +1,7 @@
-"""Asks private ports for their health until its standard input ends: a process of its own.
+"""Probes the health of private ports until standard input ends, in a separate process.
 
-In the process that makes the load, the measured time would be that process's own queue.
-Usage: python -m ashchat_e2e.bench.health POD=HOST:PORT …; each answer is a line of JSON.
+In the process that generates the load, the measured time would include that process's own queue.
+Usage: python -m ashchat_e2e.bench.health POD=HOST:PORT …; each response is a line of JSON.
 """
 
 import http.client
@@ -21,14 +21,14 @@ PATHS = ("/livez", "/readyz")
 
 
 class Asking:
-    """One connection to one private port, opened anew after a failure."""
+    """One connection to one private port, reopened after a failure."""
 
     def __init__(self, pod: str, address: str) -> None:
         self._pod = pod
         self._connection = http.client.HTTPConnection(address, timeout=ANSWER_WITHIN_S)
 
     def ask(self, path: str) -> Probe:
-        """Ask, and return what came and how long it took; status 0: nothing came."""
+        """Send a probe; return the response and its duration; status 0 means no response."""
         started = time.monotonic()
         status = 0
         try:
@@ -46,7 +46,7 @@ class Asking:
 
 
 def rounds(asking: list[Asking]) -> Iterator[tuple[Asking, str]]:
-    """Return whom to ask for what, in turn, without an end."""
+    """Yield (pod, path) pairs round-robin, forever."""
     while True:
         for path in PATHS:
             for one in asking:
@@ -54,7 +54,7 @@ def rounds(asking: list[Asking]) -> Iterator[tuple[Asking, str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Ask until standard input ends; return the exit code."""
+    """Send probes until standard input ends; return the exit code."""
     targets = [argument.rpartition("=") for argument in arguments]
     asking = [Asking(pod, address) for pod, _, address in targets]
     due = time.monotonic()

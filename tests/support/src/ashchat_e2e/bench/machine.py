@@ -1,4 +1,4 @@
-"""What a benchmark ran on: figures without it say nothing."""
+"""The machine that a benchmark ran on, without which its figures mean nothing."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """Return the processor's name, where the system tells."""
+    """Return the processor's name, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -23,7 +23,7 @@ def processor() -> str:
 
 
 def commit(root: Path) -> str:
-    """Return the commit of the sources, with + where they differ from it; empty: no git."""
+    """Return the commit of the sources, with + if they are modified; empty without git."""
     said = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"],
         check=False,
@@ -34,7 +34,7 @@ def commit(root: Path) -> str:
 
 
 def versions(root: Path) -> dict[str, str]:
-    """Return the versions of what runs outside the cluster."""
+    """Return the versions of the software outside the cluster."""
     return {
         "sources": commit(root),
         "Linux": platform.release(),

@@ -1,7 +1,7 @@
-"""make bench-operator: how fast the operator is, and how little it does when nothing is to do.
+"""make bench-operator: how fast the operator is, and how little it does if nothing changed.
 
-Each part stands for itself; `PARTS` lists them in their order. What is awaited is awaited by
-looking every few tens of milliseconds, so a figure is that much too long at most.
+The parts are independent; `PARTS` lists them in order. Conditions are polled every few tens of
+milliseconds, so a figure is too long by that much at most.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ Samples = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Bench:
-    """What the parts work with."""
+    """What all parts share."""
 
     cluster: Cluster
     where: Environment
@@ -82,10 +82,10 @@ def ashchat(name: str, **spec: Any) -> Object:
 
 
 async def applies(bench: Bench) -> Samples:
-    """From apply to Ready, with images present; and what of it the operator itself took.
+    """The time from apply to Ready, with images present, and the operator's share of it.
 
-    Its own part: until the last workload is written; from the last backend ready to the
-    topology declared; from the last of both to Ready.
+    The operator's share: until the last workload is written; from the last backend being ready to
+    the topology being declared; from the last of these to Ready.
     """
     whole, own_part, *parts = names = (
         "apply → Ready",
@@ -106,7 +106,7 @@ async def applies(bench: Bench) -> Samples:
                     "demo",
                     exposure={"type": "Edge", "edge": {"serviceType": "ClusterIP"}},
                     mongodb={"managed": {"engine": engine}},
-                    # A node of two cores has not 200m left beside the first one.
+                    # A two-core node cannot fit another 200m next to the first one.
                     auth={"resources": {"requests": {"cpu": "20m"}}},
                 ),
             )
@@ -122,7 +122,7 @@ async def applies(bench: Bench) -> Samples:
 
 
 async def _marks(own: Cluster) -> dict[str, float]:
-    """Return when what was first seen."""
+    """Return when each milestone was first seen."""
     marks: dict[str, float] = {}
     names: set[str] = set()
     ready: set[str] = set()
@@ -160,7 +160,7 @@ async def _marks(own: Cluster) -> dict[str, float]:
 
 
 async def no_ops(bench: Bench) -> Samples:
-    """What a reconcile with nothing to do asks and writes."""
+    """Reads and writes of a reconcile pass that has nothing to do."""
     await bench.cluster.wait_ready(within=120)
     await reconciled(bench.cluster, 2)
 
@@ -209,13 +209,13 @@ async def many(bench: Bench) -> Samples:
         created = time.monotonic()
 
         async def applied() -> bool:
-            # Deployments are made last. One is read and the rest counted: to list all of them
-            # again and again would take the API server longer than what is measured.
+            # Deployments are created last. One is read and the rest counted: listing all of them
+            # repeatedly would cost the API server more time than what is measured.
             found = await bench.cluster.get(DEPLOYMENTS, limit="1")
             left = found["metadata"].get("remainingItemCount", 0)
             return len(found["items"]) + int(left) >= MANY * DEPLOYMENTS_EACH
 
-        await until(applied, within=300, every=0.2, what="all of them applied")
+        await until(applied, within=300, every=0.2, what="all AshChats applied")
         found[f"{MANY} AshChats created"] = [created - began]
         found[f"{MANY} AshChats applied"] = [time.monotonic() - began]
         found["operator's processor time meanwhile"] = [await _cpu(bench.cluster) - busy]
@@ -227,8 +227,8 @@ async def many(bench: Bench) -> Samples:
         async def ready() -> bool:
             return await unready() == 0
 
-        with contextlib.suppress(AssertionError):  # the count says it
-            await until(ready, within=600, every=1, what="all of them Ready")
+        with contextlib.suppress(AssertionError):  # the count below shows it
+            await until(ready, within=600, every=1, what="all AshChats Ready")
             found[f"{MANY} AshChats Ready"] = [time.monotonic() - began]
         found["of them not Ready"] = [float(await unready())]
         found["operator's memory before, MiB"] = [before]
@@ -258,7 +258,7 @@ def _outside(name: str) -> Object:
         static=none,
         rabbitmq=external("rabbitmq"),
         redis=external("redis"),
-        # FerretDB has room for a hundred users, whoever they are.
+        # FerretDB supports at most a hundred users in total.
         mongodb=external("mongodb", "Provided"),
     )
     body["spec"]["translate"] = {"apertium": none, "cache": external("redis"), **none}
@@ -274,7 +274,7 @@ def _ready(body: Object) -> bool:
 
 
 async def _floor(bench: Bench) -> float:
-    """Return how long the API server takes for the objects of so many when no operator works."""
+    """Return how long the API server takes for the same objects without an operator."""
     bench.console.print("their objects, without an operator …", style="dim")
     await bench.cluster.create("ashchats", _outside("pattern"), namespace=EMPTY)
 
@@ -289,7 +289,7 @@ async def _floor(bench: Bench) -> float:
         labels: dict[str, str] = {Label.INSTANCE: "pattern"}
         return not await bench.cluster.list("deployments", labels, namespace=EMPTY)
 
-    await until(unmade, within=60, every=0.2, what="the pattern gone")
+    await until(unmade, within=60, every=0.2, what="the pattern deleted")
     await bench.cluster.create("namespaces", {"metadata": {"name": FLOOR}})
     try:
         return await floor.make(bench.cluster, objects, MANY, FLOOR)
@@ -299,7 +299,7 @@ async def _floor(bench: Bench) -> float:
 
 
 async def _soak(bench: Bench) -> list[float]:
-    """Return the operator's memory, looked at for as long as was asked for."""
+    """Return samples of the operator's memory over the requested period."""
     samples = []
     ends = time.monotonic() + bench.soak_s
     bench.console.print(f"their memory, for {bench.soak_s / 60:.0f} minutes …", style="dim")
@@ -327,12 +327,12 @@ async def _leave(cluster: Cluster) -> None:
     async def none() -> bool:
         return not await cluster.list("ashchats", namespace=EMPTY)
 
-    await until(none, within=300, every=1, what="the AshChats gone")
+    await until(none, within=300, every=1, what="the AshChats deleted")
     await cluster.delete("namespaces", EMPTY)
 
 
 async def drifts(bench: Bench) -> Samples:
-    """How long what was deleted by hand is gone."""
+    """The time from a deletion by hand until the object exists again."""
     cluster = bench.cluster
     found: list[float] = []
     chosen = [
@@ -353,7 +353,7 @@ async def drifts(bench: Bench) -> Samples:
 
         chosen[number % len(chosen)] = (
             kind,
-            await until(anew, within=60, every=EVERY_S, what=f"{kind} {name} again"),
+            await until(anew, within=60, every=EVERY_S, what=f"{kind} {name} re-created"),
         )
         found.append(time.monotonic() - began)
     await cluster.wait_ready(within=120)
@@ -361,7 +361,7 @@ async def drifts(bench: Bench) -> Samples:
 
 
 async def failovers(bench: Bench) -> Samples:
-    """The leader killed with its pod (kill -9): until the other has repaired something."""
+    """The leader is killed with its pod (kill -9): until the other has repaired something."""
     runtime, cluster, found = Runtime(os.environ.get("CLUSTER", "")), bench.cluster, []
     await configured(cluster, {"replicas": 2})
     try:
@@ -376,7 +376,7 @@ async def failovers(bench: Bench) -> Samples:
                 now = await cluster.find("configmaps", item["name"])
                 return now is not None and now["metadata"]["uid"] != item["uid"]
 
-            await until(anew, within=60, every=EVERY_S, what="repaired by the other")
+            await until(anew, within=60, every=EVERY_S, what="re-created by the other")
             found.append(time.monotonic() - began)
     finally:
         await configured(cluster, {"replicas": 1})
@@ -384,7 +384,7 @@ async def failovers(bench: Bench) -> Samples:
 
 
 async def rotations(bench: Bench) -> Samples:
-    """Every kind rotates while people sign up, sign in, talk and are translated."""
+    """Rotations of every kind while users sign up, sign in and exchange translated messages."""
     cluster, found = bench.cluster, Samples()
     factory = PersonFactory(bench.where, bench.mailbox)
     try:
@@ -417,7 +417,7 @@ async def measure(where: Environment, console: Console, soak_s: float) -> Report
     """Run every part, one after the other.
 
     Raises:
-        NotConfiguredError, ApiError, AssertionError, httpx2.HTTPError: It could not be measured.
+        NotConfiguredError, ApiError, AssertionError, httpx2.HTTPError: The measurement failed.
     """
     if where.kubeconfig is None:
         raise NotConfiguredError("KUBECONFIG is not set: `make up` first.")
@@ -435,7 +435,7 @@ async def measure(where: Environment, console: Console, soak_s: float) -> Report
                 try:
                     samples |= await part(bench)
                 except (ApiError, AssertionError, ExceptionGroup, httpx2.HTTPError) as error:
-                    # The others are worth having all the same.
+                    # The other parts are still worth measuring.
                     console.print(f"failed: {error}", style="red", markup=False)
                     failed.append(f"{part.__name__}: {type(error).__name__}")
         kubernetes = (await cluster.get("/version"))["gitVersion"]
@@ -467,7 +467,7 @@ def write(report: Report, folder: Path = RESULTS) -> Path:
 
 
 def main() -> int:
-    """Run the benchmark; return the exit code: 0 every aim met, 1 not all, 2 not measured."""
+    """Run the benchmark; return the exit code: 0 all targets met, 1 missed, 2 not measured."""
     console = Console(highlight=False, width=80)
     complain = Console(stderr=True, highlight=False, width=80)
     try:
@@ -482,7 +482,9 @@ def main() -> int:
         console.print("Not written: only a part was measured.", style="dim")
         return 0
     page = write(report)
-    console.print(f"Written to {page.relative_to(ROOT)}, raw data beside it.", style="dim")
+    console.print(
+        f"Written to {page.relative_to(ROOT)}, with the raw data next to it.", style="dim"
+    )
     return 0 if report.all_met else 1
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark of the operator found: raw, as a page, and for the terminal. Pure."""
+"""The operator benchmark's results: raw data, a page, and a table for the terminal. Pure."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +9,7 @@ from ashchat_e2e.bench.figures import percentile
 
 THIRDS: Final = 3
 FLAT_MIB: Final = 10.0
-"""A median of the last third that is not more than this above that of the first is flat."""
+"""MiB by which the last third's median may exceed the first's to count as flat."""
 
 AIMS: Final[dict[str, tuple[str, float]]] = {
     "of it the operator's own": ("p95", 3.0),
@@ -22,7 +22,7 @@ AIMS: Final[dict[str, tuple[str, float]]] = {
     "failed requests": ("max", 0.0),
     "lost sockets": ("max", 0.0),
 }
-"""Figure → which of its values is to be at most what."""
+"""Figure → which of its values has which target as an upper limit."""
 
 COUNTS: Final = frozenset(
     {
@@ -36,12 +36,12 @@ COUNTS: Final = frozenset(
         "operator's memory with them, MiB",
     }
 )
-"""Figures that are no seconds."""
+"""Figures that are not in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured, each time."""
+    """What was measured, with all its values."""
 
     name: str
     values: tuple[float, ...]
@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def shown(self) -> str:
-        """The spread, or the one value, in a cell."""
+        """The spread, or the single value, as a cell."""
         unit = "" if self.name in COUNTS else " s"
         picked = [self.of(which) for which in ("p50", "p95", "max")]
         if len(set(self.values)) == 1:
@@ -62,7 +62,7 @@ class Figure:
 
     @property
     def aim(self) -> str:
-        """The aim and whether it is met; empty where there is none."""
+        """The target and whether it is met; empty if absent."""
         if self.name not in AIMS:
             return ""
         which, most = AIMS[self.name]
@@ -70,7 +70,7 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether the aim is met; true where there is none."""
+        """Whether the target is met; true if absent."""
         if self.name not in AIMS:
             return True
         which, most = AIMS[self.name]
@@ -78,14 +78,14 @@ class Figure:
 
     @property
     def growth(self) -> float:
-        """How much more the last third is than the first, by their medians."""
+        """The increase from the first to the last third, by their medians."""
         third = max(1, len(self.values) // 3)
         return percentile(self.values[-third:], 50) - percentile(self.values[:third], 50)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one run measured, and on what."""
+    """All measurements of one run, and the machine they were made on."""
 
     begun_at: str
     figures: tuple[Figure, ...]
@@ -99,7 +99,7 @@ class Report:
 
     @property
     def all_met(self) -> bool:
-        """Whether everything was measured and no aim was missed."""
+        """Whether everything was measured and all targets were met."""
         return not self.failed and all(figure.met for figure in self.figures)
 
     def raw(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Report:
 
 
 def rows(report: Report) -> list[tuple[str, str, str]]:
-    """Return what was measured, the figure, and the aim and whether it was met."""
+    """Return what was measured, the figure, and the target with its verdict."""
     found = [(figure.name, figure.shown, figure.aim) for figure in report.figures]
     for figure in report.figures:
         if figure.name == "operator's memory with them, MiB" and len(figure.values) >= THIRDS:

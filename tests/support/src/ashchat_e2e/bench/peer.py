@@ -12,7 +12,7 @@ SECONDS = 2.0
 
 
 def verifications_per_second(seconds: float = SECONDS) -> float:
-    """Return how many passwords argon2-cffi verifies a second, doing nothing else."""
+    """Return how many passwords argon2-cffi verifies per second under no other load."""
     hasher = argon2.PasswordHasher(
         time_cost=passwords.TIME_COST,
         memory_cost=passwords.MEMORY_KIB,
@@ -35,7 +35,7 @@ def verifications_per_second(seconds: float = SECONDS) -> float:
 
 
 def parameters() -> str:
-    """Return the parameters as a person reads them."""
+    """Return the parameters in readable form."""
     return (
         f"argon2id, {passwords.MEMORY_KIB // 1024} MiB, t = {passwords.TIME_COST}, "
         f"p = {passwords.PARALLELISM}"

@@ -1,4 +1,4 @@
-"""What the benchmark of sign-ins found: raw, as a page, and for the terminal."""
+"""The sign-in benchmark's results: raw data, a page, and a table for the terminal."""
 
 import statistics
 import textwrap
@@ -18,7 +18,7 @@ PAGE_CHARS = 96
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """One sign-in; status 0: no answer."""
+    """One sign-in; status 0 means no response."""
 
     status: int
     seconds: float
@@ -26,7 +26,7 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Sign-ins that were begun at once; the times are time.monotonic()."""
+    """Sign-ins that began together; the times are time.monotonic()."""
 
     started: float
     ended: float
@@ -34,13 +34,13 @@ class Round:
 
     @property
     def per_second(self) -> float:
-        """Successful sign-ins a second."""
+        """Successful sign-ins per second."""
         return sum(one.status == OK for one in self.sign_ins) / (self.ended - self.started)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that one run measured, and on what."""
+    """All measurements of one run, and the machine they were made on."""
 
     begun_at: str
     at_once: int
@@ -49,14 +49,14 @@ class Run:
     rounds: tuple[Round, ...]
     probes: tuple[Probe, ...]
     lags: tuple[Lag, ...]
-    """Of the pods that measure it."""
+    """For the pods that export the metric."""
 
     pods: tuple[str, ...]
     asked: tuple[str, ...]
-    """Addresses at which they were asked for their health."""
+    """The addresses that were probed."""
 
     alone: tuple[float, ...]
-    """Verifications a second of plain argon2, before and after."""
+    """Verifications per second of plain argon2, before and after."""
 
     hashing: str
     cores: int
@@ -65,10 +65,10 @@ class Run:
     versions: dict[str, str]
     images: tuple[str, ...]
     cpu_requests: tuple[str, ...]
-    """What each pod of auth is promised, as Kubernetes writes it."""
+    """The CPU request of each auth pod, as Kubernetes writes it."""
 
     cpu_used: float
-    """Cores that all of them used while people signed in."""
+    """Cores that all of them used during the sign-ins."""
 
     @property
     def sign_ins(self) -> list[SignIn]:
@@ -76,14 +76,14 @@ class Run:
         return [one for each in self.rounds for one in each.sign_ins]
 
     def health(self, *, idle: bool = False) -> list[Probe]:
-        """Return the questions for health during the sign-ins, or before them."""
+        """Return the health probes during the sign-ins, or before them."""
         return within(
             self.probes,
             [self.idle] if idle else [(each.started, each.ended) for each in self.rounds],
         )
 
     def raw(self) -> dict[str, Any]:
-        """Return everything for JSON: durations in milliseconds, times since the idle phase."""
+        """Return everything for JSON: durations in milliseconds, times from the idle phase on."""
         zero = self.idle[0]
         return {
             **{
@@ -122,14 +122,14 @@ def ms(seconds: float) -> float:
 
 
 def shown(found: Spread | None) -> str:
-    """Return a spread in one cell."""
+    """Return a spread as one cell."""
     if found is None:
         return "nothing was measured"
     return " / ".join(f"{value * 1000:.0f}" for value in (found.p50, found.p95, found.longest))
 
 
 def longest_block(lags: Sequence[Lag], pods: Sequence[str]) -> tuple[str, str]:
-    """Return what is known of the longest block of an event loop, and how that is to the aim."""
+    """Return the bounds of the longest event loop block, and a verdict on the target."""
     missing = len(pods) - len(lags)
     if missing or not lags:
         return "no metric", "not measured, old images"
@@ -146,7 +146,7 @@ def longest_block(lags: Sequence[Lag], pods: Sequence[str]) -> tuple[str, str]:
 
 
 def health_verdict(probes: Sequence[Probe]) -> str:
-    """Return how the answers for health are to the aim."""
+    """Return a verdict on the health probes' target."""
     if not probes:
         return "not measured"
     failed = sum(probe.status != OK for probe in probes)
@@ -157,7 +157,7 @@ def health_verdict(probes: Sequence[Probe]) -> str:
 
 
 def rows(run: Run) -> list[tuple[str, str, str]]:
-    """Return what was measured, the figure, and the aim and whether it was met."""
+    """Return what was measured, the figure, and the target with its verdict."""
     good = [one.seconds for one in run.sign_ins if one.status == OK]
     busy = run.health()
     block, block_verdict = longest_block(run.lags, run.pods)
