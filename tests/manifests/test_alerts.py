@@ -46,7 +46,7 @@ def test_every_metric_named_exists(expression: str) -> None:
     assert not named - exported()
 
 
-def test_what_is_no_promql_is_noticed() -> None:
+def test_invalid_promql_is_rejected() -> None:
     with pytest.raises(ValueError, match="parenthesis"):
         promql.metrics_in("sum(rate(x[5m])")
     assert promql.metrics_in('a{b="c"} / on (x) sum by (y) (rate(d_total[5m]))') == {"a", "d_total"}
@@ -58,7 +58,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert rule["annotations"]["summary"]
     assert rule["annotations"]["description"]

@@ -9,19 +9,19 @@ def of_kind(objects: list[Manifest], *kinds: str) -> list[Manifest]:
     return [item for item in objects if item["kind"] in kinds]
 
 
-def test_one_pod_at_a_time_may_go(manifest: Manifest) -> None:
+def test_one_pod_may_be_evicted_at_a_time(manifest: Manifest) -> None:
     if manifest["kind"] == "PodDisruptionBudget":
         assert manifest["spec"]["maxUnavailable"] == 1
         # With a single pod, a drain would wait forever.
         assert "minAvailable" not in manifest["spec"]
 
 
-def test_a_pod_that_does_not_work_holds_up_no_drain(manifest: Manifest) -> None:
+def test_an_unready_pod_does_not_block_a_drain(manifest: Manifest) -> None:
     if manifest["kind"] == "PodDisruptionBudget":
         assert manifest["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
-def test_what_may_have_several_pods_has_one_budget_and_nothing_else(
+def test_only_workloads_that_can_have_several_pods_have_a_budget(
     objects: list[Manifest],
 ) -> None:
     most = {

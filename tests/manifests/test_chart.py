@@ -19,14 +19,14 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [item for item in objects if item["kind"] == kind]
 
 
-def test_the_definition_is_the_repositorys_and_is_kept(rendered_chart: Chart) -> None:
+def test_the_crd_is_the_repositorys_and_is_kept(rendered_chart: Chart) -> None:
     (crd,) = of_kind(rendered_chart(), "CustomResourceDefinition")
     source = ROOT / "crds" / "ashchat.dev_ashchats.yaml"
     assert crd == yaml.safe_load(source.read_text())
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
-def test_no_right_is_for_everything(rendered_chart: Chart) -> None:
+def test_no_permission_is_a_wildcard(rendered_chart: Chart) -> None:
     objects = [*rendered_chart(), *rendered_chart("--set", "watchNamespaces={one}")]
     for role in [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]:
         for rule in role["rules"]:
@@ -36,7 +36,7 @@ def test_no_right_is_for_everything(rendered_chart: Chart) -> None:
             assert not {"pods/exec", "nodes", "namespaces"} & set(rule["resources"])
 
 
-def test_with_namespaces_named_nothing_is_bound_beyond_them(rendered_chart: Chart) -> None:
+def test_with_named_namespaces_nothing_is_bound_outside_them(rendered_chart: Chart) -> None:
     objects = rendered_chart("--set", "watchNamespaces={one,two}", "--set", "crd.install=false")
     assert not [item for item in objects if "namespace" not in item["metadata"]]
     for kind in ("Role", "RoleBinding"):
@@ -50,12 +50,12 @@ def test_with_namespaces_named_nothing_is_bound_beyond_them(rendered_chart: Char
             assert role["rules"] == everywhere["rules"]
 
 
-def test_the_definition_can_be_somebody_elses(rendered_chart: Chart) -> None:
+def test_the_crd_can_be_managed_separately(rendered_chart: Chart) -> None:
     objects = rendered_chart("--set", "crd.install=false")
     assert not of_kind(objects, "CustomResourceDefinition")
 
 
-def test_several_pods_have_a_budget_and_keep_apart(rendered_chart: Chart) -> None:
+def test_several_pods_have_a_budget_and_are_spread(rendered_chart: Chart) -> None:
     assert not of_kind(rendered_chart(), "PodDisruptionBudget")
     objects = rendered_chart("--set", "replicas=2")
     (budget,) = of_kind(objects, "PodDisruptionBudget")
@@ -89,7 +89,9 @@ def test_monitoring_is_an_option_and_complete(rendered_chart: Chart) -> None:
     assert json.loads(dashboard["data"]["ashchat.json"])["panels"]
 
 
-def test_a_test_and_an_uninstall_run_as_the_operator_does(rendered_chart: Chart) -> None:
+def test_chart_test_and_uninstall_hook_run_with_the_operators_settings(
+    rendered_chart: Chart,
+) -> None:
     objects = rendered_chart()
     (deployment,) = of_kind(objects, "Deployment")
     (job,), (pod,) = of_kind(objects, "Job"), of_kind(objects, "Pod")
@@ -116,7 +118,7 @@ def test_another_image_restarts_the_operator(rendered_chart: Chart) -> None:
     assert annotations() != annotations("--set", "images.chat=other/chat:2")
 
 
-def test_a_cluster_too_old_for_its_pods_is_refused(rendered_chart: Chart) -> None:
+def test_an_unsupported_kubernetes_version_is_rejected(rendered_chart: Chart) -> None:
     assert rendered_chart("--kube-version", "1.34.0")
     with pytest.raises(subprocess.CalledProcessError) as caught:
         rendered_chart("--kube-version", "1.33.9")
@@ -144,7 +146,7 @@ def test_a_cluster_too_old_for_its_pods_is_refused(rendered_chart: Chart) -> Non
         "dashboard.labels.grafana_dashboard=true",
     ],
 )
-def test_wrong_values_are_refused(rendered_chart: Chart, setting: str) -> None:
+def test_invalid_values_are_rejected(rendered_chart: Chart, setting: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         rendered_chart("--set", setting)
     assert setting.partition("=")[0].partition(".")[0] in caught.value.stderr

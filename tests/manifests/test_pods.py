@@ -36,9 +36,7 @@ def test_the_root_is_read_only(containers: list[dict[str, Any]]) -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_no_token_is_mounted_but_the_operators(
-    pod: dict[str, Any], workload: dict[str, Any]
-) -> None:
+def test_only_the_operator_mounts_a_token(pod: dict[str, Any], workload: dict[str, Any]) -> None:
     operator = workload["metadata"]["labels"]["app.kubernetes.io/name"] == "ashchat-operator"
     assert pod["automountServiceAccountToken"] is operator
 
@@ -47,7 +45,7 @@ def test_no_service_links_in_the_environment(pod: dict[str, Any]) -> None:
     assert pod["enableServiceLinks"] is False
 
 
-def test_resources_are_asked_for_and_memory_is_bounded(
+def test_resources_are_requested_and_memory_is_limited(
     containers: list[dict[str, Any]],
 ) -> None:
     for container in containers:
@@ -57,7 +55,7 @@ def test_resources_are_asked_for_and_memory_is_bounded(
 
 
 @pytest.mark.usefixtures("lasting")
-def test_it_says_when_it_is_started_and_ready(
+def test_it_has_startup_and_readiness_probes(
     pod: dict[str, Any], containers: list[dict[str, Any]]
 ) -> None:
     sidecars = [c for c in containers if c.get("restartPolicy") == "Always"]
@@ -67,9 +65,7 @@ def test_it_says_when_it_is_started_and_ready(
 
 
 @pytest.mark.usefixtures("lasting")
-def test_it_is_started_again_when_it_is_stuck(
-    pod: dict[str, Any], workload: dict[str, Any]
-) -> None:
+def test_it_has_a_liveness_probe(pod: dict[str, Any], workload: dict[str, Any]) -> None:
     component = workload["metadata"]["labels"].get("app.kubernetes.io/component")
     for container in pod["containers"]:
         if component in {"rabbitmq", "mongodb"} and container["name"] in {"rabbitmq", "mongodb"}:
@@ -79,7 +75,7 @@ def test_it_is_started_again_when_it_is_stuck(
             assert "livenessProbe" in container, container["name"]
 
 
-def test_a_slow_node_has_a_minute_to_start_it(containers: list[dict[str, Any]]) -> None:
+def test_startup_probes_allow_a_minute_for_a_slow_node(containers: list[dict[str, Any]]) -> None:
     for container in containers:
         probe = container.get("startupProbe")
         if probe is not None:
@@ -105,7 +101,7 @@ def test_every_mount_has_its_volume(
     assert used == volumes
 
 
-def test_secrets_are_read_only_and_not_for_everybody(pod: dict[str, Any]) -> None:
+def test_secrets_are_read_only_and_not_world_readable(pod: dict[str, Any]) -> None:
     secret = {volume["name"] for volume in pod.get("volumes", []) if "secret" in volume}
     for volume in pod.get("volumes", []):
         if "secret" in volume:
@@ -118,7 +114,7 @@ def test_secrets_are_read_only_and_not_for_everybody(pod: dict[str, Any]) -> Non
                 assert "subPath" not in mount
 
 
-def test_scratch_space_is_bounded(pod: dict[str, Any]) -> None:
+def test_scratch_space_is_limited(pod: dict[str, Any]) -> None:
     for volume in pod.get("volumes", []):
         if "emptyDir" in volume:
             assert "sizeLimit" in volume["emptyDir"], volume["name"]
@@ -129,7 +125,7 @@ def test_ports_have_names_that_are_unique(pod: dict[str, Any]) -> None:
     assert len(names) == len(set(names))
 
 
-def test_it_ends_in_time(pod: dict[str, Any]) -> None:
+def test_its_grace_period_is_long_enough(pod: dict[str, Any]) -> None:
     for container in pod["containers"]:
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
         assert pod.get("terminationGracePeriodSeconds", 30) >= pause.get("seconds", 0) + 7
@@ -163,7 +159,7 @@ def test_a_services_probes_start_no_process(pod: dict[str, Any], workload: dict[
             assert "exec" not in container[probe], probe
 
 
-def test_the_broker_is_ready_when_it_takes_connections(
+def test_the_broker_is_ready_when_it_accepts_connections(
     pod: dict[str, Any], workload: dict[str, Any]
 ) -> None:
     if component_of(workload) == "rabbitmq":
@@ -190,7 +186,7 @@ def test_reloader_leaves_it_alone(workload: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", ["nodeName", "priorityClassName", "hostUsers"])
-def test_it_does_not_choose_its_place(pod: dict[str, Any], key: str) -> None:
+def test_it_does_not_constrain_scheduling(pod: dict[str, Any], key: str) -> None:
     assert key not in pod
 
 

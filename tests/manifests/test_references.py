@@ -16,7 +16,7 @@ def pod_spec(item: Object) -> Object:
     return spec
 
 
-def test_what_pods_mount_is_there(objects: list[dict[str, Any]]) -> None:
+def test_what_pods_mount_exists(objects: list[dict[str, Any]]) -> None:
     there = {(item["kind"], item["metadata"]["name"]): item for item in objects}
     for item in objects:
         for volume in pod_spec(item).get("volumes", []):

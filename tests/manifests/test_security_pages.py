@@ -36,14 +36,14 @@ def rows() -> list[list[str]]:
     return [row for row in tables(PAGE) if len(row) == CELLS and NUMBER.fullmatch(row[0])]
 
 
-def test_every_test_that_is_named_is_there() -> None:
+def test_every_named_test_exists() -> None:
     text = PAGE.partition("## Validation")[2]
     assert len(NAMED.findall(text)) > len(rows()), "the page no longer names any tests"
     assert not missing_tests(text, ROOT)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
-def test_a_row_has_a_verdict_and_what_shows_it(row: list[str]) -> None:
+def test_a_row_has_a_verdict_and_its_evidence(row: list[str]) -> None:
     _, level, asks, verdict, how, shown_by = row
     assert level in {"1", "2", "3"}
     assert asks
@@ -55,7 +55,7 @@ def test_a_row_has_a_verdict_and_what_shows_it(row: list[str]) -> None:
     assert not NAMED.sub("", shown_by).strip(), "the column must contain only tests"
 
 
-def test_no_requirement_about_accounts_is_left_out_or_there_twice() -> None:
+def test_every_requirement_about_accounts_is_listed_once() -> None:
     apply = [row[0] for row in rows()]
     others = NUMBER.findall(PAGE.partition("## Requirements that do not apply")[2])
     assert len({*apply, *others}) == len(apply) + len(others)

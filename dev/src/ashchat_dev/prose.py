@@ -36,8 +36,13 @@ CHECKED: Final = (
     "Makefile",
     "pyproject.toml",
 )
-NOT_OURS: Final = ("*_pb2.py", "*/common_passwords/*", "*/templates/words/*")
-"""Generated code, and texts in other languages or addressed to users."""
+NOT_OURS: Final = (
+    "*_pb2.py",
+    "*/common_passwords/*",
+    "*/templates/words/*",
+    "dev/tests/test_prose.py",
+)
+"""Generated code, texts in other languages or addressed to users, and the phrases as test data."""
 
 _MARKDOWN_BLOCK: Final = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"`[^`]*`")

@@ -195,7 +195,7 @@ async def test_the_device_token_without_an_underscore(client: httpx2.AsyncClient
     ],
     ids=["empty", "svg", "html", "large", "larger"],
 )
-async def test_what_is_not_taken(
+async def test_rejected_uploads(
     client: httpx2.AsyncClient, folder: Path, content: bytes, status: int, reason: str
 ) -> None:
     for answer in (

@@ -207,7 +207,7 @@ async def ben_keeps_a_room(story: Story) -> None:
     assert chat["unread_count"] == 0
 
 
-async def test_nothing_is_left_and_the_other_keeps_a_room(
+async def test_nothing_is_left_and_the_other_user_keeps_the_chat(
     *,
     story: Story,
     cluster: Cluster,
@@ -240,7 +240,7 @@ async def test_nothing_is_left_and_the_other_keeps_a_room(
     assert (await story.ben.chat.post("/chat", json={"receiver_tag": tag})).status == 404
 
 
-async def test_a_sign_up_that_is_delivered_again_brings_nobody_back(
+async def test_a_redelivered_sign_up_does_not_restore_a_deleted_user(
     *,
     person: PersonFactory,
     rabbit: RabbitManagement,
@@ -276,7 +276,7 @@ async def test_a_sign_up_that_is_delivered_again_brings_nobody_back(
     assert not [key async for key in redis_admin.scan_iter(f"*{ana.user_id}*")]
 
 
-async def test_pods_killed_in_the_middle_finish_it(
+async def test_pods_killed_during_a_deletion_finish_it(
     *,
     story: Story,
     cluster: Cluster,
@@ -292,7 +292,7 @@ async def test_pods_killed_in_the_middle_finish_it(
     await nothing_left(story, cluster, redis_admin, await mongo_as("chat"), where)
 
 
-async def test_who_deletes_their_account_at_auth_is_gone_from_all(
+async def test_an_account_deleted_at_auth_is_deleted_everywhere(
     *,
     story: Story,
     cluster: Cluster,

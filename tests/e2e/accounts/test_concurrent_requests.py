@@ -58,7 +58,7 @@ async def code_of(mailbox: Mailbox, who: Person, temporary: str) -> str:
     return mail.code
 
 
-async def test_several_new_devices_at_once_each_get_in_by_their_own_code(
+async def test_concurrent_new_devices_each_sign_in_with_their_own_code(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = await person("Ana", "es")

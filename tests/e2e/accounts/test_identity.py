@@ -70,7 +70,7 @@ async def test_a_reset_by_mail_ends_every_session(person: PersonFactory, mailbox
     assert (await ana.signin()).status == 200
 
 
-async def test_an_unknown_address_is_answered_like_a_known_one(
+async def test_an_unknown_address_gets_the_same_response_as_a_known_one(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana, nobody = await person(), person.names_only("Nobody", "en")
@@ -82,7 +82,7 @@ async def test_an_unknown_address_is_answered_like_a_known_one(
     assert await mailbox.list(nobody.email) == []
 
 
-async def test_a_changed_password_keeps_this_session_and_closes_the_others_sockets(
+async def test_a_password_change_keeps_this_session_and_closes_other_sockets(
     person: PersonFactory,
 ) -> None:
     ana = await person()
@@ -239,7 +239,7 @@ async def test_a_revoked_session_loses_its_socket_within_seconds(
     assert (await ana.refresh()).status == 200
 
 
-async def test_an_old_refresh_token_ends_the_session_and_is_an_event(
+async def test_a_reused_refresh_token_ends_the_session_and_is_an_event(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = await person()

@@ -43,7 +43,7 @@ def never(*secrets: str) -> str:
     return next(code for code in map("{:06d}".format, range(100)) if code not in taken)
 
 
-async def test_what_is_an_owners_wants_their_token_and_their_device(person: PersonFactory) -> None:
+async def test_account_endpoints_require_the_owners_token_and_device(person: PersonFactory) -> None:
     ana = await person()
     token = {"Authorization": f"Bearer {ana.token}"}
     device = {"device_token": ana.device_token}
@@ -72,7 +72,7 @@ async def test_what_is_an_owners_wants_their_token_and_their_device(person: Pers
         ("the address", "password_too_personal"),
     ],
 )
-async def test_a_password_that_is_guessed_first_is_refused(
+async def test_a_common_password_is_rejected(
     person: PersonFactory, password: str, reason: str
 ) -> None:
     ana = person.names_only()
@@ -82,7 +82,7 @@ async def test_a_password_that_is_guessed_first_is_refused(
     assert [field["field"] for field in reply.data["fields"]] == ["password"]
 
 
-async def test_a_password_of_128_letters_beyond_ascii_is_taken_whole(
+async def test_all_128_characters_of_a_non_ascii_password_count(
     person: PersonFactory,
 ) -> None:
     whole = "\U0001f600\U0001f98a\U0001f40d\U00010348" * 32
@@ -93,7 +93,9 @@ async def test_a_password_of_128_letters_beyond_ascii_is_taken_whole(
     assert (await ana.signin()).status == 200
 
 
-async def test_strangers_who_guess_are_slowed_and_the_owner_is_not(person: PersonFactory) -> None:
+async def test_guessing_strangers_are_rate_limited_and_the_owner_is_not(
+    person: PersonFactory,
+) -> None:
     ana = await person()
     thief = person.names_only("Thief", "en", email=ana.email, password="not the password")
     for _ in range(10):
@@ -111,7 +113,7 @@ async def test_strangers_who_guess_are_slowed_and_the_owner_is_not(person: Perso
     assert sum(event["count"] for event in failed) == 10
 
 
-async def test_a_challenge_is_answered_by_its_own_token_code_and_device(
+async def test_a_challenge_requires_its_own_token_code_and_device(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = await person()
@@ -173,7 +175,7 @@ async def test_two_factor_is_enrolled_used_and_given_up_by_its_owner_only(
     }
 
 
-async def test_renewed_recovery_codes_replace_the_former(person: PersonFactory) -> None:
+async def test_renewed_recovery_codes_replace_the_previous_ones(person: PersonFactory) -> None:
     ana = await person()
     _, former = await with_two_factor(ana)
     renew = ("POST", "/two-factor/recovery-codes")
@@ -188,7 +190,7 @@ async def test_renewed_recovery_codes_replace_the_former(person: PersonFactory) 
     assert gone.status == 204
 
 
-async def test_nobody_ends_or_sees_the_sessions_of_another(person: PersonFactory) -> None:
+async def test_users_cannot_see_or_end_the_sessions_of_others(person: PersonFactory) -> None:
     ana, eve = await person("Ana", "es"), await person("Eve", "en")
     (hers,) = [item["id"] for item in (await own(ana, "GET", "/sessions")).data["sessions"]]
     for session in (hers, "nothing", "0" * 32):
@@ -202,7 +204,7 @@ async def test_nobody_ends_or_sees_the_sessions_of_another(person: PersonFactory
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "before=yesterday"])
-async def test_a_page_of_events_that_is_none_is_refused(person: PersonFactory, query: str) -> None:
+async def test_an_invalid_page_of_events_is_rejected(person: PersonFactory, query: str) -> None:
     ana = await person()
     assert said(await own(ana, "GET", f"/security-events?{query}")) == (422, "invalid_request")
 
@@ -223,7 +225,7 @@ async def test_an_address_change_that_was_not_begun_or_is_guessed_changes_nothin
     assert (await ana.signin()).status == 200
 
 
-async def test_a_reset_takes_its_own_token_and_dies_of_too_many_tries(
+async def test_a_reset_requires_its_own_token_and_fails_after_too_many_tries(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = await person()

@@ -40,7 +40,7 @@ async def no_operator(cluster: Cluster) -> AsyncIterator[None]:
         await cluster.patch("deployments", name, back, namespace=namespace)
 
 
-async def test_a_lost_ring_comes_back_as_it_was(cluster: Cluster) -> None:
+async def test_a_deleted_key_ring_is_restored(cluster: Cluster) -> None:
     before = await ring(cluster)
     assert before is not None
     assert before == await ring(cluster, "-copy")
@@ -54,7 +54,7 @@ async def test_a_lost_ring_comes_back_as_it_was(cluster: Cluster) -> None:
 
 
 @pytest.mark.disruptive
-async def test_a_ring_lost_twice_is_reported_and_only_two_factor_waits(
+async def test_a_key_ring_lost_with_its_copy_is_reported_and_only_blocks_two_factor(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     before = await ring(cluster)

@@ -50,7 +50,7 @@ async def signed_in(who: Person) -> None:
 
 
 @pytest.mark.parametrize("language", sorted(languages()))
-async def test_every_mail_comes_in_the_language_of_its_reader(
+async def test_every_mail_is_in_the_language_of_its_recipient(
     language: str, person: PersonFactory, mailbox: Mailbox
 ) -> None:
     post = Post(mailbox, language)
@@ -104,7 +104,7 @@ async def test_every_mail_comes_in_the_language_of_its_reader(
     await signed_in(ana)
 
 
-async def test_a_change_to_a_taken_address_is_answered_alike_and_never_confirmed(
+async def test_a_change_to_a_taken_address_gets_the_same_response_and_is_never_confirmed(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana, eva = await person("Ana", "en"), await person("Eva", "en")

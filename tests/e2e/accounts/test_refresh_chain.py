@@ -74,20 +74,20 @@ async def test_a_session_that_is_not_used_ends(chain: Chain) -> None:
     )
 
 
-async def test_what_was_never_given_out_is_refused_and_ends_nothing(chain: Chain) -> None:
+async def test_an_unknown_token_is_rejected_and_ends_nothing(chain: Chain) -> None:
     assert await chain.use(f"{chain.session.id}.guessed") is None
     assert await chain.use("nobody.guessed") is None
     assert await chain.use(chain.first) is not None
 
 
-async def test_a_lost_answer_may_be_asked_for_again_within_ten_seconds(chain: Chain) -> None:
+async def test_a_lost_response_can_be_requested_again_within_ten_seconds(chain: Chain) -> None:
     assert await chain.use(chain.first) is not None
     again = await chain.use(chain.first, IN_TIME)
     assert await chain.use(again, IN_TIME) is not None
     assert await chain.lives()
 
 
-async def test_a_token_used_again_after_that_ends_the_whole_family(chain: Chain) -> None:
+async def test_reuse_after_the_grace_period_revokes_the_family(chain: Chain) -> None:
     second = await chain.use(chain.first)
     with pytest.raises(TokenReusedError):
         await chain.use(chain.first, TOO_LATE)
@@ -98,7 +98,7 @@ async def test_a_token_used_again_after_that_ends_the_whole_family(chain: Chain)
 
 
 @pytest.mark.parametrize("thief_is_first", [True, False])
-async def test_a_thief_who_asked_within_the_grace_does_not_go_on_beside_the_owner(
+async def test_theft_within_the_grace_period_revokes_the_family(
     chain: Chain, *, thief_is_first: bool
 ) -> None:
     owners, thiefs = await chain.use(chain.first), await chain.use(chain.first, IN_TIME)
@@ -109,7 +109,7 @@ async def test_a_thief_who_asked_within_the_grace_does_not_go_on_beside_the_owne
     assert not await chain.lives()
 
 
-async def test_many_at_once_with_one_token_all_go_on(chain: Chain) -> None:
+async def test_concurrent_refreshes_with_one_token_all_succeed(chain: Chain) -> None:
     given = await asyncio.gather(*(chain.use(chain.first) for _ in range(SIBLINGS)))
     assert len(set(given)) == SIBLINGS
     assert None not in given

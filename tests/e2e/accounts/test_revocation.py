@@ -108,7 +108,7 @@ async def test_sockets_on_every_pod_close_and_the_other_session_stays(
     assert (await next(iter(staying.values())).heartbeat()).status == "ok"
 
 
-async def test_pods_that_start_later_refuse_it_as_well(
+async def test_pods_that_start_later_reject_it_as_well(
     cluster: Cluster, person: PersonFactory, as_auth: Publish
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
@@ -121,7 +121,7 @@ async def test_pods_that_start_later_refuse_it_as_well(
     assert (await ana.chat.get("/user")).status == 200
 
 
-async def test_a_revocation_while_redis_is_away_is_carried_out_when_it_is_back(
+async def test_a_revocation_during_a_redis_outage_takes_effect_afterwards(
     cluster: Cluster, person: PersonFactory, as_auth: Publish
 ) -> None:
     ana, old, chat_id = await two_sessions(person)

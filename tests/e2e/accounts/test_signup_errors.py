@@ -26,7 +26,7 @@ async def pending_of(redis: Redis, address: str) -> list[str]:
     ]
 
 
-async def test_a_wrong_code_is_refused_and_the_right_one_still_works(
+async def test_a_wrong_code_is_rejected_and_the_right_one_still_works(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = person.names_only()
@@ -55,7 +55,7 @@ async def test_a_used_code_makes_no_second_account(person: PersonFactory, mailbo
     assert (await ana.signin()).status == 200
 
 
-async def test_too_many_wrong_codes_burn_the_right_one(
+async def test_too_many_wrong_codes_invalidate_the_right_one(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = person.names_only()
@@ -97,7 +97,7 @@ async def gone(redis: Redis, keys: list[str]) -> bool:
     return not await redis.exists(*keys)
 
 
-async def test_a_taken_address_is_answered_as_a_free_one_and_its_owner_is_told(
+async def test_a_taken_address_gets_the_same_response_and_its_owner_a_mail(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = await person("Ana", "es")
@@ -178,7 +178,7 @@ async def test_bad_input_is_answered_with_400_and_a_reason(
     assert reply.reason, f"no machine-readable reason in {reply.body}"
 
 
-async def test_what_is_not_json_is_answered_with_a_reason(person: PersonFactory) -> None:
+async def test_a_body_that_is_not_json_is_rejected_with_a_reason(person: PersonFactory) -> None:
     reply = await person.names_only().auth.request(
         "POST",
         "/signup",
@@ -189,7 +189,7 @@ async def test_what_is_not_json_is_answered_with_a_reason(person: PersonFactory)
     assert reply.reason
 
 
-async def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
+async def test_a_wrong_password_and_an_unknown_address_get_the_same_response(
     person: PersonFactory,
 ) -> None:
     ana = await person()
@@ -201,7 +201,7 @@ async def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
     assert wrong.status == 401
 
 
-async def test_a_new_device_is_let_in_by_the_code_that_is_mailed(
+async def test_a_new_device_signs_in_with_the_mailed_code(
     person: PersonFactory, mailbox: Mailbox
 ) -> None:
     ana = await person()

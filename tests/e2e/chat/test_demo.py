@@ -43,7 +43,7 @@ async def run_demo(where: Environment, **environ: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_the_demo_prints_a_conversation_that_each_reads_in_their_language(
+async def test_the_demo_prints_a_conversation_with_translations(
     where: Environment,
 ) -> None:
     code, out, err = await run_demo(where)
@@ -58,7 +58,7 @@ async def test_the_demo_prints_a_conversation_that_each_reads_in_their_language(
     assert "Lucía signs in on a second device with a code from her authenticator" in out
 
 
-async def test_a_second_device_needs_the_authenticator_and_only_once_with_each_code(
+async def test_a_second_device_needs_the_authenticator_and_each_code_works_once(
     person: PersonFactory,
 ) -> None:
     ana = await person()
@@ -74,7 +74,7 @@ async def test_a_second_device_needs_the_authenticator_and_only_once_with_each_c
         assert (await stranger.signin()).status == 403
 
 
-async def test_the_demo_says_in_a_sentence_what_is_missing(where: Environment) -> None:
+async def test_the_demo_explains_what_is_missing(where: Environment) -> None:
     code, out, err = await run_demo(where, ASHCHAT_URL="http://127.0.0.1:1")
     assert (code, "Traceback" in err) == (1, False)
     assert "does not answer" in err
@@ -83,7 +83,7 @@ async def test_the_demo_says_in_a_sentence_what_is_missing(where: Environment) -
 
 
 @pytest.mark.parametrize("protocol", [1, 2])
-async def test_two_people_talk_each_in_their_own_language(
+async def test_two_users_each_read_their_own_language(
     person: PersonFactory, protocol: ChatProtocol
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
@@ -97,7 +97,7 @@ async def test_two_people_talk_each_in_their_own_language(
         assert heard.original_seconds <= (heard.translation_seconds or 0)
 
 
-async def test_a_client_of_each_protocol_talk_with_each_other(person: PersonFactory) -> None:
+async def test_clients_of_both_protocols_exchange_messages(person: PersonFactory) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     chat_id = await ana.open_chat(await ben.tag())
     one = await Participant.join(ana, chat_id, 1)
@@ -114,7 +114,7 @@ async def sockets(cluster: Cluster) -> dict[str, float]:
     }
 
 
-async def test_two_people_on_different_pods_talk_as_the_pods_metrics_prove(
+async def test_two_users_on_different_pods_exchange_messages(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     async def quiet() -> bool:
@@ -139,7 +139,7 @@ async def test_two_people_on_different_pods_talk_as_the_pods_metrics_prove(
         assert (heard.original, word in heard.text.lower()) == (text, True)
 
 
-async def test_the_original_comes_at_once_and_does_not_wait_for_the_translation(
+async def test_the_original_is_delivered_without_waiting_for_the_translation(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))

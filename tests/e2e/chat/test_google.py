@@ -160,7 +160,7 @@ async def provider_of(listener: Participant, speaker: Participant, text: str) ->
     return heard.text, str(events[-1]["provider"])
 
 
-async def test_a_conversation_through_google_and_back(
+async def test_a_conversation_through_google_in_both_directions(
     cluster: Cluster, person: PersonFactory, google: str
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))

@@ -75,7 +75,7 @@ async def test_a_stranger_cannot_send_into_a_chat_without_joining_it(
     assert {told["sender_id"] for told in listening.named("receive_message")} == {ana.user_id}
 
 
-async def test_nobody_joins_the_notifications_of_another(person: PersonFactory) -> None:
+async def test_users_cannot_join_the_notifications_of_others(person: PersonFactory) -> None:
     ana, eve = await asyncio.gather(person("Ana", "es"), person("Eve", "en"))
     socket = await eve.socket()
     with pytest.raises(JoinRefusedError):
@@ -84,7 +84,7 @@ async def test_nobody_joins_the_notifications_of_another(person: PersonFactory) 
     assert own.named("pending_notification") == []
 
 
-async def test_the_chat_api_wants_the_token_and_the_device(person: PersonFactory) -> None:
+async def test_the_chat_api_requires_the_token_and_the_device(person: PersonFactory) -> None:
     ana = await person()
     for headers, status in (
         ({"Authorization": "", "device_token": ana.device_token}, 401),
@@ -124,7 +124,7 @@ def signed_with_the_public_key(key: ec.EllipticCurvePrivateKey, claims: dict[str
     return (signed + b"." + base64.urlsafe_b64encode(digest).rstrip(b"=")).decode()
 
 
-async def test_a_token_with_anything_wrong_is_refused_by_api_and_socket(
+async def test_an_invalid_token_is_rejected_by_api_and_socket(
     person: PersonFactory, forger: Forger
 ) -> None:
     ana = await person()

@@ -211,7 +211,7 @@ async def test_the_official_client_sees_typing_and_leaving(
     assert (await ana_client.run(do="leave", topic=topic))["status"] == "ok"
 
 
-async def test_the_official_client_is_told_why_a_join_is_refused(
+async def test_the_official_client_receives_the_reason_of_a_rejected_join(
     clients: list[OfficialClient], person: PersonFactory
 ) -> None:
     ana, ben, eve = await asyncio.gather(

@@ -45,7 +45,7 @@ async def ana(person: PersonFactory) -> Person:
     return await person("Ana", "es")
 
 
-async def test_a_picture_goes_up_and_comes_down_to_anybody(
+async def test_an_image_is_uploaded_and_publicly_downloadable(
     ana: Person, anybody: httpx2.AsyncClient
 ) -> None:
     picture = png(padding=2 * MIB)
@@ -85,7 +85,7 @@ async def test_a_raw_body_and_the_header_without_an_underscore(
             assert answer.status_code == 201, answer.text
 
 
-async def test_what_is_not_taken(ana: Person, anybody: httpx2.AsyncClient) -> None:
+async def test_rejected_uploads(ana: Person, anybody: httpx2.AsyncClient) -> None:
     async def upload(content: bytes, **headers: str) -> tuple[int, str]:
         answer = await anybody.post("/files", content=content, headers={**ana.headers, **headers})
         return answer.status_code, answer.json()["reason"]
@@ -124,7 +124,7 @@ async def test_too_large(ana: Person, where: Environment, mib: int) -> None:
     ],
     ids=["slashes", "dots", "drafts", "owners", "unknown", "nul", "root"],
 )
-async def test_names_that_lead_nowhere(anybody: httpx2.AsyncClient, path: str) -> None:
+async def test_paths_that_do_not_exist(anybody: httpx2.AsyncClient, path: str) -> None:
     answer = await anybody.get(path)
     assert answer.status_code == 404
     assert b"root:" not in answer.content

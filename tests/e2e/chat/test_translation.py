@@ -30,7 +30,7 @@ async def calls(cluster: Cluster) -> float:
     return sum(one.total("ashchat_translate_provider_calls_total") for one in metrics)
 
 
-async def test_what_is_no_language_comes_through_as_it_was(person: PersonFactory) -> None:
+async def test_text_without_language_is_left_unchanged(person: PersonFactory) -> None:
     one, other = await talking(person)
     said = await one.say(f"La casa es grande {' y '.join(KEPT)} y el perro es negro.")
     heard = await other.hear(said)
@@ -39,7 +39,7 @@ async def test_what_is_no_language_comes_through_as_it_was(person: PersonFactory
         assert kept in heard.text
 
 
-async def test_the_same_words_are_paid_for_once(cluster: Cluster, person: PersonFactory) -> None:
+async def test_the_same_text_is_translated_once(cluster: Cluster, person: PersonFactory) -> None:
     one, other = await talking(person)
     rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
     before = await calls(cluster)
@@ -50,7 +50,7 @@ async def test_the_same_words_are_paid_for_once(cluster: Cluster, person: Person
     assert await calls(cluster) == before + 1
 
 
-async def test_a_language_that_nobody_translates_shows_the_original(
+async def test_an_unsupported_language_shows_the_original(
     person: PersonFactory,
 ) -> None:
     ana, eva = await asyncio.gather(person("Ana", "es"), person("Eva", "vi"))
@@ -63,7 +63,7 @@ async def test_a_language_that_nobody_translates_shows_the_original(
 
 
 @pytest.mark.parametrize("component", ["apertium", "cache", "translate"])
-async def test_killed_in_the_middle(
+async def test_translation_survives_a_kill(
     cluster: Cluster, person: PersonFactory, component: str
 ) -> None:
     """The originals are delivered immediately; every translation follows."""

@@ -119,7 +119,7 @@ async def test_status_is_data_of_all_components_and_queues(cluster: Cluster) -> 
     assert all(each["consumers"] for each in told["queues"])
 
 
-async def test_the_doctor_finds_nothing_where_all_is_in_order(cluster: Cluster) -> None:
+async def test_the_doctor_finds_nothing_if_all_is_in_order(cluster: Cluster) -> None:
     async def nothing() -> bool:
         ran = await ashchat(cluster, "doctor", cluster.name, "-o", "json")
         found = [each for each in ran.data["findings"] if each["rule"] != "dead-letters"]
@@ -128,7 +128,7 @@ async def test_the_doctor_finds_nothing_where_all_is_in_order(cluster: Cluster) 
     await until(nothing, within=30, what="no finding")
 
 
-async def test_who_is_not_there_is_4(cluster: Cluster) -> None:
+async def test_an_absent_resource_is_exit_code_4(cluster: Cluster) -> None:
     ran = await ashchat(cluster, "status", "nobody")
     assert ran.code == Exit.NOT_FOUND
     assert "there is no AshChat nobody" in ran.err
@@ -153,7 +153,7 @@ async def deny_egress(cluster: Cluster) -> AsyncIterator[None]:
         await cluster.delete("networkpolicies", "test-cli-deny")
 
 
-async def test_not_ready_is_shown_and_the_doctor_says_why_and_what_to_do(
+async def test_not_ready_is_shown_and_the_doctor_reports_cause_and_remedy(
     cluster: Cluster,
 ) -> None:
     # The API server rejects credentials over an unencrypted connection, hence TLS.
@@ -194,7 +194,7 @@ async def test_not_ready_is_shown_and_the_doctor_says_why_and_what_to_do(
     await cluster.wait_ready(within=120)
 
 
-async def test_a_dead_letter_is_listed_shown_sent_again_and_then_delivered(
+async def test_a_dead_letter_is_listed_shown_replayed_and_delivered(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
@@ -269,7 +269,7 @@ async def consumed(cluster: Cluster) -> float:
     return total
 
 
-async def test_looking_changes_nothing_and_a_killed_replay_loses_nothing(
+async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
     cluster: Cluster, rabbit: RabbitManagement, broker: Broker
 ) -> None:
     assert REVOKED is not None

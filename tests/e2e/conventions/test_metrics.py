@@ -22,7 +22,7 @@ async def exported(cluster: Cluster, pod: str, namespace: str) -> set[str]:
     return {name for family in families for name in promql.series(family.name, family.type)}
 
 
-async def test_what_alerts_and_dashboard_name_is_there(cluster: Cluster) -> None:
+async def test_metrics_of_alerts_and_dashboard_exist(cluster: Cluster) -> None:
     pods = [((await leader(cluster))["metadata"]["name"], cluster.operator_namespace)]
     pods += [((await cluster.pods(service))[0], cluster.namespace) for service in Service]
     there: set[str] = set()
@@ -37,7 +37,7 @@ async def test_what_alerts_and_dashboard_name_is_there(cluster: Cluster) -> None
     assert not named - there
 
 
-async def test_the_operator_tells_of_this_resource(cluster: Cluster) -> None:
+async def test_the_operator_exports_this_resources_conditions(cluster: Cluster) -> None:
     metrics = await own_metrics(cluster)
     labels = {"namespace": cluster.namespace, "name": cluster.name}
     assert metrics.value("ashchat_operator_resource_ready", **labels) == 1

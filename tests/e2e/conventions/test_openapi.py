@@ -76,7 +76,7 @@ def ask(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("service", DESCRIPTIONS)
-async def test_the_running_service_answers_as_its_description_says(
+async def test_the_running_service_conforms_to_its_description(
     where: Environment, person: PersonFactory, service: str
 ) -> None:
     found = await asyncio.to_thread(operations, f"{where.url}{DESCRIPTIONS[service]}")

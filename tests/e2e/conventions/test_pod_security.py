@@ -13,7 +13,7 @@ pytestmark = pytest.mark.smoke
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
-def anew(pod: dict[str, Any]) -> dict[str, Any]:
+def copy_of(pod: dict[str, Any]) -> dict[str, Any]:
     """Return a pod to create: a running pod's spec without the fields that the cluster added."""
     spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
     return {
@@ -39,13 +39,13 @@ async def test_every_pod_would_be_admitted_again(cluster: Cluster, whose: str) -
         await cluster.request(
             "POST",
             f"/api/v1/namespaces/{cluster.namespace}/pods",
-            json=without_account(anew(pod)),
+            json=without_account(copy_of(pod)),
             dryRun="All",
         )
 
 
-async def test_a_pod_that_asks_for_more_is_refused_there(cluster: Cluster) -> None:
-    pod = without_account(anew((await cluster.list("pods", cluster.labels("chat")))[0]))
+async def test_a_privileged_pod_is_rejected(cluster: Cluster) -> None:
+    pod = without_account(copy_of((await cluster.list("pods", cluster.labels("chat")))[0]))
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
     with pytest.raises(ApiError, match="violates PodSecurity") as error:
         await cluster.request(
@@ -57,7 +57,7 @@ async def test_a_pod_that_asks_for_more_is_refused_there(cluster: Cluster) -> No
     assert error.value.status == 403
 
 
-async def test_every_container_has_a_root_it_cannot_write_and_no_token(cluster: Cluster) -> None:
+async def test_every_container_has_a_read_only_root_and_no_token(cluster: Cluster) -> None:
     for pod in await cluster.list("pods", cluster.labels()):
         name, spec = pod["metadata"]["name"], pod["spec"]
         assert spec.get("automountServiceAccountToken") is False, (

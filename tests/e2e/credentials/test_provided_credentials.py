@@ -145,7 +145,7 @@ async def server(cluster: Cluster, authority: Authority) -> AsyncIterator[None]:
         await cluster.delete("namespaces", NAMESPACE)
 
 
-async def test_a_wrong_password_leaves_the_right_one_in_use_and_is_told(
+async def test_a_wrong_password_is_reported_and_the_right_one_stays_in_use(
     strict: Strict, cluster: Cluster, person: PersonFactory, measure: Measure
 ) -> None:
     before = await cluster.secret(f"{cluster.name}-email-credentials")
@@ -166,7 +166,7 @@ async def test_a_wrong_password_leaves_the_right_one_in_use_and_is_told(
     await who.register(strict.mailbox)
 
 
-async def test_a_right_password_is_used_without_a_restart_and_proven(
+async def test_a_correct_password_is_checked_and_used_without_a_restart(
     strict: Strict, cluster: Cluster, person: PersonFactory, measure: Measure
 ) -> None:
     pods = await cluster.pods("email")
@@ -193,7 +193,7 @@ async def test_a_right_password_is_used_without_a_restart_and_proven(
     await who.register(strict.mailbox)
 
 
-async def test_a_secret_that_is_gone_leaves_what_worked_in_use(
+async def test_a_deleted_secret_leaves_the_working_login_in_use(
     strict: Strict, cluster: Cluster, person: PersonFactory
 ) -> None:
     await cluster.delete("secrets", LOGIN)

@@ -107,7 +107,7 @@ async def homes(cluster: Cluster) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("kind", ["key-ring"])
-async def test_one_kind_alone_rotates_and_the_others_stay(cluster: Cluster, kind: str) -> None:
+async def test_a_single_kind_rotates_without_the_others(cluster: Cluster, kind: str) -> None:
     before = await entries(cluster)
     await over(cluster, await rotate(cluster, kind), (kind,), within=WITHIN_S)
     after = await entries(cluster)

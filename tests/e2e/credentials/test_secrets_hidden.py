@@ -119,7 +119,7 @@ async def test_no_generated_secret_is_seen_outside_a_secret(
     assert not seen, "\n".join(seen)
 
 
-async def test_the_services_log_json_and_never_what_somebody_wrote(
+async def test_the_services_log_json_and_never_message_texts(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))

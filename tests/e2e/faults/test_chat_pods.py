@@ -179,7 +179,7 @@ async def check(talkers: tuple[Talker, Talker], history: History) -> None:
     )
 
 
-async def test_a_chat_pod_is_killed_in_the_middle_of_a_conversation(
+async def test_a_chat_pod_is_killed_during_a_conversation(
     cluster: Cluster, person: PersonFactory, runtime: Runtime
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
@@ -197,7 +197,9 @@ async def test_a_chat_pod_is_killed_in_the_middle_of_a_conversation(
     assert talkers[0].resumed >= 1, "the pod's death was not noticed"
 
 
-async def test_a_chat_pod_that_is_stopped_says_so(cluster: Cluster, person: PersonFactory) -> None:
+async def test_a_stopping_chat_pod_notifies_its_clients(
+    cluster: Cluster, person: PersonFactory
+) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     history = History()
     talkers = await two_talkers(ana, ben, history)
@@ -216,7 +218,7 @@ async def test_a_chat_pod_that_is_stopped_says_so(cluster: Cluster, person: Pers
     assert socket.closed.result().code == 1012
 
 
-async def test_a_client_of_the_original_hears_each_message_once_while_redis_dies(
+async def test_an_original_client_receives_each_message_once_while_redis_dies(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))

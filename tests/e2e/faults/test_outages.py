@@ -97,7 +97,7 @@ def away(what: str) -> Away:
 
 
 @pytest.mark.parametrize("what", [*BACKENDS, "mail server"])
-async def test_a_backend_is_away_in_the_middle_of_sign_ups(
+async def test_backend_outage_during_sign_ups(
     *, cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure, what: str
 ) -> None:
     over = asyncio.Event()

@@ -36,7 +36,7 @@ async def confirmed_once(who: Person, mailbox: Mailbox) -> None:
     assert (await who.confirm_email(code)).status == 201
 
 
-async def test_a_mail_server_that_is_away_holds_mails_and_each_comes_once(
+async def test_mails_held_during_a_mail_server_outage_arrive_once(
     *, cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
 ) -> None:
     people = [person.names_only(f"Patient{number}", "pt") for number in range(3)]
@@ -72,7 +72,7 @@ async def all_held(cluster: Cluster, count: int) -> bool:
     return await held(cluster) >= count
 
 
-async def test_a_broker_that_is_away_is_503_and_every_202_keeps_its_word(
+async def test_broker_outage_returns_503_and_every_accepted_sign_up_completes(
     *, cluster: Cluster, person: PersonFactory, mailbox: Mailbox, measure: Measure
 ) -> None:
     answers: list[tuple[Person, Reply]] = []

@@ -37,7 +37,7 @@ async def sign_in(who: Person, headers: list[tuple[str, str]]) -> Reply:
         ("CF-Connecting-IP", LIES[0]),
     ],
 )
-async def test_a_header_from_outside_changes_nobodys_network(
+async def test_client_headers_do_not_change_the_client_network(
     person: PersonFactory, name: str, value: str
 ) -> None:
     ana = await person()

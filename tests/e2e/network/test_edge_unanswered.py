@@ -11,7 +11,7 @@ from ashchat_e2e.outages import component_away
 TOKEN = "not-for-any-log"
 
 
-async def test_what_nobody_answers_is_503_in_words_and_a_line_without_the_token(
+async def test_a_service_without_pods_is_a_503_and_a_log_line_without_the_token(
     cluster: Cluster, anybody: httpx2.AsyncClient
 ) -> None:
     async with component_away(cluster, "static", "deployments"):

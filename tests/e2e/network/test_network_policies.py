@@ -77,7 +77,7 @@ async def components_by_address(cluster: Cluster) -> dict[tuple[str, int], tuple
     return found
 
 
-async def test_every_connection_that_there_is_is_in_the_table(
+async def test_every_actual_connection_is_in_the_table(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, ben = await person(), await person("Ben", "en")

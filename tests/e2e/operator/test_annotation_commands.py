@@ -71,7 +71,7 @@ async def another_event(
     await until(told, within=WITHIN_S, what=f"an event {reason} {word}")
 
 
-async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
+async def test_pause_stops_all_writes_until_it_is_removed(
     cluster: Cluster, audit: AuditLog, measure: Measure
 ) -> None:
     paused, resumed = await events(cluster, "Paused"), await events(cluster, "Resumed")
@@ -114,7 +114,7 @@ async def test_paused_nothing_is_written_and_afterwards_it_goes_on(
     ) == 0
 
 
-async def test_one_component_is_restarted_once_for_a_stamp(
+async def test_one_component_is_restarted_once_per_token(
     cluster: Cluster, measure: Measure
 ) -> None:
     token = secrets.token_hex(4)
@@ -152,7 +152,7 @@ async def test_a_rollout_restart_by_kubectl_happens_once(cluster: Cluster) -> No
     await cluster.wait_former_gone(COMPONENT)
 
 
-async def test_an_unknown_component_is_answered_with_those_that_there_are(
+async def test_an_unknown_component_is_reported_with_the_valid_ones(
     cluster: Cluster,
 ) -> None:
     before = await events(cluster, "NotCommandsHandled")

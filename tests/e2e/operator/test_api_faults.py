@@ -257,7 +257,7 @@ async def noticed(own: Cluster, *, within: float) -> None:
     await gone(own, "ashchats", OTHER, within=30)
 
 
-async def test_drift_is_repaired_though_every_watch_is_silent(ground: Field) -> None:
+async def test_drift_is_repaired_although_every_watch_is_silent(ground: Field) -> None:
     own = ground.places[0]
     ground.proxy.traffic[own.namespace].begin()
     await own.create("ashchats", idle(NAME, deletionPolicy="Delete"))
@@ -268,28 +268,28 @@ async def test_drift_is_repaired_though_every_watch_is_silent(ground: Field) -> 
     await converged(ground, own, "repair", remember=False)
 
 
-async def test_a_new_one_is_seen_though_every_watch_fell_silent(ground: Field) -> None:
+async def test_a_new_resource_is_reconciled_although_every_watch_fell_silent(ground: Field) -> None:
     own = ground.places[0]
     assert ground.proxy.silence(own.namespace) >= len(KINDS)
     await noticed(own, within=SILENT_S)
 
 
-async def test_watches_that_are_refused_for_a_while_go_on(ground: Field) -> None:
+async def test_watches_recover_after_refusals(ground: Field) -> None:
     own = ground.places[0]
     ground.proxy.refusing[own.namespace] = 2 * ground.proxy.expire(own.namespace)
     await noticed(own, within=60)
     assert not ground.proxy.refusing[own.namespace]
 
 
-async def test_watches_that_are_too_old_begin_anew(ground: Field) -> None:
+async def test_expired_watches_are_reopened(ground: Field) -> None:
     own, traffic = ground.places[0], ground.proxy.traffic[ground.places[0].namespace]
     open_ones = ground.proxy.expire(own.namespace)
     assert open_ones > len(KINDS)
 
-    def watched_anew() -> bool:
+    def reopened() -> bool:
         return ground.proxy.listening(own.namespace) >= open_ones
 
-    await until(watched_anew, within=30, what="every watch reopened")
+    await until(reopened, within=30, what="every watch reopened")
     await noticed(own, within=30)
     traffic.begin()
     await drift(own)

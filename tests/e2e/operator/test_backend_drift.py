@@ -183,7 +183,7 @@ async def test_every_kind_of_drift_is_repaired_within_30_s(  # noqa: PLR0917 (fi
     users: dict[Service, str],
     measure: Measure,
 ) -> None:
-    foreign = f"/api/queues/{VHOST}/somebody.elses"
+    foreign = f"/api/queues/{VHOST}/foreign.queue"
     queue = f"/api/queues/{VHOST}/{Queue.TRANSLATED}"
     exchange = f"/api/exchanges/{VHOST}/retry"
     binding = f"/api/bindings/{VHOST}/e/auth/q/{Queue.PROFILE_CHANGED}"
@@ -240,7 +240,7 @@ async def test_every_kind_of_drift_is_repaired_within_30_s(  # noqa: PLR0917 (fi
     await cluster.wait_ready(within=60)
 
 
-async def test_a_deleted_virtual_host_and_user_come_back_within_30_s(
+async def test_a_deleted_virtual_host_and_user_are_recreated_within_30_s(
     cluster: Cluster,
     person: PersonFactory,
     rabbit: RabbitManagement,
@@ -267,10 +267,10 @@ async def test_a_deleted_virtual_host_and_user_come_back_within_30_s(
     await cluster.wait_ready(within=60)
 
 
-async def test_a_wiped_broker_is_filled_again_within_30_s(
+async def test_a_wiped_broker_is_repopulated_within_30_s(
     cluster: Cluster, person: PersonFactory, rabbit: RabbitManagement, measure: Measure
 ) -> None:
-    foreign = f"/api/queues/{VHOST}/somebody.elses"
+    foreign = f"/api/queues/{VHOST}/foreign.queue"
     async with conversation(person):
         await rabbit.put(foreign, {"durable": True})
         await wiped(cluster)
@@ -283,7 +283,7 @@ async def test_a_wiped_broker_is_filled_again_within_30_s(
 
 
 @pytest.mark.disruptive
-async def test_a_broker_wiped_while_no_operator_runs_starts_with_the_topology(
+async def test_a_broker_wiped_without_an_operator_starts_with_the_topology(
     cluster: Cluster, rabbit: RabbitManagement
 ) -> None:
     async with operator_away(cluster):
@@ -299,7 +299,7 @@ async def test_a_broker_wiped_while_no_operator_runs_starts_with_the_topology(
     await read_again(rabbit, list(Queue))
 
 
-async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_mends_it(
+async def test_an_inequivalent_queue_is_a_condition_with_the_command_that_fixes_it(
     cluster: Cluster, rabbit: RabbitManagement, measure: Measure
 ) -> None:
     name = f"{Queue.CHANGE_EMAIL}.dead"

@@ -105,7 +105,7 @@ async def note(own: Cluster, *, write: str | None = None) -> str | None:
         return None if found is None else str(found["text"])
 
 
-async def test_a_successor_goes_on_with_retained_data_and_credentials(cluster: Cluster) -> None:
+async def test_a_successor_reuses_retained_data_and_credentials(cluster: Cluster) -> None:
     only_mongodb = {"rabbitmq": NO_IMAGE, "redis": NO_IMAGE, "translate": {"replicas": 0}}
     async with namespace(cluster, f"{cluster.namespace}-deletion-data", pods=True) as own:
         spec = {
@@ -136,7 +136,7 @@ async def test_a_successor_goes_on_with_retained_data_and_credentials(cluster: C
         assert await secrets(own) == before
 
 
-async def test_retained_data_without_its_keys_gets_no_others(own: Cluster) -> None:
+async def test_retained_data_without_its_keys_gets_no_new_keys(own: Cluster) -> None:
     await made(own, "lost")
     ring = (await own.read("ashchats", "lost"))["status"]["keyRing"]
     await delete(own, "lost")
@@ -153,7 +153,7 @@ async def test_retained_data_without_its_keys_gets_no_others(own: Cluster) -> No
     assert await own.find("secrets", "lost-auth-key-ring") is None
 
 
-async def test_delete_takes_everything_of_its_own_and_nothing_of_a_neighbour(
+async def test_delete_removes_all_its_objects_and_none_of_a_neighbour(
     own: Cluster,
 ) -> None:
     await made(own, **DELETE)
@@ -171,7 +171,7 @@ async def test_delete_takes_everything_of_its_own_and_nothing_of_a_neighbour(
 
 
 @pytest.mark.disruptive
-async def test_the_finalizer_comes_and_goes_with_the_policy(own: Cluster) -> None:
+async def test_the_finalizer_follows_the_policy(own: Cluster) -> None:
     await own.create("ashchats", idle("held"))
 
     async def held(*wanted: str) -> bool:
@@ -235,7 +235,7 @@ async def test_no_namespace_is_stuck_and_without_the_operator_only_delete_waits(
         await until(nothing, within=30, what="all its objects deleted")
 
 
-async def test_what_is_somebody_elses_is_told_and_never_written_to(own: Cluster) -> None:
+async def test_foreign_objects_are_reported_and_never_written_to(own: Cluster) -> None:
     secret: Object = {
         "metadata": {"name": "foreign-mongodb-admin"},
         "data": {"password": "bWluZQ=="},

@@ -141,7 +141,7 @@ async def way(cluster: Cluster) -> AsyncIterator[Way]:
         )
 
 
-async def test_each_way_in_and_from_one_to_the_other(way: Way) -> None:
+async def test_each_exposure_and_the_switch_between_them(way: Way) -> None:
     # An Ingress, which a controller admits.
     await way.says("NotReported", "https://chat.example.org")
     (ingress,) = (await way.cluster.get(INGRESSES))["items"]

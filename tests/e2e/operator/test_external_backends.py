@@ -144,7 +144,7 @@ async def outside(cluster: Cluster) -> AsyncIterator[Outside]:
         await until(gone, within=120, what=f"namespace {made.namespace} deleted")
 
 
-async def test_two_people_talk_on_other_peoples_servers(
+async def test_a_conversation_on_external_servers(
     outside: Outside,
     where: Environment,
     mailbox: Mailbox,
@@ -177,7 +177,7 @@ async def test_two_people_talk_on_other_peoples_servers(
             await asyncio.gather(ana.close(), ben.close())
 
 
-async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outside) -> None:
+async def test_without_pods_it_is_ready_and_has_separate_names(outside: Outside) -> None:
     await asyncio.gather(wait_ready(outside, TALK), wait_ready(outside, IDLE))
     pods = await outside.cluster.list(
         "pods", {Label.INSTANCE.value: IDLE}, namespace=outside.namespace
@@ -196,7 +196,7 @@ async def test_without_pods_it_is_ready_and_has_names_of_its_own(outside: Outsid
         assert f"{outside.namespace}_{IDLE}_" in names[1]
 
 
-async def test_a_given_login_is_used_by_all_and_that_is_said(outside: Outside) -> None:
+async def test_a_provided_login_is_used_by_all_services_and_reported(outside: Outside) -> None:
     found = await wait_ready(outside, GIVEN)
     topology = condition(found, ConditionType.TOPOLOGY_READY)
     assert (topology["status"], topology["reason"]) == ("True", "LeastPrivilegeNotEnforced")
@@ -207,7 +207,9 @@ async def test_a_given_login_is_used_by_all_and_that_is_said(outside: Outside) -
         assert files["mongodb.uri"].startswith(b"mongodb://boss:")
 
 
-async def test_what_is_wrong_is_told_in_words_and_what_works_stays(outside: Outside) -> None:
+async def test_a_wrong_server_is_reported_and_the_working_one_stays_in_use(
+    outside: Outside,
+) -> None:
     await wait_ready(outside, IDLE)
     before = await credentials(outside, IDLE)
     another = {

@@ -27,18 +27,18 @@ def smtp(**changes: Any) -> Object:
 
 REFUSED: dict[str, tuple[Object, str]] = {
     "no mail server": ({"email": {}}, "spec.email.smtp: Required"),
-    "no e-mail address": (smtp(**{"from": "me"}), "from must be an e-mail address"),
-    "credentials in the clear": (
+    "an invalid e-mail address": (smtp(**{"from": "me"}), "from must be an e-mail address"),
+    "credentials over an unencrypted connection": (
         smtp(security="None", credentialsSecretRef={"name": "x"}),
         "credentialsSecretRef requires an encrypted connection",
     ),
-    "an authority for nothing": (
+    "a mail CA without encryption": (
         smtp(security="None", caSecretRef={"name": "x"}),
         "caSecretRef requires an encrypted connection",
     ),
     "an unknown encryption": (smtp(security="SSL"), 'supported values: "None", "StartTLS", "TLS"'),
-    "a port beyond ports": (smtp(port=70000), "less than or equal to 65535"),
-    "google without its block": (
+    "a port out of range": (smtp(port=70000), "less than or equal to 65535"),
+    "google without its settings": (
         {"translate": {"provider": "Google"}},
         "provider Google requires translate.google",
     ),
@@ -46,7 +46,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"translate": {"provider": "Google", "google": {**GOOGLE, "endpoint": "host"}}},
         "endpoint must be host:port",
     ),
-    "a node port on a service that has none": (
+    "a node port on a ClusterIP service": (
         {"exposure": {"edge": {"serviceType": "ClusterIP", "nodePort": 30099}}},
         "nodePort requires serviceType NodePort",
     ),
@@ -54,15 +54,15 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"exposure": {"edge": {"httpsNodePort": 30099}}},
         "httpsNodePort requires serviceType NodePort and tls",
     ),
-    "an Ingress that is not described": (
+    "an Ingress without settings": (
         {"exposure": {"type": "Ingress"}},
         "exposure.ingress and type Ingress require each other",
     ),
-    "an Ingress beside the edge": (
+    "Ingress settings with type Edge": (
         {"exposure": {"ingress": {"hosts": ["chat.example.org"]}}},
         "exposure.ingress and type Ingress require each other",
     ),
-    "an Ingress for no host": (
+    "an Ingress without hosts": (
         {"exposure": {"type": "Ingress", "ingress": {"hosts": []}}},
         "should have at least 1 items",
     ),
@@ -70,22 +70,22 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"exposure": {"type": "Ingress", "ingress": {"hosts": ["https://chat.example.org"]}}},
         "should match",
     ),
-    "a route to no Gateway": (
+    "a route without a Gateway": (
         {"exposure": {"type": "Gateway"}},
         "exposure.gateway and type Gateway require each other",
     ),
-    "the edge's TLS without the edge": (
+    "edge TLS without the edge": (
         {"exposure": {"type": "None", "edge": {"tls": {"certificateSecretRef": {"name": "x"}}}}},
         "exposure.edge.tls requires type Edge",
     ),
-    "HTTP for people where there is HTTPS": (
+    "a public HTTP URL with edge TLS": (
         {
             "publicUrl": "http://chat.example.org",
             "exposure": {"edge": {"tls": {"certificateSecretRef": {"name": "x"}}}},
         },
         "publicUrl must start with https://",
     ),
-    "a trusted proxy that is no network": (
+    "a trusted proxy that is not a network": (
         {"exposure": {"trustedProxies": ["192.0.2.1"]}},
         "a trusted proxy must be a network in CIDR notation",
     ),
@@ -93,11 +93,11 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
         "should match",
     ),
-    "a prefix that is no name": (
+    "an invalid prefix": (
         {"rabbitmq": {"external": {**THEIRS, "prefix": "1st"}}},
         "prefix must consist of lower case letters",
     ),
-    "an authority for no TLS": (
+    "a CA without TLS": (
         {
             "redis": {
                 "external": {**THEIRS, "tls": {"enabled": False, "caSecretRef": {"name": "x"}}}
@@ -105,23 +105,23 @@ REFUSED: dict[str, tuple[Object, str]] = {
         },
         "caSecretRef requires an encrypted connection",
     ),
-    "rotations all the time": (
+    "a rotation interval that is too short": (
         {"rotation": {"interval": "30m"}},
         "interval must be a duration of at least 1h",
     ),
-    "a window at a time that is none": (
+    "an invalid window start": (
         {"rotation": {"interval": "720h", "windows": [{"start": "24:00", "duration": "2h"}]}},
         "start must be a time of day",
     ),
-    "a window that nothing fits into": (
+    "a window that is too short": (
         {"rotation": {"interval": "720h", "windows": [{"start": "03:00", "duration": "5m"}]}},
         "duration must be between 10m and 24h",
     ),
-    "windows without a schedule": (
+    "windows without an interval": (
         {"rotation": {"windows": [{"start": "03:00", "duration": "2h"}]}},
         "windows require interval",
     ),
-    "an unknown way with NetworkPolicies": (
+    "an unknown value for NetworkPolicies": (
         {"networkPolicy": {"mode": "Maybe"}},
         'supported values: "Enabled", "Disabled"',
     ),
@@ -133,17 +133,17 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"static": {"autoscaling": {"maxReplicas": 2}}},
         "autoscaling above 1 pod requires storage.accessMode ReadWriteMany",
     ),
-    "an autoscaler that is upside down": (
+    "an autoscaler with minimum above maximum": (
         {"chat": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
         "minReplicas must not exceed maxReplicas",
     ),
-    "fewer than no pods": ({"chat": {"replicas": -1}}, "greater than or equal to 0"),
-    "a size that is none": (
+    "negative replicas": ({"chat": {"replicas": -1}}, "greater than or equal to 0"),
+    "a size that is not a quantity": (
         {"static": {"storage": {"size": "large"}}},
         "the value must be a quantity above zero",
     ),
-    "a cache of nothing": ({"translate": {"cache": {"maxMemory": "0"}}}, "above zero"),
-    "a fate of data that is none": (
+    "a cache of zero size": ({"translate": {"cache": {"maxMemory": "0"}}}, "above zero"),
+    "an unknown deletion policy": (
         {"deletionPolicy": "Orphan"},
         'supported values: "Retain", "Delete"',
     ),
@@ -153,7 +153,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"publicUrl": "https://chat.example.org/x"},
         "publicUrl must end after host and port",
     ),
-    "a request that is no quantity": (
+    "a request that is not a quantity": (
         {"chat": {"resources": {"limits": {"memory": "much"}}}},
         "should match",
     ),
@@ -183,7 +183,7 @@ async def attempt(cluster: Cluster, body: Object) -> Object:
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_a_wrong_resource_is_refused_with_a_reason(cluster: Cluster, what: str) -> None:
+async def test_an_invalid_resource_is_rejected_with_a_reason(cluster: Cluster, what: str) -> None:
     spec, says = REFUSED[what]
     with pytest.raises(ApiError) as refused:
         await attempt(cluster, named(cluster, spec))
@@ -192,20 +192,20 @@ async def test_a_wrong_resource_is_refused_with_a_reason(cluster: Cluster, what:
 
 
 @pytest.mark.parametrize("name", ["a" * 41, "with.dot", "1st"])
-async def test_a_name_that_children_cannot_bear_is_refused(cluster: Cluster, name: str) -> None:
+async def test_a_name_that_is_invalid_for_children_is_rejected(cluster: Cluster, name: str) -> None:
     with pytest.raises(ApiError) as refused:
         await attempt(cluster, named(cluster, {}, name))
     assert refused.value.status == INVALID
     assert "the name must" in refused.value.message
 
 
-async def test_a_misspelled_field_is_refused(cluster: Cluster) -> None:
+async def test_a_misspelled_field_is_rejected(cluster: Cluster) -> None:
     with pytest.raises(ApiError) as refused:
         await attempt(cluster, named(cluster, {"chat": {"replicsa": 2}}))
     assert 'unknown field "spec.chat.replicsa"' in refused.value.message
 
 
-async def test_the_least_resource_is_accepted_and_gets_its_defaults(cluster: Cluster) -> None:
+async def test_a_minimal_resource_is_accepted_and_gets_defaults(cluster: Cluster) -> None:
     spec = (await attempt(cluster, named(cluster, {})))["spec"]
     assert spec["exposure"] == {
         "type": "Edge",
@@ -246,7 +246,9 @@ CHANGES: dict[str, tuple[Object, str]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-async def test_what_cannot_be_changed_is_refused(cluster: Cluster, demo: Object, what: str) -> None:
+async def test_a_change_of_an_immutable_field_is_rejected(
+    cluster: Cluster, demo: Object, what: str
+) -> None:
     spec, says = copy.deepcopy(CHANGES[what])
     if what == "another engine":
         engine = demo["spec"]["mongodb"]["managed"]["engine"]

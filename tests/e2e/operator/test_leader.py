@@ -68,9 +68,7 @@ async def repaired(recreated: Callable[[], Any], began: float, what: str, measur
 
 
 @pytest.mark.usefixtures("pair")
-async def test_a_pod_that_stands_by_is_ready_and_writes_nothing(
-    cluster: Cluster, audit: AuditLog
-) -> None:
+async def test_a_standby_pod_is_ready_and_writes_nothing(cluster: Cluster, audit: AuditLog) -> None:
     await all_ready(cluster, 2)
     leads = (await leader(cluster))["metadata"]["name"]
     (other,) = [
@@ -88,7 +86,7 @@ async def test_a_pod_that_stands_by_is_ready_and_writes_nothing(
 
 
 @pytest.mark.usefixtures("pair")
-async def test_killed_it_is_replaced_by_the_other(
+async def test_a_leader_killed_with_its_pod_is_replaced_by_the_other(
     cluster: Cluster, runtime: Runtime, measure: Measure
 ) -> None:
     await all_ready(cluster, 2)
@@ -103,7 +101,7 @@ async def test_killed_it_is_replaced_by_the_other(
 
 
 @pytest.mark.usefixtures("pair")
-async def test_killed_it_or_the_other_goes_on(
+async def test_after_a_kill_either_pod_leads(
     cluster: Cluster, runtime: Runtime, measure: Measure
 ) -> None:
     await all_ready(cluster, 2)
@@ -114,7 +112,7 @@ async def test_killed_it_or_the_other_goes_on(
 
 
 @pytest.mark.usefixtures("pair")
-async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
+async def test_a_frozen_leader_writes_nothing_when_it_resumes(
     cluster: Cluster, runtime: Runtime, audit: AuditLog, measure: Measure
 ) -> None:
     await all_ready(cluster, 2)
@@ -151,7 +149,7 @@ async def test_one_that_was_frozen_writes_nothing_when_it_wakes(
 
 
 @pytest.mark.usefixtures("pair")
-async def test_stopped_it_hands_over_at_once(cluster: Cluster, measure: Measure) -> None:
+async def test_a_stopped_leader_hands_over_at_once(cluster: Cluster, measure: Measure) -> None:
     await all_ready(cluster, 2)
     stopped = (await leader(cluster))["metadata"]["name"]
     began = time.monotonic()

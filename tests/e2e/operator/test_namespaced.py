@@ -132,7 +132,7 @@ async def test_it_reconciles_its_namespace(
     ]
 
 
-async def test_an_uninstall_leaves_nothing_that_only_it_could_end(
+async def test_an_uninstall_removes_the_finalizers(
     cluster: Cluster,
     second: None,  # noqa: ARG001
 ) -> None:

@@ -92,7 +92,7 @@ class Child:
         )
         return became
 
-    async def made_anew(self) -> bool:
+    async def recreated(self) -> bool:
         """Return whether a new object has its name."""
         now = await self.read()
         return now is not None and now["metadata"]["uid"] != self.body["metadata"]["uid"]
@@ -140,7 +140,7 @@ async def repaired(probe: Callable[[], Any], what: str, measure: Measure) -> Non
     measure(what, time.monotonic() - started)
 
 
-async def test_every_deleted_child_comes_back(
+async def test_every_deleted_child_is_recreated(
     cluster: Cluster, person: PersonFactory, measure: Measure
 ) -> None:
     ana = await person()
@@ -148,14 +148,14 @@ async def test_every_deleted_child_comes_back(
         if child.plural == "secrets":
             continue  # tested by the next test
         await child.delete()
-        await repaired(child.made_anew, f"deleted {child} made anew", measure)
+        await repaired(child.recreated, f"deleted {child} re-created", measure)
     await cluster.wait_ready(within=180)
     # No user data is lost.
     assert (await ana.signin()).status == 200
     await converse(ana, await person("Ben", "en"))
 
 
-async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
+async def test_a_deleted_secret_is_recreated_and_nothing_is_lost(
     cluster: Cluster, person: PersonFactory, measure: Measure
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
@@ -163,7 +163,7 @@ async def test_a_deleted_secret_is_made_anew_and_nothing_is_lost(
     for child in await children(cluster):
         if child.plural == "secrets":
             await child.delete()
-            await repaired(child.made_anew, f"deleted {child} made anew", measure)
+            await repaired(child.recreated, f"deleted {child} re-created", measure)
     await cluster.wait_ready(within=180)
 
     async def signed_in() -> bool:
@@ -274,14 +274,14 @@ async def edit_and_see(child: Child, edit: tuple[str, Any, PatchKind], measure: 
     await repaired(child.as_it_was, f"{child}: {what}, put right", measure)
 
 
-async def test_every_edited_child_is_put_right(cluster: Cluster, measure: Measure) -> None:
+async def test_every_edited_child_is_repaired(cluster: Cluster, measure: Measure) -> None:
     for child in await children(cluster):
         for edit in edits(child):
             await edit_and_see(child, edit, measure)
     await cluster.wait_ready(within=180)
 
 
-async def test_every_kind_of_edit_to_a_deployment_is_put_right(
+async def test_every_kind_of_edit_to_a_deployment_is_repaired(
     cluster: Cluster, measure: Measure
 ) -> None:
     component = "apertium"

@@ -48,7 +48,7 @@ async def deployment(cluster: Cluster) -> Object:
     return await cluster.read("deployments", f"{cluster.name}-chat")
 
 
-async def test_the_node_tells_what_pods_use(cluster: Cluster, ready: None) -> None:  # noqa: ARG001
+async def test_the_node_reports_pod_cpu_usage(cluster: Cluster, ready: None) -> None:  # noqa: ARG001
     async def told() -> bool:
         where = f"{METRICS}/namespaces/{cluster.namespace}/pods"
         items = (await cluster.get(where))["items"]
@@ -57,7 +57,7 @@ async def test_the_node_tells_what_pods_use(cluster: Cluster, ready: None) -> No
     await until(told, within=WITHIN_S, every=1, what="the CPU usage of chat's pods")
 
 
-async def test_replicas_that_another_sets_stay_as_they_are(
+async def test_replicas_set_by_an_autoscaler_are_left_alone(
     cluster: Cluster,
     autoscaled: None,  # noqa: ARG001
     audit: AuditLog,

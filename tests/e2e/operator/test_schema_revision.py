@@ -56,7 +56,7 @@ async def schema_current(cluster: Cluster) -> str:
     return str(next(x["status"] for x in conditions if x["type"] == ConditionType.SCHEMA_CURRENT))
 
 
-async def test_it_waits_and_says_what_to_run(cluster: Cluster, older: None) -> None:  # noqa: ARG001
+async def test_it_waits_and_reports_what_to_run(cluster: Cluster, older: None) -> None:  # noqa: ARG001
     async def told() -> str | None:
         for item in (await cluster.resource())["status"]["conditions"]:
             if item["type"] == ConditionType.SCHEMA_CURRENT and item["status"] == "False":

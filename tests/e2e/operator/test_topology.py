@@ -228,7 +228,7 @@ async def left_in_order(site: Site) -> AsyncIterator[None]:
         assert result.ready, result.message
 
 
-async def test_the_broker_holds_what_the_table_says(site: Site) -> None:
+async def test_the_broker_matches_the_table(site: Site) -> None:
     queues = {x["name"]: x for x in await site.api("GET", f"/api/queues/{site.vhost}")}
     assert set(queues) == set(table.queues())
     for queue in queues.values():
@@ -255,7 +255,7 @@ async def test_the_broker_holds_what_the_table_says(site: Site) -> None:
             assert users[site.user(service)]["tags"] == []
 
 
-async def test_a_second_look_writes_nothing(site: Site) -> None:
+async def test_a_second_pass_writes_nothing(site: Site) -> None:
     transport = CountingTransport()
     before = await site.recorded()
     stats = [await one.info("commandstats") for one in (site.redis, site.cache)]
@@ -349,7 +349,7 @@ async def test_the_broker_is_repaired(site: Site, drift: str) -> None:
         await channel.declare_queue(Queue.TRANSLATED, passive=True)
 
 
-async def test_a_queue_of_the_wrong_type_is_told_and_left_with_its_messages(site: Site) -> None:
+async def test_a_queue_of_the_wrong_type_is_reported_and_keeps_its_messages(site: Site) -> None:
     await site.api("DELETE", QUEUE.format(vhost=site.vhost))
     body = {"durable": True, "arguments": {"x-queue-type": "classic"}}
     await site.api("PUT", QUEUE.format(vhost=site.vhost), body)
@@ -373,7 +373,7 @@ async def test_a_queue_of_the_wrong_type_is_told_and_left_with_its_messages(site
 
 
 async def test_queues_and_bindings_of_others_are_left_alone(site: Site) -> None:
-    name = "test.somebody"
+    name = "test.foreign"
     path = f"/api/queues/{site.vhost}/{name}"
     await site.api("PUT", path, {"durable": False, "auto_delete": True})
     binding = f"/api/bindings/{site.vhost}/e/auth/q/{name}"
@@ -383,7 +383,7 @@ async def test_queues_and_bindings_of_others_are_left_alone(site: Site) -> None:
     await site.api("DELETE", path)
 
 
-async def test_auth_gets_its_answer_on_a_queue_of_its_own(site: Site) -> None:
+async def test_auth_receives_its_response_on_its_own_queue(site: Site) -> None:
     async with site.amqp(Service.AUTH) as auth, site.amqp(Service.CHAT) as chat:
         listening = await auth.channel()
         own = await listening.declare_queue("auth.reply.pod-1", exclusive=True, durable=False)
@@ -408,14 +408,16 @@ async def test_auth_declares_nothing_else(site: Site) -> None:
 
 
 @pytest.mark.parametrize("service", [x for x in Service if table.permissions(x) is not None])
-async def test_nobody_publishes_past_the_exchanges(site: Site, service: Service) -> None:
+async def test_services_cannot_publish_to_the_default_exchange(
+    site: Site, service: Service
+) -> None:
     async with site.amqp(service) as connection:
         channel = await connection.channel()
         with pytest.raises(ChannelAccessRefused, match=r"amq\.default|default exchange"):
             await channel.default_exchange.publish(aio_pika.Message(b"x"), TRANSLATE)
 
 
-async def test_chat_reads_none_of_emails_queues_and_writes_to_no_exchange_of_auths(
+async def test_chat_cannot_read_emails_queues_or_write_to_auths_exchange(
     site: Site,
 ) -> None:
     emails = [spec for spec in table.QUEUES if spec.reader is Service.EMAIL]
@@ -451,7 +453,7 @@ async def dead_letter(site: Site, name: Queue) -> Any:
     return await site.api("POST", f"/api/queues/{site.vhost}/{quote(name + '.dead')}/get", get)
 
 
-async def test_a_message_goes_its_way_and_a_rejected_one_to_the_dead_letters(site: Site) -> None:
+async def test_a_message_is_routed_and_a_rejected_one_is_dead_lettered(site: Site) -> None:
     name = Queue.ACCOUNT_CREATION
     async with sent_to_email(site, name, b"hello") as queue:
         message = await until(
@@ -463,7 +465,7 @@ async def test_a_message_goes_its_way_and_a_rejected_one_to_the_dead_letters(sit
         assert letter["payload"] == "hello"
 
 
-async def test_a_message_that_is_never_taken_ends_in_the_dead_letters(site: Site) -> None:
+async def test_a_message_that_is_never_acknowledged_is_dead_lettered(site: Site) -> None:
     name = Queue.ACCOUNT_CREATION
     async with sent_to_email(site, name, b"poison") as queue:
         tries = 0
@@ -481,7 +483,7 @@ async def test_a_message_that_is_never_taken_ends_in_the_dead_letters(site: Site
         assert tries == DELIVERY_LIMIT + 1
 
 
-async def test_a_retired_login_is_cut_off_everywhere(site: Site) -> None:
+async def test_a_retired_login_is_disconnected_everywhere(site: Site) -> None:
     login = site.login(Service.CHAT)
     second = replace(login, username=login.username.removesuffix("-a") + "-b")
     both = replace(site.backends, logins=(*site.backends.logins, second))
@@ -567,7 +569,7 @@ async def test_redis_is_repaired(site: Site, drift: str) -> None:
             await guest.ping()
 
 
-async def test_who_came_in_with_a_removed_password_is_thrown_out(site: Site) -> None:
+async def test_connections_with_a_removed_password_are_closed(site: Site) -> None:
     user = site.user(Service.CHAT)
     await site.redis.acl_setuser(user, enabled=True, passwords=["+guessed"])
     async with site.redis_as(Service.CHAT, "guessed") as guest:
@@ -588,7 +590,7 @@ async def test_the_database_is_repaired(site: Site) -> None:
     await repaired(site, Backend.MONGODB, f"created user {user}")
 
 
-async def test_database_users_log_in_and_the_result_says_what_their_rights_are_worth(
+async def test_database_users_log_in_and_the_result_reports_their_permissions(
     site: Site,
 ) -> None:
     databases = site.admin.mongodb.databases
@@ -615,7 +617,7 @@ async def test_database_users_log_in_and_the_result_says_what_their_rights_are_w
             assert "read and write all" in result.message
 
 
-async def test_a_wrong_administrators_password_is_told_and_not_shown(site: Site) -> None:
+async def test_a_wrong_administrator_password_is_reported_but_not_shown(site: Site) -> None:
     wrong = "wrong-secret"
     results = await ensure(
         Backends(

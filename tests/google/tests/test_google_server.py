@@ -51,7 +51,9 @@ def provider(files: Path, endpoint: str, **changes: object) -> Google:
     return Google(Credentials(files / "client"), **arguments)  # type: ignore[arg-type]
 
 
-async def test_translates_or_says_that_the_engine_is_away(files: Path, endpoint: str) -> None:
+async def test_translates_or_reports_that_the_engine_is_unavailable(
+    files: Path, endpoint: str
+) -> None:
     google = provider(files, endpoint)
     if APERTIUM:
         answer = await google.translate("El perro ⟦0⟧ es negro", "es", "en")
@@ -70,7 +72,7 @@ async def test_a_language_that_google_does_not_have(files: Path, endpoint: str) 
     await google.close()
 
 
-async def test_a_project_that_is_none(files: Path, endpoint: str) -> None:
+async def test_an_invalid_project(files: Path, endpoint: str) -> None:
     google = provider(files, endpoint, project="X")
     with pytest.raises(ProviderRefusedError, match="refused"):
         await google.translate("Hola", "es", "en")

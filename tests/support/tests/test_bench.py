@@ -93,17 +93,17 @@ def test_only_what_the_pod_saw_between_the_scrapes_counts() -> None:
     assert not lag.coarse
 
 
-def test_a_pod_without_the_metric_has_no_lag_rather_than_none_at_all() -> None:
+def test_a_missing_lag_metric_is_not_zero_lag() -> None:
     empty = Metrics("# TYPE other counter\nother_total 1\n")
     assert lag_between("pod", empty, empty, 5.0) is None
 
 
-def test_a_loop_that_hardly_looked_or_never_is_coarse() -> None:
+def test_a_loop_with_few_or_no_measurements_is_coarse() -> None:
     assert Lag("pod", 5.0, ((0.05, 10),)).coarse
     assert Lag("pod", 5.0, ((0.05, 0),)).coarse
 
 
-def test_questions_count_in_the_time_they_were_asked_in() -> None:
+def test_probes_count_in_the_period_of_their_request() -> None:
     probes = [Probe(at, "/livez", "pod", 1.0, 200) for at in (0.5, 1.5, 2.5, 3.5)]
     assert [one.at for one in within(probes, [(1.0, 2.0), (3.0, 4.0)])] == [1.5, 3.5]
 
@@ -111,11 +111,11 @@ def test_questions_count_in_the_time_they_were_asked_in() -> None:
 # The report
 
 
-def test_the_longest_block_is_the_lag_and_up_to_one_look_more() -> None:
+def test_the_longest_block_is_the_lag_plus_up_to_one_interval() -> None:
     assert figure_of(run(), "longest loop block") == ("10 to 50", "≤ 50: met")
 
 
-def test_a_block_over_the_aim_is_missed_with_how_often() -> None:
+def test_a_block_over_the_target_is_reported_with_its_count() -> None:
     late = Lag("pod", 5.0, ((0.05, 190), (0.1, 9), (float("inf"), 1)))
     assert figure_of(run(lags=(late,)), "longest loop block") == (
         "100 to inf",
@@ -123,7 +123,7 @@ def test_a_block_over_the_aim_is_missed_with_how_often() -> None:
     )
 
 
-def test_a_block_between_the_bounds_is_not_called_met() -> None:
+def test_a_block_between_the_bounds_is_not_reported_as_met() -> None:
     unclear = Lag("pod", 5.0, ((0.025, 190), (0.05, 10), (float("inf"), 0)))
     assert figure_of(run(lags=(unclear,)), "longest loop block") == (
         "25 to 75",
@@ -138,7 +138,7 @@ def test_a_block_between_the_bounds_is_not_called_met() -> None:
         ((Lag("pod", 5.0, ((0.05, 10),)),), "looks every 500 ms"),
     ],
 )
-def test_images_without_the_metric_are_said_to_be_so_and_nothing_is_called_met(
+def test_images_without_the_metric_are_reported_and_the_target_is_not_met(
     lags: tuple[Lag, ...], says: str
 ) -> None:
     assert figure_of(run(lags=lags), "longest loop block") == (
@@ -152,7 +152,7 @@ def test_health_during_the_sign_ins_is_apart_from_health_before() -> None:
     assert figure_of(run(), "health while idle") == ("4 / 4 / 4", "the way there alone")
 
 
-def test_a_late_or_a_missing_health_answer_misses_the_aim() -> None:
+def test_a_late_or_missing_health_response_misses_the_target() -> None:
     assert figure_of(run(slow=0.2), "health ms")[1] == "≤ 100: missed, 1 of 2 later"
     assert figure_of(run(status=0), "health ms")[1].endswith("1 not answered with 200")
 
@@ -169,7 +169,7 @@ def test_sign_ins_that_failed_are_counted_and_not_timed() -> None:
     assert found.raw()["rounds"][0]["failed"] == [503, 0]
 
 
-def test_the_page_has_the_command_the_figures_and_what_it_ran_on() -> None:
+def test_the_page_has_the_command_the_figures_and_the_environment() -> None:
     page = report.markdown(run())
     for part in (
         "$ make bench-auth",
@@ -218,7 +218,7 @@ def test_this_machine_may_be_loaded(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://chat.example.org", "http://10.0.0.1", "http://127.evil"])
-def test_nobody_elses_machine_is_loaded(url: str) -> None:
+def test_a_remote_machine_may_not_be_loaded(url: str) -> None:
     with pytest.raises(auth.CannotMeasureError, match="not on this machine"):
         auth.loopback_only(url)
 
@@ -254,7 +254,7 @@ def private_port() -> Iterator[str]:
             thread.join()
 
 
-def test_every_pod_is_asked_for_both_in_turn(private_port: str) -> None:
+def test_both_paths_of_every_pod_are_probed_in_turn(private_port: str) -> None:
     one, other = health.Asking("one", private_port), health.Asking("other", private_port)
     turns = [(who is one, path) for who, path in islice(health.rounds([one, other]), 5)]
     assert turns == [
@@ -268,7 +268,7 @@ def test_every_pod_is_asked_for_both_in_turn(private_port: str) -> None:
     one.close()
 
 
-def test_a_pod_that_does_not_answer_is_status_0_and_asked_again(private_port: str) -> None:
+def test_an_unresponsive_pod_has_status_0_and_is_probed_again(private_port: str) -> None:
     asking = health.Asking("pod", private_port)
     right = asking._connection.port
     asking._connection.port = 1
@@ -281,7 +281,7 @@ def test_a_pod_that_does_not_answer_is_status_0_and_asked_again(private_port: st
 # The baseline of 100 AshChats
 
 
-def test_an_object_to_be_made_again_has_nothing_that_the_api_server_gave_it() -> None:
+def test_a_copied_object_has_no_server_set_fields() -> None:
     live = {
         "metadata": {
             "name": "n-chat",
@@ -299,6 +299,6 @@ def test_an_object_to_be_made_again_has_nothing_that_the_api_server_gave_it() ->
     }
 
 
-def test_an_object_without_an_address_stays_without_one() -> None:
+def test_a_copied_object_gains_no_cluster_ip() -> None:
     live = {"metadata": {"name": "n", "labels": {}}, "spec": {"clusterIP": "None"}}
     assert floor.bare(live)["spec"] == {"clusterIP": "None"}

@@ -46,7 +46,7 @@ def test_few_has_every_fault_once_on_a_call_that_the_seed_draws(
     assert len(drawn) > 30
 
 
-def test_what_is_wanted_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASHCHAT_API_FAULTS", raising=False)
     monkeypatch.delenv("ASHCHAT_SOAK", raising=False)
     assert Tried.wanted() is Tried.FEW
@@ -71,11 +71,11 @@ def test_what_is_wanted_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch) -
     ],
     ids=["quiet before", "writes first", "no writes", "one quiet", "still writing", "nothing"],
 )
-def test_looks_that_read_the_same_again_count_once(writes: tuple[int, ...], distinct: int) -> None:
+def test_repeated_passes_count_once(writes: tuple[int, ...], distinct: int) -> None:
     assert len(looked(*writes).distinct()) == distinct
 
 
-def test_two_whole_looks_without_a_write_are_settled() -> None:
+def test_two_whole_passes_without_a_write_are_settled() -> None:
     assert looked(3, 0, 0, 0).settled()
     assert not looked(3, 0, 0).settled()
     assert not looked(0, 0, 3, 0).settled()

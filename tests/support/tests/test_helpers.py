@@ -121,7 +121,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         environment.load({"ASHCHAT_URL": "http://a"}, tmp_path)
 
 
-def test_the_audit_log_tells_what_was_written_after_the_mark_and_by_whom(tmp_path: Path) -> None:
+def test_the_audit_log_returns_writes_after_the_mark_by_user(tmp_path: Path) -> None:
     def line(verb: str, user: str, stage: str = "ResponseComplete") -> str:
         return json.dumps({"stage": stage, "verb": verb, "user": {"username": user}}) + "\n"
 
@@ -140,7 +140,7 @@ def test_the_audit_log_tells_what_was_written_after_the_mark_and_by_whom(tmp_pat
     assert [entry["verb"] for entry in audit.since(mark, user="operator")] == ["patch", "create"]
 
 
-async def test_until_returns_the_first_value_and_says_what_it_saw_last() -> None:
+async def test_until_returns_the_first_value_and_reports_the_last_error() -> None:
     values = iter([0, 0, 7])
     assert await until(lambda: next(values), every=0) == 7
 

@@ -44,7 +44,7 @@ def test_a_message_of_unknown_outcome_may_be_missing_or_there() -> None:
         assert history.counts == {"sent": 2, "acknowledged": 1, "unknown": 1}
 
 
-def test_a_message_that_is_there_twice_is_caught() -> None:
+def test_a_duplicate_message_is_caught() -> None:
     history = sent("a1")
     history.read("ben", "kitchen", ["a1", "a1"])
     assert "'a1' 2 times" in found(history)
@@ -63,7 +63,7 @@ def test_a_message_that_turns_up_in_another_room_is_caught() -> None:
     assert "eve in garden has 'a1' of the room kitchen" in found(history)
 
 
-def test_a_message_that_was_refused_and_kept_all_the_same_is_caught() -> None:
+def test_a_message_that_was_refused_but_stored_is_caught() -> None:
     history = sent("a1")
     history.send("kitchen", "ana", "a2")
     history.refused("a2")
@@ -105,7 +105,7 @@ def test_a_room_that_nobody_read_proves_nothing() -> None:
     assert "nobody read the room kitchen" in found(sent("a1"))
 
 
-def test_an_id_that_the_test_itself_uses_twice_is_the_tests_fault() -> None:
+def test_using_an_id_twice_is_an_error_in_the_test() -> None:
     history = sent("a1")
     history.send("kitchen", "ana", "a1")  # a retry of the same message is allowed
     with pytest.raises(ValueError, match="twice"):

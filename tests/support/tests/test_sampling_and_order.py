@@ -7,7 +7,7 @@ from ashchat_e2e import order, sampling
 E2E = Path(__file__).parents[2] / "e2e"
 
 
-def test_a_seed_draws_the_same_sample_and_another_one_another(
+def test_a_seed_determines_the_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(sampling.WHOLE, raising=False)

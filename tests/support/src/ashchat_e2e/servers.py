@@ -62,7 +62,7 @@ def username(name: str, service: Service) -> str:
 async def take_away(admin: Admin, name: str) -> None:
     """Delete what `topology apply --name NAME` created: virtual host, users, databases."""
     if not name or admin.rabbitmq.vhost != name:
-        raise ValueError("only a topology with a name of its own is deleted")
+        raise ValueError("refusing to delete a topology without its own virtual host")
     users = [username(name, service) for service in Service]
     broker = admin.rabbitmq
     async with httpx2.AsyncClient(

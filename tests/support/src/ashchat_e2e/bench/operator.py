@@ -347,13 +347,13 @@ async def drifts(bench: Bench) -> Samples:
         began = time.monotonic()
         await cluster.delete(kind, name)
 
-        async def anew(kind: str = kind, name: str = name, uid: str = uid) -> Object | None:
+        async def recreated(kind: str = kind, name: str = name, uid: str = uid) -> Object | None:
             now = await cluster.find(kind, name)
             return now if now is not None and now["metadata"]["uid"] != uid else None
 
         chosen[number % len(chosen)] = (
             kind,
-            await until(anew, within=60, every=EVERY_S, what=f"{kind} {name} re-created"),
+            await until(recreated, within=60, every=EVERY_S, what=f"{kind} {name} re-created"),
         )
         found.append(time.monotonic() - began)
     await cluster.wait_ready(within=120)
@@ -372,11 +372,11 @@ async def failovers(bench: Bench) -> Samples:
             await kill_leader(cluster, runtime)
             await cluster.delete("configmaps", item["name"])
 
-            async def anew(item: Object = item) -> bool:
+            async def recreated(item: Object = item) -> bool:
                 now = await cluster.find("configmaps", item["name"])
                 return now is not None and now["metadata"]["uid"] != item["uid"]
 
-            await until(anew, within=60, every=EVERY_S, what="re-created by the other")
+            await until(recreated, within=60, every=EVERY_S, what="re-created by the other")
             found.append(time.monotonic() - began)
     finally:
         await configured(cluster, {"replicas": 1})
