@@ -48,9 +48,9 @@ def _told(work: Coroutine[Any, Any, str | None]) -> None:
     from ashchat_operator.lifecycle.helm_hooks import UnhealthyError
 
     try:
-        says = asyncio.run(work)
+        message = asyncio.run(work)
     except UnhealthyError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    if says:
-        typer.echo(says)
+    if message:
+        typer.echo(message)

@@ -24,8 +24,10 @@ async def private_server(
 
     def answer(asked: Callable[[], str]) -> Callable[[web.Request], object]:
         async def handle(_: web.Request) -> web.Response:
-            says = asked()
-            return web.json_response({"ok": not says, "message": says}, status=503 if says else 200)
+            message = asked()
+            return web.json_response(
+                {"ok": not message, "message": message}, status=503 if message else 200
+            )
 
         return handle
 

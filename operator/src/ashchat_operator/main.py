@@ -61,18 +61,18 @@ async def run(settings: Settings) -> None:
         schema = Schema(api)
         reconciler = Reconciler(api, context, schema, version=__version__, pace=pace)
 
-        async def look(namespace: str, name: str) -> float:
+        async def reconcile(namespace: str, name: str) -> float:
             with metrics.reconciling():
                 return await reconciler.reconcile(
                     namespace, name, partial(workers.wake, namespace, name)
                 )
 
-        workers = Workers(look, parallel=settings.parallel_reconciles)
+        workers = Workers(reconcile, parallel=settings.parallel_reconciles)
         watcher = Watcher(api, workers, settings.namespaces, reconciler.memories.referring)
         election = _election(settings, for_lease)
         api.may_write = lambda: election.leading
         metrics.LEADER.set_function(lambda: election.leading)
-        metrics.SCHEMA_CURRENT.set_function(lambda: not schema.says)
+        metrics.SCHEMA_CURRENT.set_function(lambda: not schema.message)
         metrics.WATCH_STALENESS.set_function(lambda: watcher.staleness)
         async with private_server(
             settings.private_port,
@@ -81,13 +81,13 @@ async def run(settings: Settings) -> None:
         ):
             try:
                 async with asyncio.TaskGroup() as group:
-                    beside = [group.create_task(schema.watch(), name="schema")]
+                    background = [group.create_task(schema.watch(), name="schema")]
                     if await _unless(stop, election.win()):
-                        beside.append(group.create_task(election.hold(), name="lease"))
+                        background.append(group.create_task(election.hold(), name="lease"))
                     if await _unless(stop, schema.served()):
-                        beside.append(group.create_task(watcher.run(), name="children"))
+                        background.append(group.create_task(watcher.run(), name="children"))
                         await _kopf(settings, workers, reconciler, started, stop)
-                    for task in beside:
+                    for task in background:
                         task.cancel()
             finally:
                 await workers.close()
@@ -117,8 +117,8 @@ def _election(settings: Settings, api: Api) -> Election | SingleProcess:
 
 def _unready(schema: Schema, election: Election | SingleProcess, started: asyncio.Event) -> str:
     """Return what this pod waits for; a standby pod is ready."""
-    if schema.says:
-        return schema.says
+    if schema.message:
+        return schema.message
     if election.leading:
         return "" if started.is_set() else "watching has not begun"
     return "" if election.seen else "the Lease was not read yet"

@@ -25,12 +25,12 @@ class Settings(BaseSettings):
     watch_namespaces: str = Field(
         "",
         pattern=NAMES,
-        description="Namespaces (comma-separated) to look after; empty: all of them.",
+        description="Namespaces to manage (comma-separated); empty: all.",
     )
     exclude_namespaces: str = Field(
         "",
         pattern=NAMES,
-        description="Namespaces (comma-separated) that another operator looks after.",
+        description="Namespaces that another operator manages (comma-separated).",
     )
     lease: str = Field(
         "",

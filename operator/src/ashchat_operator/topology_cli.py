@@ -295,8 +295,8 @@ def _run(folder: Path, name: str, *, write: bool) -> None:
     console.print(_table(results))
     for backend, result in results.items():
         for change in result.changes:
-            told = change if write else f"missing: {change}"
-            console.print(f"{backend}: {told}", highlight=False)
+            line = change if write else f"missing: {change}"
+            console.print(f"{backend}: {line}", highlight=False)
     if missing:
         verb = "wrote" if write else "missing:"
         console.print(f"{verb} {', '.join(missing)} in {folder}", highlight=False, soft_wrap=True)

@@ -67,7 +67,7 @@ async def test_a_port_without_a_listener_refuses(tmp_path: Path) -> None:
 
 
 async def test_dropped_packets_are_reported_as_a_firewall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connectivity, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connectivity, "TIMEOUT_SECONDS", 0.2)
     with socket.socket() as full:
         full.bind((HERE, 0))
         full.listen(0)

@@ -31,7 +31,7 @@ async def test_unreachable_backends_are_reported(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ashchat_operator.backends.mongodb.client.TIMEOUT_MS", 200)
-    monkeypatch.setattr(connectivity, "SERVICE_LAG_S", 0.2)
+    monkeypatch.setattr(connectivity, "SERVICE_LAG_SECONDS", 0.2)
     results = await ensure.ensure(
         Backends(
             logins=(),
@@ -74,7 +74,7 @@ async def test_an_unreachable_external_server_is_reported_at_once(
     began = time.monotonic()
     results = await ensure.ensure(Backends(logins=(), redis=target))
     assert results[Backend.REDIS].reason is Reason.UNREACHABLE
-    assert time.monotonic() - began < connectivity.SERVICE_LAG_S
+    assert time.monotonic() - began < connectivity.SERVICE_LAG_SECONDS
 
 
 async def test_a_server_that_accepts_and_never_responds_times_out() -> None:
@@ -82,7 +82,7 @@ async def test_a_server_that_accepts_and_never_responds_times_out() -> None:
         silent.bind((NOWHERE, 0))
         silent.listen()
         target = RabbitMQTarget(f"http://{NOWHERE}:{silent.getsockname()[1]}", "admin", "secret")
-        results = await ensure.ensure(Backends(logins=(), rabbitmq=target), timeout_s=0.1)
+        results = await ensure.ensure(Backends(logins=(), rabbitmq=target), timeout_seconds=0.1)
     assert results[Backend.RABBITMQ].reason is Reason.TIMED_OUT
 
 

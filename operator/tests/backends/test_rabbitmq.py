@@ -174,7 +174,7 @@ async def test_the_rest_is_declared_after_an_import(declared: FakeBroker) -> Non
     assert result.ready
     (document,) = declared.imported
     assert document.keys() == {"queues", "bindings"}
-    assert [action.says for action in declared.performed] == [
+    assert [action.description for action in declared.performed] == [
         "removed policy x, which shadowed the policies of our queues"
     ]
 

@@ -74,13 +74,13 @@ def test_a_failed_pass_is_counted_and_timed() -> None:
         return REGISTRY.get_sample_value(name, labels) or 0.0
 
     errors = value("ashchat_operator_reconcile_total", result="error")
-    looks = value("ashchat_operator_reconcile_duration_seconds_count")
+    passes = value("ashchat_operator_reconcile_duration_seconds_count")
     with metrics.reconciling():
         pass
     with pytest.raises(ValueError, match="x"), metrics.reconciling():
         raise ValueError("x")
     assert value("ashchat_operator_reconcile_total", result="error") == errors + 1
-    assert value("ashchat_operator_reconcile_duration_seconds_count") == looks + 2
+    assert value("ashchat_operator_reconcile_duration_seconds_count") == passes + 2
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 async def ask(connected: ConnectionPool, path: str) -> None:
-    answer = await connected.request("GET", path, headers={}, body=None, timeout_s=10)
+    answer = await connected.request("GET", path, headers={}, body=None, timeout_seconds=10)
     await answer.read()
 
 

@@ -81,15 +81,15 @@ EXPIRED = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
     ],
 )
 async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version: str) -> None:
-    looks = RecordedPasses()
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses()
+    workers = Workers(passes, parallel=1)
     workers.track("a", "b")
-    await looks.number(1)
+    await passes.number(1)
     await asyncio.sleep(0.01)
     api = FakeApi([event])
     watcher = Watcher(api, workers, ())  # type: ignore[arg-type]
     running = asyncio.create_task(watcher.run())
-    await looks.number(2)
+    await passes.number(2)
     await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -100,10 +100,10 @@ async def test_a_childs_change_wakes_its_resource(event: dict[str, Any], version
 
 
 async def test_an_edited_user_provided_secret_wakes_the_resources_that_reference_it() -> None:
-    looks = RecordedPasses()
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses()
+    workers = Workers(passes, parallel=1)
     workers.track("a", "b")
-    await looks.number(1)
+    await passes.number(1)
     await asyncio.sleep(0.01)
     asked = []
 
@@ -113,7 +113,7 @@ async def test_an_edited_user_provided_secret_wakes_the_resources_that_reference
 
     api = FakeSecrets([child("7", name="smtp", labels={Label.WATCH: "true"})])
     running = asyncio.create_task(Watcher(api, workers, (), referring).run())  # type: ignore[arg-type]
-    await looks.number(2)
+    await passes.number(2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await workers.close()

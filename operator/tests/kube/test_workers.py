@@ -18,56 +18,56 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_tracked_resource_is_reconciled_at_once_and_when_woken() -> None:
-    looks = RecordedPasses()
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses()
+    workers = Workers(passes, parallel=1)
     workers.track("a", "b")
-    await looks.number(1)
+    await passes.number(1)
     await asyncio.sleep(0.01)
     workers.wake("a", "b")
-    await looks.number(2)
+    await passes.number(2)
     await workers.close()
-    assert looks.seen == ["a/b", "a/b"]
+    assert passes.seen == ["a/b", "a/b"]
 
 
 async def test_simultaneous_wakes_result_in_one_pass() -> None:
-    looks = RecordedPasses()
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses()
+    workers = Workers(passes, parallel=1)
     workers.track("a", "b")
     for _ in range(20):
         workers.wake("a", "b")
-    await looks.number(1)
+    await passes.number(1)
     await asyncio.sleep(0.02)
     await workers.close()
-    assert len(looks.seen) == 1
+    assert len(passes.seen) == 1
 
 
 async def test_an_untracked_resource_is_not_reconciled() -> None:
-    looks = RecordedPasses()
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses()
+    workers = Workers(passes, parallel=1)
     workers.wake("a", "b")
     workers.track("a", "c")
-    await looks.number(1)
+    await passes.number(1)
     workers.forget("a", "c")
     workers.wake("a", "c")
     await asyncio.sleep(0.01)
     await workers.close()
-    assert looks.seen == ["a/c"]
+    assert passes.seen == ["a/c"]
 
 
 async def test_a_resource_is_reconciled_periodically() -> None:
-    looks = RecordedPasses(again=0.001)
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses(again=0.001)
+    workers = Workers(passes, parallel=1)
     workers.track("a", "b")
-    await looks.number(3)
+    await passes.number(3)
     await workers.close()
 
 
 async def test_a_failed_pass_is_retried(caplog: pytest.LogCaptureFixture) -> None:
-    looks = RecordedPasses()
-    looks.failures = 2
-    workers = Workers(looks, parallel=1)
+    passes = RecordedPasses()
+    passes.failures = 2
+    workers = Workers(passes, parallel=1)
     workers.track("a", "b")
-    await looks.number(3)
+    await passes.number(3)
     await workers.close()
     assert "the reconcile pass of a/b failed" in caplog.text
 
@@ -108,8 +108,10 @@ class Held:
 
 
 @asynccontextmanager
-async def working(look: Callable[[str, str], Awaitable[float]], n: int) -> AsyncIterator[Workers]:
-    workers = Workers(look, parallel=n)
+async def working(
+    reconcile: Callable[[str, str], Awaitable[float]], n: int
+) -> AsyncIterator[Workers]:
+    workers = Workers(reconcile, parallel=n)
     try:
         yield workers
     finally:
@@ -122,79 +124,79 @@ async def settle() -> None:
 
 
 async def test_a_wake_during_a_pass_results_in_one_more_pass_afterwards() -> None:
-    looks = Held()
-    async with working(looks, 5) as workers:
+    passes = Held()
+    async with working(passes, 5) as workers:
         workers.track("a", "b")
-        await looks.until(lambda: looks.begun == 1)
+        await passes.until(lambda: passes.begun == 1)
         for _ in range(10):
             workers.wake("a", "b")
             workers.track("a", "b")
         await settle()
-        assert looks.now == ["a/b"]
-        looks.let_go(1)
-        await looks.until(lambda: looks.begun == 2)
-        looks.let_go(1)
-        await looks.until(lambda: not looks.now)
+        assert passes.now == ["a/b"]
+        passes.let_go(1)
+        await passes.until(lambda: passes.begun == 2)
+        passes.let_go(1)
+        await passes.until(lambda: not passes.now)
         await settle()
-    assert looks.begun == 2
-    assert looks.most == 1
+    assert passes.begun == 2
+    assert passes.most == 1
 
 
 async def test_concurrent_passes_are_limited_and_every_resource_gets_its_turn() -> None:
-    looks = Held()
-    async with working(looks, 2) as workers:
+    passes = Held()
+    async with working(passes, 2) as workers:
         for number in range(10):
             workers.track("a", f"chat-{number}")
-        await looks.until(lambda: len(looks.now) == 2)
+        await passes.until(lambda: len(passes.now) == 2)
         await settle()
-        looks.let_go(10)
-        await looks.until(lambda: looks.begun == 10 and not looks.now)
-    assert looks.most == 2
+        passes.let_go(10)
+        await passes.until(lambda: passes.begun == 10 and not passes.now)
+    assert passes.most == 2
 
 
 async def test_no_resource_is_reconciled_twice_before_each_was_reconciled_once() -> None:
-    looks = Held()
-    async with working(looks, 2) as workers:
+    passes = Held()
+    async with working(passes, 2) as workers:
         for number in range(4):
             workers.track("a", f"chat-{number}")
-        await looks.until(lambda: len(looks.now) == 2)
-        looks.let_go(1)
-        await looks.until(lambda: looks.begun == 3)
-        (again,) = {"a/chat-0", "a/chat-1"} - set(looks.now)
+        await passes.until(lambda: len(passes.now) == 2)
+        passes.let_go(1)
+        await passes.until(lambda: passes.begun == 3)
+        (again,) = {"a/chat-0", "a/chat-1"} - set(passes.now)
         workers.wake(*again.split("/"))
         await settle()
-        looks.let_go(1)
-        await looks.until(lambda: looks.begun == 4)
-        assert set(looks.now) == {"a/chat-2", "a/chat-3"}
-        looks.let_go(2)
-        await looks.until(lambda: looks.begun == 5)
-        assert looks.now == [again]
+        passes.let_go(1)
+        await passes.until(lambda: passes.begun == 4)
+        assert set(passes.now) == {"a/chat-2", "a/chat-3"}
+        passes.let_go(2)
+        await passes.until(lambda: passes.begun == 5)
+        assert passes.now == [again]
 
 
 async def test_a_resource_forgotten_before_its_first_pass_delays_no_other() -> None:
-    looks = Held()
-    async with working(looks, 1) as workers:
+    passes = Held()
+    async with working(passes, 1) as workers:
         workers.track("a", "first")
-        await looks.until(lambda: looks.now == ["a/first"])
+        await passes.until(lambda: passes.now == ["a/first"])
         workers.track("a", "never")
         workers.wake("a", "first")
-        looks_again = looks.begun + 1
+        passes_again = passes.begun + 1
         await settle()
         workers.forget("a", "never")
-        looks.let_go(1)
-        await looks.until(lambda: looks.begun == looks_again and looks.now == ["a/first"])
+        passes.let_go(1)
+        await passes.until(lambda: passes.begun == passes_again and passes.now == ["a/first"])
 
 
 async def test_a_forgotten_resource_leaves_nothing_behind_and_its_pass_is_cancelled() -> None:
-    looks = Held()
-    async with working(looks, 2) as workers:
+    passes = Held()
+    async with working(passes, 2) as workers:
         workers.track("a", "b")
-        await looks.until(lambda: looks.begun == 1)
+        await passes.until(lambda: passes.begun == 1)
         (task,) = workers._tasks.values()
         workers.forget("a", "b")
         await asyncio.wait((task,), timeout=5)
         assert task.cancelled()
-        assert not looks.now
+        assert not passes.now
         assert not workers._wakes
         assert not workers._tasks
         assert not workers._unseen

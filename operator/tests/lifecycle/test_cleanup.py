@@ -118,7 +118,7 @@ def belongings() -> list[Object]:
     ]
 
 
-async def looks(server: Server, body: Object, *after: timedelta, **more: Any) -> list[bool]:
+async def run_passes(server: Server, body: Object, *after: timedelta, **more: Any) -> list[bool]:
     cleanup = Cleanup(server.api, **more)
     return [await cleanup.done(body, DELETED + late) for late in after]
 
@@ -128,11 +128,11 @@ async def test_data_is_deleted_after_the_workloads_that_would_recreate_it() -> N
     server = Server(body, *belongings())
     server.stays = {"demo-mongodb"}
     soon = timedelta(seconds=1)
-    assert await looks(server, body, soon, soon) == [False, False]
+    assert await run_passes(server, body, soon, soon) == [False, False]
     assert ("PersistentVolumeClaim", "data-demo-mongodb-0") in server.objects
     assert "StatefulSet demo-mongodb" in body["status"]["conditions"][0]["message"]
     del server.objects["StatefulSet", "demo-mongodb"]
-    assert await looks(server, body, soon, soon) == [False, True]
+    assert await run_passes(server, body, soon, soon) == [False, True]
     assert list(server.objects) == [("AshChat", "demo")]
     assert body["metadata"]["finalizers"] == []
     assert server.events == []
@@ -141,7 +141,7 @@ async def test_data_is_deleted_after_the_workloads_that_would_recreate_it() -> N
 async def test_with_retain_the_finalizer_is_removed_and_the_data_stays() -> None:
     body = deleted("Retain")
     server = Server(body, *belongings())
-    assert await looks(server, body, timedelta()) == [True]
+    assert await run_passes(server, body, timedelta()) == [True]
     assert len(server.objects) == 4
     assert body["metadata"]["finalizers"] == []
 
@@ -151,7 +151,7 @@ async def test_objects_that_are_not_deleted_in_time_are_left_and_reported() -> N
     server = Server(body, *belongings())
     server.stays = {"data-demo-mongodb-0"}
     soon = timedelta(seconds=1)
-    assert await looks(server, body, soon, soon, soon, ALL_TIME) == [False, False, False, True]
+    assert await run_passes(server, body, soon, soon, soon, ALL_TIME) == [False, False, False, True]
     (event,) = server.events
     assert event["reason"] == "CleanupAbandoned"
     assert "PersistentVolumeClaim data-demo-mongodb-0" in event["message"]
@@ -166,7 +166,7 @@ async def test_a_missing_permission_delays_deletion_no_longer_than_other_errors(
     server = Server(body, *belongings())
     server.refuse[what] = ApiServerError(403, "you may not")
     soon = timedelta(seconds=1)
-    assert await looks(server, body, soon, soon, ALL_TIME) == [False, False, True]
+    assert await run_passes(server, body, soon, soon, ALL_TIME) == [False, False, True]
     assert "you may not" in server.events[0]["message"]
 
 
@@ -184,10 +184,13 @@ async def test_external_objects_are_deleted_before_their_logins_and_delay_data_h
 
     late = False
     soon = timedelta(seconds=1)
-    assert await looks(server, body, soon, soon, outside=[outside]) == [False, False]
+    assert await run_passes(server, body, soon, soon, outside=[outside]) == [False, False]
     assert secret in server.objects
     late = True
-    assert await looks(server, body, OUTSIDE_PATIENCE, ALL_TIME, outside=[outside]) == [False, True]
+    assert await run_passes(server, body, OUTSIDE_PATIENCE, ALL_TIME, outside=[outside]) == [
+        False,
+        True,
+    ]
     assert secret not in server.objects
     assert "user auth-a at RabbitMQ" in server.events[0]["message"]
 

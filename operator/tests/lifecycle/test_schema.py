@@ -71,16 +71,16 @@ class FakeApi:
 async def test_it_waits_for_a_definition_and_notices_each_change() -> None:
     api = FakeApi()
     schema = Schema(api)  # type: ignore[arg-type]
-    assert schema.says, "nothing is known yet"
+    assert schema.message, "nothing is known yet"
     await schema.check()
-    assert "not installed" in schema.says
+    assert "not installed" in schema.message
     api.answer = document(f"Schema revision {REVISION - 1}.")
     await schema.check()
     await schema.served()
-    assert f"needs {REVISION}" in schema.says
+    assert f"needs {REVISION}" in schema.message
     api.answer = document(f"Schema revision {REVISION}.")
     await schema.check()
-    assert not schema.says
+    assert not schema.message
 
 
 async def test_without_permission_to_read_it_nothing_is_blocked() -> None:
@@ -88,7 +88,7 @@ async def test_without_permission_to_read_it_nothing_is_blocked() -> None:
     schema = Schema(api)  # type: ignore[arg-type]
     api.answer = 403
     await schema.check()
-    assert not schema.says
+    assert not schema.message
     api.answer = 500
     with pytest.raises(ApiServerError):
         await schema.check()

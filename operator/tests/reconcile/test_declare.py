@@ -221,11 +221,11 @@ async def test_an_unresponsive_backend_does_not_delay_checks_of_others(
     monkeypatch.setattr(declare, "time", clock)
     asked.silent = frozenset({Backend.CACHE})
     assert await declarer.results(1, BOTH) == FINE
-    for looks in range(1, 4):
+    for passes in range(1, 4):
         assert declarer.asking
         assert declarer.due_seconds() == STALE_SECONDS
         now += STALE_SECONDS
         assert await declarer.results(1, BOTH) == FINE
-        assert asked.count == 2 + looks
+        assert asked.count == 2 + passes
     await declarer.close()
     assert not declarer.asking

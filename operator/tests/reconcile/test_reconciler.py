@@ -77,7 +77,7 @@ def cluster(asked: Asked) -> FakeCluster:  # noqa: ARG001 (the backends are repl
 @pytest.fixture
 def schema(cluster: FakeCluster) -> Schema:
     result = Schema(cluster.api)
-    result.says = ""
+    result.message = ""
     return result
 
 
@@ -243,7 +243,7 @@ async def test_a_backend_that_is_not_ready_is_reported_with_its_reason(
 async def test_an_outdated_schema_stops_the_pass_before_anything_is_applied(
     reconciler: Reconciler, cluster: FakeCluster, schema: Schema
 ) -> None:
-    schema.says = "the CustomResourceDefinition is older"
+    schema.message = "the CustomResourceDefinition is older"
     assert await run(reconciler, cluster) == PACE.progressing
     assert cluster.writes == [f"status of {KIND} {NAME}"]
     assert condition(cluster, ConditionType.SCHEMA_CURRENT) == ("False", "SchemaOutdated")

@@ -46,7 +46,7 @@ ASH = resource("minimal")
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 TOKEN_LIFE = timedelta(minutes=ASH.spec.auth.access_token_minutes)
 RING, SIGNING = key_ring_secret(ASH), signing_keys_secret(ASH)
-LOOKS_MAX = 400
+PASSES_MAX = 400
 
 Data = dict[str, bytes]
 Wanted = Mapping[str, Mapping[str, str]]
@@ -98,7 +98,7 @@ class World:
         return until is None or until >= len(items)
 
     def declare(self, credentials: Credentials) -> None:
-        for login in (*credentials.logins.values(), *credentials.beside):
+        for login in (*credentials.logins.values(), *credentials.additional):
             self.accepted[login.username] = login.password
         for name in credentials.retired:
             self.accepted.pop(name, None)
@@ -146,7 +146,7 @@ class World:
         return (
             RotatingUsers(
                 logins=credentials.logins,
-                beside=credentials.beside,
+                additional=credentials.additional,
                 results=results,
                 expected={x.value: {users.NAME: credentials.logins[x].username} for x in Service},
                 lacking=self.lacking,
@@ -161,14 +161,16 @@ class World:
             RotatingKeyRing(ring=credentials.key_ring, lacking=self.lacking),
         )
 
-    def look(self, until: int | None = None, *, declares: bool = True, told: bool = True) -> None:
+    def reconcile(
+        self, until: int | None = None, *, declares: bool = True, status_written: bool = True
+    ) -> None:
         """Run one reconcile pass, which ends early after `until` Secrets."""
         credentials = self.credentials()
         if not self.store(credentials, until):
             return
         if declares:
             self.declare(credentials)
-        look = RotationPass(
+        rotation_pass = RotationPass(
             ash=ASH.model_copy(update={"annotations": self.annotations, "created": BEGAN}),
             context=CONTEXT,
             credentials=credentials,
@@ -181,10 +183,12 @@ class World:
 
         async def turns() -> list[RotationState]:
             kinds = self.kinds(credentials, declared=declares)
-            return [await rotate.advance_one(look, kind, before[kind.name]) for kind in kinds]
+            return [
+                await rotate.advance_one(rotation_pass, kind, before[kind.name]) for kind in kinds
+            ]
 
         after = asyncio.run(turns())
-        if told:
+        if status_written:
             self.status = {
                 "rotation": [state.entry() for state in after],
                 "keyRing": credentials.key_ring.fingerprints(self.status.get("keyRing", {})),
@@ -244,7 +248,7 @@ WITH_CREDENTIALS = frozenset(
 def settled() -> World:
     world = World()
     for _ in range(2):
-        world.look()
+        world.reconcile()
         for pod in world.pods:
             world.read(pod)
     assert set(world.phases().values()) == {Phase.IDLE}
@@ -253,9 +257,9 @@ def settled() -> World:
 
 def finish(world: World) -> None:
     """Run passes at intervals until all rotations are complete."""
-    for _ in range(LOOKS_MAX):
+    for _ in range(PASSES_MAX):
         world.now += timedelta(seconds=30)
-        world.look()
+        world.reconcile()
         for pod in world.pods:
             world.read(pod)
         assert not world.wrong()
@@ -274,9 +278,9 @@ def test_a_rotation_passes_through_all_phases_and_leaves_one_of_each() -> None:
     former = dict(world.accepted)
     world.annotations["ashchat.dev/rotate"] = "now"
     seen: dict[str, list[Phase]] = {}
-    for _ in range(LOOKS_MAX):
+    for _ in range(PASSES_MAX):
         world.now += timedelta(seconds=30)
-        world.look()
+        world.reconcile()
         for name, phase in world.phases().items():
             if not seen.get(name) or seen[name][-1] is not phase:
                 seen.setdefault(name, []).append(phase)
@@ -299,8 +303,8 @@ def test_a_rotation_passes_through_all_phases_and_leaves_one_of_each() -> None:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("look"), st.none(), st.booleans(), st.booleans()),
-        st.tuples(st.just("look"), st.integers(0, 14), st.booleans(), st.booleans()),
+        st.tuples(st.just("reconcile"), st.none(), st.booleans(), st.booleans()),
+        st.tuples(st.just("reconcile"), st.integers(0, 14), st.booleans(), st.booleans()),
         st.tuples(st.just("read"), st.sampled_from(range(len(Service)))),
         st.tuples(st.just("time"), st.integers(1, 1200)),
     ),
@@ -319,8 +323,8 @@ def test_a_rotation_interrupted_anywhere_completes_without_lockout(
     world.annotations["ashchat.dev/rotate"] = "now"
     for step in steps:
         match step:
-            case ("look", until, declares, told):
-                world.look(until, declares=declares, told=told)
+            case ("reconcile", until, declares, status_written):
+                world.reconcile(until, declares=declares, status_written=status_written)
             case ("read", index):
                 world.read(world.pods[index])
             case ("time", seconds):
@@ -331,7 +335,7 @@ def test_a_rotation_interrupted_anywhere_completes_without_lockout(
     finish(world)
     if set(actives(world).items()) & set(before.items()):
         # The rotation had not started: the annotation is still handled.
-        world.look()
+        world.reconcile()
         finish(world)
     assert all(actives(world)[name] != before[name] for name in rotate.KINDS)
     assert {name.rpartition("-")[2] for name in world.accepted} == {"b"}
@@ -339,17 +343,17 @@ def test_a_rotation_interrupted_anywhere_completes_without_lockout(
     assert len(_versions(world.secrets[RING])) == 1
 
 
-@pytest.mark.parametrize("looks", range(1, 14))
-def test_a_lost_status_causes_no_lockout_and_leaves_one_of_each(looks: int) -> None:
+@pytest.mark.parametrize("passes", range(1, 14))
+def test_a_lost_status_causes_no_lockout_and_leaves_one_of_each(passes: int) -> None:
     world = settled()
     world.annotations["ashchat.dev/rotate"] = "now"
-    for _ in range(looks):
+    for _ in range(passes):
         world.now += timedelta(seconds=200)
-        world.look()
+        world.reconcile()
         for pod in world.pods:
             world.read(pod)
     world.status = {}
-    world.look()
+    world.reconcile()
     finish(world)
     assert len(world.accepted) == len(Service)
     assert len(_kids(world.secrets[SIGNING])) == 1
@@ -361,7 +365,7 @@ def test_a_pod_that_does_not_switch_delays_the_rotation_and_is_named() -> None:
     world.annotations["ashchat.dev/rotate"] = "now"
     for _ in range(30):
         world.now += timedelta(minutes=1)
-        world.look()
+        world.reconcile()
         for pod in world.pods:
             if pod.service is not Service.CHAT:
                 world.read(pod)
@@ -377,15 +381,15 @@ def test_a_pod_that_does_not_switch_delays_the_rotation_and_is_named() -> None:
 def test_each_new_token_starts_one_rotation() -> None:
     world = settled()
     world.annotations["ashchat.dev/rotate-users"] = "one"
-    world.look()
+    world.reconcile()
     finish(world)
     once = actives(world)
     for _ in range(5):
-        world.look()
+        world.reconcile()
     assert actives(world) == once
     assert once["users"] == "b"
     world.annotations["ashchat.dev/rotate-users"] = "two"
-    world.look()
+    world.reconcile()
     finish(world)
     assert actives(world)["users"] == "a"
     assert actives(world)["key-ring"] == once["key-ring"], "only the one kind was asked for"

@@ -104,7 +104,7 @@ class BackendResult:
 
 
 def with_provided_login(
-    says: str,
+    message: str,
     username: str,
     version: str,
     *,
@@ -114,7 +114,7 @@ def with_provided_login(
     """Return the result of a server in order whose users the operator does not manage.
 
     Args:
-        says: What was found there.
+        message: What was found there.
         username: The login that every service uses.
         version: The version of the server.
         changes: What was written.
@@ -124,7 +124,7 @@ def with_provided_login(
         ready=True,
         reason=Reason.LEAST_PRIVILEGE_NOT_ENFORCED,
         message=(
-            f"{says} Every service uses the provided login {username}, so their permissions are "
+            f"{message} Every service uses the provided login {username}, so their permissions are "
             "not separated."
         ),
         changes=changes,

@@ -20,15 +20,15 @@ from ashchat_operator.backends.base import (
     UnreachableError,
 )
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
 """Seconds for the name, the connection and the handshake, each."""
 
-SERVICE_LAG_S: Final = 2.0
+SERVICE_LAG_SECONDS: Final = 2.0
 """Seconds after a pod became ready in which its Service may still refuse a connection:
 kube-proxy writes its rules once a second
 (https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/, minSyncPeriod)."""
 
-RETRY_S: Final = 0.1
+RETRY_SECONDS: Final = 0.1
 
 # https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/#error-codes
 _NOT_YET_VALID: Final = frozenset({9})
@@ -77,7 +77,7 @@ async def check(product: str, address: Address) -> None:
     """
     where = f"{product} at {address}"
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await asyncio.get_running_loop().getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM
             )
@@ -90,14 +90,14 @@ async def check(product: str, address: Address) -> None:
         raise UnreachableError(f"no DNS server answered for the name {address.host}.") from error
     context = None if address.ca is None else trust(address.ca)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     except ssl.SSLCertVerificationError as error:
         raise TlsFailedError(f"{where}: {_certificate(error, address)}") from error
     except TimeoutError as error:
         raise UnreachableError(
-            f"{where} did not answer within {TIMEOUT_S:g} s. A firewall or a NetworkPolicy may "
-            "drop the packets, or the server is down."
+            f"{where} did not answer within {TIMEOUT_SECONDS:g} s. A firewall or a NetworkPolicy "
+            "may drop the packets, or the server is down."
         ) from error
     except ConnectionRefusedError as error:
         raise UnreachableError(
@@ -144,17 +144,17 @@ async def retry_unreachable(
         ask: One attempt.
 
     Raises:
-        UnreachableError: The backend was still unreachable after SERVICE_LAG_S.
+        UnreachableError: The backend was still unreachable after SERVICE_LAG_SECONDS.
         BackendError: What the attempt raised.
     """
-    ends = time.monotonic() + SERVICE_LAG_S
+    ends = time.monotonic() + SERVICE_LAG_SECONDS
     while True:
         try:
             return await ask()
         except UnreachableError:
             if time.monotonic() >= ends:
                 raise
-        await asyncio.sleep(RETRY_S)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from ashchat_operator.backends.redis import client as redis_client
 from ashchat_operator.backends.redis import reconcile as redis
 from ashchat_operator.backends.redis.desired import RedisTarget
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_SECONDS: Final = 60.0
 """Seconds for one backend, its writes included: a first declaration on a busy node is slow."""
 
 AnyTarget = RabbitMQTarget | RedisTarget | MongoDBTarget
@@ -68,14 +68,14 @@ class Backends:
 
 
 async def ensure(
-    backends: Backends, *, write: bool = True, timeout_s: float = TIMEOUT_S
+    backends: Backends, *, write: bool = True, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> dict[Backend, BackendResult]:
     """Bring every backend that is asked to what is desired.
 
     Args:
         backends: The backends and their users.
         write: False only reports what would be written (reason `Drifted`).
-        timeout_s: Seconds for one backend.
+        timeout_seconds: Seconds for one backend.
 
     Returns:
         One result per backend asked. A backend's failure is in its result, not raised.
@@ -83,7 +83,9 @@ async def ensure(
     targets = backends.targets
     results = await asyncio.gather(
         *(
-            _bounded(backend, _ensure(backend, target, backends.accounts, write=write), timeout_s)
+            _bounded(
+                backend, _ensure(backend, target, backends.accounts, write=write), timeout_seconds
+            )
             for backend, target in targets.items()
         )
     )
@@ -105,16 +107,18 @@ def _ensure(
 
 
 async def _bounded(
-    backend: Backend, work: Awaitable[BackendResult], timeout_s: float
+    backend: Backend, work: Awaitable[BackendResult], timeout_seconds: float
 ) -> BackendResult:
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_seconds):
             return await work
     except TimeoutError:
         return BackendResult(
             ready=False,
             reason=Reason.TIMED_OUT,
-            message=f"{backend} was not in order within {timeout_s:g} s; the next pass continues.",
+            message=(
+                f"{backend} was not in order within {timeout_seconds:g} s; the next pass continues."
+            ),
         )
     except BackendError as error:
         return BackendResult(ready=False, reason=error.reason, message=str(error))
@@ -144,7 +148,7 @@ async def accepted(backends: Backends, logins: tuple[Login, ...]) -> tuple[Backe
 
 async def _mongodb_accepts(target: MongoDBTarget, logins: tuple[Login, ...]) -> bool:
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await mongodb_client.accepts_any(target, logins)
     except TimeoutError:
         return True

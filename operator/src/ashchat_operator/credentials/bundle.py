@@ -95,7 +95,7 @@ class Credentials:
     code_key: str = field(repr=False)
     signing_keys: SigningKeySet = field(repr=False)
     key_ring: AtRestKeyRing = field(repr=False)
-    beside: tuple[Login, ...] = ()
+    additional: tuple[Login, ...] = ()
     """The logins that a rotation has at the backends in addition: the next or the previous ones."""
     former: tuple[Login, ...] = ()
     """The logins that a rotation has deleted and still stores, to check that they are refused."""
@@ -113,7 +113,7 @@ class Credentials:
     @property
     def at_backends(self) -> tuple[Login, ...]:
         """All logins that must work."""
-        return (*self.logins.values(), *self.beside)
+        return (*self.logins.values(), *self.additional)
 
 
 def admin_secret(ash: AshChat, backend: Backend) -> str:
@@ -200,7 +200,7 @@ def complete(
             if backend not in external_blocks
         },
         logins=logins.logins,
-        beside=logins.beside,
+        additional=logins.additional,
         former=logins.former,
         retired=logins.retired,
         erlang_cookie=word(admin_secret(ash, Backend.RABBITMQ), "erlang-cookie"),

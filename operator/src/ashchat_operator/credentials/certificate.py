@@ -169,16 +169,20 @@ def choose(secret: str, given: Data, former: Data, host: str, now: datetime) -> 
 def _kept(
     secret: str, refused: CertificateRejectedError, former: Data, now: datetime
 ) -> CertificateChoice:
-    says = f"the certificate in Secret {secret} is not served: {refused}"
+    message = f"the certificate in Secret {secret} is not served: {refused}"
     try:
         served = load(former)
     except CertificateRejectedError:
-        says += ". There is no previous one"
-        return CertificateChoice(None, good=False, works=False, reason=refused.reason, message=says)
+        message += ". There is no previous one"
+        return CertificateChoice(
+            None, good=False, works=False, reason=refused.reason, message=message
+        )
     works = served.not_after > now
     until = "valid until" if works else "which expired on"
-    says += f". The previous one, {until} {_day(served.not_after)}, stays in use"
-    return CertificateChoice(served, good=False, works=works, reason=refused.reason, message=says)
+    message += f". The previous one, {until} {_day(served.not_after)}, stays in use"
+    return CertificateChoice(
+        served, good=False, works=works, reason=refused.reason, message=message
+    )
 
 
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ Revisions = Mapping[str, frozenset[str]]
 """Credential → the revisions in use."""
 
 METRIC: Final = "ashchat_credential_revision_info"
-TIMEOUT_S: Final = 2.0
+TIMEOUT_SECONDS: Final = 2.0
 AT_A_TIME: Final = 8
 MAX_BYTES: Final = 4 * 2**20
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
@@ -111,7 +111,7 @@ class PodReporter:
 
     def __init__(self, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._http = httpx2.AsyncClient(
-            timeout=TIMEOUT_S,
+            timeout=TIMEOUT_SECONDS,
             transport=transport,
             verify=connectivity.no_trust(),
             trust_env=False,  # never through a proxy of the environment
@@ -143,7 +143,7 @@ class PodReporter:
 
     async def _read(self, url: str) -> Revisions | None:
         try:
-            async with asyncio.timeout(TIMEOUT_S), self._http.stream("GET", url) as answer:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._http.stream("GET", url) as answer:
                 if not answer.is_success:
                     return None
                 page = b""

@@ -50,7 +50,7 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
 DISCOVERY_SECONDS: Final = 30.0
 """How long the result of API discovery is cached."""
 
-REQUEST_TIMEOUT_S: Final = 20.0
+REQUEST_TIMEOUT_SECONDS: Final = 20.0
 
 IN_FLIGHT: Final = 16
 """Maximum concurrent requests, excluding watches, so that a hundred new AshChats do not starve
@@ -67,7 +67,7 @@ The API server has not acted on such a request, so a write can be retried too. c
 same.
 """
 
-LATER_MAX_S: Final = 10.0
+LATER_MAX_SECONDS: Final = 10.0
 """Maximum Retry-After to wait for; with a longer one the next pass retries."""
 
 _ERRORS_FROM: Final = 400
@@ -294,7 +294,7 @@ class Api:
             _path(kind, namespace),
             query=query,
             accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-            timeout_s=seconds + grace_seconds,
+            timeout_seconds=seconds + grace_seconds,
         )
         if response.status >= _ERRORS_FROM:
             raise _refusal(response.status, await response.read(), response.reason)
@@ -333,7 +333,7 @@ class Api:
         body: Object | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-        timeout_s: float = REQUEST_TIMEOUT_S,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> aiohttp.ClientResponse:
         found = {key: value for key, value in (query or {}).items() if value}
         address = path + (f"?{urlencode(found)}" if found else "")
@@ -348,7 +348,7 @@ class Api:
             code = 0
             try:
                 response = await self._connection.request(
-                    method, address, headers=headers, body=content, timeout_s=timeout_s
+                    method, address, headers=headers, body=content, timeout_seconds=timeout_seconds
                 )
                 code = response.status
             finally:
@@ -370,19 +370,19 @@ def _later(status: int, headers: Mapping[str, str]) -> float | None:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None  # RFC 9110 also allows a date; the API server sends seconds.
-    return seconds if 0 <= seconds <= LATER_MAX_S else None
+    return seconds if 0 <= seconds <= LATER_MAX_SECONDS else None
 
 
 def _refusal(status: int, body: bytes, reason: str | None) -> ApiServerError:
     """Return the error of the API server, or of a proxy in front of it that sends no JSON."""
-    says = reason or f"HTTP {status}"
+    message = reason or f"HTTP {status}"
     try:
         answer: Object = json.loads(body or b"{}")
     except ValueError:
-        return ApiServerError(status, says)
+        return ApiServerError(status, message)
     causes = (answer.get("details") or {}).get("causes") or []
     return ApiServerError(
-        status, answer.get("message") or says, frozenset(x.get("reason", "") for x in causes)
+        status, answer.get("message") or message, frozenset(x.get("reason", "") for x in causes)
     )
 
 

@@ -109,9 +109,9 @@ async def apply(api: Api, ash: AshChat, desired: Iterable[Object], found: Live) 
             if outcome.live is not None:
                 live[key] = outcome.live
         if any(outcome.terminating for outcome in outcomes):
-            says = f"the namespace {ash.namespace} is being deleted"
+            message = f"the namespace {ash.namespace} is being deleted"
             return Applied(
-                live, tuple(changes), (says,), Reason.NAMESPACE_TERMINATING, stopped=True
+                live, tuple(changes), (message,), Reason.NAMESPACE_TERMINATING, stopped=True
             )
         if keys[0][0] == "Secret" and any(outcome.failed for outcome in outcomes):
             return Applied(live, tuple(changes), tuple(problems), reason, stopped=True)
@@ -240,7 +240,7 @@ async def _with_scaler(api: Api, plan: _Plan, key: ObjectKey, live: Object | Non
 async def _bring(api: Api, desired: Object, live: Object | None, changes: list[Change]) -> Object:
     """Bring one object to its desired state and return the result."""
     key = (desired["kind"], desired["metadata"]["name"])
-    says = " ".join(key)
+    name = " ".join(key)
     if live is not None and _deleting(live):
         return live  # The next pass after its deletion creates it again.
     body = _with_fixed_fields(desired, live)
@@ -251,7 +251,7 @@ async def _bring(api: Api, desired: Object, live: Object | None, changes: list[C
     if corrected is not None:
         kind = {"apiVersion": body["apiVersion"], "kind": body["kind"]}
         live = await api.replace({**corrected, **kind}, OPERATOR)
-        changes.append(Change(f"removed additions from {says}", *key))
+        changes.append(Change(f"removed additions from {name}", *key))
     return live
 
 

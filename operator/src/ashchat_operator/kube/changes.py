@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Change:
     """What was written, for example "applied Deployment demo-chat"."""
 
-    says: str
+    description: str
     kind: str
     name: str
 
     def __str__(self) -> str:
-        return self.says
+        return self.description

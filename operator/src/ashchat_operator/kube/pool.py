@@ -77,7 +77,7 @@ class ConnectionPool:
         *,
         headers: dict[str, str],
         body: bytes | None,
-        timeout_s: float,
+        timeout_seconds: float,
     ) -> aiohttp.ClientResponse:
         """Send a request; the caller reads or closes the response.
 
@@ -86,7 +86,7 @@ class ConnectionPool:
             path: The path and query, quoted.
             headers: Headers in addition to the credentials.
             body: The body.
-            timeout_s: Seconds, including reading the response.
+            timeout_seconds: Seconds, including reading the response.
 
         Raises:
             aiohttp.ClientError, TimeoutError, OSError: The API server does not respond.
@@ -96,7 +96,7 @@ class ConnectionPool:
             URL(self._server + path, encoded=True),
             headers={**headers, **self._who()},
             data=body,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             allow_redirects=False,
         )
 

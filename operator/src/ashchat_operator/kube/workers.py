@@ -30,8 +30,8 @@ class Workers:
     of a hundred new AshChats are all created before the first is followed to Ready.
     """
 
-    def __init__(self, look: Reconcile, *, parallel: int) -> None:
-        self._look = look
+    def __init__(self, reconcile: Reconcile, *, parallel: int) -> None:
+        self._reconcile = reconcile
         self._slots = asyncio.Semaphore(parallel)
         self._wakes: dict[ResourceKey, asyncio.Event] = {}
         self._tasks: dict[ResourceKey, asyncio.Task[None]] = {}
@@ -95,7 +95,7 @@ class Workers:
 
     async def _once(self, key: ResourceKey) -> float:
         try:
-            return await self._look(*key)
+            return await self._reconcile(*key)
         except Exception:  # noqa: BLE001 (logged with its traceback; nothing may end the worker)
             # Whatever it was, the next pass starts from the current state.
             _log.exception("the reconcile pass of %s/%s failed", *key)

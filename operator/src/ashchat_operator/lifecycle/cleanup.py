@@ -80,12 +80,12 @@ class Cleanup:
             raise
         where = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
         if left:
-            says = f"released after {PATIENCE.seconds // 60} minutes; left: {', '.join(left)}"
-            _log.warning("%s: %s", where, says)
+            message = f"released after {PATIENCE.seconds // 60} minutes; left: {', '.join(left)}"
+            _log.warning("%s: %s", where, message)
             await publish(
                 self._api,
                 body,
-                Event(normal=False, reason=EventReason.CLEANUP_ABANDONED.value, message=says),
+                Event(normal=False, reason=EventReason.CLEANUP_ABANDONED.value, message=message),
             )
         else:
             _log.info("%s: everything was deleted", where)
@@ -99,7 +99,7 @@ class Cleanup:
         workloads = await self._delete(body, WORKLOADS)
         if workloads:
             return workloads
-        outside = [says for step in self._outside for says in await step(body)]
+        outside = [message for step in self._outside for message in await step(body)]
         if outside and waited(body, now) < OUTSIDE_PATIENCE:
             return outside
         return [*outside, *await self._delete(body, DATA)]
@@ -120,13 +120,13 @@ class Cleanup:
                     kind in DATA and child["metadata"].get("ownerReferences")
                 ):
                     continue
-                says = f"{kind} {child['metadata']['name']}"
+                message = f"{kind} {child['metadata']['name']}"
                 if not deleting(child):
                     try:
                         await self._api.delete({**child, "kind": kind})
                     except ApiServerError as error:
-                        says += f" ({error})"
-                left.append(says)
+                        message += f" ({error})"
+                left.append(message)
         return left
 
     async def _hold(self, body: Object, wanted: Sequence[str]) -> Object:

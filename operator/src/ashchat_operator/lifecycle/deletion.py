@@ -87,10 +87,10 @@ def condition(
         now: The time (RFC 3339) of a transition that happens now.
     """
     before = next((item for item in former if item["type"] == ConditionType.READY), None)
-    says = f"deletionPolicy is Delete; waiting for the deletion of {', '.join(left)}"
+    message = f"deletionPolicy is Delete; waiting for the deletion of {', '.join(left)}"
     ready = renewed(
         ConditionType.READY,
-        Finding(ConditionStatus.FALSE, Reason.DELETING, says),
+        Finding(ConditionStatus.FALSE, Reason.DELETING, message),
         before,
         generation,
         now,

@@ -65,16 +65,16 @@ def wrong_with(served: int | None) -> str:
     return ""
 
 
-def finding(says: str) -> Finding:
+def finding(message: str) -> Finding:
     """Return the condition."""
-    if says:
-        return Finding(ConditionStatus.FALSE, Reason.SCHEMA_OUTDATED, says)
+    if message:
+        return Finding(ConditionStatus.FALSE, Reason.SCHEMA_OUTDATED, message)
     return Finding(ConditionStatus.TRUE, Reason.UP_TO_DATE)
 
 
-def outdated_status(body: Mapping[str, Any], says: str, now: str) -> dict[str, Any]:
+def outdated_status(body: Mapping[str, Any], message: str, now: str) -> dict[str, Any]:
     """Return the status as it was, with the condition: nothing else is known to be true."""
-    return with_one(body, ConditionType.SCHEMA_CURRENT, finding(says), now)
+    return with_one(body, ConditionType.SCHEMA_CURRENT, finding(message), now)
 
 
 class Schema:
@@ -83,7 +83,7 @@ class Schema:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._served = asyncio.Event()
-        self.says = "the schema has not been read yet"
+        self.message = "the schema has not been read yet"
         """What is wrong, and what to do; empty: nothing."""
 
     async def served(self) -> None:
@@ -102,10 +102,10 @@ class Schema:
                 served = None
             else:
                 raise
-        says = wrong_with(served)
-        if says != self.says:
-            _log.log(logging.ERROR if says else logging.INFO, says or "the schema is current")
-        self.says = says
+        message = wrong_with(served)
+        if message != self.message:
+            _log.log(logging.ERROR if message else logging.INFO, message or "the schema is current")
+        self.message = message
         if served is not None:
             self._served.set()
 
@@ -116,5 +116,5 @@ class Schema:
                 await self.check()
             except (ApiServerError, ClientError, OSError, TimeoutError, ValueError) as error:
                 _log.warning("the schema could not be read: %s", error or "no answer")
-            fine = self._served.is_set() and not self.says
+            fine = self._served.is_set() and not self.message
             await asyncio.sleep(EVERY_SECONDS if fine else WAITING_SECONDS)

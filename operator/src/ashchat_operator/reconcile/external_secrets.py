@@ -44,10 +44,10 @@ async def read(api: Api, ash: AshChat) -> ExternalSecrets:
         bodies = [secrets[name] for name in names]
         missing = [name for name, body in zip(names, bodies, strict=True) if body is None]
         if missing:
-            says = f"Secret {' and '.join(missing)} of the external {backend} does not exist"
+            message = f"Secret {' and '.join(missing)} of the external {backend} does not exist"
             wrong[backend] = (
                 Reason.SECRET_MISSING,
-                f"{says}: create it in namespace {ash.namespace}",
+                f"{message}: create it in namespace {ash.namespace}",
             )
             continue
         data = [decoded(body) for body in bodies if body is not None]

@@ -122,8 +122,8 @@ class Reconciler:
     async def _reconcile_existing(self, body: Object, wake: Wake) -> float:
         """Reconcile a resource that exists; return the seconds until the next pass."""
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
-        if self._schema.says:
-            outdated = schema.outdated_status(body, self._schema.says, clock.timestamp())
+        if self._schema.message:
+            outdated = schema.outdated_status(body, self._schema.message, clock.timestamp())
             await self._write_status(body, outdated)
             return self._pace.progressing
         try:

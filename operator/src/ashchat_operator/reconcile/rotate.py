@@ -54,40 +54,40 @@ class RotationPass:
 
 
 async def step(
-    api: Api, look: RotationPass, before: Mapping[str, RotationState]
+    api: Api, rotation_pass: RotationPass, before: Mapping[str, RotationState]
 ) -> dict[str, RotationState]:
     """Return the states of the rotations after this pass.
 
     Raises:
         ApiServerError: The pods cannot be listed.
     """
-    proofs = _Proofs(api, look)
+    proofs = _Proofs(api, rotation_pass)
     return {
-        name: await advance_one(look, make(look, proofs), before[name])
+        name: await advance_one(rotation_pass, make(rotation_pass, proofs), before[name])
         for name, make in _FACTORIES.items()
     }
 
 
 async def advance_one(
-    look: RotationPass, kind: RotatingCredential, state: RotationState
+    rotation_pass: RotationPass, kind: RotatingCredential, state: RotationState
 ) -> RotationState:
     """Return the state of one rotation after this pass: it begins, waits, or advances a phase."""
-    wanted = triggers.tokens(look.ash.annotations, kind.name)
+    wanted = triggers.tokens(rotation_pass.ash.annotations, kind.name)
     if not state.last_transition_time:
         # Seen for the first time: requests from before there was anything to rotate count as
         # handled, and a rotation whose status was lost continues at a safe phase.
         phase = Phase.PROVING if kind.unfinished(state) else Phase.IDLE
-        at = rfc3339(look.now)
+        at = rfc3339(rotation_pass.now)
         started = at if phase is Phase.PROVING else ""
         state = replace(
             state, phase=phase, last_transition_time=at, start_time=started, handled_tokens=wanted
         )
         return replace(state, active=kind.active())
     if state.running:
-        says = "waiting for its Secrets to be applied"
-        if look.applied:
-            says = await kind.outstanding(state)
-        after = advance(state, says, kind.newcomer(), look.now)
+        message = "waiting for its Secrets to be applied"
+        if rotation_pass.applied:
+            message = await kind.outstanding(state)
+        after = advance(state, message, kind.newcomer(), rotation_pass.now)
         if after.phase is not Phase.DISTRIBUTING:
             after = replace(after, active=kind.active())
         if after.running and triggers.requested(after, wanted):
@@ -97,17 +97,21 @@ async def advance_one(
         return after
     state = replace(state, active=kind.active(), message="")
     if kind.unfinished(state):
-        at = rfc3339(look.now)
+        at = rfc3339(rotation_pass.now)
         return replace(state, phase=Phase.PROVING, last_transition_time=at, start_time=at)
     asked = triggers.requested(state, wanted)
     scheduled = triggers.due(
-        look.ash.spec.rotation, state, created=look.ash.created, uid=look.ash.uid, now=look.now
+        rotation_pass.ash.spec.rotation,
+        state,
+        created=rotation_pass.ash.created,
+        uid=rotation_pass.ash.uid,
+        now=rotation_pass.now,
     )
     if not asked and not scheduled:
         return state
-    if not look.ready:
+    if not rotation_pass.ready:
         return replace(state, message="requested; the rotation begins when everything is ready")
-    return begin(state, wanted, look.now)
+    return begin(state, wanted, rotation_pass.now)
 
 
 class _Proofs:
@@ -133,7 +137,7 @@ class _Proofs:
 def _users(of: RotationPass, proofs: _Proofs) -> RotatingCredential:
     return RotatingUsers(
         logins=of.credentials.logins,
-        beside=of.credentials.beside,
+        additional=of.credentials.additional,
         results=of.results,
         expected=expected(of.ash, of.credentials, of.context),
         lacking=proofs.lacking,
@@ -184,8 +188,8 @@ def finding(after: Iterable[RotationState]) -> Finding:
             Reason.UP_TO_DATE,
             "one credential of each kind is in use, and no other works",
         )
-    says = "; ".join(f"{x.name}: {x.phase}{_because(x.message)}" for x in running)
-    return Finding(ConditionStatus.FALSE, Reason.ROTATING, says)
+    message = "; ".join(f"{x.name}: {x.phase}{_because(x.message)}" for x in running)
+    return Finding(ConditionStatus.FALSE, Reason.ROTATING, message)
 
 
 def _because(message: str) -> str:

@@ -155,7 +155,7 @@ class MongoDBClient:
                 f'it: db.grantRolesToUser("{name}", [{{role: "readWrite", db: "{database}"}}])'
             )
 
-    async def _command(self, command: dict[str, Any], says: str) -> dict[str, Any]:
+    async def _command(self, command: dict[str, Any], purpose: str) -> dict[str, Any]:
         """Run a command on the database admin.
 
         Raises:
@@ -168,18 +168,18 @@ class MongoDBClient:
         try:
             return await self._client.admin.command(command)
         except PyMongoError as error:
-            raise self._translated(error, says) from error
+            raise self._translated(error, purpose) from error
 
     @property
     def _where(self) -> str:
         address = self._target.address
         return f"MongoDB at {address or f'{self._target.host}:{self._target.port}'}"
 
-    def _translated(self, error: PyMongoError, says: str) -> Exception:
+    def _translated(self, error: PyMongoError, purpose: str) -> Exception:
         """Return our exception for that of the driver, whose text may quote a command."""
         where = self._where
         if isinstance(error, OperationFailure):
-            return self._refusal(error, says)
+            return self._refusal(error, purpose)
         if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
             return UnreachableError(
                 f"{where} does not answer ({type(error).__name__}). Check that the pod is running."
@@ -191,27 +191,27 @@ class MongoDBClient:
             )
         if isinstance(error, ConfigurationError):
             return RefusedError(f"{where}: the driver rejects its settings.")
-        return RefusedError(f"{where} refused to {says} ({type(error).__name__}).")
+        return RefusedError(f"{where} refused to {purpose} ({type(error).__name__}).")
 
-    def _refusal(self, error: OperationFailure, says: str) -> Exception:
+    def _refusal(self, error: OperationFailure, purpose: str) -> Exception:
         where, name = self._where, self._target.username
         if error.code == _AUTHENTICATION_FAILED:
             return LoginRefusedError(f"{where} refuses the login of {name}. Check its Secret.")
         code = (error.details or {}).get("codeName", error.code)
         if code == _FULL:
             return RefusedError(
-                f"{where} has reached its maximum number of users, so it refused to {says} "
+                f"{where} has reached its maximum number of users, so it refused to {purpose} "
                 f"({code}). Use another server, or set users: Provided."
             )
         if error.code in _NOT_ALLOWED:
             return PermissionMissingError(
-                f"{name} of {where} lacks the permission to {says} ({code}). Grant it: "
+                f"{name} of {where} lacks the permission to {purpose} ({code}). Grant it: "
                 f'db.grantRolesToUser("{name}", ["userAdminAnyDatabase"]). If the provider '
                 "does not allow that, set users: Provided."
             )
         if any(state in str(error) for state in _NOT_STARTED_YET):
             return StartingError(f"{where} is still starting.")
-        return RefusedError(f"{where} refused to {says} ({code}).")
+        return RefusedError(f"{where} refused to {purpose} ({code}).")
 
 
 def _roles(user: MongoDBUser) -> list[dict[str, str]]:

@@ -83,7 +83,7 @@ class Difference:
 
     verb: str  # create, password, roles, drop
     username: str
-    says: str
+    description: str
     user: MongoDBUser | None = None
 
 
@@ -153,7 +153,7 @@ async def reconcile(
         )
     enforced = not server.ferretdb
     todo = await compare(client, wanted, retired, roles_enforced=enforced)
-    changes = tuple(difference.says for difference in todo)
+    changes = tuple(difference.description for difference in todo)
     if not write and changes:
         return BackendResult(
             ready=False,
@@ -171,7 +171,7 @@ async def reconcile(
             raise StartingError(
                 f"{server.name} accepted {counted(len(changes), 'change')}, but still differs when "
                 f"read back: "
-                f"{still[0].says}, for example. Another client may be changing it."
+                f"{still[0].description}, for example. Another client may be changing it."
             )
     are = f"{counted(len(wanted), 'user')} can log in to {server.name}"
     if enforced:

@@ -19,10 +19,10 @@ from ashchat_operator.backends.rabbitmq.desired import RabbitMQTarget, VirtualHo
 from ashchat_operator.backends.rabbitmq.plan import Action, Definitions, api_path
 from ashchat_operator.kube.concurrency import gather_limited
 
-REQUEST_TIMEOUT_S: Final = 15.0
+REQUEST_TIMEOUT_SECONDS: Final = 15.0
 """Seconds for one request; declaring a quorum queue on a busy node takes a few seconds."""
 
-IMPORT_TIMEOUT_S: Final = 60.0
+IMPORT_TIMEOUT_SECONDS: Final = 60.0
 """Seconds for importing a whole virtual host in one request."""
 
 MAX_REQUESTS: Final = 8
@@ -113,7 +113,7 @@ class ManagementClient:
             UnreachableError: The server does not answer in time.
         """
         response = await self._send(
-            "POST", api_path("definitions"), definitions, timeout_s=IMPORT_TIMEOUT_S
+            "POST", api_path("definitions"), definitions, timeout_seconds=IMPORT_TIMEOUT_SECONDS
         )
         return response.is_success
 
@@ -129,7 +129,7 @@ class ManagementClient:
         response = await self._send(action.method, action.path, action.body)
         if action.method == "DELETE" and response.status_code == httpx2.codes.NOT_FOUND:
             return
-        await self._check(response, action.says)
+        await self._check(response, action.description)
 
     async def _get(self, path: str, *, missing: list[Any] | None = None) -> Any:
         response = await self._send("GET", path, None)
@@ -144,10 +144,10 @@ class ManagementClient:
         path: str,
         body: Mapping[str, Any] | None,
         *,
-        timeout_s: float = REQUEST_TIMEOUT_S,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> httpx2.Response:
         try:
-            return await self._http.request(method, path, json=body, timeout=timeout_s)
+            return await self._http.request(method, path, json=body, timeout=timeout_seconds)
         except httpx2.HTTPError as error:
             raise UnreachableError(
                 f"RabbitMQ's management API at {self._url} does not answer "
@@ -169,7 +169,7 @@ class ManagementClient:
             f"{hint if self._target.declare_users else ''}"
         )
 
-    async def _refused_login(self, response: httpx2.Response, says: str) -> Exception:
+    async def _refused_login(self, response: httpx2.Response, description: str) -> Exception:
         """Return the error of a 401 or 403: a wrong password and a missing tag look the same."""
         who = await self._send("GET", api_path("whoami"), None)
         if not who.is_success:
@@ -181,21 +181,23 @@ class ManagementClient:
         tags = tags if isinstance(tags, str) else ",".join(tags)
         said = _reason_of(response)
         return PermissionMissingError(
-            self._lacks(tags, f"lacks a permission to: {says}. {said}".rstrip(". "))
+            self._lacks(tags, f"lacks a permission to: {description}. {said}".rstrip(". "))
         )
 
-    async def _check(self, response: httpx2.Response, says: str) -> None:
+    async def _check(self, response: httpx2.Response, description: str) -> None:
         status = response.status_code
         if response.is_success:
             return
         if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
-            raise await self._refused_login(response, says)
+            raise await self._refused_login(response, description)
         if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
             raise StartingError(
-                f"RabbitMQ at {self._url} answered {status} to: {says}. It may still be starting."
+                f"RabbitMQ at {self._url} answered {status} to: {description}. "
+                "It may still be starting."
             )
         raise RefusedError(
-            f"RabbitMQ at {self._url} answered {status} to: {says}. {_reason_of(response)}".strip()
+            f"RabbitMQ at {self._url} answered {status} to: {description}. "
+            f"{_reason_of(response)}".strip()
         )
 
 

@@ -32,7 +32,7 @@ class Action:
 
     method: str
     path: str
-    says: str
+    description: str
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     names: Mapping[str, str] | None = None
     """The identifying fields in a definitions document; None: such a document cannot express it."""
@@ -132,9 +132,9 @@ def _vhost(wanted: Desired, state: VirtualHostState, admin: str) -> list[Action]
         ]
     if admin not in state.permissions:
         # Declaring by HTTP opens a connection in that virtual host as the administrator.
-        says = f"gave {admin} access to virtual host {wanted.vhost}"
+        description = f"gave {admin} access to virtual host {wanted.vhost}"
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        actions.append(_permission(wanted.vhost, admin, says, everything))
+        actions.append(_permission(wanted.vhost, admin, description, everything))
     return actions
 
 
@@ -174,19 +174,21 @@ def _permissions(wanted: Desired, state: VirtualHostState) -> list[Action]:
         body = {"configure": rights.configure, "write": rights.write, "read": rights.read}
         found = state.permissions.get(login.username, {})
         if {key: found.get(key) for key in body} != body:
-            says = f"set the permissions of {login.username}"
-            actions.append(_permission(wanted.vhost, login.username, says, body))
+            description = f"set the permissions of {login.username}"
+            actions.append(_permission(wanted.vhost, login.username, description, body))
     return actions
 
 
-def _permission(vhost: str, user: str, says: str, body: Mapping[str, Any]) -> Action:
+def _permission(vhost: str, user: str, description: str, body: Mapping[str, Any]) -> Action:
     names = {"vhost": vhost, "user": user}
-    return Action("PUT", api_path("permissions", vhost, user), says, body, names)
+    return Action("PUT", api_path("permissions", vhost, user), description, body, names)
 
 
-def _in_vhost(kind: str, vhost: str, name: str, says: str, body: Mapping[str, Any]) -> Action:
+def _in_vhost(
+    kind: str, vhost: str, name: str, description: str, body: Mapping[str, Any]
+) -> Action:
     names = {"vhost": vhost, "name": name}
-    return Action("PUT", api_path(kind, vhost, name), says, body, names)
+    return Action("PUT", api_path(kind, vhost, name), description, body, names)
 
 
 def _policies(wanted: Desired, state: VirtualHostState) -> list[Action]:
@@ -200,8 +202,8 @@ def _policies(wanted: Desired, state: VirtualHostState) -> list[Action]:
         }
         found = state.policies.get(policy.name, {})
         if {key: found.get(key) for key in body} != body:
-            says = f"set policy {policy.name}"
-            actions.append(_in_vhost("policies", wanted.vhost, policy.name, says, body))
+            description = f"set policy {policy.name}"
+            actions.append(_in_vhost("policies", wanted.vhost, policy.name, description, body))
     # Only one policy applies to a queue
     # (https://www.rabbitmq.com/docs/policies#how-policies-work): another one that matches
     # would disable ours, immediately or when its priority is raised.
@@ -235,8 +237,8 @@ def _exchanges(wanted: Desired, state: VirtualHostState) -> Plan:
         found = state.exchanges.get(name)
         if found is None:
             body = {"type": "direct", "durable": True, "auto_delete": False, "internal": False}
-            says = f"declared exchange {name}"
-            actions.append(_in_vhost("exchanges", wanted.vhost, name, says, body))
+            description = f"declared exchange {name}"
+            actions.append(_in_vhost("exchanges", wanted.vhost, name, description, body))
             continue
         wrong = [
             *([f"of type {found.get('type')}"] if found.get("type") != "direct" else []),
@@ -269,8 +271,8 @@ def _queues(wanted: Desired, state: VirtualHostState) -> Plan:
                 "auto_delete": False,
                 "arguments": {"x-queue-type": "quorum"},
             }
-            says = f"declared queue {name}"
-            actions.append(_in_vhost("queues", wanted.vhost, name, says, body))
+            description = f"declared queue {name}"
+            actions.append(_in_vhost("queues", wanted.vhost, name, description, body))
         elif wrong := _wrong_with(found):
             holds = _emptied(name, found.get("messages") or 0)
             problems.append(

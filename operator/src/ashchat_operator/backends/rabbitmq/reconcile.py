@@ -72,7 +72,7 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
         MINIMUM_VERSION,
         "quorum queues lack at-least-once dead-lettering",
     )
-    changes = tuple(action.says for action in todo.actions)
+    changes = tuple(action.description for action in todo.actions)
     if not write and changes:
         return BackendResult(
             ready=False,
@@ -89,7 +89,7 @@ async def reconcile(client: RabbitMQAdmin, wanted: Desired, *, write: bool = Tru
             raise StartingError(
                 f"RabbitMQ accepted {counted(len(changes), 'change')}, but still differs when "
                 f"read back: "
-                f"{todo.actions[0].says}, for example. Another client may be changing it."
+                f"{todo.actions[0].description}, for example. Another client may be changing it."
             )
     dead = {
         name: int(queue.get("messages") or 0)

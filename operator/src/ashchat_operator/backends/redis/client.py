@@ -30,7 +30,7 @@ from ashchat_operator.backends.redis.desired import (
     parse_line,
 )
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
 
 
 async def accepts(target: RedisTarget, login: Login) -> bool:
@@ -65,8 +65,8 @@ class RedisClient:
             username=target.username,
             password=target.password,
             decode_responses=True,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),  # the next pass retries
             client_name="ashchat-operator",
             max_connections=1,
@@ -123,7 +123,7 @@ class RedisClient:
         await self._call(f"use keys like {key}", "EXISTS", key)
         await self._call(f"use channels like {key}", "PUBLISH", key, "")
 
-    async def _call(self, says: str, *command: str) -> Any:
+    async def _call(self, purpose: str, *command: str) -> Any:
         """Send a command.
 
         Raises:
@@ -141,7 +141,7 @@ class RedisClient:
         except exceptions.BusyLoadingError as error:
             raise StartingError(f"{where} is still loading its data.") from error
         except exceptions.NoPermissionError as error:
-            raise PermissionMissingError(self._lacks(where, says)) from error
+            raise PermissionMissingError(self._lacks(where, purpose)) from error
         except exceptions.AuthenticationError as error:
             raise LoginRefusedError(
                 f"{where} refuses the login of {self._target.username}. Check its Secret."
@@ -153,23 +153,24 @@ class RedisClient:
         except exceptions.ResponseError as error:
             if str(error).lower().startswith(("unknown command", "unknown subcommand")):
                 raise FeatureMissingError(
-                    f"{where} has no command {command[0]}, which is needed to {says}. If the "
+                    f"{where} has no command {command[0]}, which is needed to {purpose}. If the "
                     "provider disables it, create the user there and set users: Provided."
                 ) from error
-            raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
+            raise RefusedError(f"{where} refused to {purpose} ({type(error).__name__}).") from error
         except exceptions.RedisError as error:
             # The server's text could quote a rule, and rules contain hashes.
-            raise RefusedError(f"{where} refused to {says} ({type(error).__name__}).") from error
+            raise RefusedError(f"{where} refused to {purpose} ({type(error).__name__}).") from error
 
-    def _lacks(self, where: str, says: str) -> str:
+    def _lacks(self, where: str, purpose: str) -> str:
         name, prefix = self._target.username, self._target.prefix
         if self._target.declare_users:
             return (
-                f"{name} of {where} lacks the permission to {says}. Grant it: ACL SETUSER {name} "
-                "+acl +info +client|kill. If the provider does not allow that, set users: Provided."
+                f"{name} of {where} lacks the permission to {purpose}. Grant it: ACL SETUSER "
+                f"{name} +acl +info +client|kill. If the provider does not allow that, set users: "
+                "Provided."
             )
         return (
-            f"{name} of {where} lacks the permission to {says}. Grant it: ACL SETUSER {name} "
+            f"{name} of {where} lacks the permission to {purpose}. Grant it: ACL SETUSER {name} "
             f"~{prefix}* &{prefix}* {' '.join((*COMMANDS, PUBSUB[0]))} +info"
         )
 

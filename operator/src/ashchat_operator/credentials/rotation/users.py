@@ -27,7 +27,7 @@ class Users:
     """The logins of all services in a phase of their rotation."""
 
     logins: Mapping[Service, Login]
-    beside: tuple[Login, ...] = ()
+    additional: tuple[Login, ...] = ()
     former: tuple[Login, ...] = field(default=(), repr=False)
     retired: tuple[str, ...] = ()
 
@@ -67,7 +67,7 @@ def complete(
         case _:
             # Also when the status was lost and the rotation seems idle: nothing is removed
             # that a pod may still use.
-            return Users(logins, beside=held)
+            return Users(logins, additional=held)
 
 
 def _active(own: Mapping[Service, Data], known: Mapping[str, str], state: RotationState) -> str:
@@ -88,7 +88,7 @@ class RotatingUsers:
     """The kind `users`; see `machine.RotatingCredential`."""
 
     logins: Mapping[Service, Login] = field(repr=False)
-    beside: Sequence[Login] = field(repr=False)
+    additional: Sequence[Login] = field(repr=False)
     results: Mapping[Backend, BackendResult]
     """The results of the backends, as last read back for exactly these users."""
     expected: Mapping[str, Mapping[str, str]]
@@ -109,7 +109,7 @@ class RotatingUsers:
 
     def unfinished(self, state: RotationState) -> bool:
         """Return whether a rotation was under way when the status was lost."""
-        return not state.last_transition_time and bool(self.beside)
+        return not state.last_transition_time and bool(self.additional)
 
     async def outstanding(self, state: RotationState) -> str:
         """Return what the phase waits for."""
