@@ -71,7 +71,7 @@ def test_several_pods_have_a_budget_and_are_spread(rendered_chart: Chart) -> Non
         assert not selected.items() <= labels.items()
 
 
-def test_monitoring_is_an_option_and_complete(rendered_chart: Chart) -> None:
+def test_monitoring_is_optional_and_complete(rendered_chart: Chart) -> None:
     kinds = {item["kind"] for item in rendered_chart()}
     assert not {"PodMonitor", "PrometheusRule"} & kinds
     objects = rendered_chart(

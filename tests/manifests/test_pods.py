@@ -170,7 +170,7 @@ def test_the_broker_is_ready_when_it_accepts_connections(
             assert "exec" not in container[probe], probe
 
 
-def test_our_users_are_nobody_on_the_node(
+def test_our_user_ids_are_above_those_of_the_node(
     pod: dict[str, Any], containers: list[dict[str, Any]], workload: dict[str, Any]
 ) -> None:
     if component_of(workload) in OURS:
@@ -190,7 +190,7 @@ def test_it_does_not_constrain_scheduling(pod: dict[str, Any], key: str) -> None
     assert key not in pod
 
 
-def test_two_never_write_the_same_volume(
+def test_no_two_pods_write_the_same_volume(
     containers: list[dict[str, Any]], workload: dict[str, Any]
 ) -> None:
     if workload["kind"] != "StatefulSet":

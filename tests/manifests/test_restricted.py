@@ -37,7 +37,7 @@ def test_it_runs_as_a_numbered_user_that_is_not_root(pod: dict[str, Any]) -> Non
     assert context["runAsGroup"] > 0
 
 
-def test_seccomp_is_the_runtimes(pod: dict[str, Any]) -> None:
+def test_seccomp_uses_the_runtime_default(pod: dict[str, Any]) -> None:
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 

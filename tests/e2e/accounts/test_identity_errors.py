@@ -139,7 +139,7 @@ async def test_a_challenge_requires_its_own_token_code_and_device(
     assert said(await phone.signin()) == (403, "new_device"), "a new code resets the attempts"
 
 
-async def test_two_factor_is_enrolled_used_and_given_up_by_its_owner_only(
+async def test_only_the_owner_can_enroll_use_and_disable_two_factor(
     person: PersonFactory,
 ) -> None:
     ana = await person()
@@ -209,7 +209,7 @@ async def test_an_invalid_page_of_events_is_rejected(person: PersonFactory, quer
     assert said(await own(ana, "GET", f"/security-events?{query}")) == (422, "invalid_request")
 
 
-async def test_an_address_change_that_was_not_begun_or_is_guessed_changes_nothing(
+async def test_an_address_change_that_was_not_started_or_is_guessed_changes_nothing(
     person: PersonFactory,
 ) -> None:
     ana = await person()

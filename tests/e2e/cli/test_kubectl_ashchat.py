@@ -106,7 +106,7 @@ async def test_kubectl_completes(cluster: Cluster) -> None:
     assert "replay\t" in ran.out, ran.err
 
 
-async def test_status_is_data_of_all_components_and_queues(cluster: Cluster) -> None:
+async def test_status_as_data_covers_all_components_and_queues(cluster: Cluster) -> None:
     ran = await ashchat(cluster, "status", cluster.name, "-o", "json")
     assert ran.code == Exit.OK
     (told,) = ran.data["items"]

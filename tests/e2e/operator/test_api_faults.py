@@ -249,10 +249,10 @@ async def noticed(own: Cluster, *, within: float) -> None:
     """
     await own.create("ashchats", idle(OTHER, deletionPolicy="Retain"))
 
-    async def looked_at() -> bool:
+    async def reconciled_once() -> bool:
         return bool((await own.read("ashchats", OTHER)).get("status"))
 
-    await until(looked_at, within=within, what="a new AshChat is reconciled")
+    await until(reconciled_once, within=within, what="a new AshChat is reconciled")
     await own.delete("ashchats", OTHER)
     await gone(own, "ashchats", OTHER, within=30)
 

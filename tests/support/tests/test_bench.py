@@ -147,7 +147,7 @@ def test_images_without_the_metric_are_reported_and_the_target_is_not_met(
     )
 
 
-def test_health_during_the_sign_ins_is_apart_from_health_before() -> None:
+def test_health_under_load_is_reported_separately_from_idle_health() -> None:
     assert figure_of(run(), "health ms") == ("20 / 30 / 30", "≤ 100: met")
     assert figure_of(run(), "health while idle") == ("4 / 4 / 4", "the way there alone")
 
@@ -192,7 +192,7 @@ def test_the_raw_data_is_json_with_every_sign_in_and_answer() -> None:
     assert raw["idle_ms"] == [0.0, 3000.0]
 
 
-def test_the_terminal_gets_no_line_over_80_columns() -> None:
+def test_terminal_output_fits_in_80_columns() -> None:
     console = Console(file=io.StringIO(), width=80, highlight=False)
     console.print(report.table(run(lags=(), slow=0.2)))
     assert isinstance(console.file, io.StringIO)
@@ -204,7 +204,7 @@ def test_the_terminal_gets_no_line_over_80_columns() -> None:
 # The benchmark's helpers
 
 
-def test_the_cores_that_a_pod_used_are_between_the_scrapes() -> None:
+def test_used_cores_are_computed_between_the_scrapes() -> None:
     before, after = (
         Metrics(f"# TYPE process_cpu_seconds counter\nprocess_cpu_seconds_total {seconds}\n")
         for seconds in (10, 16)

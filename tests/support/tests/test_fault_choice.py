@@ -8,7 +8,7 @@ from ashchat_e2e.fault_proxy import Fault, Traffic, Tried
 PATH = "/apis/ashchat.dev/v1alpha1/namespaces/x"
 
 
-def looked(*writes: int) -> Traffic:
+def traffic_with(*writes: int) -> Traffic:
     """Return passes with this many writes each; the last one is in progress."""
     traffic = Traffic()
     traffic.begin()
@@ -72,10 +72,10 @@ def test_the_sweep_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch) -> Non
     ids=["quiet before", "writes first", "no writes", "one quiet", "still writing", "nothing"],
 )
 def test_repeated_passes_count_once(writes: tuple[int, ...], distinct: int) -> None:
-    assert len(looked(*writes).distinct()) == distinct
+    assert len(traffic_with(*writes).distinct()) == distinct
 
 
 def test_two_whole_passes_without_a_write_are_settled() -> None:
-    assert looked(3, 0, 0, 0).settled()
-    assert not looked(3, 0, 0).settled()
-    assert not looked(0, 0, 3, 0).settled()
+    assert traffic_with(3, 0, 0, 0).settled()
+    assert not traffic_with(3, 0, 0).settled()
+    assert not traffic_with(0, 0, 3, 0).settled()

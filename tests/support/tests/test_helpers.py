@@ -32,7 +32,7 @@ def test_the_code_is_the_number_of_exactly_six_digits(text: str, code: str | Non
     assert mail(text).code == code
 
 
-def test_the_inverse_of_a_patch_restores_what_was_and_drops_what_was_not() -> None:
+def test_the_inverse_of_a_patch_restores_old_values_and_removes_new_ones() -> None:
     spec = {"chat": {"replicas": 2}, "translate": {"provider": "Apertium"}}
     patch = {"translate": {"provider": "Google", "google": {"project": "p"}}, "static": {"x": 1}}
     assert inverse(patch, spec) == {
@@ -89,7 +89,7 @@ def test_a_statefulset_has_no_updated_replicas_once_it_is_done() -> None:
     assert not rolled_out(workload(**DONE, currentRevision="a", updateRevision="b"), pods)
 
 
-def test_metrics_are_summed_over_the_labels_not_asked_for() -> None:
+def test_metrics_are_summed_over_unselected_labels() -> None:
     metrics = Metrics(
         "# TYPE ashchat_chat_sockets gauge\n"
         'ashchat_chat_sockets{protocol="1"} 2\nashchat_chat_sockets{protocol="2"} 3\n'
@@ -115,7 +115,7 @@ def test_the_environment_wins_over_the_file_and_the_file_is_found_upwards(tmp_pa
     assert found.socket_url == "ws://a/chat/socket/websocket"
 
 
-def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_settings_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "find_env_file", lambda _start: None)
     with pytest.raises(environment.NotConfiguredError, match=r"MAILBOX_URL not set.*make up"):
         environment.load({"ASHCHAT_URL": "http://a"}, tmp_path)

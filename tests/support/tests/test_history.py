@@ -87,7 +87,7 @@ def test_readers_who_disagree_about_the_order_are_caught() -> None:
     assert "in kitchen ana has 'a1' where ben has 'b1'" in found(history)
 
 
-def test_readers_of_whom_only_one_has_a_message_of_unknown_outcome_are_caught() -> None:
+def test_readers_who_disagree_about_an_unknown_outcome_are_caught() -> None:
     history = sent("a1")
     history.send("kitchen", "ana", "a2")
     history.read("ana", "kitchen", ["a1", "a2"])

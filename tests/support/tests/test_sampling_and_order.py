@@ -22,7 +22,7 @@ def test_a_seed_determines_the_sample(
     assert len(set(drawn("1"))) == 5
 
 
-def test_a_soak_draws_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_soak_tries_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(sampling.WHOLE, "1")
     assert sampling.sample("abc", 1, "a") == ["a", "b", "c"]
 

@@ -41,7 +41,7 @@ STOPPED_S: Final = 20.0
 _QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
 WATCH_S: Final = 600.0
 _NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/")
-_LOOK: Final = re.compile(r"GET ashchats/[^/]+")
+_PASS_START: Final = re.compile(r"GET ashchats/[^/]+")
 """The call that begins a reconcile pass."""
 
 _DROPPED: Final = frozenset({"host", "authorization", "content-length", "transfer-encoding"})
@@ -109,11 +109,11 @@ class Traffic:
         self.calls = []
         self.failing, self.fault, self.failed = failing, fault, ""
 
-    def looks(self) -> list[list[str]]:
+    def passes(self) -> list[list[str]]:
         """Return the calls of each reconcile pass; the last pass is still in progress."""
         found: list[list[str]] = []
         for call in self.calls:
-            if _LOOK.fullmatch(call):
+            if _PASS_START.fullmatch(call):
                 found.append([])
             if found:
                 found[-1].append(call)
@@ -121,7 +121,7 @@ class Traffic:
 
     def settled(self, quiet: int = 2) -> bool:
         """Return whether this many complete passes in succession wrote nothing."""
-        whole = self.looks()[:-1]
+        whole = self.passes()[:-1]
         return len(whole) >= quiet and not any(map(_writes, whole[-quiet:]))
 
     def distinct(self) -> list[str]:
@@ -129,7 +129,7 @@ class Traffic:
 
         The later passes make exactly the same calls.
         """
-        quiet = list(takewhile(lambda look: not _writes(look), reversed(self.looks())))
+        quiet = list(takewhile(lambda calls: not _writes(calls), reversed(self.passes())))
         again = sum(map(len, quiet[:-1]))
         return self.calls[: len(self.calls) - again]
 

@@ -182,9 +182,9 @@ async def no_ops(bench: Bench) -> Samples:
         before = await counts()
         await reconciled(bench.cluster)
         after = await counts()
-        looks = after[2] - before[2]
-        found["reads of a no-op"].append((after[0] - before[0]) / looks)
-        found["writes of a no-op"].append((after[1] - before[1]) / looks)
+        passes = after[2] - before[2]
+        found["reads of a no-op"].append((after[0] - before[0]) / passes)
+        found["writes of a no-op"].append((after[1] - before[1]) / passes)
     return found
 
 
