@@ -7,17 +7,14 @@ Units are sorted into layers: a unit lies one layer above the highest unit that 
 units that import one another share a layer.
 """
 
-import sys
+import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import grimp
 
 Imports = Mapping[str, frozenset[str]]
 """Unit → the other units that it imports."""
-
-_USAGE_ERROR: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +131,15 @@ def report(package: str, found: ImportMap) -> Iterable[str]:
             yield f"  {unit}{counted} imports {imported}"
 
 
-def main(arguments: list[str]) -> int:
-    """Print the report of each package named; return the exit code."""
-    if not arguments:
-        print("usage: python -m ashchat_dev.import_map PACKAGE...", file=sys.stderr)
-        return _USAGE_ERROR
-    for package in arguments:
+def main() -> None:
+    """Print the report of each package named."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ashchat_dev.import_map", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("package", nargs="+", help="a top-level package, such as ashchat_operator")
+    for package in parser.parse_args().package:
         print("\n".join(report(package, ImportMap.of(package))))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()
