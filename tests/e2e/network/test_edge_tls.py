@@ -153,7 +153,7 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
     chat_id = await ana.open_chat(await ben.tag())
     first, second = certificate(HOST, days=30), certificate(HOST, days=10)
     async with https(cluster, first):
-        await comes_by_https(first["tls.crt"])
+        await comes_by_https(cluster, first["tls.crt"])
         assert (await cluster.resource())["status"]["url"] == f"https://{HOST}:{PORT}"
         assert await certificate_condition(cluster) == ("True", "Served")
         assert await expiry(cluster) == ends(first)
@@ -189,14 +189,15 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
         await channel.socket.close()
 
 
-async def comes_by_https(pem: bytes) -> None:
+async def comes_by_https(cluster: Cluster, pem: bytes) -> None:
+    edge = (await cluster.resource())["spec"]["exposure"]["edge"]
     async with httpx2.AsyncClient(
         base_url=f"https://{HOST}:{PORT}", verify=trusting(pem), trust_env=False
     ) as client:
         page = await client.get("/")
         assert page.status_code == httpx2.codes.OK
         assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
-        plain = await client.get("http://127.0.0.1:30080/files/x?y=z")
+        plain = await client.get(f"http://{HOST}:{edge['nodePort']}/files/x?y=z")
         assert plain.status_code == httpx2.codes.PERMANENT_REDIRECT
         assert plain.headers["Location"] == f"https://{HOST}:{PORT}/files/x?y=z"
 
