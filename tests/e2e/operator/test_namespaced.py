@@ -45,14 +45,16 @@ async def second(cluster: Cluster) -> AsyncIterator[None]:
 
 
 def small() -> Object:
+    spec: Object = {
+        "exposure": {"type": "None"},
+        "email": {"smtp": {"host": "mail.invalid", "from": "a@example.org"}},
+    }
+    worker.request_little(spec)
     return {
         "apiVersion": API_VERSION,
         "kind": "AshChat",
         "metadata": {"name": NAME, "namespace": PLACE},
-        "spec": {
-            "exposure": {"type": "None"},
-            "email": {"smtp": {"host": "mail.invalid", "from": "a@example.org"}},
-        },
+        "spec": spec,
     }
 
 

@@ -169,6 +169,18 @@ async def _resource(source: Cluster, own: Environment, mail_namespace: str) -> O
     spec["publicUrl"] = own.url
     spec["exposure"]["edge"]["nodePort"] = urlsplit(own.url).port
     spec["email"]["smtp"]["host"] = f"{MAILPIT}.{mail_namespace}.svc"
+    request_little(spec)
+    name = (await source.resource())["metadata"]["name"]
+    return {
+        "apiVersion": "ashchat.dev/v1alpha1",
+        "kind": "AshChat",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def request_little(spec: Object) -> None:
+    """Let every component of an AshChat request little CPU: a node of two cores runs several."""
     for component in Service:
         spec[component] = {**spec.get(component, {}), **_SMALL}
     for block, part in (
@@ -181,10 +193,3 @@ async def _resource(source: Cluster, own: Environment, mail_namespace: str) -> O
     ):
         within = spec.setdefault(block, {})
         within[part] = {**within.get(part, {}), **_SMALL}
-    name = (await source.resource())["metadata"]["name"]
-    return {
-        "apiVersion": "ashchat.dev/v1alpha1",
-        "kind": "AshChat",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
