@@ -13,6 +13,7 @@ import pytest_asyncio
 from ashchat_dev.client import Person
 from ashchat_dev.environment import Environment
 from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke
@@ -159,5 +160,11 @@ async def test_files_outlive_their_pod(
     picture = png()
     answer = await anybody.post("/files", content=picture, headers=ana.headers)
     await cluster.kill("static")
-    await cluster.wait_ready(within=60)
-    assert (await anybody.get(answer.json()["url"])).content == picture
+
+    async def served() -> bool:
+        # Ready comes a moment before the node routes the Service to the new pod; until then the
+        # node may route it elsewhere.
+        found = await anybody.get(answer.json()["url"])
+        return found.status_code == httpx2.codes.OK and found.content == picture
+
+    await until(served, within=60, what="the file", ignoring=(httpx2.TransportError,))
