@@ -1,13 +1,11 @@
 """The key ring for secrets at rest is restored from its copy and never regenerated."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 
 from ashchat_dev.kube.api import ApiError
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
+from ashchat_e2e.outages import operator_away
 from ashchat_e2e.people import PersonFactory
 
 
@@ -19,25 +17,6 @@ async def ring(cluster: Cluster, suffix: str = "") -> dict[str, bytes] | None:
         if error.status == 404:
             return None
         raise
-
-
-@asynccontextmanager
-async def no_operator(cluster: Cluster) -> AsyncIterator[None]:
-    """Stop the operator, so that it does not repair the first deletion before the second."""
-    namespace = cluster.operator_namespace
-    (deployment,) = await cluster.list("deployments", namespace=namespace)
-    name, replicas = deployment["metadata"]["name"], deployment["spec"]["replicas"]
-    await cluster.patch("deployments", name, {"spec": {"replicas": 0}}, namespace=namespace)
-
-    async def gone() -> bool:
-        return not await cluster.list("pods", namespace=namespace)
-
-    try:
-        await until(gone, within=60, every=0.5, what="the operator stopped")
-        yield
-    finally:
-        back = {"spec": {"replicas": replicas}}
-        await cluster.patch("deployments", name, back, namespace=namespace)
 
 
 async def test_a_deleted_key_ring_is_restored(cluster: Cluster) -> None:
@@ -69,7 +48,7 @@ async def test_a_key_ring_lost_with_its_copy_is_reported_and_only_blocks_two_fac
         return any(item["reason"] == "KeyRingLost" for item in status.get("components", []))
 
     try:
-        async with no_operator(cluster):
+        async with operator_away(cluster):
             for name in names:
                 await cluster.delete("secrets", name)
         await until(lost, within=60, what="KeyRingLost reported for auth")

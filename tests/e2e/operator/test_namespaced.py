@@ -20,7 +20,7 @@ from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
 from ashchat_e2e import worker
 from ashchat_e2e.operator_pods import own_metrics
-from ashchat_e2e.scoped_operator import helm, scoped_operator
+from ashchat_e2e.scoped_operator import helm, install_scoped
 from ashchat_e2e.temporary_namespace import namespace
 from ashchat_operator.resource.images import COMPONENTS
 
@@ -37,10 +37,8 @@ async def second(cluster: Cluster) -> AsyncIterator[None]:
     """Run the second operator in its namespace, which the first one excludes."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     images = dict.fromkeys(COMPONENTS, "localhost/none:none")
-    async with (
-        namespace(cluster, PLACE, pods=True, labels=labels),
-        scoped_operator(cluster, PLACE, RELEASE, images),
-    ):
+    async with namespace(cluster, PLACE, pods=True, labels=labels):
+        await install_scoped(cluster, PLACE, RELEASE, images)
         yield
 
 

@@ -37,13 +37,12 @@ async def helm(cluster: Cluster, *arguments: str, namespace: str, stdin: str = "
     return out.decode()
 
 
-@asynccontextmanager
-async def scoped_operator(
+async def install_scoped(
     cluster: Cluster,
     namespace: str,
     release: str = OPERATOR,
     images: Mapping[str, str] | None = None,
-) -> AsyncIterator[None]:
+) -> None:
     """Install an operator that reconciles one namespace, in that namespace.
 
     Args:
@@ -60,7 +59,6 @@ async def scoped_operator(
         cluster, "install", release, str(CHART), "--values=-", "--wait", "--timeout=90s",
         namespace=namespace, stdin=yaml.safe_dump(values),
     )  # fmt: skip
-    yield
 
 
 @asynccontextmanager
