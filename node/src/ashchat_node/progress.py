@@ -35,12 +35,12 @@ class Progress(Protocol):
 class _PlainStep:
     name: str
     progress: "PlainProgress"
-    _told: float = field(default_factory=time.monotonic)
+    _printed: float = field(default_factory=time.monotonic)
 
     def detail(self, text: str) -> None:
         now = time.monotonic()
-        if now - self._told >= DETAIL_EVERY_SECONDS:
-            self._told = now
+        if now - self._printed >= DETAIL_EVERY_SECONDS:
+            self._printed = now
             self.progress.line(shorten(f"… {self.name}: {text}"))
 
 

@@ -32,7 +32,7 @@ def check(address: str) -> None:
     from ashchat_operator.lifecycle import helm_hooks
     from ashchat_operator.settings import Settings
 
-    _told(helm_hooks.check(Settings(), address))
+    _run_hook(helm_hooks.check(Settings(), address))
 
 
 @app.command()
@@ -41,10 +41,10 @@ def drain() -> None:
     from ashchat_operator.lifecycle import helm_hooks
     from ashchat_operator.settings import Settings
 
-    _told(helm_hooks.drain(Settings()))
+    _run_hook(helm_hooks.drain(Settings()))
 
 
-def _told(work: Coroutine[Any, Any, str | None]) -> None:
+def _run_hook(work: Coroutine[Any, Any, str | None]) -> None:
     from ashchat_operator.lifecycle.helm_hooks import UnhealthyError
 
     try:

@@ -50,7 +50,7 @@ def ends(ash: AshChat) -> dict[str, list[End]]:
     everyone = [ANYBODY, stranger("elsewhere"), stranger(ash.namespace)]
     routers = ash.spec.network_policy.requests_from
     return {
-        Outside.PEOPLE: everyone,
+        Outside.CLIENTS: everyone,
         Outside.INTERNET: everyone,
         Outside.DNS: [*everyone, stranger("kube-system", "coredns")],
         Outside.ROUTERS: [stranger(name) for name in routers] or everyone,

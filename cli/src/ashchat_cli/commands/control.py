@@ -119,10 +119,10 @@ class _Rotation:
         self._began = time.monotonic()
         self._follower = Follower(token, kind, self._began)
 
-    async def follow(self, timeout_s: float, *, quiet: bool) -> Object:
+    async def follow(self, timeout_seconds: float, *, quiet: bool) -> Object:
         """Print the phases as they end; return the result when it is done or out of time."""
         where = self._metadata["namespace"], self._metadata["name"]
-        while not self._follower.done and self._elapsed() < timeout_s:
+        while not self._follower.done and self._elapsed() < timeout_seconds:
             found = await self._cluster.find("ashchats", *where)
             if found is None:
                 raise CliError(Exit.NOT_FOUND, f"AshChat {where[1]} was deleted meanwhile")

@@ -80,13 +80,13 @@ def decide(ash: AshChat, live: Live) -> SwitchDecision:
     }
     return SwitchDecision(
         ash.model_copy(update={"spec": spec.model_copy(update=parts)}),
-        {backend.value: _said(block) for backend, block in use.items()},
+        {backend.value: _recorded(block) for backend, block in use.items()},
         tuple(held),
     )
 
 
-def _said(block: External | None) -> Object:
+def _recorded(block: External | None) -> Object:
     if block is None:
         return {"kind": MANAGED}
-    said = block.model_dump(by_alias=True, exclude_none=True, mode="json")
-    return {"kind": EXTERNAL, "external": said}
+    external = block.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return {"kind": EXTERNAL, "external": external}

@@ -21,8 +21,8 @@ from ashchat_operator.resource.model import AshChat
 class Outside(StrEnum):
     """Ends of connections that are not components of the AshChat."""
 
-    PEOPLE = "people"
-    """Any client, from anywhere."""
+    CLIENTS = "clients"
+    """Any address."""
     ROUTERS = "routers"
     """The pods that serve the Ingress or the Gateway, or route requests with exposure None."""
     OPERATOR = "the operator"
@@ -53,32 +53,32 @@ class Row:
 
 
 TABLE: Final = (
-    Row(Outside.PEOPLE, "edge", HTTP, "everything people do; with TLS only the way to it"),
-    Row(Outside.PEOPLE, "edge", HTTPS, "everything people do, with TLS"),
+    Row(Outside.CLIENTS, "edge", HTTP, "all client traffic; with TLS only the redirect to HTTPS"),
+    Row(Outside.CLIENTS, "edge", HTTPS, "all client traffic, with TLS"),
     Row("edge", "auth", HTTP, "/auth"),
-    Row("edge", "chat", HTTP, "/chat, sockets too"),
+    Row("edge", "chat", HTTP, "/chat, with its sockets"),
     Row("edge", "static", HTTP, "the front page and files"),
     Row(Outside.ROUTERS, "auth", HTTP, "/auth, without an edge"),
-    Row(Outside.ROUTERS, "chat", HTTP, "/chat, sockets too, without an edge"),
+    Row(Outside.ROUTERS, "chat", HTTP, "/chat with its sockets, without an edge"),
     Row(Outside.ROUTERS, "static", HTTP, "the front page and files, without an edge"),
-    Row("chat", "static", HTTP, "keeps people's photos"),
-    Row("auth", "rabbitmq", "5672", "requests to email and chat, and what happened to accounts"),
-    Row("email", "rabbitmq", "5672", "takes mails to send, answers about codes"),
-    Row("chat", "rabbitmq", "5672", "takes new accounts and translations, asks for translations"),
-    Row("translate", "rabbitmq", "5672", "takes texts, gives translations"),
-    Row("static", "rabbitmq", "5672", "hears of deleted accounts"),
-    Row("auth", "redis", "6379", "limits and resets"),
+    Row("chat", "static", HTTP, "stores profile photos"),
+    Row("auth", "rabbitmq", "5672", "requests to email and chat, account events"),
+    Row("email", "rabbitmq", "5672", "consumes mails to send, publishes results of codes"),
+    Row("chat", "rabbitmq", "5672", "consumes accounts and translations, requests translations"),
+    Row("translate", "rabbitmq", "5672", "consumes texts, publishes translations"),
+    Row("static", "rabbitmq", "5672", "consumes deletions of accounts"),
+    Row("auth", "redis", "6379", "rate limits and password resets"),
     Row("email", "redis", "6379", "pending sign-ups and codes"),
-    Row("chat", "redis", "6379", "the fan-out between its pods, ended sessions"),
-    Row("translate", "cache", "6379", "translations made before"),
+    Row("chat", "redis", "6379", "fan-out between its pods, ended sessions"),
+    Row("translate", "cache", "6379", "the cache of translations"),
     Row("auth", "mongodb", "27017", "accounts and sessions"),
     Row("chat", "mongodb", "27017", "rooms and messages"),
     Row("translate", "apertium", "2737", "translation within the cluster"),
-    Row("translate", Outside.INTERNET, GOOGLE, "Google's translation, with provider Google"),
-    Row("email", Outside.INTERNET, SMTP, "hands mails to the mail server"),
-    Row(Outside.OPERATOR, "rabbitmq", "15672", "queues, users and rights"),
-    Row(Outside.OPERATOR, "redis", "6379", "users and rights"),
-    Row(Outside.OPERATOR, "cache", "6379", "users and rights"),
+    Row("translate", Outside.INTERNET, GOOGLE, "Google's API, with provider Google"),
+    Row("email", Outside.INTERNET, SMTP, "delivers mails to the mail server"),
+    Row(Outside.OPERATOR, "rabbitmq", "15672", "queues, users and permissions"),
+    Row(Outside.OPERATOR, "redis", "6379", "users and permissions"),
+    Row(Outside.OPERATOR, "cache", "6379", "users and permissions"),
     Row(Outside.OPERATOR, "mongodb", "27017", "users"),
     *(
         Row(Outside.OPERATOR, service, PRIVATE, "which credentials a pod uses")

@@ -95,7 +95,7 @@ def _rule(word: str, peers: list[Object], end: str, ports: list[int]) -> Object:
 def _peers(ash: AshChat, context: ClusterContext, end: str) -> list[Object]:
     """Return the peers at one end of a connection; empty means any."""
     match end:
-        case Outside.PEOPLE | Outside.INTERNET | Outside.DNS:
+        case Outside.CLIENTS | Outside.INTERNET | Outside.DNS:
             # The cluster's DNS may be on the node's own network (NodeLocal DNSCache), where no
             # label selects it.
             return []

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ashchat_core.api.names import API_VERSION, KIND
 from ashchat_core.topology import Service
 from ashchat_dev import suite_namespaces
 from ashchat_dev.environment import Environment
@@ -172,8 +173,8 @@ async def _resource(source: Cluster, own: Environment, mail_namespace: str) -> O
     request_little(spec)
     name = (await source.resource())["metadata"]["name"]
     return {
-        "apiVersion": "ashchat.dev/v1alpha1",
-        "kind": "AshChat",
+        "apiVersion": API_VERSION,
+        "kind": KIND,
         "metadata": {"name": name},
         "spec": spec,
     }

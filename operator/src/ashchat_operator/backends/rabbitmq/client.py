@@ -179,9 +179,9 @@ class ManagementClient:
             )
         tags = who.json().get("tags", "")
         tags = tags if isinstance(tags, str) else ",".join(tags)
-        said = _reason_of(response)
+        reason = _reason_of(response)
         return PermissionMissingError(
-            self._lacks(tags, f"lacks a permission to: {description}. {said}".rstrip(". "))
+            self._lacks(tags, f"lacks a permission to: {description}. {reason}".rstrip(". "))
         )
 
     async def _check(self, response: httpx2.Response, description: str) -> None:
@@ -220,4 +220,4 @@ def _reason_of(response: httpx2.Response) -> str:
         body = response.json()
     except ValueError:
         return ""
-    return f"It said: {body.get('reason', '')}" if isinstance(body, dict) else ""
+    return f"Reason: {body.get('reason', '')}" if isinstance(body, dict) else ""
