@@ -148,16 +148,16 @@ async def test_whichever_call_of_a_rotation_fails_it_ends_in_the_same_state(
     ground: Ground, measure: Callable[[str, float], None]
 ) -> None:
     count, _ = await once(ground, ground.places[0])
-    todo = Tried.wanted().pairs(count, "rotation")
+    todo = Tried.wanted().cases({"rotation": count})
     began, failures = time.monotonic(), []
 
     async def worker(own: Cluster) -> None:
         while todo:
-            number, fault = todo.pop()
+            sweep, number, fault = todo.pop()
             try:
                 _, came = await once(ground, own, number, fault)
                 if not came:
-                    todo.append((number * 2 // 3, fault))
+                    todo.append((sweep, number * 2 // 3, fault))
             except AssertionError as error:
                 call = ground.proxy.traffic[own.namespace].failed
                 failures.append(f"#{number} ({call}) {fault}: {error}")

@@ -3,7 +3,7 @@
 The operator of this working tree runs behind a proxy (`ashchat_e2e.fault_proxy`) that fails one
 call during an AshChat's life: while it is created, while drift is repaired, or while it is
 deleted.
-The cluster's operator excludes these namespaces. Each fault meets one call, drawn by the seed;
+The cluster's operator excludes these namespaces. Each fault meets one call that the seed draws;
 ASHCHAT_API_FAULTS=each fails every call once (as `make soak`), =all in all six ways.
 """
 
@@ -204,11 +204,8 @@ async def whole_life(
 
 def cases(found: Field) -> list[Case]:
     """Return the cases to try."""
-    return [
-        Case(part, number, fault)
-        for part in PARTS
-        for number, fault in Tried.wanted().pairs(len(found.calls[part]), part)
-    ]
+    counts = {part: len(found.calls[part]) for part in PARTS}
+    return [Case(*case) for case in Tried.wanted().cases(counts)]
 
 
 async def on_all(

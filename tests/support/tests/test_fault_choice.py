@@ -22,27 +22,33 @@ def traffic_with(*writes: int) -> Traffic:
 
 @pytest.mark.parametrize("calls", [1, 3, 40])
 def test_all_is_every_call_with_every_fault(calls: int) -> None:
-    pairs = Tried.ALL.pairs(calls, "a sweep")
-    assert len(set(pairs)) == len(pairs) == calls * len(Fault)
+    cases = Tried.ALL.cases({"one": calls, "other": 2})
+    assert len(set(cases)) == len(cases) == (calls + 2) * len(Fault)
 
 
 def test_each_is_every_call_once_and_the_faults_in_turn() -> None:
-    pairs = Tried.EACH.pairs(40, "a sweep")
-    assert [number for number, _ in pairs] == list(range(40))
-    assert {fault for _, fault in pairs} == set(Fault)
+    cases = Tried.EACH.cases({"one": 40, "other": 2})
+    assert [case[:2] for case in cases] == [
+        *(("one", number) for number in range(40)),
+        ("other", 0),
+        ("other", 1),
+    ]
+    assert {fault for _, _, fault in cases} == set(Fault)
 
 
 def test_few_has_every_fault_once_on_a_call_that_the_seed_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    calls = {"one": 20, "other": 10, "third": 10}
     drawn = set()
-    for number in range(20):
+    for number in range(30):
         monkeypatch.setattr(sampling, "seed", lambda number=number: str(number))
-        pairs = Tried.FEW.pairs(40, "a sweep")
-        assert pairs == Tried.FEW.pairs(40, "a sweep")
-        assert [fault for _, fault in pairs] == list(Fault)
-        drawn |= {call for call, _ in pairs}
-    assert drawn <= set(range(40))
+        cases = Tried.FEW.cases(calls)
+        assert cases == Tried.FEW.cases(calls)
+        assert [fault for _, _, fault in cases] == list(Fault)
+        assert sorted(sweep for sweep, _, _ in cases) == sorted(2 * list(calls))
+        drawn |= {case[:2] for case in cases}
+    assert drawn <= {(sweep, number) for sweep, count in calls.items() for number in range(count)}
     assert len(drawn) > 30
 
 

@@ -14,11 +14,11 @@ import socket
 import struct
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import takewhile
+from itertools import cycle, islice, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ class Tried(StrEnum):
     """Which pairs of call and fault are tried."""
 
     FEW = "few"
-    """Every fault on one call, drawn by the seed."""
+    """Every fault once, on a call that the seed draws; the sweeps take turns."""
     EACH = "each"
     """Every call with one of the faults, in turn."""
     ALL = "all"
@@ -76,20 +76,24 @@ class Tried(StrEnum):
         """
         return cls(os.environ.get("ASHCHAT_API_FAULTS", cls.EACH if whole() else cls.FEW))
 
-    def pairs(self, calls: int, sweep: str) -> list[tuple[int, Fault]]:
-        """Return which calls fail, and how.
+    def cases(self, calls: Mapping[str, int]) -> list[tuple[str, int, Fault]]:
+        """Return which calls fail, and how: the sweep, the call's number in it, the fault.
 
         Args:
-            calls: How many there are; they are numbered from 0.
-            sweep: The sweep's name, so that sweeps draw independently.
+            calls: How many calls each sweep has; they are numbered from 0.
         """
         faults = list(Fault)
+        every = [(sweep, number) for sweep, count in calls.items() for number in range(count)]
         if self is Tried.ALL:
-            return [(number, fault) for fault in faults for number in range(calls)]
+            return [(*call, fault) for fault in faults for call in every]
         if self is Tried.EACH:
-            return [(number, faults[number % len(faults)]) for number in range(calls)]
+            return [(*call, faults[call[1] % len(faults)]) for call in every]
+        (first,) = sample(range(len(calls)), 1, "the first sweep")
+        sweeps = islice(cycle(calls), first, None)
         return [
-            (number, fault) for fault in faults for number in sample(range(calls), 1, sweep + fault)
+            (sweep, number, fault)
+            for sweep, fault in zip(sweeps, faults, strict=False)
+            for number in sample(range(calls[sweep]), 1, sweep + fault)
         ]
 
 
