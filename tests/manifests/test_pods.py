@@ -61,6 +61,8 @@ def test_it_has_startup_and_readiness_probes(
     sidecars = [c for c in containers if c.get("restartPolicy") == "Always"]
     for container in [*pod["containers"], *sidecars]:
         assert "startupProbe" in container, container["name"]
+    # A sidecar is reached only through a container, whose probe therefore includes it.
+    for container in pod["containers"]:
         assert "readinessProbe" in container, container["name"]
 
 

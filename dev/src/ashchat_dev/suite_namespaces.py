@@ -6,7 +6,7 @@ it starts as processes behind a proxy.
 
 from typing import Final
 
-WORKERS: Final = 2
+WORKERS: Final = 3
 """Processes that share the end-to-end suite, each with a separate AshChat."""
 
 WORKERS_MAX: Final = 4

@@ -171,7 +171,7 @@ async def _kopf(
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=registry,
-        settings=_settings(),
+        settings=_settings(settings),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
@@ -183,7 +183,7 @@ async def _kopf(
     await _unless(stop, kopf.run_tasks(tasks, ignored=others))
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(settings: Settings) -> kopf.OperatorSettings:
     """Return kopf's settings: no discovery of namespaces, and a timeout for every request."""
     own = kopf.OperatorSettings()
     own.posting.enabled = False
@@ -192,5 +192,6 @@ def _settings() -> kopf.OperatorSettings:
     own.watching.server_timeout = 300
     own.watching.client_timeout = 310
     own.watching.connect_timeout = 10
+    own.watching.inactivity_timeout = settings.watch_silence_seconds
     own.networking.request_timeout = 30
     return own

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     progress_seconds: float = Field(
         1.0, gt=0, description="Seconds between reconcile passes of a resource in progress."
     )
+    watch_silence_seconds: float = Field(
+        70.0,
+        gt=0,
+        description="Seconds without an event after which a watch is reopened. The API server"
+        " sends a bookmark about every minute.",
+    )
     parallel_reconciles: int = Field(8, gt=0, description="Maximum concurrent reconcile passes.")
     private_port: int = Field(9000, description="Port of /livez, /readyz and /metrics.")
     log_level: str = Field("INFO", description="The least severe level that is logged.")

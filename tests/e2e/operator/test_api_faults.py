@@ -22,7 +22,7 @@ from ashchat_core.api.names import Annotation
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
-from ashchat_e2e.fault_proxy import Fault, Proxy, Tried, proxied
+from ashchat_e2e.fault_proxy import WATCH_SILENCE_S, Fault, Proxy, Tried, proxied
 from ashchat_e2e.temporary_namespace import KINDS, belongings, gone, idle, of
 
 pytestmark = pytest.mark.slow
@@ -38,8 +38,8 @@ WITHIN_S: Final = 60.0
 EVENTS: Final = 6
 """More than these in one life would be event spam: NotReady, Degraded and back."""
 
-SILENT_S: Final = 120.0
-"""kopf reopens a watch on which nothing arrived, not even a bookmark, for 70 s."""
+SILENT_S: Final = WATCH_SILENCE_S + 30.0
+"""Until a watch on which nothing arrived, not even a bookmark, was reopened and answered."""
 
 NAME: Final = "demo"
 OTHER: Final = "other"

@@ -120,8 +120,8 @@ def _ferretdb(ash: AshChat, context: ClusterContext, annotations: dict[str, str]
             mount("shm", "/dev/shm", read_only=False),  # noqa: S108 (the pod's own emptyDir)
             mount("tmp", "/tmp", read_only=False),  # noqa: S108
         ],
+        # No readiness probe: FerretDB's /debug/readyz queries PostgreSQL, and needs no exec.
         "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 300},
-        "readinessProbe": {**ready, "periodSeconds": 5},
     }
     ferretdb: Object = {
         "name": "ferretdb",

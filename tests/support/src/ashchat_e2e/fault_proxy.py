@@ -38,7 +38,14 @@ LATER_S: Final = 1
 
 LOCALHOST: Final = "127.0.0.1"
 STOPPED_S: Final = 20.0
-_QUICK: Final = {"resync_seconds": "1.5", "progress_seconds": "0.4"}
+WATCH_SILENCE_S: Final = 15.0
+"""Seconds without an event after which the proxied operator reopens a watch."""
+
+_QUICK: Final = {
+    "resync_seconds": "1.5",
+    "progress_seconds": "0.4",
+    "watch_silence_seconds": str(WATCH_SILENCE_S),
+}
 WATCH_S: Final = 600.0
 _NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/")
 _PASS_START: Final = re.compile(r"GET ashchats/[^/]+")

@@ -19,8 +19,8 @@ from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.resilient_client import Steadfast
 
 ROOMS = 2
-TALK_EVERY_S = 0.4
-SIGN_IN_EVERY_S = 0.5
+TALK_EVERY_S = 0.8
+SIGN_IN_EVERY_S = 1.0
 REFRESH_EVERY_S = 3.0
 SIGN_UP_EVERY_S = 4.0
 TRANSLATED_WITHIN_S = 60.0
