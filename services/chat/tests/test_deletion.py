@@ -639,7 +639,7 @@ async def test_the_newest_change_wins_field_by_field(
     await people.profile_changed("ana", at(1), nickname="One", language="de")
     await people.profile_changed("ana", at(2), nickname="Two", language=None)  # again
     profile = store.people["ana"]
-    assert (profile.nickname, profile.language) == ("Two", "pt-br")
+    assert (profile.nickname, profile.language) == ("Two", "pt-BR")
     # Changed here, by the person, is newer than what was on its way.
     await people.change("ana", nickname="Mine")
     await people.profile_changed("ana", at(4), nickname="Four", language=None)

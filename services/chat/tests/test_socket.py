@@ -274,6 +274,24 @@ def test_a_session_that_ends_while_its_socket_opens_is_closed(
         assert session.receive()["code"] == 4403
 
 
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [
+        ("PT_br", "pt-BR"),
+        ("sr-latn", "sr-Latn"),
+        ("es" + "-aaaaaaaa" * 3_000, "en"),  # it would be in every message
+        ("es" + "-a" * 20, "en"),
+        ("no tag", "en"),
+    ],
+)
+def test_a_sockets_language_is_a_bounded_tag_or_the_profiles(
+    client: TestClient, params: Params, rules: Rules, asked: str, read: str
+) -> None:
+    with client.websocket_connect(URL, params=params | {"preferred_language": asked}) as session:
+        ask(session, "phx_join", {"protocol": 2})
+    assert rules.attached[0][1].language == read
+
+
 def test_nobody_is_left_to_write_to(client: TestClient, params: Params, rules: Rules) -> None:
     rules.alone = True
     with client.websocket_connect(URL, params=params) as session:

@@ -21,13 +21,31 @@ from ashchat_translate.singleflight import SingleFlight
 
 
 def test_codes_of_the_providers() -> None:
-    assert codes.apertium("pt-br") == "por"
-    assert codes.apertium("srd") == "srd"
+    assert codes.apertium("pt-BR") == "por"
+    assert codes.apertium("sc") == "srd"
     assert codes.from_apertium("por_BR") == "por"
     assert codes.from_apertium("es") == "spa"
-    assert codes.google("zh-hant") == "zh-TW"
-    assert codes.google("zh") == "zh-CN"
-    assert codes.google("pt-br") == "pt"
+
+
+@pytest.mark.parametrize(
+    ("tag", "google", "apertium"),
+    [
+        ("pt-BR", "pt", "por"),
+        ("zh", "zh-CN", "zho"),
+        ("zh-Hant", "zh-TW", None),
+        ("zh-HK", "zh-TW", None),
+        ("sr", "sr", "srp"),
+        ("sr-Latn", "sr-Latn", None),
+        ("pa-Arab", "pa-Arab", None),
+        ("pa-PK", "pa-Arab", None),
+        ("uz-Cyrl", "uz-Cyrl", None),
+        ("hi-Latn", "hi-Latn", None),
+    ],
+)
+def test_a_script_that_is_not_the_usual_one_is_asked_for_or_refused(
+    tag: str, google: str, apertium: str | None
+) -> None:
+    assert (codes.google(tag), codes.apertium(tag)) == (google, apertium)
 
 
 # pairs

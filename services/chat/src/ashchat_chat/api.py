@@ -31,6 +31,7 @@ from ashchat_chat.service import (
     message_body,
 )
 from ashchat_chat.text import is_storable
+from ashchat_core import languages
 from ashchat_core.http import APIError, BodyLimit, UnavailableError, create_app, error_response
 from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
@@ -346,7 +347,7 @@ async def _language_of(chats: Chats, user: str) -> str:
     try:
         return (await chats.profile(user)).language
     except NoSuchUserError:
-        return ""
+        return languages.UNKNOWN
 
 
 def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
@@ -355,7 +356,7 @@ def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
     same = True
     if chat.receiver is not None:
         receiver |= chat.receiver.payload()
-        same = chat.receiver.language == language
+        same = languages.same(chat.receiver.language, language)
     return {
         "_id": chat.room.room,
         "id": chat.room.room,

@@ -43,11 +43,11 @@ class Holdback:
         """Take an event at a time (seconds) and return the messages that can go now."""
         if isinstance(event, Sent):
             # No translation was asked for, or none for this reader: nothing to wait for.
-            expected = any(languages.same_reader(self.language, target) for target in event.targets)
+            expected = any(languages.same(self.language, target) for target in event.targets)
             self._waiting.append(
                 _Waiting(event, now + WAIT_SECONDS, None if expected else event.text)
             )
-        elif isinstance(event, Translated) and languages.same_reader(self.language, event.target):
+        elif isinstance(event, Translated) and languages.same(self.language, event.target):
             for waiting in self._waiting:
                 if waiting.event.rev == event.message_rev:
                     waiting.text = event.text if event.text is not None else waiting.event.text

@@ -124,7 +124,7 @@ class Translated(_Event):
 
     def visible_to(self, language: str) -> bool:
         """Return whether readers of a language are sent this translation."""
-        return languages.same_reader(language, self.target)
+        return languages.same(language, self.target)
 
     def payload(self) -> dict[str, Any]:
         """Return the event as protocol 2 has it."""
@@ -244,7 +244,7 @@ class MessageView(BaseModel):
     def text_for(self, language: str) -> str | None:
         """Return the translation a reader of that language gets; None: there is none."""
         for target, translation in self.translations.items():
-            if translation.outcome == "translated" and languages.same_reader(language, target):
+            if translation.outcome == "translated" and languages.same(language, target):
                 return translation.text
         return None
 

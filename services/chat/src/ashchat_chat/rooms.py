@@ -396,9 +396,7 @@ class Rooms:
         if fresh and isinstance(event, Translated):
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
             read = await self._read_by([*room.view.members])
-            readers = [
-                who for who, tag in read.items() if languages.same_reader(tag, result.target)
-            ]
+            readers = [who for who, tag in read.items() if languages.same(tag, result.target)]
             self._tell_members(room_id, event, [who for who in readers if who != original.sender])
         return fresh
 

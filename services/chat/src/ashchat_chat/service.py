@@ -241,7 +241,7 @@ class Chats:
                 user_id=user_id,
                 nickname=nickname[:NICKNAME_MAX_CHARS],
                 tag=tag_for(nickname),
-                language=languages.normalise(language),
+                language=languages.canonical(language),
             )
             try:
                 await self._store.add_profile(profile)
@@ -277,7 +277,7 @@ class Chats:
         if nickname is not None:
             fields["nickname"] = nickname[:NICKNAME_MAX_CHARS]
         if language is not None:
-            fields["language"] = languages.normalise(language)
+            fields["language"] = languages.canonical(language)
         await self._store.change_older(user_id, at, **fields)
         self._changed(user_id)
 

@@ -247,7 +247,7 @@ class Sockets:
         return access
 
     async def _language(self, user: str, asked: str | None) -> str:
-        tag = languages.normalise(asked)
+        tag = languages.canonical(asked)
         if tag != languages.UNKNOWN:
             return tag
         try:

@@ -24,6 +24,8 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup, escape
 
+from ashchat_core.languages import canonical
+from ashchat_core.languages import language as language_of
 from ashchat_core.messages import SecurityEventKind
 
 CodeKind = Literal["sign_up", "new_device", "reset", "change_old", "change_new"]
@@ -95,9 +97,9 @@ def languages() -> frozenset[str]:
 @cache
 def words(language: str) -> Mapping[str, Mapping[str, str]]:
     """Return the texts in a language, or in English if there are none."""
-    whole = language.replace("_", "-").lower()
-    primary = whole.partition("-")[0]
-    chosen = next((tag for tag in (whole, primary) if tag in languages()), DEFAULT_LANGUAGE)
+    tag = canonical(language)
+    names = (tag.lower(), language_of(tag))
+    chosen = next((name for name in names if name in languages()), DEFAULT_LANGUAGE)
     file = files("ashchat_email").joinpath(f"templates/words/{chosen}.toml")
     return tomllib.loads(file.read_text(encoding="utf-8"))
 

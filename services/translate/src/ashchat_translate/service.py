@@ -135,11 +135,11 @@ class Translator:
 
     async def translate(self, text: str, source: str | None, target: str) -> Outcome:
         """Translate a text, or return why it stays unchanged."""
-        wanted = languages.lower(target)
-        spoken = languages.lower(source) if source else None
-        if wanted is None:
+        wanted, declared = languages.canonical(target), languages.canonical(source)
+        spoken = None if declared == languages.UNKNOWN else declared
+        if wanted == languages.UNKNOWN:
             return Outcome("failed", source, reason="target_unknown")
-        if spoken is not None and languages.same_script(spoken, wanted):
+        if spoken is not None and languages.same(spoken, wanted):
             return Outcome("unchanged", source, reason="same_language")
         protected = protect(text)
         if not protected.translatable:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from ashchat_auth.models import Device
 from ashchat_auth.service.password_rules import MAX_CHARS, MIN_CHARS
+from ashchat_core import languages
 from ashchat_core.tokens import device_hash
 
 EMAIL_MAX_CHARS: Final = 254
@@ -38,6 +39,15 @@ Address = Annotated[
     Field(examples=["ana@example.org"], json_schema_extra={"format": "email"}),
 ]
 
+
+def _language(tag: str) -> str:
+    """Return a tag in canonical spelling; an invalid one is a ValueError."""
+    known = languages.canonical(tag)
+    if known == languages.UNKNOWN:
+        raise ValueError("not a valid BCP 47 language tag")
+    return known
+
+
 # No control characters: the values are written to mails and logs.
 Line = StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")
 Name = Annotated[
@@ -52,8 +62,9 @@ RecoveryCode = Annotated[
 ]
 LanguageTag = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35),
-    Field(examples=["es"]),
+    StringConstraints(max_length=languages.TAG_MAX_CHARS),
+    AfterValidator(_language),
+    Field(examples=["es"], description="A BCP 47 language tag."),
 ]
 NewPassword = Annotated[
     str, Field(min_length=MIN_CHARS, max_length=MAX_CHARS, examples=["three random words"])

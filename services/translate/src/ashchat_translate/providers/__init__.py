@@ -40,7 +40,7 @@ class Provider(Protocol):
         ...
 
     async def translate(self, text: str, source: str | None, target: str) -> Answer:
-        """Translate a text between two lower-case language tags (source None: unknown).
+        """Translate a text between two canonical language tags (source None: unknown).
 
         Raises:
             ProviderDownError: the provider cannot translate now.

@@ -50,7 +50,10 @@ class Apertium:
         """Translate, in several steps if there is no direct pair."""
         if source is None:
             raise ProviderRefusedError("source_unknown")
-        steps = await self._path(codes.apertium(source), codes.apertium(target))
+        spoken, wanted = codes.apertium(source), codes.apertium(target)
+        if spoken is None or wanted is None:
+            raise ProviderRefusedError("pair_unsupported")
+        steps = await self._path(spoken, wanted)
         async with self._slots:
             for step in steps:
                 text = await self._step(text, step)

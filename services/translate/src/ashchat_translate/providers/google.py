@@ -90,8 +90,9 @@ class Google:
         if len(response.translations) != 1:
             raise ProviderDownError("broken")
         translation = response.translations[0]
-        detected = languages.lower(translation.detected_language_code or "")
-        return Answer(translation.translated_text, source or detected)
+        detected = languages.canonical(translation.detected_language_code)
+        known = None if detected == languages.UNKNOWN else detected
+        return Answer(translation.translated_text, source or known)
 
     async def reload(self) -> None:
         """Read the key and the CA file again; calls in progress continue."""
