@@ -1,30 +1,47 @@
 """metrics-server: CPU and memory usage of pods (metrics.k8s.io), used by autoscalers.
 
-The objects follow manifests/base of its module, with two differences. The kubelet is addressed by
-name and its certificate is verified; it is self-signed, so the kubelet's file is the authority.
-And it requests fewer resources, because it measures one node.
+The objects follow manifests/base of its module, with two differences. Kubelets are addressed by
+name and their certificates are verified; these are self-signed, so each is its own authority.
+And it requests fewer resources, because it measures few nodes.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from ashchat_node import kubelet, network
+from ashchat_node import kubelet
 from ashchat_node.workload import deployment
 
 NAMESPACE: Final = "kube-system"
 NAME: Final = "metrics-server"
 KUBELET_CERTIFICATE: Final = kubelet.ROOT / "pki" / "kubelet.crt"
-"""The kubelet's certificate and its authority."""
+"""The kubelet's certificate and its authority, on each node."""
 
 _PORT: Final = 10250
 _GROUP: Final = "rbac.authorization.k8s.io"
 
 
-def objects(image: str, kubelet_certificate: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Kubelet:
+    """A kubelet to measure.
+
+    Attributes:
+        node: The name of its node, which its certificate contains.
+        address: The node's address.
+        certificate: The content of its `KUBELET_CERTIFICATE`.
+    """
+
+    node: str
+    address: str
+    certificate: str
+
+
+def objects(image: str, kubelets: Sequence[Kubelet]) -> list[dict[str, Any]]:
     """Return the objects to apply.
 
     Args:
         image: metrics-server.
-        kubelet_certificate: The content of `KUBELET_CERTIFICATE`.
+        kubelets: Those of all nodes.
     """
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata()},
@@ -33,9 +50,9 @@ def objects(image: str, kubelet_certificate: str) -> list[dict[str, Any]]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": f"{NAME}-kubelet", "namespace": NAMESPACE},
-            "data": {"ca.crt": kubelet_certificate},
+            "data": {"ca.crt": "".join(each.certificate for each in kubelets)},
         },
-        _deployment(image),
+        _deployment(image, kubelets),
         {
             "apiVersion": "v1",
             "kind": "Service",
@@ -107,7 +124,7 @@ def _role_objects() -> list[dict[str, Any]]:
     ]
 
 
-def _deployment(image: str) -> dict[str, Any]:
+def _deployment(image: str, kubelets: Sequence[Kubelet]) -> dict[str, Any]:
     probe = {"port": "https", "scheme": "HTTPS"}
     container = {
         "name": NAME,
@@ -116,7 +133,7 @@ def _deployment(image: str) -> dict[str, Any]:
             "--cert-dir=/tmp",
             f"--secure-port={_PORT}",
             "--kubelet-certificate-authority=/etc/kubelet/ca.crt",
-            "--kubelet-preferred-address-types=Hostname",  # what the certificate names
+            "--kubelet-preferred-address-types=Hostname",  # what a certificate names
             "--kubelet-use-node-status-port",
             "--metric-resolution=15s",
         ],
@@ -138,8 +155,8 @@ def _deployment(image: str) -> dict[str, Any]:
         container,
         serviceAccountName=NAME,
         priorityClassName="system-cluster-critical",
-        # No DNS server knows the node's name.
-        hostAliases=[{"ip": network.NODE_ADDRESS, "hostnames": [kubelet.NODE_NAME]}],
+        # No DNS server knows the nodes' names.
+        hostAliases=[{"ip": each.address, "hostnames": [each.node]} for each in kubelets],
         volumes=[
             {"name": "tmp", "emptyDir": {}},
             {"name": "kubelet", "configMap": {"name": f"{NAME}-kubelet"}},

@@ -173,8 +173,9 @@ class Node:
                 wanted = [images.static_program(image, program)]
                 with images.archive_of(wanted, self._paths.cache / "exports") as archive:
                     containerd.import_archive(archive, metrics.NAME, step)
-            objects = metrics.objects(image, metrics.KUBELET_CERTIFICATE.read_text())
-            self._api(record).apply(objects)
+            certificate = metrics.KUBELET_CERTIFICATE.read_text()
+            own = metrics.Kubelet(kubelet.NODE_NAME, network.NODE_ADDRESS, certificate)
+            self._api(record).apply(metrics.objects(image, [own]))
             self._api(record).rollout(metrics.NAMESPACE, f"deployment/{metrics.NAME}")
 
     def measures(self) -> bool:
