@@ -1,16 +1,19 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ashchat_node.machine import (
     GIB,
     Machine,
+    foreign,
     overlapping,
     parse_capability,
     parse_cgroup,
     parse_listening_ports,
     parse_routes,
 )
+from ashchat_node.paths import Paths
 
 GOOD = Machine(
     linux=True,
@@ -112,3 +115,24 @@ def test_adaptations_tell_what_is_missing() -> None:
     assert "cgroup v1" in text
     assert "CAP_SYS_RESOURCE" in text
     assert "no systemd" in text
+
+
+def process(proc: Path, pid: int, name: str, program: str, *, namespace: str) -> None:
+    folder = proc / str(pid)
+    (folder / "ns").mkdir(parents=True)
+    (folder / "comm").write_text(f"{name}\n")
+    (folder / "exe").symlink_to(program)
+    (folder / "ns" / "pid").symlink_to(namespace)
+
+
+def test_only_nodes_of_this_machine_are_foreign(tmp_path: Path) -> None:
+    paths = Paths(cache=tmp_path / "cache")
+    host, container = "pid:[1]", "pid:[2]"
+    process(tmp_path, 10, "kubelet", "/usr/bin/kubelet", namespace=host)
+    process(tmp_path, 11, "kubelet", f"{paths.cache}/tools/kubernetes-1/kubelet", namespace=host)
+    process(tmp_path, 12, "kubelet", "/usr/local/bin/kubelet", namespace=container)  # kind's
+    process(tmp_path, 13, "bash", "/bin/bash", namespace=host)
+    process(tmp_path, 14, "k3s", "/usr/local/bin/k3s", namespace=host)
+    (tmp_path / "self").symlink_to("13")
+    assert sorted(foreign(paths, frozenset(), tmp_path)) == ["k3s (14)", "kubelet (10)"]
+    assert list(foreign(paths, frozenset({10}), tmp_path)) == ["k3s (14)"]

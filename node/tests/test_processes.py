@@ -119,3 +119,22 @@ def test_it_waits_for_its_files(daemon: Daemon, paths: Paths, tmp_path: Path) ->
     assert waiting.child(paths) is None
     (tmp_path / "config").touch()
     until(lambda: waiting.child(paths))
+
+
+def test_a_program_of_others_is_stopped_only_if_it_was_started_here(
+    daemon: Daemon, paths: Paths, tmp_path: Path
+) -> None:
+    shared = replace(daemon, exclusive=False)
+    foreign = replace(paths, run=tmp_path / "another")
+    daemon.start(foreign)
+    until(lambda: daemon.child(foreign))
+    other = daemon.child(foreign)
+    assert other is not None
+    shared.start(paths)
+    until(lambda: shared.child(paths))
+    own = shared.child(paths)
+    assert own is not None
+    shared.stop(paths)
+    assert not own.alive()
+    assert other.alive()
+    daemon.stop(foreign)

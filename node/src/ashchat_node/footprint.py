@@ -27,6 +27,9 @@ _FOLDERS: Final = (
     "/opt/cni",
     "/usr/libexec/kubernetes",
 )
+_UNIX_SOCKETS: Final = Path("/proc/net/unix")
+_SOCKET_PATH_FIELD: Final = 7
+_DOCKER_SOCKETS: Final = frozenset({Path("/var/run/docker.sock"), Path("/run/docker.sock")})
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _POD_CGROUPS: Final = ("kubepods", "kubepods.slice")
 
@@ -57,16 +60,33 @@ class Footprint:
     def restore(self) -> None:
         """Remove the folders that did not exist, and restore the settings.
 
+        What Docker uses, which may have been started after the node, stays: a folder with sockets
+        (containerd's shims have theirs in /run/containerd, whoever starts them), and forwarding.
+
         Raises:
             NodeError: Something is mounted in one of the folders and in use.
         """
+        sockets = parse_sockets(_UNIX_SOCKETS.read_text())
         for name in self.absent:
             path = Path(name)
+            if any(path in socket.parents for socket in sockets):
+                continue
             if path.is_dir():
                 mounts.remove_tree(path)
             else:
                 path.unlink(missing_ok=True)
-        network.write_sysctls(self.sysctls)
+        kept = frozenset(network.SYSCTLS) if _DOCKER_SOCKETS & sockets else frozenset()
+        network.write_sysctls({key: self.sysctls[key] for key in self.sysctls.keys() - kept})
+
+
+def parse_sockets(unix: str) -> frozenset[Path]:
+    """Return the paths of the sockets in a /proc/net/unix file (proc(5))."""
+    rows = [line.split(maxsplit=_SOCKET_PATH_FIELD) for line in unix.splitlines()[1:]]
+    return frozenset(
+        Path(row[_SOCKET_PATH_FIELD])
+        for row in rows
+        if len(row) > _SOCKET_PATH_FIELD and row[_SOCKET_PATH_FIELD].startswith("/")
+    )
 
 
 def _pod_cgroups() -> Iterator[Path]:

@@ -34,6 +34,7 @@ MINIMUM_GO: Final = (1, 26, 8)
 _GO_REQUIREMENT: Final = "go-toolchain.txt"
 _CACHE_FOLDERS: Final = ("gomod", "gobuild", "gopath")
 _DISCARDED: Final = "discarded-"
+_FETCH_SECONDS: Final = 300.0
 
 
 def parse_go_version(text: str) -> tuple[int, int, int] | None:
@@ -132,6 +133,24 @@ class GoTools:
         self._link(found)
         return found
 
+    def module(self, name: str) -> Path:
+        """Fetch the module of a tool and return the folder of its sources.
+
+        Go's caches contain it, so it exists until `tidy`.
+
+        Raises:
+            NodeError: The module proxy does not respond.
+        """
+        tool = KNOWN_TOOLS[name]
+        downloaded = capture(
+            f"fetch {name}",
+            [self._go_program, "-C", self._tools / tool.folder, "mod", "download", "-json",
+             tool.module],
+            env=self._build_environment,
+            timeout_seconds=_FETCH_SECONDS,
+        )  # fmt: skip
+        return Path(json.loads(downloaded)["Dir"])
+
     def prefetch(self, names: Iterable[str], progress: Progress) -> None:
         """Fetch the modules of all tools, so that compiling never waits.
 
@@ -195,12 +214,7 @@ class GoTools:
             [self._go_program, *arguments],
             log=self._log / "go" / f"{tool}-{arguments[0]}.log",
             step=step,
-            env={
-                **self._environment,
-                "GOPATH": str(self._cache / "gopath"),
-                "GOMODCACHE": str(self._cache / "gomod"),
-                "GOCACHE": str(self._cache / "gobuild"),
-            },
+            env=self._build_environment,
             cwd=self._tools / KNOWN_TOOLS[tool].folder,
             what_to_do="Check whether the Go module proxy responds and the disk has 20 GB free, "
             "then run it again; what was compiled is kept.",
@@ -214,6 +228,16 @@ class GoTools:
             "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
+        }
+
+    @property
+    def _build_environment(self) -> dict[str, str]:
+        """Return the environment of a build, with Go's caches."""
+        return {
+            **self._environment,
+            "GOPATH": str(self._cache / "gopath"),
+            "GOMODCACHE": str(self._cache / "gomod"),
+            "GOCACHE": str(self._cache / "gobuild"),
         }
 
     @cached_property

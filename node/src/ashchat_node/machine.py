@@ -218,7 +218,7 @@ def detect(paths: Paths, *, ours: frozenset[int]) -> Machine:
         apparmor=Path("/sys/module/apparmor/parameters/enabled").exists(),
         overlay="overlay" in filesystems or _module_exists("overlay"),
         br_netfilter=Path("/proc/sys/net/bridge").exists() or _module_exists("br_netfilter"),
-        foreign=tuple(_foreign(paths, ours)),
+        foreign=tuple(foreign(paths, ours)),
         foreign_config=not owned and _cluster_config_exists(),
         ports_in_use=() if ours or owned else _ports_in_use(),
         overlapping_routes=overlapping(
@@ -251,9 +251,13 @@ def _module_exists(name: str) -> bool:
     return any(f"/{name}.ko" in each.read_text() for each in lists if each.exists())
 
 
-def _foreign(paths: Paths, ours: frozenset[int]) -> Iterator[str]:
-    """Return the running Kubernetes programs that do not belong to this node."""
-    for folder in Path("/proc").iterdir():
+def foreign(paths: Paths, ours: frozenset[int], proc: Path = Path("/proc")) -> Iterator[str]:
+    """Return the running Kubernetes programs that do not belong to this node.
+
+    Those in containers are no nodes of this machine (pid_namespaces(7)).
+    """
+    own_namespace = (proc / "self" / "ns" / "pid").readlink()
+    for folder in proc.iterdir():
         if not folder.name.isdigit() or int(folder.name) in ours:
             continue
         try:
@@ -261,13 +265,13 @@ def _foreign(paths: Paths, ours: frozenset[int]) -> Iterator[str]:
             if name not in _FOREIGN_PROGRAMS:
                 continue
             program = (folder / "exe").readlink()
-            in_pod = "kubepods" in (folder / "cgroup").read_text()
+            namespace = (folder / "ns" / "pid").readlink()
         except OSError:
             continue  # it ended meanwhile, or is a zombie that nobody reaps
         if (paths.cache / "tools") in program.parents:
             continue  # an orphan of ours; starting the node ends it
-        if in_pod and (paths.state / "owner").exists():
-            continue  # a pod of ours; pods outlive the kubelet
+        if namespace != own_namespace:
+            continue  # in a container: kind's node, or a pod of ours that outlived the kubelet
         yield f"{name} ({folder.name})"
 
 

@@ -124,12 +124,15 @@ class Daemon:
         arguments: The program and its arguments.
         wait_for: Files that must exist before it is started.
         env: Additional environment variables.
+        exclusive: Whether every process of this program file is ours, and is stopped even if it
+            is not recorded.
     """
 
     name: str
     arguments: Sequence[str]
     wait_for: Sequence[str] = ()
     env: Mapping[str, str] | None = None
+    exclusive: bool = True
 
     def start(self, paths: Paths) -> None:
         """Start the program under a supervisor unless it is running.
@@ -140,7 +143,7 @@ class Daemon:
         if self.supervisor(paths) is not None:
             return
         # The supervisor was killed, so nothing would restart the program. Containers live on.
-        self._end_program()
+        self._end_program(paths)
         spec = paths.run / f"{self.name}.json"
         spec.parent.mkdir(parents=True, exist_ok=True)
         paths.log.mkdir(parents=True, exist_ok=True)
@@ -177,7 +180,7 @@ class Daemon:
         """Stop the supervisor, then the program, if they are running."""
         if supervisor := self.supervisor(paths):
             supervisor.end()
-        self._end_program()
+        self._end_program(paths)
         for file in (self._supervisor_file(paths), self._child_file(paths)):
             file.unlink(missing_ok=True)
 
@@ -189,10 +192,13 @@ class Daemon:
         """Return the program's process if it is running."""
         return read_record(self._child_file(paths))
 
-    def _end_program(self) -> None:
-        """Stop every process of this program file, which is in our cache and so ours."""
-        for process in with_executable(Path(self.arguments[0])):
-            process.end()
+    def _end_program(self, paths: Paths) -> None:
+        """Stop the recorded process, and the others of a program file that only we run."""
+        if child := self.child(paths):
+            child.end()
+        if self.exclusive:
+            for process in with_executable(Path(self.arguments[0])):
+                process.end()
 
     def _supervisor_file(self, paths: Paths) -> Path:
         return paths.run / f"{self.name}.supervisor"
