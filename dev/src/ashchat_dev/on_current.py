@@ -11,14 +11,12 @@ from ashchat_dev import docker
 from ashchat_dev.graph import Task
 from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image, Sources
 from ashchat_dev.programs import LOGS, program
-from ashchat_dev.target import Engine, Programs
+from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT, Engine, Programs
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress
 
 KUBECONFIG: Final = ROOT / ".ashchat" / "current.kubeconfig"
 """A copy of the one context that was current: what the user switches to later stays out."""
-
-EDGE_PORT, MAILBOX_PORT = 30080, 30025
 
 
 class OnCurrent:
@@ -30,6 +28,10 @@ class OnCurrent:
         """Uses a registry, for example registry.example/team; `docker login` is the user's."""
         self._sources = sources
         self._registry = registry.rstrip("/")
+
+    def described(self) -> str:
+        """Return the kind of cluster, in one line."""
+        return f"current context of kubectl, images pushed to {self._registry}, MongoDB"
 
     def references(self) -> dict[str, str]:
         """Return what is built here; the chart knows the official images of the rest."""

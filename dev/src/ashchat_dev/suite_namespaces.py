@@ -1,4 +1,4 @@
-"""Namespaces of the end-to-end suite that the cluster's own operator excludes.
+"""Namespaces of the end-to-end suite that the cluster's own operator excludes, and node ports.
 
 In all of them the suite runs other operators: one for each worker after the first, and those that
 it starts as processes behind a proxy.
@@ -11,6 +11,13 @@ WORKERS: Final = 3
 
 WORKERS_MAX: Final = 4
 """Maximum number of workers: the cluster's operator excludes the namespaces of all of them."""
+
+EDGE_PORTS: Final = 30180
+MAILBOX_PORTS: Final = 30280
+"""Node ports of the further workers' AshChats and mailboxes: these plus the worker's number."""
+
+HTTPS_PORT: Final = 30443
+"""The node port of an edge with TLS, in the tests of it."""
 
 FIRST: Final = "ashchat"
 """The namespace of the first worker: that of the AshChat that `make up` applies."""

@@ -16,6 +16,10 @@ from ashchat_node.progress import Progress
 FIELD_MANAGER: Final = "ashchat-dev"
 SECONDS_TO_ANSWER: Final = 120
 
+EDGE_PORT: Final = 30080
+MAILBOX_PORT: Final = 30025
+"""Node ports of examples/."""
+
 Engine = Literal["MongoDB", "FerretDB"]
 
 
@@ -80,6 +84,9 @@ class Target(Protocol):
     @property
     def engine(self) -> Engine:
         """The database engine that there are images for."""
+
+    def described(self) -> str:
+        """Return the kind of cluster, in one line."""
 
     def references(self) -> dict[str, str]:
         """Return image name → reference of all that is built here, as the repository is now."""
