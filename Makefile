@@ -6,13 +6,15 @@ export T MARK ARGS
 
 ##@ Run AshChat
 
-.PHONY: up demo status down clean
+.PHONY: up demo status docker down clean
 up: tools ## Start a cluster and an AshChat in it; show a conversation
 	@$(ASHCHAT) up
 demo: tools ## Show the conversation again: two people, two languages
 	@$(ASHCHAT) demo
 status: tools ## Report the state of each component
 	@$(ASHCHAT) status
+docker: tools ## Install Docker and start it (Debian, root); `make down` stops it
+	@$(ASHCHAT) docker
 down: tools ## Remove the cluster; built images stay in the cache
 	@$(ASHCHAT) down
 clean: tools ## Remove the cluster and the caches
@@ -55,3 +57,5 @@ help: ## List the targets
 	@echo
 	@echo "CLUSTER=kind|node|current chooses the cluster: kind where Docker answers, else (on"
 	@echo "Linux, as root) a one-node Kubernetes from packages."
+	@echo "kind: NODES=3 nodes; KIND_NODE_IMAGE=pull|build official images or images from packages,"
+	@echo "by default as the registry answers; KIND_PORT_OFFSET=1000 other ports than a node's."

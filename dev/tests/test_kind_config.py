@@ -1,21 +1,110 @@
+from dataclasses import asdict
 from typing import Any
 
+import pytest
 import yaml
 
+from ashchat_dev import suite_namespaces
 from ashchat_dev.images import ROOT
+from ashchat_dev.kind import configuration
+from ashchat_dev.kind.adaptations import Machine
+from ashchat_dev.kind.settings import Settings
+from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT
+from ashchat_node.errors import NodeError
 from ashchat_node.kubeadm import audit_policy
+
+IMAGE = "localhost/ashchat-kind-node:1"
+WORKERS = range(1, suite_namespaces.WORKERS_MAX)
 
 
 def machine() -> dict[str, Any]:
-    config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
-    (found,) = config["nodes"]
+    (found,) = configuration.load()["nodes"]
     return dict(found)
+
+
+def host_ports(node: dict[str, Any]) -> dict[int, int]:
+    return {each["containerPort"]: each["hostPort"] for each in node["extraPortMappings"]}
+
+
+def kubelet(config: dict[str, Any]) -> dict[str, Any]:
+    (patch,) = map(yaml.safe_load, config["kubeadmConfigPatches"])
+    assert patch.pop("kind") == "KubeletConfiguration"
+    return dict(patch)
 
 
 def test_the_ports_are_open_on_loopback_alone() -> None:
     mappings = machine()["extraPortMappings"]
     assert {each["listenAddress"] for each in mappings} == {"127.0.0.1"}
-    assert {each["hostPort"] for each in mappings} == {30080, 30025}
+    assert host_ports(machine()) == {port: port for port in host_ports(machine())}
+
+
+def test_all_ports_of_the_suite_are_mapped() -> None:
+    edges = {suite_namespaces.EDGE_PORTS + worker for worker in WORKERS}
+    mailboxes = {suite_namespaces.MAILBOX_PORTS + worker for worker in WORKERS}
+    ours = {EDGE_PORT, MAILBOX_PORT, suite_namespaces.HTTPS_PORT}
+    assert set(host_ports(machine())) == ours | edges | mailboxes
+
+
+def test_an_offset_moves_all_ports_of_this_machine() -> None:
+    settings = Settings(port_offset=1000)
+    config = configuration.cluster(configuration.load(), settings, Machine(), IMAGE)
+    for node_port, port in host_ports(config["nodes"][0]).items():
+        assert port == node_port + 1000
+
+
+def test_a_packaged_node_image_has_no_network() -> None:
+    config = configuration.cluster(configuration.load(), Settings(nodes=3), Machine(), IMAGE)
+    assert [each["role"] for each in config["nodes"]] == ["control-plane", "worker", "worker"]
+    assert {each["image"] for each in config["nodes"]} == {IMAGE}
+    assert config["networking"]["disableDefaultCNI"] is True
+
+
+def test_kinds_own_image_keeps_its_network() -> None:
+    config = configuration.cluster(configuration.load(), Settings(), Machine(), None)
+    assert "networking" not in config
+    assert "image" not in config["nodes"][0]
+
+
+@pytest.mark.parametrize(
+    ("here", "fields"),
+    [
+        (Machine(), {}),
+        (Machine(cgroup="v1"), {"failCgroupV1": False}),
+        (Machine(sys_resource=False), {"featureGates": {"KubeletInUserNamespace": True}}),
+    ],
+)
+def test_only_what_the_machine_lacks_is_adapted(here: Machine, fields: dict[str, Any]) -> None:
+    plain = kubelet(configuration.cluster(configuration.load(), Settings(), Machine(), None))
+    adapted = kubelet(configuration.cluster(configuration.load(), Settings(), here, None))
+    assert adapted == {**plain, **fields}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, Settings()),
+        ({"NODES": "3", "KIND_PORT_OFFSET": "1000"}, Settings(nodes=3, port_offset=1000)),
+        ({"KIND_NODE_IMAGE": "build"}, Settings(way="build")),
+        ({"KIND_NODE_IMAGE": "pull", "NODES": ""}, Settings(way="pull")),
+    ],
+)
+def test_settings_are_environment_variables(environ: dict[str, str], expected: Settings) -> None:
+    assert asdict(Settings.parse(environ)) == asdict(expected)
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"KIND_NODE_IMAGE": "push"}, "pull or build, not push"),
+        ({"NODES": "0"}, "NODES is a number from 1 to 9, not 0"),
+        ({"NODES": "three"}, "not three"),
+        ({"KIND_PORT_OFFSET": "-1"}, "KIND_PORT_OFFSET"),
+        ({"KIND_PORT_OFFSET": "40000"}, "to 30000"),
+    ],
+)
+def test_a_setting_that_is_not_valid_is_rejected(environ: dict[str, str], why: str) -> None:
+    with pytest.raises(NodeError, match=why):
+        Settings.parse(environ)
 
 
 def test_what_is_mounted_is_there() -> None:

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ashchat_dev import checks, cluster, graph, install, up
+from ashchat_dev.docker_engine import DockerEngine
 from ashchat_dev.images import ALL, ROOT, snapshot
 from ashchat_dev.progress import Phases, display
 from ashchat_dev.target import Target
@@ -41,6 +42,14 @@ def up_() -> None:
             console.print("Nothing to do. [dim]make demo: the conversation again[/]")
         _later(target)
     raise typer.Exit(code)
+
+
+@app.command("docker")
+def docker_() -> None:
+    """Install Docker and start its engine, unless one answers; for Debian, as root."""
+    with display(console) as progress:
+        started = DockerEngine().up(progress)
+    console.print("Docker is started." if started else "Docker answers already.")
 
 
 @app.command()
@@ -166,6 +175,7 @@ def _static_and_unit() -> bool:
 
 def _up(target: Target, kind: cluster.Kind) -> bool:
     """Bring AshChat up and tell where it is; return whether anything had to be done."""
+    console.print(target.described(), soft_wrap=True)
     phases = Phases()
     with display(console) as progress:
         running = up.up(target, kind, progress, phases)

@@ -1,141 +1,187 @@
-"""AshChat on kind: Kubernetes in Docker, with the official images of the backends.
+"""AshChat on kind: Kubernetes in Docker, with official images or with images from packages.
 
 https://kind.sigs.k8s.io/docs/user/quick-start/
 """
 
+import os
 import shutil
-import subprocess
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from ashchat_dev import docker
+import yaml
+
+from ashchat_dev.docker_engine import DockerEngine
 from ashchat_dev.graph import Task
-from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image, Sources
-from ashchat_dev.programs import CACHE, LOGS, program
-from ashchat_dev.target import Engine, Programs
-from ashchat_node.commands import capture, run_logged
+from ashchat_dev.images import GOOGLE_TEST, ROOT, Sources
+from ashchat_dev.kind import configuration, node_image
+from ashchat_dev.kind.adaptations import Machine
+from ashchat_dev.kind.cluster import KindCluster
+from ashchat_dev.kind.inside import ClusterInside
+from ashchat_dev.kind.settings import STEP, Settings, Way
+from ashchat_dev.kind.supplies import PackagedSupplies, PulledSupplies, Supplies
+from ashchat_dev.kind.way import Decision, decide, registry_answers
+from ashchat_dev.programs import CACHE, LOGS
+from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT, Engine, Programs
+from ashchat_node.commands import capture
+from ashchat_node.errors import NodeError
+from ashchat_node.node import Node
+from ashchat_node.paths import default_paths
 from ashchat_node.progress import Progress
 
-NAME: Final = "ashchat"
 KUBECONFIG: Final = ROOT / ".ashchat" / "kind.kubeconfig"
-CONFIG: Final = ROOT / "kind-config.yaml"
+CONFIG: Final = ROOT / ".ashchat" / "kind.yaml"
 AUDIT_LOG_DIR: Final = ROOT / ".ashchat" / "audit"
-"""kind-config.yaml mounts it into the API server's machine."""
+"""kind-config.yaml mounts it into the control plane's node."""
 
 
 class OnKind:
     """A dedicated kind cluster with a unique name."""
 
-    engine: Engine = "MongoDB"
+    def __init__(self, sources: Sources, environ: Mapping[str, str] = os.environ) -> None:
+        """Decide where images come from.
 
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
+        Raises:
+            NodeError: A setting is not valid, or Docker does not answer.
+        """
+        self._settings = Settings.parse(environ)
+        self._cluster = KindCluster()
+        self._inside = ClusterInside(self._cluster)
+        self._decision = decide(
+            self._settings.way, way_of(self._cluster.node_image()), registry_answers
+        )
+        self._machine = Machine.detect()
+        self._supplies = supplies(self._decision, sources, self._cluster, self._machine)
+
+    @property
+    def engine(self) -> Engine:
+        """The database engine that there are images for."""
+        return self._supplies.engine
+
+    def described(self) -> str:
+        """Return the kind of cluster, and where its images come from, in one line."""
+        adapted = self._machine.described()
+        return f"{self._decision}{f'; adapts to {adapted}' if adapted else ''}"
 
     def references(self) -> dict[str, str]:
-        """Return what is built here; the chart knows the official images of the rest."""
-        return {image.name: self.reference(image) for image in OURS}
-
-    def reference(self, image: Image) -> str:
-        """Return an image's name and tag, whether it is built or not."""
-        return f"localhost/ashchat-{image.name}:{self._sources.tag(image, 'docker')}"
+        """Return image name → reference of what is built here."""
+        return self._supplies.references()
 
     def tasks(self, progress: Progress) -> list[Task]:
         """Return the tasks of the cluster and, concurrently, the images."""
-        cluster = Task("cluster", "cluster", partial(self._up, progress))
-        return [cluster, *self._image_tasks(OURS, progress, ("cluster",))]
+        present = self._cluster.images() if self._cluster.running() else None
+        return self._supplies.tasks(partial(self._up, progress), present, progress)
 
     def later(self, progress: Progress) -> list[Task]:
-        """Return the image of Google's server for tests."""
-        return self._image_tasks((GOOGLE_TEST,), progress)
+        """Return the tasks of metrics-server, the test images, and tidying the disk."""
+        return self._supplies.later(self._inside, self._cluster.images(), progress)
 
     def programs(self, progress: Progress) -> Programs:
         """Return kubectl and helm with kind's own kubeconfig."""
-        return Programs(KUBECONFIG, program("kubectl", progress), program("helm", progress))
+        return Programs(
+            KUBECONFIG,
+            self._supplies.program("kubectl", progress),
+            self._supplies.program("helm", progress),
+        )
 
     def urls(self, programs: Programs) -> tuple[str, str]:  # noqa: ARG002 - the Protocol's name
-        """Return what kind-config.yaml maps the node ports to."""
-        return "http://127.0.0.1:30080", "http://127.0.0.1:30025"
+        """Return what the node ports are mapped to on this machine."""
+        return (
+            f"http://{self._cluster.address(EDGE_PORT)}",
+            f"http://{self._cluster.address(MAILBOX_PORT)}",
+        )
 
     def environment(self) -> dict[str, str]:
         """Return where the API server's audit log and the test images are."""
         return {
             "AUDIT_LOG_DIR": str(AUDIT_LOG_DIR),
-            "ASHCHAT_TEST_GOOGLE_IMAGE": self.reference(GOOGLE_TEST),
+            "ASHCHAT_TEST_GOOGLE_IMAGE": self._supplies.reference(GOOGLE_TEST),
         }
 
     def down(self, progress: Progress) -> None:
-        """Delete the cluster; Docker keeps the images."""
+        """Delete the cluster, and stop Docker if `make docker` started it; images stay."""
         with progress.step("remove the kind cluster"):
-            kind = str(program("kind", progress))
-            capture("kind", [kind, "delete", "cluster", f"--name={NAME}"])
+            if self._cluster.nodes():
+                self._cluster.delete(self._supplies.program("kind", progress), KUBECONFIG)
             KUBECONFIG.unlink(missing_ok=True)
+        DockerEngine().down(progress)
 
     def clean(self, progress: Progress) -> None:
-        """Delete the cluster, our images and what was built."""
-        self.down(progress)
+        """Delete the cluster, our images in Docker, and the caches that no other node uses."""
+        listed = capture(
+            "docker", ["docker", "image", "ls", "--quiet", "--filter=reference=localhost/ashchat-*"]
+        )
+        self._cluster.delete(self._supplies.program("kind", progress), KUBECONFIG)
         with progress.step("remove the images and caches"):
-            listed = capture(
-                "docker",
-                ["docker", "image", "ls", "--quiet", "--filter=reference=localhost/ashchat-*"],
-            )
             if ids := sorted(set(listed.split())):
                 capture("docker", ["docker", "image", "rm", "--force", *ids])
             shutil.rmtree(CACHE, ignore_errors=True)
+        self.down(progress)
+        node = Node()
+        if self._decision.way == "build" and node.status().state == "absent":
+            node.clean(progress)
 
     def _up(self, progress: Progress) -> None:
-        kind = program("kind", progress)
-        if NAME not in capture("kind", [kind, "get", "clusters"]).split():
-            # Docker would make the mount's folder itself, for root.
-            AUDIT_LOG_DIR.mkdir(parents=True, exist_ok=True)
-            with progress.step("kind cluster") as step:
-                run_logged(
-                    "kind cluster",
-                    [kind, "create", "cluster", f"--name={NAME}", f"--config={CONFIG}",
-                     f"--kubeconfig={KUBECONFIG}", "--wait=180s"],
-                    log=LOGS / "kind.log",
-                    step=step,
-                    cwd=ROOT,
-                    what_to_do="Look whether ports 30080 and 30025 of 127.0.0.1 are free.",
-                )  # fmt: skip
-        kubeconfig = capture("kind", [kind, "get", "kubeconfig", f"--name={NAME}"])
+        """Create the cluster, or complete it: everything that exists stays."""
+        with progress.step("kind cluster") as step:
+            resumed = self._cluster.resume()
+            if created := not self._cluster.exists():
+                kind = self._supplies.program("kind", progress)
+                self._cluster.delete(kind, KUBECONFIG)  # of an interrupted run
+                self._check_ports()
+                self._configure()
+                self._cluster.create(kind, CONFIG, KUBECONFIG, LOGS / "kind.log", step)
+            elif (found := len(self._cluster.nodes())) != self._settings.nodes:
+                raise NodeError(
+                    STEP,
+                    f"NODES={self._settings.nodes}, but the cluster has {found}",
+                    what_to_do=f"Set NODES={found}, or run make down first.",
+                )
+            if created or resumed or not self._inside.ready():
+                if self._supplies.node_image is not None:
+                    self._inside.connect_pods(configuration.POD_SUBNET)
+                self._inside.wait_until_ready(step)
+            if created:
+                self._cluster.completed()
         KUBECONFIG.parent.mkdir(exist_ok=True)
         KUBECONFIG.touch(mode=0o600)
-        KUBECONFIG.write_text(kubeconfig)
+        KUBECONFIG.write_text(self._cluster.kubeconfig(self._supplies.program("kind", progress)))
 
-    def _image_tasks(
-        self, images: tuple[Image, ...], progress: Progress, cluster: tuple[str, ...] = ()
-    ) -> list[Task]:
-        tasks: list[Task] = []
-        for image in images:
-            built = f"image {image.name}"
-            build = partial(
-                docker.build, self.reference(image), image, self._sources, progress, LOGS
-            )
-            load = partial(self._load, image, progress)
-            tasks += [
-                Task(built, "images", build),
-                Task(f"load {image.name}", "load", load, (built, *cluster)),
-            ]
-        return tasks
-
-    def _load(self, image: Image, progress: Progress) -> None:
-        reference = self.reference(image)
-        if self._has(reference):
-            return
-        with progress.step(f"load {image.name}") as step:
-            run_logged(
-                f"load {image.name}",
-                [program("kind", progress), "load", "docker-image", f"--name={NAME}", reference],
-                log=LOGS / f"load-{image.name}.log",
-                step=step,
-            )
-
-    def _has(self, reference: str) -> bool:
-        """Return whether the cluster's only machine has an image."""
-        machine = f"{NAME}-control-plane"
-        done = subprocess.run(
-            ["docker", "exec", machine, "crictl", "inspecti", "--quiet", reference],
-            capture_output=True,
-            check=False,
+    def _configure(self) -> None:
+        # Docker would create the mount's folder itself, for root.
+        AUDIT_LOG_DIR.mkdir(parents=True, exist_ok=True)
+        config = configuration.cluster(
+            configuration.load(), self._settings, self._machine, self._supplies.node_image
         )
-        return done.returncode == 0
+        CONFIG.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def _check_ports(self) -> None:
+        """Refuse ports that the node from packages uses: its rules would capture connections.
+
+        Raises:
+            NodeError: The node from packages uses the same ports.
+        """
+        if self._settings.port_offset == 0 and Node().status().state != "absent":
+            raise NodeError(
+                STEP,
+                "the node from packages uses the same ports of this machine",
+                what_to_do="Set KIND_PORT_OFFSET=1000, or run make down CLUSTER=node first.",
+            )
+
+
+def way_of(image: str | None) -> Way | None:
+    """Return the way of a cluster with this node image; None if there is no cluster."""
+    if image is None:
+        return None
+    return "build" if image.startswith(f"{node_image.NAME}:") else "pull"
+
+
+def supplies(
+    decision: Decision, sources: Sources, cluster: KindCluster, machine: Machine
+) -> Supplies:
+    """Return where the images and programs of a cluster come from."""
+    match decision.way:
+        case "pull":
+            return PulledSupplies(sources, cluster)
+        case "build":
+            return PackagedSupplies(sources, cluster, machine, default_paths())

@@ -14,7 +14,8 @@ from ashchat_dev.environment import read_env_file
 from ashchat_dev.images import Sources
 from ashchat_dev.on_current import OnCurrent
 from ashchat_dev.on_kind import OnKind
-from ashchat_dev.on_node import SLOTS, OnNode
+from ashchat_dev.on_node import OnNode
+from ashchat_dev.packaged_images import SLOTS
 from ashchat_dev.progress import Phases
 from ashchat_dev.target import ENV_FILE, Programs, Target
 from ashchat_node.errors import NodeError
@@ -50,7 +51,7 @@ def target_of(
         case "node":
             return OnNode(sources)
         case "kind":
-            return OnKind(sources)
+            return OnKind(sources, environ)
         case "current":
             if not environ.get("IMAGE_REGISTRY"):
                 raise NodeError(

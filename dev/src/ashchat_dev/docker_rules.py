@@ -1,0 +1,94 @@
+"""The packet filter rules of Docker on this machine, and the policy of the FORWARD chain."""
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+from ashchat_node.commands import capture, succeeds
+from ashchat_node.errors import NodeError
+
+Policy = Literal["ACCEPT", "DROP"]
+
+_CHAIN: Final = re.compile(r"^DOCKER(?:-|$)")
+_BRIDGE: Final = re.compile(r"(?:-i|-o) (?:docker0|br-[0-9a-f]{12})(?: |$)")
+_JUMP: Final = re.compile(r"(?:-j|-g) DOCKER(?:-[A-Z0-9-]+)?(?: |$)")
+_INTERFACE: Final = "docker0"
+
+
+def parse_forward_policy(rules: str) -> Policy:
+    """Return the policy in the output of `iptables -S FORWARD`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    match = re.search(r"^-P FORWARD (ACCEPT|DROP)$", rules, re.MULTILINE)
+    if match is None:
+        raise ValueError("the output contains no policy of FORWARD")
+    return "ACCEPT" if match[1] == "ACCEPT" else "DROP"
+
+
+def forward_policy() -> Policy:
+    """Return the policy of forwarded packets.
+
+    Raises:
+        NodeError: iptables does not answer.
+    """
+    return parse_forward_policy(capture("Docker", ["iptables", "--wait", "-S", "FORWARD"]))
+
+
+def set_forward_policy(policy: Policy) -> None:
+    """Set the policy of forwarded packets if it is another one.
+
+    Raises:
+        NodeError: It cannot be set.
+    """
+    if forward_policy() != policy:
+        capture("Docker", ["iptables", "--wait", "-P", "FORWARD", policy])
+
+
+def removal(saved: str) -> str:
+    """Return the input of iptables-restore --noflush that removes Docker's rules and chains.
+
+    Args:
+        saved: The output of iptables-save.
+
+    Returns:
+        For every table with such rules: deletes those that jump to a chain of Docker's or belong
+        to one of its bridges, then flushes and deletes the chains. Empty if there are none.
+    """
+    out: list[str] = []
+    for table in re.split(r"^(?=\*)", saved, flags=re.MULTILINE):
+        if not table.startswith("*"):
+            continue
+        lines = table.splitlines()
+        chains = [line[1:].split()[0] for line in lines if line.startswith(":")]
+        ours = [chain for chain in chains if _CHAIN.match(chain)]
+        rules = [
+            "-D" + line[2:]
+            for line in lines
+            if line.startswith("-A")
+            and not _CHAIN.match(line.split()[1])
+            and (_JUMP.search(line) or _BRIDGE.search(line))
+        ]
+        if ours or rules:
+            flushed = [f":{chain} - [0:0]" for chain in ours]
+            deleted = [f"-X {chain}" for chain in ours]
+            out += [lines[0], *flushed, *rules, *deleted, "COMMIT"]
+    return "\n".join(out) + "\n" if out else ""
+
+
+def remove() -> None:
+    """Remove the rules and the bridge that a stopped engine leaves.
+
+    Raises:
+        NodeError: A rule stays.
+    """
+    for family in ("iptables", "ip6tables"):
+        try:
+            saved = capture("Docker", [f"{family}-save"])
+        except NodeError:
+            continue  # the kernel has no such tables
+        if commands := removal(saved):
+            capture("Docker", [f"{family}-restore", "--noflush"], stdin=commands)
+    if Path("/sys/class/net", _INTERFACE).exists():
+        succeeds(["ip", "link", "delete", _INTERFACE])

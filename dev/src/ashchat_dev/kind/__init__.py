@@ -1,0 +1,1 @@
+"""Kubernetes in Docker: kind's clusters, with official or with packaged images."""

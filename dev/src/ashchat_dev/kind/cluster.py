@@ -1,0 +1,157 @@
+"""The kind cluster: its nodes are Docker containers with labels.
+
+Everything that is asked about it is read from Docker, so nothing that is recorded can be wrong.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from ashchat_dev.images import ROOT
+from ashchat_dev.kind.settings import STEP
+from ashchat_node.commands import capture, run_logged, succeeds
+from ashchat_node.progress import Step
+
+NAME: Final = "ashchat"
+CONTROL_PLANE: Final = f"{NAME}-control-plane"
+_LABEL: Final = f"label=io.x-k8s.kind.cluster={NAME}"
+_COMPLETE: Final = "/kind/ashchat-complete"
+"""Exists in the control plane's container once the cluster was created without interruption."""
+
+EXEC_SECONDS: Final = 60.0
+_DELETE_SECONDS: Final = 300.0
+
+
+Source = Literal["docker-image", "image-archive"]
+
+
+class KindCluster:
+    """A dedicated kind cluster with a unique name."""
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes, which are those of their containers.
+
+        Raises:
+            NodeError: Docker does not answer.
+        """
+        return sorted(self._containers())
+
+    def exists(self) -> bool:
+        """Return whether the cluster was created completely."""
+        return CONTROL_PLANE in self._containers() and succeeds(
+            ["docker", "exec", CONTROL_PLANE, "test", "-e", _COMPLETE]
+        )
+
+    def running(self) -> bool:
+        """Return whether the cluster was created completely and all of its nodes run."""
+        listed = capture(
+            STEP, ["docker", "ps", "--quiet", f"--filter={_LABEL}", "--filter=status=running"]
+        )
+        return len(listed.split()) == len(self._containers()) and self.exists()
+
+    def node_image(self) -> str | None:
+        """Return the node image of the cluster; None if there is no cluster."""
+        return self._containers().get(CONTROL_PLANE)
+
+    def create(self, kind: Path, config: Path, kubeconfig: Path, log: Path, step: Step) -> None:
+        """Create the containers and the control plane; nodes need not become Ready.
+
+        Raises:
+            NodeError: A port is in use, or the control plane did not start.
+        """
+        run_logged(
+            STEP,
+            [kind, "create", "cluster", f"--name={NAME}", f"--config={config}",
+             f"--kubeconfig={kubeconfig}", "--wait=0s"],
+            log=log,
+            step=step,
+            cwd=ROOT,
+            what_to_do="If a port is in use, set KIND_PORT_OFFSET=1000. Then run it again.",
+        )  # fmt: skip
+
+    def kubeconfig(self, kind: Path) -> str:
+        """Return the administrator's kubeconfig, for use on this machine.
+
+        Raises:
+            NodeError: There is no cluster.
+        """
+        return capture(STEP, [kind, "get", "kubeconfig", f"--name={NAME}"])
+
+    def completed(self) -> None:
+        """Record that the cluster was created without interruption."""
+        self.execute(CONTROL_PLANE, "touch", _COMPLETE)
+
+    def resume(self) -> bool:
+        """Start the containers that are stopped or paused; return whether there were any."""
+        resumed = False
+        for state, command in (("paused", "unpause"), ("exited", "start")):
+            listed = capture(
+                STEP,
+                ["docker", "ps", "--quiet", f"--filter={_LABEL}", f"--filter=status={state}"],
+            )
+            for container in listed.split():
+                capture(STEP, ["docker", command, container])
+                resumed = True
+        return resumed
+
+    def delete(self, kind: Path, kubeconfig: Path) -> None:
+        """Delete the cluster if there is one, complete or not.
+
+        Raises:
+            NodeError: Docker does not remove a container.
+        """
+        if self._containers():
+            capture(
+                STEP,
+                [kind, "delete", "cluster", f"--name={NAME}", f"--kubeconfig={kubeconfig}"],
+                timeout_seconds=_DELETE_SECONDS,
+            )
+
+    def execute(
+        self, node: str, *arguments: str, stdin: str = "", seconds: float = EXEC_SECONDS
+    ) -> str:
+        """Run a program on a node and return its output.
+
+        Raises:
+            NodeError: It failed.
+        """
+        return capture(
+            f"{node}: {arguments[0]}",
+            ["docker", "exec", "--interactive", node, *arguments],
+            stdin=stdin,
+            timeout_seconds=seconds,
+        )
+
+    def images(self) -> frozenset[str]:
+        """Return the names of the images that all nodes have; none if there is no cluster."""
+        listed = [
+            frozenset(
+                self.execute(node, "ctr", "--namespace=k8s.io", "images", "list", "--quiet").split()
+            )
+            for node in self.nodes()
+        ]
+        return frozenset.intersection(*listed) if listed else frozenset()
+
+    def load(self, kind: Path, source: Source, what: str, log: Path, step: Step) -> None:
+        """Load an image of Docker, or the images of a docker-archive, into all nodes.
+
+        Raises:
+            NodeError: There is no such image, or a node rejects it.
+        """
+        run_logged("load", [kind, "load", source, f"--name={NAME}", what], log=log, step=step)
+
+    def address(self, node_port: int) -> str:
+        """Return the address of this machine that leads to a node port.
+
+        Raises:
+            NodeError: The cluster does not map it.
+        """
+        listed = capture(STEP, ["docker", "port", CONTROL_PLANE, f"{node_port}/tcp"]).split()
+        return listed[0]
+
+    def _containers(self) -> dict[str, str]:
+        """Return the image of each node's container."""
+        listed = capture(
+            STEP,
+            ["docker", "ps", "--all", f"--filter={_LABEL}", "--format={{.Names}} {{.Image}}"],
+        )
+        return dict(line.split(" ", 1) for line in listed.splitlines())

@@ -1,0 +1,62 @@
+"""The configuration of a kind cluster, made from kind-config.yaml.
+
+https://kind.sigs.k8s.io/docs/user/configuration/
+"""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ashchat_dev.images import ROOT
+from ashchat_dev.kind.adaptations import Machine
+from ashchat_dev.kind.settings import Settings
+
+CONFIG: Final = ROOT / "kind-config.yaml"
+POD_SUBNET: Final = "10.244.0.0/16"
+"""kind's own default."""
+
+_KUBELET: Final[Mapping[str, Any]] = {
+    "syncFrequency": "10s",  # a changed Secret is in its pods by then; by default in a minute
+    "maxPods": 200,  # of the 254 addresses of a node; the suite runs several AshChats
+}
+
+Object = dict[str, Any]
+
+
+def load(file: Path = CONFIG) -> Object:
+    """Return the configuration that a user can pass to kind by hand."""
+    loaded: Object = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def cluster(
+    base: Mapping[str, Any], settings: Settings, machine: Machine, node_image: str | None
+) -> Object:
+    """Return the configuration of a cluster.
+
+    Args:
+        base: The configuration of one node, the control plane.
+        settings: The number of nodes, and the offset of the ports on this machine.
+        machine: What to adapt to.
+        node_image: A node image without a network of its own; None for kind's default, which
+            brings one.
+    """
+    config = deepcopy(dict(base))
+    (control_plane,) = config["nodes"]
+    for mapping in control_plane["extraPortMappings"]:
+        mapping["hostPort"] += settings.port_offset
+    config["nodes"] += [{"role": "worker"} for _ in range(settings.nodes - 1)]
+    config["kubeadmConfigPatches"] = [_kubelet_patch(machine)]
+    if node_image is not None:
+        for node in config["nodes"]:
+            node["image"] = node_image
+        config["networking"] = {"disableDefaultCNI": True, "podSubnet": POD_SUBNET}
+    return config
+
+
+def _kubelet_patch(machine: Machine) -> str:
+    return json.dumps({"kind": "KubeletConfiguration", **_KUBELET, **machine.kubelet()})
