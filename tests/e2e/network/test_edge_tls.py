@@ -15,22 +15,34 @@ import pytest
 from cryptography import x509
 
 from ashchat_core.api.conditions import ConditionType
+from ashchat_dev import environment
 from ashchat_dev.certificates import certificate
 from ashchat_dev.client import Person
 from ashchat_dev.kube.api import ApiError
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.phoenix import Channel, PhoenixSocket, SocketRefusedError
+from ashchat_dev.suite_namespaces import HTTPS_PORT
 from ashchat_dev.waiting import until
+from ashchat_e2e import worker
 from ashchat_e2e.people import PersonFactory
 
 Object = dict[str, Any]
 Measure = Callable[[str, float], None]
 
-HOST, PORT = "127.0.0.1", 30443
+HOST = "127.0.0.1"
 SECRET = "test-edge-tls"
 LIE = "198.51.100.66"
 RELOADED_S = 100.0
 """The kubelet rereads a Secret once a minute; changing the pod makes it reread at once."""
+
+
+def mapped(node_port: int) -> int:
+    """Return the port of this machine that leads to a node port."""
+    return node_port + worker.port_offset(environment.load())
+
+
+def site() -> str:
+    return f"{HOST}:{mapped(HTTPS_PORT)}"
 
 
 def body(data: Mapping[str, bytes]) -> Object:
@@ -46,7 +58,7 @@ def served() -> bytes:
     anyone = ssl.create_default_context()
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection((HOST, PORT), timeout=5) as connection,
+        socket.create_connection((HOST, mapped(HTTPS_PORT)), timeout=5) as connection,
         anyone.wrap_socket(connection) as encrypted,
     ):
         found = encrypted.getpeercert(binary_form=True)
@@ -102,9 +114,9 @@ async def https(cluster: Cluster, data: Mapping[str, bytes]) -> AsyncIterator[No
     await cluster.delete("secrets", SECRET)
     await cluster.create("secrets", body(data))
     wanted = {
-        "publicUrl": f"https://{HOST}:{PORT}",
+        "publicUrl": f"https://{site()}",
         "exposure": {
-            "edge": {"httpsNodePort": PORT, "tls": {"certificateSecretRef": {"name": SECRET}}}
+            "edge": {"httpsNodePort": HTTPS_PORT, "tls": {"certificateSecretRef": {"name": SECRET}}}
         },
     }
     try:
@@ -119,7 +131,7 @@ async def https(cluster: Cluster, data: Mapping[str, bytes]) -> AsyncIterator[No
 
 async def open_chat(who: Person, trust: ssl.SSLContext, chat_id: str, **more: Any) -> Channel:
     connection = PhoenixSocket(
-        f"wss://{HOST}:{PORT}/chat/socket/websocket",
+        f"wss://{site()}/chat/socket/websocket",
         {"token": who.token, "device_unique_id": who.device_token, "preferred_language": "es"},
         trust=trust,
         **more,
@@ -154,7 +166,7 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
     first, second = certificate(HOST, days=30), certificate(HOST, days=10)
     async with https(cluster, first):
         await comes_by_https(cluster, first["tls.crt"])
-        assert (await cluster.resource())["status"]["url"] == f"https://{HOST}:{PORT}"
+        assert (await cluster.resource())["status"]["url"] == f"https://{site()}"
         assert await certificate_condition(cluster) == ("True", "Served")
         assert await expiry(cluster) == ends(first)
 
@@ -162,7 +174,7 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
             await open_chat(ana, trusting(first["tls.crt"]), chat_id, origin="https://evil.example")
         assert refused.value.status == httpx2.codes.FORBIDDEN
         channel = await open_chat(
-            ana, trusting(first["tls.crt"]), chat_id, origin=f"https://{HOST}:{PORT}"
+            ana, trusting(first["tls.crt"]), chat_id, origin=f"https://{site()}"
         )
         await still_talks(channel)
 
@@ -192,14 +204,14 @@ async def test_a_renewed_certificate_and_another_configuration_cut_no_socket(
 async def comes_by_https(cluster: Cluster, pem: bytes) -> None:
     edge = (await cluster.resource())["spec"]["exposure"]["edge"]
     async with httpx2.AsyncClient(
-        base_url=f"https://{HOST}:{PORT}", verify=trusting(pem), trust_env=False
+        base_url=f"https://{site()}", verify=trusting(pem), trust_env=False
     ) as client:
         page = await client.get("/")
         assert page.status_code == httpx2.codes.OK
         assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
-        plain = await client.get(f"http://{HOST}:{edge['nodePort']}/files/x?y=z")
+        plain = await client.get(f"http://{HOST}:{mapped(edge['nodePort'])}/files/x?y=z")
         assert plain.status_code == httpx2.codes.PERMANENT_REDIRECT
-        assert plain.headers["Location"] == f"https://{HOST}:{PORT}/files/x?y=z"
+        assert plain.headers["Location"] == f"https://{site()}/files/x?y=z"
 
 
 async def give(cluster: Cluster, data: Mapping[str, bytes]) -> None:
@@ -225,7 +237,7 @@ async def address(who: Person) -> str:
 async def believed(who: Person, trust: ssl.SSLContext) -> bool:
     """Return whether the edge trusts what a proxy reports as the client's address."""
     async with httpx2.AsyncClient(
-        base_url=f"https://{HOST}:{PORT}/auth/api/user", verify=trust, trust_env=False
+        base_url=f"https://{site()}/auth/api/user", verify=trust, trust_env=False
     ) as client:
         signed_in = await client.post(
             "/signin",

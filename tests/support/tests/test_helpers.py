@@ -1,17 +1,20 @@
 """Those helpers of the e2e suite that can be tested without a cluster."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ashchat_dev import environment
+from ashchat_dev.environment import Environment
 from ashchat_dev.kube.api import path_of
 from ashchat_dev.kube.cluster import inverse, rolled_out
 from ashchat_dev.kube.metrics import Metrics
 from ashchat_dev.mailbox import Mail
 from ashchat_dev.waiting import until
+from ashchat_e2e import worker
 from ashchat_e2e.audit_log import AuditLog
 
 
@@ -149,3 +152,11 @@ async def test_until_returns_the_first_value_and_reports_the_last_error() -> Non
 
     with pytest.raises(AssertionError, match=r"the door: not within 0 s.*OSError\('shut'\)"):
         await until(knock, within=0, what="the door", ignoring=(OSError,))
+
+
+def test_a_workers_addresses_keep_the_offset_of_this_machines_ports() -> None:
+    first = Environment("http://127.0.0.1:31080", "http://127.0.0.1:31025")
+    second = worker.environment(first, 1)
+    assert (second.url, second.mailbox_url) == ("http://127.0.0.1:31181", "http://127.0.0.1:31281")
+    plain = replace(first, url="http://127.0.0.1:30080")
+    assert worker.environment(plain, 2).url == "http://127.0.0.1:30182"

@@ -1,4 +1,4 @@
-"""The container runtime of a one-node cluster, for what a signal inside a container cannot do.
+"""The container runtime of a node, for what a signal inside a container cannot do.
 
 Process 1 ignores even SIGKILL from its own container, and Kubernetes has no API to freeze a pod.
 """
@@ -16,7 +16,7 @@ class UnsupportedError(RuntimeError):
 
 
 class Runtime:
-    """ctr on the cluster's only node: on this machine, or in kind's container."""
+    """ctr on a pod's node: on this machine, or in the container that is kind's node."""
 
     def __init__(self, kind: str) -> None:
         """Connect to a cluster's runtime; `kind` is "node" or "kind".
@@ -24,17 +24,11 @@ class Runtime:
         Raises:
             UnsupportedError: It is another kind.
         """
-        socket = Paths().containerd_socket
-        ctr = Paths().cache / "bin" / "ctr"
-        commands = {
-            "node": (str(ctr), f"--address={socket}", "--namespace=k8s.io"),
-            "kind": ("docker", "exec", "ashchat-control-plane", "ctr", "--namespace=k8s.io"),
-        }
-        if kind not in commands:
+        if kind not in {"node", "kind"}:
             raise UnsupportedError(
                 f"no access to the container runtime of a cluster of kind {kind}"
             )
-        self._ctr = commands[kind]
+        self._kind = kind
 
     async def kill(self, pod: Mapping[str, Any]) -> None:
         """Kill the processes of a pod's only container with SIGKILL.
@@ -42,7 +36,7 @@ class Runtime:
         Raises:
             CommandFailedError: The container does not run.
         """
-        await self._task("kill", "--all", "--signal=SIGKILL", _container(pod))
+        await self._task(pod, "kill", "--all", "--signal=SIGKILL", _container(pod))
 
     async def freeze(self, pod: Mapping[str, Any]) -> None:
         """Freeze a pod's only container, as if its machine were suspended.
@@ -50,7 +44,7 @@ class Runtime:
         Raises:
             CommandFailedError: The container does not run.
         """
-        await self._task("pause", _container(pod))
+        await self._task(pod, "pause", _container(pod))
 
     async def thaw(self, pod: Mapping[str, Any]) -> None:
         """Resume a frozen container.
@@ -58,11 +52,17 @@ class Runtime:
         Raises:
             CommandFailedError: It is not frozen.
         """
-        await self._task("resume", _container(pod))
+        await self._task(pod, "resume", _container(pod))
 
-    async def _task(self, *arguments: str) -> None:
+    def _ctr(self, pod: Mapping[str, Any]) -> tuple[str, ...]:
+        if self._kind == "kind":  # its containers have the names of the nodes
+            return ("docker", "exec", pod["spec"]["nodeName"], "ctr", "--namespace=k8s.io")
+        ctr = Paths().cache / "bin" / "ctr"
+        return (str(ctr), f"--address={Paths().containerd_socket}", "--namespace=k8s.io")
+
+    async def _task(self, pod: Mapping[str, Any], *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
-            *self._ctr,
+            *self._ctr(pod),
             "tasks",
             *arguments,
             stdout=asyncio.subprocess.PIPE,

@@ -19,16 +19,13 @@ from ashchat_dev.environment import Environment
 from ashchat_dev.install import OPERATOR_NAMESPACE
 from ashchat_dev.kube.api import ApiError, path_of
 from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.target import EDGE_PORT
 from ashchat_dev.waiting import until
 from ashchat_e2e.outages import mail_namespace
 from ashchat_e2e.scoped_operator import operator_for
 from ashchat_e2e.temporary_namespace import vanish
 
 Object = dict[str, Any]
-
-EDGE_PORTS: Final = 30180
-MAILBOX_PORTS: Final = 30280
-"""Node ports of the workers' AshChats and mailboxes: these plus the worker's number."""
 
 MAILPIT: Final = "mailpit"
 READY_WITHIN_SECONDS: Final = 300.0
@@ -44,13 +41,18 @@ def environment(first: Environment, worker: int) -> Environment:
     """Return the environment of a worker's AshChat."""
     if worker == 0:
         return first
-    host = urlsplit(first.url).hostname
+    host, offset = urlsplit(first.url).hostname, port_offset(first)
     return replace(
         first,
-        url=f"http://{host}:{EDGE_PORTS + worker}",
-        mailbox_url=f"http://{host}:{MAILBOX_PORTS + worker}",
+        url=f"http://{host}:{suite_namespaces.EDGE_PORTS + worker + offset}",
+        mailbox_url=f"http://{host}:{suite_namespaces.MAILBOX_PORTS + worker + offset}",
         namespace=suite_namespaces.of_worker(worker),
     )
+
+
+def port_offset(first: Environment) -> int:
+    """Return the difference between a port of this machine and the node port it leads to."""
+    return (urlsplit(first.url).port or EDGE_PORT) - EDGE_PORT
 
 
 def operator_namespace(worker: int) -> str:
@@ -82,8 +84,9 @@ async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]
         await stack.enter_async_context(
             operator_for(source, operator.namespace, suite_namespaces.reconciled_for(worker))
         )
-        await _mailbox(source, mailpit, MAILBOX_PORTS + worker)
-        await copy.create("ashchats", await _resource(source, own, mailpit.namespace))
+        await _mailbox(source, mailpit, suite_namespaces.MAILBOX_PORTS + worker)
+        port = suite_namespaces.EDGE_PORTS + worker
+        await copy.create("ashchats", await _resource(source, own, port, mailpit.namespace))
         await copy.wait_ready(within=READY_WITHIN_SECONDS)
         yield own
 
@@ -164,11 +167,13 @@ async def _mailbox(source: Cluster, own: Cluster, port: int) -> None:
     )
 
 
-async def _resource(source: Cluster, own: Environment, mail_namespace: str) -> Object:
+async def _resource(
+    source: Cluster, own: Environment, node_port: int, mail_namespace: str
+) -> Object:
     """Return a copy of the first AshChat at a worker's addresses, with small resource requests."""
     spec: Object = (await source.resource())["spec"]
     spec["publicUrl"] = own.url
-    spec["exposure"]["edge"]["nodePort"] = urlsplit(own.url).port
+    spec["exposure"]["edge"]["nodePort"] = node_port
     spec["email"]["smtp"]["host"] = f"{MAILPIT}.{mail_namespace}.svc"
     request_little(spec)
     name = (await source.resource())["metadata"]["name"]
