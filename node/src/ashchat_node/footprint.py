@@ -61,7 +61,7 @@ class Footprint:
         """Remove the folders that did not exist, and restore the settings.
 
         What Docker uses, which may have been started after the node, stays: a folder with sockets
-        (containerd's shims have theirs in /run/containerd, whoever starts them), and forwarding.
+        (the shims of every containerd have theirs in /run/containerd), and forwarding.
 
         Raises:
             NodeError: Something is mounted in one of the folders and in use.

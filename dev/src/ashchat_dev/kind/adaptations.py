@@ -38,7 +38,7 @@ class Machine:
             NodeError: Docker does not answer.
         """
         version = capture(STEP, ["docker", "info", "--format={{.CgroupVersion}}"]).strip()
-        # Elsewhere than on Linux, Docker runs in a machine of its own, which has everything.
+        # Elsewhere than on Linux, Docker runs in a virtual machine that lacks nothing.
         status = _STATUS.read_text() if _STATUS.exists() else None
         return cls(
             cgroup="v1" if version == "1" else "v2",

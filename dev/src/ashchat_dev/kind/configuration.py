@@ -42,8 +42,8 @@ def cluster(
         base: The configuration of one node, the control plane.
         settings: The number of nodes, and the offset of the ports on this machine.
         machine: What to adapt to.
-        node_image: A node image without a network of its own; None for kind's default, which
-            brings one.
+        node_image: A node image that contains no pod network; None for kind's default, which
+            contains one.
     """
     config = deepcopy(dict(base))
     (control_plane,) = config["nodes"]

@@ -1,4 +1,4 @@
-"""The pod network of a cluster with a packaged node image, which has no network of its own.
+"""The pod network of a cluster with a packaged node image, which contains none.
 
 As kind's own network does: the CNI plugin ptp on each node, routes between the nodes, and
 translation of the addresses of connections that leave the cluster. Every packet of a pod passes

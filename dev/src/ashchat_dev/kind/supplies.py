@@ -154,7 +154,7 @@ class PackagedSupplies:
 
     @property
     def node_image(self) -> str | None:
-        """The node image, which has no network of its own."""
+        """The node image, which contains no pod network."""
         return self._node_image.reference()
 
     def references(self) -> dict[str, str]:

@@ -56,7 +56,7 @@ def decide(wanted: Way | None, existing: Way | None, answers: Callable[[], bool]
 def registry_answers(url: str = REGISTRY, seconds: float = SECONDS_TO_ANSWER) -> bool:
     """Return whether a registry answers within a few seconds.
 
-    Any other answer than that of a registry, for example of a proxy that refuses, is none.
+    The answer of something else, for example of a proxy that refuses, does not count.
     """
     try:
         return httpx2.get(url, timeout=seconds).status_code in _ANSWERS
