@@ -22,7 +22,7 @@ clean: tools ## Remove the cluster and the caches
 
 ##@ Test (T=<paths or ids>, MARK=<marks>, ARGS=<pytest arguments>)
 
-.PHONY: test lint unit smoke test-e2e soak
+.PHONY: test lint unit smoke test-e2e test-nodes soak
 test: tools ## Run everything: static checks, unit and end-to-end tests
 	@$(ASHCHAT) test
 lint: tools ## Run the static checks
@@ -33,6 +33,8 @@ smoke: tools ## Run the short end-to-end tests, at most 3 minutes
 	@$(ASHCHAT) smoke
 test-e2e: tools ## Run the end-to-end tests, or T=chat MARK="not slow"
 	@$(ASHCHAT) test-e2e
+test-nodes: tools ## Run the tests of lost nodes, on a kind cluster of three
+	@$(ASHCHAT) test-nodes
 soak: tools ## Run the end-to-end tests with every sweep whole
 	@$(ASHCHAT) soak
 

@@ -20,7 +20,13 @@ def test_unit_tests_at_a_path_with_more_arguments() -> None:
 def test_all_end_to_end_tests_run_in_parallel() -> None:
     command = checks.e2e().command
     assert f"--numprocesses={WORKERS}" in command
-    assert command[-1] == "tests/e2e"
+    assert command[-3:] == ("-m", "not nodes", "tests/e2e")
+
+
+def test_the_tests_of_three_nodes_run_alone() -> None:
+    command = checks.nodes("-x").command
+    assert command[-2:] == ("-x", "tests/e2e/nodes")
+    assert not any(each.startswith("--numprocesses") for each in command)
 
 
 @pytest.mark.parametrize(("where", "marks"), [("chat", ""), ("", "smoke"), ("chat", "not slow")])

@@ -67,6 +67,13 @@ def test_the_examples_fit_the_cluster() -> None:
             assert label == "restricted"
 
 
+def test_with_several_nodes_each_has_a_pod_of_what_clients_connect_to() -> None:
+    (ash,) = [x for x in install.objects(REFERENCES, "FerretDB", "", 3) if x["kind"] == "AshChat"]
+    spec = ash["spec"]
+    pods = (spec["auth"], spec["chat"], spec["exposure"]["edge"])
+    assert [each["replicas"] for each in pods] == [3, 3, 3]
+
+
 def test_without_an_image_of_ours_the_mailbox_is_the_official_one() -> None:
     found = install.objects({"operator": "o:1"}, "MongoDB", "http://x")
     (mailpit,) = [item for item in found if item["kind"] == "Deployment"]

@@ -8,6 +8,7 @@ from ashchat_dev import suite_namespaces
 from ashchat_dev.images import ROOT
 from ashchat_dev.kind import configuration
 from ashchat_dev.kind.adaptations import Machine
+from ashchat_dev.kind.inside import storage_class_on
 from ashchat_dev.kind.settings import Settings
 from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT
 from ashchat_node.errors import NodeError
@@ -57,6 +58,29 @@ def test_a_packaged_node_image_has_no_network() -> None:
     assert [each["role"] for each in config["nodes"]] == ["control-plane", "worker", "worker"]
     assert {each["image"] for each in config["nodes"]} == {IMAGE}
     assert config["networking"]["disableDefaultCNI"] is True
+
+
+def test_pods_run_on_the_control_plane_that_ports_lead_to() -> None:
+    (plain,) = machine()["kubeadmConfigPatches"]
+    config = configuration.cluster(configuration.load(), Settings(nodes=3), Machine(), IMAGE)
+    first, untainted = config["nodes"][0]["kubeadmConfigPatches"]
+    assert first == plain
+    assert yaml.safe_load(untainted)["nodeRegistration"] == {"taints": []}
+
+
+def test_volumes_are_on_one_node() -> None:
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    classes: list[dict[str, Any]] = [
+        {"metadata": {"name": "other"}, "provisioner": "a"},
+        {"metadata": {"name": "default", "uid": "1", "annotations": default}, "provisioner": "b"},
+    ]
+    found = storage_class_on("node-b", classes)
+    assert (found["metadata"]["name"], found["provisioner"]) == ("default", "b")
+    assert "uid" not in found["metadata"]
+    ((term,),) = [each["matchLabelExpressions"] for each in found["allowedTopologies"]]
+    assert term == {"key": "kubernetes.io/hostname", "values": ["node-b"]}
+    with pytest.raises(NodeError, match="no default"):
+        storage_class_on("node-b", classes[:1])
 
 
 def test_kinds_own_image_keeps_its_network() -> None:

@@ -38,6 +38,7 @@ from ashchat_e2e.backends import (
 )
 from ashchat_e2e.cluster_lock import ClusterLock
 from ashchat_e2e.container_runtime import Runtime, UnsupportedError
+from ashchat_e2e.nodes import Nodes
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.sampling import seed
 
@@ -288,3 +289,16 @@ def runtime() -> Runtime:
         return Runtime(os.environ.get("CLUSTER", ""))
     except UnsupportedError as error:
         pytest.skip(str(error))
+
+
+NODES = 3
+"""The number of nodes that tests marked `nodes` need: `make test-nodes` starts them."""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def nodes(cluster: Cluster) -> Nodes:
+    """The nodes of a kind cluster, which a test may lose or drain."""
+    found = Nodes(cluster)
+    if os.environ.get("CLUSTER") != "kind" or len(await found.names()) < NODES:
+        unavailable(f"needs a kind cluster of {NODES} nodes: run `make test-nodes`")
+    return found

@@ -76,15 +76,26 @@ def e2e(where: str = "", marks: str = "", arguments: str = "") -> Check:
         arguments: More arguments for pytest, as typed in a shell.
     """
     some = bool(where or marks)
-    command = (*_E2E, *(() if some else _PARALLEL), *(("-m", marks) if marks else ()))
+    command = (*_E2E, *(() if some else _PARALLEL), *_marked(marks, everything=not some))
     name = "end-to-end tests" + (f", {where}" if where else "") + (f", {marks}" if marks else "")
     targets = [each if each.startswith("tests/") else f"tests/e2e/{each}" for each in where.split()]
     return _with(Check(name, command, shown=True), targets or ["tests/e2e"], arguments)
 
 
+def nodes(arguments: str = "") -> Check:
+    """Return the check of the tests that need three nodes."""
+    return e2e("nodes", arguments=arguments)
+
+
 def soak() -> Check:
     """Return the check of all end-to-end tests with every sweep whole."""
     return replace(e2e(), name="soak", environ=(("ASHCHAT_SOAK", "1"),))
+
+
+def _marked(marks: str, *, everything: bool) -> tuple[str, ...]:
+    """Return pytest's option for a mark expression; tests of three nodes are run separately."""
+    wanted = "not nodes" if everything else marks
+    return ("-m", wanted) if wanted else ()
 
 
 def _with(check: Check, targets: Sequence[str], arguments: str) -> Check:

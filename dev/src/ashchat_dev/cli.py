@@ -134,6 +134,16 @@ def soak() -> None:
     raise typer.Exit(_run(checks.soak(), up.environment()))
 
 
+@app.command("test-nodes")
+def test_nodes() -> None:
+    """Bring AshChat up on a kind cluster of three nodes, and run the tests of lost nodes."""
+    environ = {"NODES": "3", **os.environ, "CLUSTER": "kind"}
+    with _target(kind := _choice(environ=environ), environ) as target:
+        _up(target, kind)
+        _later(target)
+    raise typer.Exit(_run(checks.nodes(_given("ARGS")), up.environment()))
+
+
 @app.command()
 def test() -> None:
     """Run everything: static checks, unit tests, manifests, end-to-end tests."""
@@ -195,9 +205,9 @@ def _later(target: Target) -> None:
 
 
 @contextlib.contextmanager
-def _target(kind: cluster.Kind) -> Iterator[Target]:
+def _target(kind: cluster.Kind, environ: Mapping[str, str] = os.environ) -> Iterator[Target]:
     with snapshot(ALL) as sources:
-        yield up.target_of(kind, sources)
+        yield up.target_of(kind, sources, environ)
 
 
 def _demo() -> int:
@@ -211,9 +221,9 @@ def _module(name: str) -> int:
     return done.returncode
 
 
-def _choice(*, again: bool = False) -> cluster.Kind:
+def _choice(*, again: bool = False, environ: Mapping[str, str] = os.environ) -> cluster.Kind:
     """Return the cluster to use; `again`: the one that was used last, unless said otherwise."""
-    wanted = os.environ.get("CLUSTER") or (up.used() if again else None)
+    wanted = environ.get("CLUSTER") or (up.used() if again else None)
     try:
         return cluster.choose(wanted, cluster.look())
     except cluster.NoClusterError as error:

@@ -11,7 +11,7 @@ import yaml
 
 from ashchat_dev import suite_namespaces
 from ashchat_dev.images import ROOT, content_tag
-from ashchat_dev.target import Engine, Programs
+from ashchat_dev.target import Engine, Programs, Target
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress, Step
 
@@ -107,13 +107,16 @@ def unlock(programs: Programs, state: str) -> None:
         programs.run(programs.helm, "rollback", RELEASE, where, step="operator (helm)")
 
 
-def objects(references: Mapping[str, str], engine: Engine, url: str) -> list[Object]:
+def objects(
+    references: Mapping[str, str], engine: Engine, url: str, nodes: int = 1
+) -> list[Object]:
     """Return the objects of examples/, fitted to a cluster.
 
     Args:
         references: The images; `mailpit` is replaced where it was built here.
         engine: The database engine that there are images for.
         url: What people's browsers open.
+        nodes: The number of nodes; with several, auth, chat and edge have a pod for each.
     """
     found: list[Object] = []
     for name in EXAMPLES:
@@ -124,19 +127,27 @@ def objects(references: Mapping[str, str], engine: Engine, url: str) -> list[Obj
         if item["kind"] == "AshChat":
             item["spec"]["publicUrl"] = url
             item["spec"]["mongodb"] = {"managed": {"engine": engine}}
+            if nodes > 1:
+                spread(item["spec"], nodes)
     return found
 
 
-def examples(
-    programs: Programs, references: Mapping[str, str], engine: Engine, url: str, progress: Progress
-) -> None:
-    """Apply examples/: a mailbox, and an AshChat that uses it.
+def spread(spec: Object, nodes: int) -> None:
+    """Let an AshChat have a pod of auth, chat and edge for each node."""
+    spec["auth"]["replicas"] = nodes
+    spec["chat"]["replicas"] = nodes
+    spec["exposure"]["edge"]["replicas"] = nodes
+
+
+def examples(programs: Programs, target: Target, url: str, progress: Progress) -> None:
+    """Apply examples/: a mailbox, and an AshChat that uses it, as they fit a target.
 
     Raises:
         NodeError: The API server refused one; with its reason.
     """
     with progress.step("examples"):
-        programs.apply(objects(references, engine, url), step="examples")
+        found = objects(target.references(), target.engine, url, target.nodes)
+        programs.apply(found, step="examples")
 
 
 def wait(programs: Programs, references: Mapping[str, str], progress: Progress) -> bool:

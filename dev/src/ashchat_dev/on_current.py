@@ -24,6 +24,8 @@ class OnCurrent:
 
     engine: Engine = "MongoDB"
 
+    nodes: int = 1
+
     def __init__(self, sources: Sources, registry: str) -> None:
         """Uses a registry, for example registry.example/team; `docker login` is the user's."""
         self._sources = sources

@@ -16,7 +16,7 @@ from ashchat_dev.graph import Task
 from ashchat_dev.images import GOOGLE_TEST, ROOT, Sources
 from ashchat_dev.kind import configuration, node_image
 from ashchat_dev.kind.adaptations import Machine
-from ashchat_dev.kind.cluster import KindCluster
+from ashchat_dev.kind.cluster import NAME, KindCluster
 from ashchat_dev.kind.inside import ClusterInside
 from ashchat_dev.kind.settings import STEP, Settings, Way
 from ashchat_dev.kind.supplies import PackagedSupplies, PulledSupplies, Supplies
@@ -31,6 +31,9 @@ from ashchat_node.progress import Progress
 
 KUBECONFIG: Final = ROOT / ".ashchat" / "kind.kubeconfig"
 CONFIG: Final = ROOT / ".ashchat" / "kind.yaml"
+VOLUMES_NODE: Final = f"{NAME}-worker"
+"""The node of all volumes, if there are several nodes: every other one can be lost."""
+
 AUDIT_LOG_DIR: Final = ROOT / ".ashchat" / "audit"
 """kind-config.yaml mounts it into the control plane's node."""
 
@@ -57,6 +60,11 @@ class OnKind:
     def engine(self) -> Engine:
         """The database engine that there are images for."""
         return self._supplies.engine
+
+    @property
+    def nodes(self) -> int:
+        """The number of nodes."""
+        return self._settings.nodes
 
     def described(self) -> str:
         """Return the kind of cluster, and where its images come from, in one line."""
@@ -142,6 +150,8 @@ class OnKind:
                     self._inside.connect_pods(configuration.POD_SUBNET)
                 self._inside.wait_until_ready(step)
             if created:
+                if self.nodes > 1:
+                    self._inside.place_volumes(VOLUMES_NODE)
                 self._cluster.completed()
         KUBECONFIG.parent.mkdir(exist_ok=True)
         KUBECONFIG.touch(mode=0o600)

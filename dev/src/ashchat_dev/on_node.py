@@ -18,6 +18,8 @@ class OnNode:
 
     engine: Engine = PackagedImages.engine
 
+    nodes: int = 1
+
     def __init__(self, sources: Sources, paths: Paths | None = None) -> None:
         self._paths = paths or default_paths()
         self._node = Node(self._paths)

@@ -85,6 +85,10 @@ class Target(Protocol):
     def engine(self) -> Engine:
         """The database engine that there are images for."""
 
+    @property
+    def nodes(self) -> int:
+        """The number of nodes that the examples use."""
+
     def described(self) -> str:
         """Return the kind of cluster, in one line."""
 

@@ -79,7 +79,7 @@ def up(target: Target, kind: cluster.Kind, progress: Progress, phases: Phases) -
     with phases.phase("operator"):
         installed = install.operator(programs, references, progress)
     with phases.phase("examples"):
-        install.examples(programs, references, target.engine, url, progress)
+        install.examples(programs, target, url, progress)
     with phases.phase("Ready"):
         waited = install.wait(programs, references, progress)
         install.answers(programs, url, progress)

@@ -26,6 +26,8 @@ _KUBELET: Final[Mapping[str, Any]] = {
 
 Object = dict[str, Any]
 
+_UNTAINTED: Final = json.dumps({"kind": "InitConfiguration", "nodeRegistration": {"taints": []}})
+
 
 def load(file: Path = CONFIG) -> Object:
     """Return the configuration that a user can pass to kind by hand."""
@@ -51,6 +53,9 @@ def cluster(
         mapping["hostPort"] += settings.port_offset
     config["nodes"] += [{"role": "worker"} for _ in range(settings.nodes - 1)]
     config["kubeadmConfigPatches"] = [_kubelet_patch(machine)]
+    if settings.nodes > 1:
+        # Ports of this machine lead to the control plane, which therefore runs pods, too.
+        control_plane["kubeadmConfigPatches"].append(_UNTAINTED)
     if node_image is not None:
         for node in config["nodes"]:
             node["image"] = node_image

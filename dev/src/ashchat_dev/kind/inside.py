@@ -12,6 +12,7 @@ from ashchat_node import metrics
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress, Step
 
+_DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 _READY_SECONDS: Final = 180
 _SUBNETS_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
@@ -97,6 +98,17 @@ class ClusterInside:
             self._write(own.node, pod_network.SCRIPT, text, "755")
             self._cluster.execute(own.node, "systemctl", "restart", pod_network.UNIT)
 
+    def place_volumes(self, node: str) -> None:
+        """Let all dynamic volumes of the default StorageClass be on one node.
+
+        Raises:
+            NodeError: There is no default StorageClass.
+        """
+        classes = json.loads(self.kubectl("get", "storageclasses", "--output=json"))["items"]
+        placed = json.dumps(storage_class_on(node, classes))
+        # A StorageClass cannot be changed.
+        self.kubectl("replace", "--force", "--filename=-", stdin=placed)
+
     def measure(self, image: str, progress: Progress) -> None:
         """Install metrics-server, which autoscalers need, unless it is this image.
 
@@ -138,3 +150,22 @@ class ClusterInside:
         self._cluster.execute(
             node, "sh", "-c", f"mkdir -p $(dirname {file}) && {command}", stdin=text
         )
+
+
+def storage_class_on(node: str, classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the default StorageClass with all volumes on one node.
+
+    Raises:
+        NodeError: None is the default.
+    """
+    for each in classes:
+        metadata = each["metadata"]
+        annotations = metadata.get("annotations", {})
+        if annotations.get(_DEFAULT_CLASS) == "true":
+            term = {"key": "kubernetes.io/hostname", "values": [node]}
+            return {
+                **each,
+                "metadata": {"name": metadata["name"], "annotations": annotations},
+                "allowedTopologies": [{"matchLabelExpressions": [term]}],
+            }
+    raise NodeError("volumes", "the cluster has no default StorageClass")

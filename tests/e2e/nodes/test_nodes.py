@@ -1,0 +1,131 @@
+"""A cluster of three nodes loses one, or one is drained, while users talk."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ashchat_dev.kube.cluster import Cluster
+from ashchat_dev.mailbox import Mailbox
+from ashchat_dev.waiting import until
+from ashchat_e2e.history import History
+from ashchat_e2e.nodes import Nodes
+from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.talkers import Talker, Talkers, check, converse, two_talkers
+from ashchat_e2e.traffic import traffic
+
+RESUMED_S = 15.0
+"""Within how many seconds of the node's loss being noticed clients resume elsewhere."""
+
+RECOVERY_S = 180.0
+SPREAD = ("chat", "auth", "edge")
+RESTART = "ashchat.dev/restart-"
+
+Measure = Callable[[str, float], None]
+
+pytestmark = [pytest.mark.nodes, pytest.mark.disruptive]
+
+
+async def talkers_on(nodes: Nodes, node: str, person: PersonFactory, history: History) -> Talkers:
+    """Return two users in a chat, the first one on a node's chat pod, the other elsewhere."""
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    one, other = await two_talkers(ana, ben, history)
+    where = await nodes.of("chat")
+    for talker, wanted in ((one, True), (other, False)):
+        await reconnected(talker, lambda pod, wanted=wanted: (where[pod] == node) is wanted)  # type: ignore[misc]
+    return one, other
+
+
+async def reconnected(talker: Talker, right: Callable[[str], bool]) -> None:
+    for _ in range(60):
+        channel = await talker.channel()
+        if right(talker.pods[-1]):
+            return
+        await channel.socket.close()
+    raise AssertionError("no connection to the wanted pod in 60 attempts")
+
+
+@pytest.mark.parametrize("component", SPREAD)
+async def test_a_rollout_is_spread_over_the_nodes(
+    cluster: Cluster, nodes: Nodes, component: str
+) -> None:
+    annotations = {f"{RESTART}{component}": secrets.token_hex(4)}
+    former = set(await cluster.pods(component))
+    await cluster.patch("ashchats", cluster.name, {"metadata": {"annotations": annotations}})
+    try:
+
+        async def replaced() -> bool:
+            return bool(now := set(await cluster.pods(component))) and not now & former
+
+        await until(replaced, within=RECOVERY_S, every=0.5, what=f"new pods of {component}")
+        await cluster.wait_former_gone(component, within=RECOVERY_S)
+        placed = await nodes.of(component)
+        assert sorted(placed.values()) == await nodes.names(), placed
+    finally:
+        off = {"annotations": dict.fromkeys(annotations)}
+        await cluster.patch("ashchats", cluster.name, {"metadata": off})
+
+
+@pytest.mark.parametrize("fault", ["lost", "cut_off"])
+async def test_users_resume_elsewhere_when_the_node_of_their_pod_fails(
+    cluster: Cluster, nodes: Nodes, person: PersonFactory, measure: Measure, fault: str
+) -> None:
+    history = History()
+    node = await nodes.without_data()
+    talkers = await talkers_on(nodes, node, person, history)
+    where = await nodes.of("chat")
+    failing = nodes.lost(node) if fault == "lost" else nodes.cut_off(node)
+
+    async def fail() -> None:
+        began = time.monotonic()
+        await failing.__aenter__()
+        await nodes.wait_noticed(node)
+        noticed = time.monotonic()
+        measure(f"node {fault}: noticed by the control plane", noticed - began)
+        sent = {one.person.name: len(one.acknowledged) for one in talkers}
+
+        async def all_talk() -> bool:
+            return all(
+                len(one.acknowledged) > sent[one.person.name] and where[one.pods[-1]] != node
+                for one in talkers
+            )
+
+        await until(all_talk, within=RESUMED_S, every=0.1, what="both talk on other nodes")
+        measure(f"node {fault}: both talk elsewhere, since noticed", time.monotonic() - noticed)
+
+    async def recovered() -> None:
+        await failing.__aexit__(None, None, None)
+        await cluster.wait_ready(within=RECOVERY_S)
+
+    await converse(talkers, fail, recovered)
+    await check(talkers, history)
+    assert talkers[0].resumed >= 1, "the loss of the node was not noticed"
+
+
+async def test_a_drain_fails_no_request_and_respects_disruption_budgets(
+    cluster: Cluster, nodes: Nodes, person: PersonFactory, mailbox: Mailbox, measure: Measure
+) -> None:
+    node = await nodes.without_data()
+    replicas = {each: len(await cluster.pods(each)) for each in SPREAD}
+    least = dict(replicas)
+
+    async def watch() -> None:
+        while True:
+            for component in SPREAD:
+                least[component] = min(least[component], len(await cluster.pods(component)))
+            await asyncio.sleep(0.1)
+
+    async with traffic(person, mailbox) as seen:
+        await until(lambda: seen.done["message"] >= 4, within=60, what="a conversation")
+        watching = asyncio.create_task(watch())
+        began = time.monotonic()
+        async with nodes.drained(node):
+            measure("drain", time.monotonic() - began)
+            watching.cancel()
+            for component in SPREAD:
+                assert node not in (await nodes.of(component)).values()
+            await cluster.wait_ready(within=RECOVERY_S)
+    assert seen.failed == []
+    assert all(least[each] >= replicas[each] - 1 for each in SPREAD), (least, replicas)
