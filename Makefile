@@ -57,7 +57,7 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "CLUSTER=kind|node|current chooses the cluster: kind where Docker answers, else (on"
-	@echo "Linux, as root) a one-node Kubernetes from packages."
+	@echo "CLUSTER=kind|node|current chooses the cluster: by default one that exists; else kind"
+	@echo "where Docker answers, else (on Linux, as root) a one-node Kubernetes from packages."
 	@echo "kind: NODES=3 nodes; KIND_NODE_IMAGE=pull|build official images or images from packages,"
 	@echo "by default as the registry answers; KIND_PORT_OFFSET=1000 other ports than a node's."

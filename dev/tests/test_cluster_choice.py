@@ -7,6 +7,7 @@ ROOT_ON_LINUX = Machine(docker=False, linux=True, root=True)
 USER_ON_LINUX = Machine(docker=False, linux=True, root=False)
 DOCKER = Machine(docker=True, linux=False, root=False)
 BOTH = Machine(docker=True, linux=True, root=True)
+RUNNING = Machine(docker=True, linux=True, root=True, node=True)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,8 @@ BOTH = Machine(docker=True, linux=True, root=True)
     [
         (None, DOCKER, "kind"),
         ("", BOTH, "kind"),
+        (None, RUNNING, "node"),
+        ("kind", RUNNING, "kind"),
         (None, ROOT_ON_LINUX, "node"),
         ("node", BOTH, "node"),
         ("kind", DOCKER, "kind"),

@@ -54,9 +54,10 @@ def docker_() -> None:
 
 @app.command()
 def down() -> None:
-    """Remove the cluster; what was built stays in the cache."""
+    """Remove the cluster, and stop Docker if `make docker` started it; what was built stays."""
     with _target(_choice(again=True)) as target, display(console) as progress:
         target.down(progress)
+        DockerEngine().down(progress)
     console.print("No cluster.")
 
 
@@ -65,6 +66,7 @@ def clean() -> None:
     """Remove the cluster and every cache."""
     with _target(_choice(again=True)) as target, display(console) as progress:
         target.clean(progress)
+        DockerEngine().down(progress)
     console.print("No cluster, no caches.")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ashchat_dev import docker
+from ashchat_node.node import Node
 
 Kind = Literal["kind", "node", "current"]
 
@@ -16,16 +17,29 @@ class NoClusterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides."""
+    """What decides.
+
+    Attributes:
+        docker: Whether a Docker engine answers.
+        linux: Whether this is Linux.
+        root: Whether this process is root.
+        node: Whether the machine has a node from packages.
+    """
 
     docker: bool
     linux: bool
     root: bool
+    node: bool = False
 
 
 def look() -> Machine:
     """Look at this machine. Docker counts only when its engine answers."""
-    return Machine(docker.answers(), platform.system() == "Linux", os.geteuid() == 0)
+    return Machine(
+        docker=docker.answers(),
+        linux=platform.system() == "Linux",
+        root=os.geteuid() == 0,
+        node=Node().status().state != "absent",
+    )
 
 
 def choose(wanted: str | None, machine: Machine) -> Kind:
@@ -46,6 +60,8 @@ def choose(wanted: str | None, machine: Machine) -> Kind:
         case "node":
             raise NoClusterError("CLUSTER=node needs Linux and root.")
         case None | "":
+            if machine.node and machine.root:
+                return "node"
             if machine.docker:
                 return "kind"
             if machine.linux and machine.root:

@@ -14,7 +14,7 @@ from typing import Final
 
 from ashchat_dev import docker, docker_rules, runc_without_sys_resource
 from ashchat_node import mounts, network, packages
-from ashchat_node.commands import capture
+from ashchat_node.commands import capture, succeeds
 from ashchat_node.errors import NodeError, tail
 from ashchat_node.machine import CAP_SYS_RESOURCE, parse_capability
 from ashchat_node.paths import Paths, default_paths
@@ -71,19 +71,15 @@ class DockerEngine:
         if docker.answers():
             return False
         _require_debian_and_root()
-        packages.install(PACKAGES, progress, self._paths)
-        if docker.answers():  # systemd started it
-            return True
-        with progress.step("start Docker"):
-            policy = docker_rules.forward_policy()
-            # dockerd sets the policy only if forwarding is disabled when it starts.
-            network.write_sysctls(network.SYSCTLS)
-            self._write_runtime()
-            self._daemon().start(self._paths)
-            try:
-                self._wait()
-            finally:
-                docker_rules.set_forward_policy(policy)
+        # dockerd sets the policy only if forwarding is disabled when it starts.
+        network.write_sysctls(network.SYSCTLS)
+        with docker_rules.forward_policy_kept():
+            packages.install(PACKAGES, progress, self._paths)
+            if not docker.answers():  # else systemd started it
+                with progress.step("start Docker"):
+                    self._write_runtime()
+                    self._daemon().start(self._paths)
+                    self._wait()
         return True
 
     def started(self) -> bool:
@@ -103,11 +99,10 @@ class DockerEngine:
             return False
         if docker.answers() and capture(_STEP, ["docker", "ps", "--quiet"]).strip():
             return False  # another project's
-        with progress.step("stop Docker"):
-            policy = docker_rules.forward_policy()
+        with progress.step("stop Docker"), docker_rules.forward_policy_kept():
+            succeeds(["docker", "network", "prune", "--force"])  # and so their bridges
             self._daemon().stop(self._paths)
             docker_rules.remove()
-            docker_rules.set_forward_policy(policy)
             mounts.remove_tree(self._paths.run)
             mounts.remove_tree(self._paths.state)
         return True

@@ -1,6 +1,9 @@
 """The packet filter rules of Docker on this machine, and the policy of the FORWARD chain."""
 
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,6 +47,22 @@ def set_forward_policy(policy: Policy) -> None:
     """
     if forward_policy() != policy:
         capture("Docker", ["iptables", "--wait", "-P", "FORWARD", policy])
+
+
+@contextmanager
+def forward_policy_kept() -> Iterator[None]:
+    """Restore the policy of forwarded packets at the end.
+
+    Raises:
+        NodeError: It cannot be set.
+    """
+    # Without the program no rule was ever set, and the kernel's default applies.
+    policy: Policy = forward_policy() if shutil.which("iptables") else "ACCEPT"
+    try:
+        yield
+    finally:
+        if shutil.which("iptables"):
+            set_forward_policy(policy)
 
 
 def removal(saved: str) -> str:

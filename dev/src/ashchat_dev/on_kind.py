@@ -11,7 +11,6 @@ from typing import Final
 
 import yaml
 
-from ashchat_dev.docker_engine import DockerEngine
 from ashchat_dev.graph import Task
 from ashchat_dev.images import GOOGLE_TEST, ROOT, Sources
 from ashchat_dev.kind import configuration, node_image
@@ -107,12 +106,11 @@ class OnKind:
         }
 
     def down(self, progress: Progress) -> None:
-        """Delete the cluster, and stop Docker if `make docker` started it; images stay."""
+        """Delete the cluster; images stay."""
         with progress.step("remove the kind cluster"):
             if self._cluster.nodes():
                 self._cluster.delete(self._supplies.program("kind", progress), KUBECONFIG)
             KUBECONFIG.unlink(missing_ok=True)
-        DockerEngine().down(progress)
 
     def clean(self, progress: Progress) -> None:
         """Delete the cluster, our images in Docker, and the caches that no other node uses."""
