@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ashchat_dev import docker
-from ashchat_node.node import Node
+from ashchat_node.paths import default_paths
 
 Kind = Literal["kind", "node", "current"]
 
@@ -23,7 +23,7 @@ class Machine:
         docker: Whether a Docker engine answers.
         linux: Whether this is Linux.
         root: Whether this process is root.
-        node: Whether the machine has a node from packages.
+        node: Whether the machine has a node from packages, which only root can use.
     """
 
     docker: bool
@@ -34,11 +34,12 @@ class Machine:
 
 def look() -> Machine:
     """Look at this machine. Docker counts only when its engine answers."""
+    root = os.geteuid() == 0
     return Machine(
         docker=docker.answers(),
         linux=platform.system() == "Linux",
-        root=os.geteuid() == 0,
-        node=Node().status().state != "absent",
+        root=root,
+        node=root and default_paths().owner.exists(),
     )
 
 
@@ -60,7 +61,7 @@ def choose(wanted: str | None, machine: Machine) -> Kind:
         case "node":
             raise NoClusterError("CLUSTER=node needs Linux and root.")
         case None | "":
-            if machine.node and machine.root:
+            if machine.node:
                 return "node"
             if machine.docker:
                 return "kind"

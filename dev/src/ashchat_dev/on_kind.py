@@ -123,9 +123,8 @@ class OnKind:
                 capture("docker", ["docker", "image", "rm", "--force", *ids])
             shutil.rmtree(CACHE, ignore_errors=True)
         self.down(progress)
-        node = Node()
-        if self._decision.way == "build" and node.status().state == "absent":
-            node.clean(progress)
+        if self._decision.way == "build" and not _node_exists():
+            Node().clean(progress)
 
     def _up(self, progress: Progress) -> None:
         """Create the cluster, or complete it: everything that exists stays."""
@@ -169,7 +168,7 @@ class OnKind:
         Raises:
             NodeError: The node from packages uses the same ports.
         """
-        if self._settings.port_offset == 0 and Node().status().state != "absent":
+        if self._settings.port_offset == 0 and _node_exists():
             raise NodeError(
                 STEP,
                 "the node from packages uses the same ports of this machine",
@@ -193,3 +192,7 @@ def supplies(
             return PulledSupplies(sources, cluster)
         case "build":
             return PackagedSupplies(sources, cluster, machine, default_paths())
+
+
+def _node_exists() -> bool:
+    return os.geteuid() == 0 and default_paths().owner.exists()

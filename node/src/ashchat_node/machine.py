@@ -206,7 +206,7 @@ def detect(paths: Paths, *, ours: frozenset[int]) -> Machine:
     proc = Path("/proc")
     cgroup, missing = parse_cgroup((proc / "mounts").read_text())
     filesystems = (proc / "filesystems").read_text().split()
-    owned = (paths.state / "owner").exists()
+    owned = paths.owner.exists()
     return Machine(
         linux=True,
         root=os.geteuid() == 0,

@@ -52,7 +52,7 @@ class Node:
     def __init__(self, paths: Paths | None = None) -> None:
         """Use these folders, by default the machine's."""
         self._paths = paths or default_paths()
-        self._record_file = self._paths.state / "owner"
+        self._record_file = self._paths.owner
         self.tools = GoTools(self._paths.cache, log=self._paths.log)
         self.builder = Builder(self._paths.cache, log=self._paths.log, run=self._paths.run)
 

@@ -25,6 +25,11 @@ class Paths:
     cache: Path = DEFAULT_CACHE
 
     @property
+    def owner(self) -> Path:
+        """The record of the node; it exists from the beginning of `up` to the end of `down`."""
+        return self.state / "owner"
+
+    @property
     def kubeconfig(self) -> Path:
         """The cluster administrator's kubeconfig (mode 0600)."""
         return self.state / "kubeconfig"
