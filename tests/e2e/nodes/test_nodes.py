@@ -12,6 +12,7 @@ from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.history import History
 from ashchat_e2e.nodes import Nodes
+from ashchat_e2e.operator_pods import all_ready, configured, holder, leader, operator_pods
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.talkers import Talker, Talkers, check, converse, two_talkers
 from ashchat_e2e.traffic import traffic
@@ -20,6 +21,8 @@ RESUMED_S = 15.0
 """Within how many seconds of the node's loss being noticed clients resume elsewhere."""
 
 RECOVERY_S = 180.0
+REPORTED_S = 60.0
+FAILOVER_S = 20.0
 SPREAD = ("chat", "auth", "edge")
 RESTART = "ashchat.dev/restart-"
 
@@ -129,3 +132,66 @@ async def test_a_drain_fails_no_request_and_respects_disruption_budgets(
             await cluster.wait_ready(within=RECOVERY_S)
     assert seen.failed == []
     assert all(least[each] >= replicas[each] - 1 for each in SPREAD), (least, replicas)
+
+
+async def test_the_status_names_what_has_its_volume_on_a_lost_node(
+    cluster: Cluster, nodes: Nodes, measure: Measure
+) -> None:
+    ((node, components),) = (await nodes.volumes()).items()
+    assert {"mongodb", "rabbitmq", "redis", "static"} <= components
+
+    async def named() -> bool:
+        status = (await cluster.resource())["status"]
+        found = {each["name"]: each for each in status["components"]}
+        return all(
+            found[each]["reason"] == "NodeLost" and f"node {node} " in found[each]["message"]
+            for each in components
+        )
+
+    async with nodes.lost(node):
+        await nodes.wait_noticed(node)
+        began = time.monotonic()
+        await until(named, within=REPORTED_S, what="the status naming each component and the node")
+        measure("status names the lost node, since noticed", time.monotonic() - began)
+    began = time.monotonic()
+    await cluster.wait_ready(within=RECOVERY_S)
+    measure("Ready again after the node with all volumes is back", time.monotonic() - began)
+
+
+async def test_an_operator_on_another_node_leads_when_the_leaders_node_is_lost(
+    cluster: Cluster, nodes: Nodes, measure: Measure
+) -> None:
+    node = await nodes.without_data()
+    await configured(cluster, {"replicas": 2})
+    try:
+        await all_ready(cluster, 2)
+        await lead_from(cluster, nodes, node)
+        name = await holder(cluster)
+        began = time.monotonic()
+        async with nodes.lost(node):
+
+            async def another() -> bool:
+                return (await holder(cluster)) not in {name, ""}
+
+            await until(another, within=FAILOVER_S, what="another leader")
+            measure("leader's node lost: another leads", time.monotonic() - began)
+        await all_ready(cluster, 2)
+    finally:
+        await configured(cluster, {"replicas": 1})
+
+
+async def lead_from(cluster: Cluster, nodes: Nodes, node: str) -> None:
+    """Let an operator pod on a node lead: the standby is placed there, and takes over."""
+    leads = await leader(cluster)
+    async with nodes.only(node):
+        for pod in await operator_pods(cluster):
+            if pod["metadata"]["name"] != leads["metadata"]["name"]:
+                await removed(cluster, pod["metadata"]["name"])
+        await all_ready(cluster, 2)
+    await removed(cluster, leads["metadata"]["name"])
+    await all_ready(cluster, 2)
+    assert (await leader(cluster))["spec"]["nodeName"] == node
+
+
+async def removed(cluster: Cluster, pod: str) -> None:
+    await cluster.delete("pods", pod, namespace=cluster.operator_namespace)

@@ -114,6 +114,8 @@ def _rolled_out(kind: str, body: Object, enough: int) -> bool:
 def _why(pods: Sequence[Object]) -> tuple[str, str]:
     """Return reason and message of the first pod problem that does not resolve itself."""
     for pod in pods:
+        if node := _lost_node(pod):
+            return Reason.NODE_LOST, _lost(node, pod)
         status = pod.get("status", {})
         states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
         for state in states:
@@ -134,6 +136,30 @@ def _why(pods: Sequence[Object]) -> tuple[str, str]:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return condition.get("reason", Reason.UNSCHEDULABLE), condition.get("message", "")
     return Reason.STARTING, ""
+
+
+def _lost_node(pod: Object) -> str:
+    """Return the node of a pod if it does not respond; empty if it does.
+
+    The control plane then sets the condition Ready to False. A kubelet, which also reports whether
+    the containers are ready, never reports one without the other. Nodes themselves cannot be read
+    by an operator of single namespaces.
+    """
+    conditions = {
+        each["type"]: each["status"] for each in pod.get("status", {}).get("conditions", ())
+    }
+    lost = (conditions.get("Ready"), conditions.get("ContainersReady")) == ("False", "True")
+    return str(pod["spec"].get("nodeName", "")) if lost else ""
+
+
+def _lost(node: str, pod: Object) -> str:
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["spec"].get("volumes", ())
+        if "persistentVolumeClaim" in volume
+    ]
+    attached = f"; the volume {', '.join(claims)} is attached to it" if claims else ""
+    return f"node {node} does not respond{attached}"
 
 
 def with_topology(component: Component, results: Mapping[Backend, BackendResult]) -> Component:

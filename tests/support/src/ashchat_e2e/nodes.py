@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from ashchat_core.api.names import Label
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.kube.kubectl import CommandFailedError
 from ashchat_dev.waiting import until
@@ -45,15 +46,28 @@ class Nodes:
         Raises:
             AssertionError: There is none.
         """
-        nodes = await self._cluster.list("nodes")
-        workers: set[str] = {
-            node["metadata"]["name"]
-            for node in nodes
-            if _CONTROL_PLANE not in node["metadata"]["labels"]
-        }
-        candidates = sorted(workers - await self._with_volumes())
+        candidates = sorted(await self._workers() - (await self.volumes()).keys())
         assert candidates, "every worker holds a volume"
         return candidates[0]
+
+    async def volumes(self) -> dict[str, set[str]]:
+        """Return the components with volumes of each node that has any."""
+        found: dict[str, set[str]] = {}
+        for pod in await self._cluster.list("pods", self._cluster.labels()):
+            if any("persistentVolumeClaim" in each for each in pod["spec"].get("volumes", ())):
+                name = pod["metadata"]["labels"][Label.COMPONENT.value]
+                found.setdefault(pod["spec"]["nodeName"], set()).add(name)
+        return found
+
+    @asynccontextmanager
+    async def only(self, node: str) -> AsyncIterator[None]:
+        """Let no other node take pods for as long as the context is open."""
+        others = [name for name in await self.names() if name != node]
+        await self._cluster.kubectl_run("cordon", *others)
+        try:
+            yield
+        finally:
+            await self._cluster.kubectl_run("uncordon", *others)
 
     @asynccontextmanager
     async def lost(self, node: str) -> AsyncIterator[None]:
@@ -110,12 +124,11 @@ class Nodes:
     async def _not(self, node: str) -> bool:
         return not await self._is(node)
 
-    async def _with_volumes(self) -> set[str]:
-        pods = await self._cluster.list("pods", self._cluster.labels())
+    async def _workers(self) -> set[str]:
         return {
-            pod["spec"]["nodeName"]
-            for pod in pods
-            if any("persistentVolumeClaim" in volume for volume in pod["spec"].get("volumes", ()))
+            node["metadata"]["name"]
+            for node in await self._cluster.list("nodes")
+            if _CONTROL_PLANE not in node["metadata"]["labels"]
         }
 
 

@@ -339,6 +339,15 @@ class Reason(StrEnum):
         "No node can run the pod; the message is the scheduler's.",
         "Free or add resources, or correct the storage class.",
     )
+    NODE_LOST = (
+        "NodeLost",
+        "component",
+        "The node of a pod does not respond; the message names the node, and the volume on it.",
+        (
+            "Bring the node back. A pod without a volume is started elsewhere after five minutes; "
+            "a volume of a lost machine must be restored from a backup."
+        ),
+    )
     ADMITTED = ("Admitted", "component", "A controller serves the Ingress.")
     NOT_REPORTED = (
         "NotReported",
