@@ -1,12 +1,14 @@
 """The edge: its configuration with and without TLS, and how certificates are replaced."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
+from ashchat_core import request_bodies
 from ashchat_dev.certificates import certificate
 from ashchat_operator.credentials.certificate import load
 from ashchat_operator.render import edge
-from ashchat_operator.render.pods import trusted_proxies
+from ashchat_operator.render.pods import allowed_origins, trusted_proxies
 from ashchat_operator.resource.model import AshChat
 from operator_rendering import CONTEXT, changed
 
@@ -96,3 +98,41 @@ def test_which_proxies_are_trusted_for_the_clients_address() -> None:
     assert trusted_proxies(without, CONTEXT) == "192.0.2.0/24"
     silent = changed("minimal", {"exposure": {"type": "None"}})
     assert trusted_proxies(silent, CONTEXT) == CONTEXT.pod_cidrs
+
+
+def test_the_edges_own_errors_are_readable_by_pages_of_allowed_origins() -> None:
+    exposure = {"allowedOrigins": ["https://Bücher.example:443", "capacitor://localhost", "null"]}
+    ash = changed("minimal", {"publicUrl": "https://chat.example.org", "exposure": exposure})
+    listed = [
+        "https://chat.example.org", "https://xn--bcher-kva.example", "capacitor://localhost", "null"
+    ]  # fmt: skip
+    assert allowed_origins(ash)["ASHCHAT_ALLOWED_ORIGINS"].split(",") == listed
+    text = edge.caddyfile(ash, CONTEXT)
+    handlers = re.findall(r"handle_errors [0-9 ]+\{.*?\n\t\}", text, re.DOTALL)
+    assert len(handlers) == 3
+    for handler in handlers:
+        assert set(re.findall(r"header Origin (\S+)", handler)) == set(listed)
+        assert "header @allowed Access-Control-Allow-Origin {header.Origin}" in handler
+    assert "Access-Control" not in edge.caddyfile(changed("minimal", {}), CONTEXT)
+
+
+def test_slow_bodies_are_cut_slightly_later_than_in_the_services() -> None:
+    text = edge.caddyfile(changed("minimal", {}), CONTEXT)
+    for matcher, seconds in (
+        ("upload", request_bodies.UPLOAD_GRACE_SECONDS),
+        ("other", request_bodies.BODY_SECONDS),
+    ):
+        found = re.search(rf"timeouts @{matcher} {{\s+read_timeout (\d+)s (\d+)", text)
+        assert found is not None
+        assert seconds < int(found[1]) < seconds + 15
+        assert int(found[2]) < request_bodies.UPLOAD_BYTES_PER_SECOND
+
+
+def test_the_edge_reports_the_limit_to_a_body_that_is_too_large() -> None:
+    text = edge.caddyfile(changed("minimal", {}), CONTEXT)
+    assert (
+        f'respond @upload `{{"status": 413, "message": "A file may have at most {10 << 20}' in text
+    )
+    assert (
+        f'respond `{{"status": 413, "message": "A request body may have at most {1 << 20}' in text
+    )

@@ -54,7 +54,13 @@ async def client(tmp_path: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClie
     public = jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
     jwks = tmp_path / "jwks.json"
     jwks.write_text(json.dumps({"keys": [{**public, "kid": "k", "alg": "ES256", "use": "sig"}]}))
-    settings = Settings(_env_file=None, uploads_dir=folder, upload_max_bytes=LIMIT, jwks_file=jwks)
+    settings = Settings(
+        _env_file=None,
+        uploads_dir=folder,
+        upload_max_bytes=LIMIT,
+        jwks_file=jwks,
+        allowed_origins="https://app.example.org",
+    )
     volume = Volume(folder)
     await volume.prepare()
     verifier = TokenVerifier(jwks, issuer="ashchat-auth-service", audience="ashchat")
@@ -275,6 +281,33 @@ async def test_the_default_avatar(client: httpx2.AsyncClient) -> None:
     assert avatar.content.startswith(b"\x89PNG")
 
 
-async def test_method_not_allowed(client: httpx2.AsyncClient) -> None:
-    answer = await client.delete(f"/files/{'a' * 64}.png")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/files", "POST"),
+        ("GET", "/upload", "POST"),
+        ("PUT", "/", "GET, HEAD, POST"),
+        ("POST", f"/files/{'a' * 64}.png", "GET, HEAD"),
+        ("PATCH", f"/{'a' * 64}.png", "GET, HEAD"),
+        ("POST", "/style.css", "GET, HEAD"),
+        ("DELETE", "/files/docs", "GET, HEAD"),
+    ],
+)
+async def test_method_not_allowed(
+    client: httpx2.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["reason"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == allowed
+
+
+async def test_pages_of_listed_origins_may_upload_and_read(client: httpx2.AsyncClient) -> None:
+    origin = {"Origin": "https://app.example.org"}
+    url = (await client.post("/files", content=PNG, headers=origin)).json()["url"]
+    for answer in (
+        await client.get(url, headers=origin),
+        await client.get("/files/nothing", headers=origin),
+        await client.post("/files", content=b"", headers=origin),
+        await client.post("/files", content=PNG, headers={**origin, "Authorization": ""}),
+    ):
+        assert answer.headers["access-control-allow-origin"] == origin["Origin"]

@@ -93,6 +93,14 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
         "should match",
     ),
+    "an origin without a host": (
+        {"exposure": {"allowedOrigins": ["https://"]}},
+        "an allowed origin must have a host",
+    ),
+    "an origin with an invalid port": (
+        {"exposure": {"allowedOrigins": ["https://app.example.org:65536"]}},
+        "should match",
+    ),
     "an invalid prefix": (
         {"rabbitmq": {"external": {**THEIRS, "prefix": "1st"}}},
         "prefix must consist of lower case letters",

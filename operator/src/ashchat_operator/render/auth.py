@@ -4,6 +4,7 @@ from ashchat_operator.credentials.bundle import key_ring_secret, signing_keys_se
 from ashchat_operator.render.objects import deployment, service
 from ashchat_operator.render.pods import (
     ServicePod,
+    allowed_origins,
     mount,
     secret_volume,
     service_ports,
@@ -32,6 +33,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
         public=True,
         env={
             "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
+            **allowed_origins(ash),
             "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_SIGNING_KEYS_DIR": SIGNING_KEYS_DIR,
             "ASHCHAT_KEY_RING_DIR": KEY_RING_DIR,

@@ -3,6 +3,7 @@
 from ashchat_operator.render.objects import deployment, service
 from ashchat_operator.render.pods import (
     ServicePod,
+    allowed_origins,
     config_volume,
     mount,
     service_ports,
@@ -32,7 +33,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
             "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
             "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
-            **_origins(ash),
+            **allowed_origins(ash),
             "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
         },
         volumes=[config_volume("jwks", child(ash, "jwks"))],
@@ -44,9 +45,3 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
         service(ash, "chat", service_ports(public=True)),
         service(ash, "chat", {"http": PUBLIC_PORT}, name=child(ash, PODS), headless=True),
     ]
-
-
-def _origins(ash: AshChat) -> dict[str, str]:
-    """Return the origins that may open sockets; if unknown, only the requested host's."""
-    known = [*filter(None, [ash.spec.public_url]), *ash.spec.exposure.allowed_origins]
-    return {"ASHCHAT_ALLOWED_ORIGINS": ",".join(known)} if known else {}

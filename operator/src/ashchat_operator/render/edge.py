@@ -25,6 +25,7 @@ from ashchat_operator.render.pods import (
     empty_dir,
     env,
     http_probes,
+    known_origins,
     mount,
     pod_template,
     port,
@@ -129,11 +130,23 @@ CADDYFILE: Final = """\
 	}}
 	@upload path /files /files/* /upload /chat/api/user/photo
 	@other not path /files /files/* /upload /chat/api/user/photo
+	@download path /files/*
 	request_body @upload {{
 		max_size {upload_max}
 	}}
 	request_body @other {{
 		max_size {body_max}
+	}}
+	# A time to transfer at any speed, then a minimum average speed in bytes per second. Slightly
+	# more than the services allow, so that clients get their answers. Sockets are not affected.
+	timeouts @upload {{
+		read_timeout 70s 24576
+	}}
+	timeouts @other {{
+		read_timeout 20s 24576
+	}}
+	timeouts @download {{
+		write_timeout 60s 8192
 	}}
 	handle_path /auth/* {{
 		reverse_proxy {auth}:{public} {{
@@ -160,14 +173,21 @@ CADDYFILE: Final = """\
 		}}
 	}}
 	handle_errors 502 503 504 {{
-		log_append error {{err.message}}
+{cors}		log_append error {{err.message}}
 		header Retry-After 2
 		header Content-Type application/json
 		respond `{unavailable}` 503
 	}}
 	handle_errors 413 {{
-		header Content-Type application/json
+{cors}		header Content-Type application/json
+		respond @upload `{upload_too_large}` 413
 		respond `{too_large}` 413
+	}}
+	# Caddy's status for a client that stopped sending, also after a timeout.
+	handle_errors 408 499 {{
+{cors}		header Content-Type application/json
+		header Connection close
+		respond `{too_slow}` 408
 	}}
 }}
 
@@ -206,7 +226,10 @@ def caddyfile(ash: AshChat, context: ClusterContext, certificate: Certificate | 
         chat_pods=host(ash, PODS, context),
         static=host(ash, "static", context),
         unavailable=_envelope(503, "unavailable", "This is not there right now; try again."),
-        too_large=_envelope(413, "too_large", "The request is too large."),
+        too_large=_too_large("A request body", BODY_MAX_BYTES),
+        upload_too_large=_too_large("A file", UPLOAD_MAX_BYTES),
+        too_slow=_envelope(408, "body_too_slow", "The request arrived too slowly; try again."),
+        cors=_cors(ash),
     )
     if certificate is None:
         return common + PLAIN.format(public=PUBLIC_PORT)
@@ -237,10 +260,32 @@ def _https(ash: AshChat) -> str:
     return "https://{host}" + (f":{number}" if number is not None else "")
 
 
-def _envelope(status: int, reason: str, message: str) -> str:
-    """Return an error as JSON, in the shape of auth (`message`) and of chat (`error`)."""
+def _cors(ash: AshChat) -> str:
+    """Return the directives that let pages of allowed origins read the edge's own errors."""
+    listed = sorted({origin.text for origin in known_origins(ash)})
+    if not listed:
+        return ""
+    lines = ["@allowed {", *(f"\theader Origin {origin}" for origin in listed), "}"]
+    lines += ["header @allowed Access-Control-Allow-Origin {header.Origin}", "header +Vary Origin"]
+    return "".join(f"\t\t{line}\n" for line in lines)
+
+
+def _too_large(what: str, max_bytes: int) -> str:
+    message = f"{what} may have at most {max_bytes} bytes."
+    return _envelope(413, "too_large", message, {"max_bytes": max_bytes})
+
+
+def _envelope(status: int, reason: str, message: str, data: Mapping[str, int] | None = None) -> str:
+    """Return an error as JSON, in the shapes of auth (`message`) and of chat (`error`)."""
     return json.dumps(
-        {"status": status, "message": message, "error": message, "data": None, "reason": reason}
+        {
+            "status": status,
+            "message": message,
+            "error": message,
+            "data": data,
+            "details": data,
+            "reason": reason,
+        }
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ashchat_core import origins
 from ashchat_core.api.names import Annotation
 from ashchat_operator.resource.enums import ExposureType
 from ashchat_operator.resource.model import AshChat, Resources
@@ -47,6 +48,21 @@ def trusted_proxies(ash: AshChat, context: ClusterContext) -> str:
     if ash.spec.exposure.type is ExposureType.EDGE or not named:
         return context.pod_cidrs
     return ",".join(named)
+
+
+def allowed_origins(ash: AshChat) -> dict[str, str]:
+    """Return the setting of the origins whose pages may call the APIs and open sockets.
+
+    If none is known, the services allow only pages of the requested host.
+    """
+    known = [origin.text for origin in known_origins(ash)]
+    return {"ASHCHAT_ALLOWED_ORIGINS": ",".join(known)} if known else {}
+
+
+def known_origins(ash: AshChat) -> list[origins.Origin]:
+    """Return the origins of the resource in normal form, without host names that are not valid."""
+    named = [*filter(None, [ash.spec.public_url]), *ash.spec.exposure.allowed_origins]
+    return list(dict.fromkeys(filter(None, map(origins.parse, named))))
 
 
 def resources(defaults: Object, wanted: Resources) -> Object:

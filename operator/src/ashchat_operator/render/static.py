@@ -4,6 +4,7 @@ from ashchat_operator.render.chat import JWKS_DIR
 from ashchat_operator.render.objects import claim_spec, deployment, metadata, service
 from ashchat_operator.render.pods import (
     ServicePod,
+    allowed_origins,
     config_volume,
     mount,
     service_ports,
@@ -26,6 +27,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
     spec = ash.spec.static
     env = {
         "ASHCHAT_TRUSTED_PROXIES": trusted_proxies(ash, context),
+        **allowed_origins(ash),
         "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
         "ASHCHAT_UPLOADS_DIR": f"{UPLOADS_ROOT}/uploads",
         "ASHCHAT_UPLOAD_MAX_BYTES": str(UPLOAD_MAX_BYTES),

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ashchat_core.settings import ServiceSettings
+from ashchat_core.settings import PublicSettings
 
 
-class Settings(ServiceSettings):
+class Settings(PublicSettings):
     """Keys and limits; secrets are files."""
 
     signing_keys_dir: Path = Field(

@@ -32,7 +32,7 @@ from ashchat_chat.service import (
 )
 from ashchat_chat.text import is_storable
 from ashchat_core import languages
-from ashchat_core.http import APIError, BodyLimit, UnavailableError, create_app, error_response
+from ashchat_core.http import APIError, Border, UnavailableError, create_app, error_response
 from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
 PAGE_DEFAULT = 50
@@ -168,16 +168,15 @@ def build(  # noqa: C901 (a list of routes)
     photos: Photos,
     verifier: TokenVerifier,
     revocations: Revocations,
+    allowed_origins: str = "",
 ) -> FastAPI:
     """Return the application."""
     app = create_app(
         title="AshChat chat",
         prefix="/chat",
         render=render,
-        openapi_url="/openapi.json",
-        docs_url="/docs",
+        border=Border(allowed_origins, uploads=(PHOTO_PATH,)),
     )
-    app.add_middleware(BodyLimit, render=render, exempt=(PHOTO_PATH,))
     _map_errors(app)
     gate = Gate(verifier, revocations)
     opening: dict[str, Bucket] = {}

@@ -19,7 +19,7 @@ from ashchat_chat.rooms import ROOM_CHANNEL, USER_CHANNEL, Rooms
 from ashchat_chat.service import Chats
 from ashchat_chat.settings import Settings
 from ashchat_chat.store import Store
-from ashchat_core import runtime
+from ashchat_core import origins, runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo
@@ -104,7 +104,7 @@ def build(settings: Settings) -> runtime.App:
         verifier=verifier,
         revocations=revocations,
         pod=settings.pod_name,
-        allowed_origins=tuple(filter(None, map(str.strip, settings.allowed_origins.split(",")))),
+        allowed_origins=origins.parse_list(settings.allowed_origins),
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
     app = api.build(
@@ -112,6 +112,7 @@ def build(settings: Settings) -> runtime.App:
         photos=photos,
         verifier=verifier,
         revocations=revocations,
+        allowed_origins=settings.allowed_origins,
     )
     socket.register(app, sockets)
     deletion = Deletion(store, rooms, revocations, fanout)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ashchat_core.settings import ServiceSettings
+from ashchat_core.settings import PublicSettings
 
 
-class Settings(ServiceSettings):
+class Settings(PublicSettings):
     """Keys, origins and addresses; secrets are files."""
 
     jwks_file: Path = Field(
@@ -20,11 +20,6 @@ class Settings(ServiceSettings):
         le=60,
         description="Lifetime of an access token, as in auth, in minutes; revoked sessions are "
         "stored for as long.",
-    )
-    allowed_origins: str = Field(
-        "",
-        description="Origins (comma-separated) whose pages may open sockets; empty: the requested "
-        "host only.",
     )
     static_url: str = Field(
         "http://localhost:8081", description="Base URL of static, which stores photos."

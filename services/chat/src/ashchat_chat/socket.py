@@ -6,7 +6,7 @@ Thin: frames in, calls of the rules, frames out. docs/reference/protocol.md has 
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from ashchat_chat import limits, metrics, origins, phoenix
+from ashchat_chat import limits, metrics, phoenix
 from ashchat_chat.connection import Close, Connection
 from ashchat_chat.inbox import Inbox
 from ashchat_chat.limits import Bucket
@@ -27,7 +27,7 @@ from ashchat_chat.revocations import Revocations
 from ashchat_chat.rooms import NoSuchRoomError, ReceiverDeletedError, Rooms
 from ashchat_chat.service import Chats, NoSuchUserError
 from ashchat_chat.text import is_storable
-from ashchat_core import languages
+from ashchat_core import languages, origins
 from ashchat_core.messages import TEXT_MAX_CHARS
 from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
@@ -94,7 +94,7 @@ class Sockets:
         verifier: TokenVerifier,
         revocations: Revocations,
         pod: str,
-        allowed_origins: Sequence[str] = (),
+        allowed_origins: Collection[origins.Origin] = (),
     ) -> None:
         self._origins = allowed_origins
         self._rooms = rooms

@@ -1,12 +1,12 @@
-"""Shared by the public HTTP APIs: errors, limits, the client's address, path prefixes.
+"""Shared by the public HTTP APIs: errors, limits, other origins, path prefixes.
 
 Every error has a documented status, a machine-readable `reason` and a message for people.
 """
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -17,25 +17,19 @@ from prometheus_client import Histogram
 from pymongo.errors import OperationFailure
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ashchat_core import __version__, mongo, redis
+from ashchat_core import __version__, api_docs, mongo, origins, redis
+from ashchat_core.cors import Cors
 from ashchat_core.errors import APIError, BrokerUnavailableError, PublishError, UnavailableError
+from ashchat_core.request_bodies import BODY_LIMIT_BYTES, BodyLimit, Respond
 
-__all__ = [
-    "APIError",
-    "BodyLimit",
-    "Renderer",
-    "UnavailableError",
-    "client_address",
-    "create_app",
-    "error_response",
-]
-
-BODY_LIMIT_BYTES: Final = 64 * 1024
-"""Maximum size of a JSON body; uploads have a separate limit."""
+__all__ = ["APIError", "Renderer", "UnavailableError", "create_app", "error_response"]
 
 _BAD_REQUEST: Final = 400
+_METHOD_NOT_ALLOWED: Final = 405
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 _SECONDS = Histogram(
     "ashchat_http_request_duration_seconds",
@@ -62,14 +56,87 @@ def error_response(error: APIError, render: Renderer) -> JSONResponse:
     return JSONResponse(render(error), status_code=error.status, headers=headers)
 
 
-def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> FastAPI:
-    """Return a FastAPI application that serves its paths with and without a prefix."""
-    app = FastAPI(title=title, version=__version__, redoc_url=None, **options)
+@dataclass(frozen=True, slots=True)
+class Border:
+    """What an application accepts from clients."""
+
+    allowed_origins: str = ""
+    """Origins (comma-separated) whose pages may call the application."""
+
+    uploads: Sequence[str] = ()
+    """Ends of the paths whose bodies the application reads and limits itself."""
+
+    body_limit_bytes: int = BODY_LIMIT_BYTES
+    """Maximum size of all other bodies."""
+
+
+class _App(FastAPI):
+    """A FastAPI application with a middleware outside of the handler of unexpected errors."""
+
+    outermost: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.outermost(super().build_middleware_stack())
+
+
+def create_app(
+    *,
+    title: str,
+    prefix: str,
+    render: Renderer,
+    border: Border = Border(),
+    docs_url: str = "/docs",
+    **options: Any,
+) -> FastAPI:
+    """Return a FastAPI application that serves its paths with and without a prefix.
+
+    Args:
+        title: The title of its documentation.
+        prefix: The path prefix under which clients reach it.
+        render: Returns the body of an error.
+        border: What it accepts from clients.
+        docs_url: The path of its documentation.
+        options: Further arguments of FastAPI.
+    """
+    app = _App(
+        title=title,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        # Starlette's redirect names the scheme and path behind the proxy: http, and no prefix.
+        redirect_slashes=False,
+        **options,
+    )
+
+    def respond(error: APIError) -> JSONResponse:
+        return error_response(error, render)
+
+    def refuse_origin() -> JSONResponse:
+        return respond(
+            APIError(403, "origin_not_allowed", "Pages of this origin may not call this API.")
+        )
+
+    _add_error_handlers(app, respond)
+    app.add_middleware(_SecurityHeaders)
+    app.add_middleware(_Timing)
+    app.add_middleware(_Prefix, prefix=prefix)
+    app.add_middleware(_OnePerTurn)
+    app.add_middleware(
+        BodyLimit, respond=respond, limit_bytes=border.body_limit_bytes, uploads=border.uploads
+    )
+    allowed = origins.parse_list(border.allowed_origins)
+    app.outermost = lambda inner: Cors(inner, allowed=allowed, refuse=refuse_origin)
+    api_docs.add(app, docs_url)
+    return app
+
+
+def _add_error_handlers(app: FastAPI, respond: Respond) -> None:
+    """Answer every error in the shape that the service's clients expect."""
     log = structlog.get_logger("http")
 
     async def api_error(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, APIError)  # noqa: S101 (registered for this type)
-        return error_response(error, render)
+        return respond(error)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -80,39 +147,31 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
         ]
         names = ", ".join(sorted({item["field"] for item in fields if item["field"]}))
         sentence = f"Check these fields: {names}." if names else "The body is not valid JSON."
-        return error_response(
-            APIError(422, "invalid_request", sentence, data={"fields": fields}), render
-        )
+        return respond(APIError(422, "invalid_request", sentence, data={"fields": fields}))
 
-    async def http_error(_: Request, error: Exception) -> JSONResponse:
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
         if error.status_code == _BAD_REQUEST:
             # FastAPI's error for a body that is not text, or is nested too deeply.
-            return error_response(
-                APIError(
-                    422, "invalid_request", "The body is not valid JSON.", data={"fields": []}
-                ),
-                render,
+            return respond(
+                APIError(422, "invalid_request", "The body is not valid JSON.", data={"fields": []})
             )
         reason = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-        return error_response(
-            APIError(
-                error.status_code, reason, str(error.detail), headers=dict(error.headers or {})
-            ),
-            render,
-        )
+        headers = dict(error.headers or {})
+        if error.status_code == _METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_allowed_methods(request))
+        return respond(APIError(error.status_code, reason, str(error.detail), headers=headers))
 
     async def unavailable(_: Request, error: Exception) -> JSONResponse:
         log.warning("a backend is unavailable", kind=type(error).__name__)
-        return error_response(UnavailableError(), render)
+        return respond(UnavailableError())
 
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         if mongo.unavailable(error):
-            return error_response(UnavailableError(), render)
+            return respond(UnavailableError())
         log.error("unexpected error", exc_info=error)
-        return error_response(
-            APIError(500, "internal", "An unexpected error occurred; it has been logged."),
-            render,
+        return respond(
+            APIError(500, "internal", "An unexpected error occurred; it has been logged.")
         )
 
     app.add_exception_handler(APIError, api_error)
@@ -122,11 +181,16 @@ def create_app(*, title: str, prefix: str, render: Renderer, **options: Any) -> 
         app.add_exception_handler(away, unavailable)
     app.add_exception_handler(OperationFailure, unexpected)
     app.add_exception_handler(Exception, unexpected)
-    app.add_middleware(_SecurityHeaders)
-    app.add_middleware(_Timing)
-    app.add_middleware(_Prefix, prefix=prefix)
-    app.add_middleware(_OnePerTurn)
-    return app
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of a path: those of all its routes, not only of the first."""
+
+    def supported(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+
+    return list(filter(supported, _METHODS))
 
 
 class _OnePerTurn:
@@ -205,88 +269,3 @@ class _Timing:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             _SECONDS.labels(scope["method"], route, status).observe(time.monotonic() - started)
-
-
-class BodyLimit:
-    """Rejects a body above the limit with 413, declared or not, before reading all of it."""
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        render: Renderer,
-        limit_bytes: int = BODY_LIMIT_BYTES,
-        exempt: Sequence[str] = (),
-    ) -> None:
-        self._app = app
-        self._render = render
-        self._limit = limit_bytes
-        self._exempt = tuple(exempt)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body up to the limit, then pass it on."""
-        if scope["type"] != "http" or scope["path"].endswith(self._exempt or ("\0",)):
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        declared = headers.get(b"content-length", b"0")
-        too_large = error_response(
-            APIError(413, "too_large", f"A body may have at most {self._limit} bytes."),
-            self._render,
-        )
-        if declared.isdigit() and int(declared) > self._limit:
-            await too_large(scope, receive, send)
-            return
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            if len(body) > self._limit:
-                await too_large(scope, receive, send)
-                return
-            if not message.get("more_body", False):
-                break
-        replayed = False
-
-        async def replay() -> Message:
-            nonlocal replayed
-            if replayed:
-                return await receive()
-            replayed = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        await self._app(scope, replay, send)
-
-
-def client_address(request: Request, trusted_proxies: str) -> str:
-    """Return the client's address, as reported by trusted proxies.
-
-    X-Forwarded-For is trusted only as far as trusted proxies wrote it: the result is its last
-    address that is not a trusted proxy (RFC 7239, section 8.1). If all of them are trusted
-    (clients and pods share the private networks), it is the first. Several header lines are one
-    list (RFC 9110, section 5.3), because some proxies add a line below the client's.
-    """
-    networks = [ipaddress.ip_network(item.strip()) for item in trusted_proxies.split(",") if item]
-
-    def trusted(address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(ip in network for network in networks)
-
-    peer = request.client.host if request.client else "0.0.0.0"  # noqa: S104 (means unknown)
-    if not trusted(peer):
-        return peer
-    hops = [hop.strip() for hop in ",".join(request.headers.getlist("x-forwarded-for")).split(",")]
-    client = peer
-    for hop in reversed([hop for hop in hops if hop]):
-        try:
-            client = str(ipaddress.ip_address(hop))
-        except ValueError:
-            return peer
-        if not trusted(hop):
-            break
-    return client

@@ -7,9 +7,11 @@ can change while the service runs and never appear in a pod's description.
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ashchat_core import client_address, origins
 
 ENV_PREFIX: Final = "ASHCHAT_"
 
@@ -32,12 +34,34 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Minimum severity of logged lines."
     )
+    token_issuer: str = Field("ashchat-auth-service", description="`iss` of access tokens.")
+    token_audience: str = Field("ashchat", description="`aud` of access tokens.")
+
+
+class PublicSettings(ServiceSettings):
+    """Settings of a service that clients call."""
+
     trusted_proxies: str = Field(
         "",
         description="Networks (CIDR, comma-separated) whose X-Forwarded-For header is trusted.",
     )
-    token_issuer: str = Field("ashchat-auth-service", description="`iss` of access tokens.")
-    token_audience: str = Field("ashchat", description="`aud` of access tokens.")
+    allowed_origins: str = Field(
+        "",
+        description="Origins (comma-separated) whose pages may call the HTTP API and open "
+        "sockets, for example https://app.example.org or capacitor://localhost.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        client_address.networks(value)
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        origins.parse_list(value)
+        return value
 
 
 def env_example(cls: type[ServiceSettings]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -10,16 +11,20 @@ from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from ashchat_core.http import APIError, create_app
+from ashchat_core.http import APIError, Border, create_app
 from ashchat_core.tokens import AccessToken, TokenVerifier
 from ashchat_static import bodies, downloads, gate, pages, service
 from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
 
 _FORM_OVERHEAD_BYTES: Final = bodies.FORM_FIELDS_MAX_BYTES + 4096
+
+UPLOAD_PATHS: Final = ("/files", "/upload", "/")
+"""Paths that accept an upload; the last two for the original's clients, and without a prefix."""
 
 _UPLOADS = Counter("ashchat_static_uploads_total", "Uploads, by outcome", ["outcome"])
 _UPLOADED_BYTES = Counter("ashchat_static_uploaded_bytes_total", "Bytes of accepted uploads")
@@ -31,6 +36,15 @@ _DRAIN_LIMITS: Final = 4
 
 # The rest of a rejected body is not read, so the connection cannot be reused.
 _CLOSE: Final = {"Connection": "close"}
+
+
+class _UploadName(StringConvertor):
+    """Matches names of files only, so that other paths keep their own methods and answers."""
+
+    regex = f"{service.NAME}|{re.escape(service.DEFAULT_AVATAR)}"
+
+
+register_url_convertor("upload", _UploadName())
 
 
 class Uploaded(BaseModel):
@@ -59,6 +73,7 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
         title="AshChat: files",
         prefix="",
         render=render,
+        border=Border(settings.allowed_origins, uploads=UPLOAD_PATHS),
         docs_url="/files/docs",
         openapi_url="/files/openapi.json",
     )
@@ -81,10 +96,10 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
     for path, name in _PAGES.items():
         app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
 
-    @app.get("/files/{name}", responses=_DOWNLOAD_ERRORS, response_model=None)
-    @app.head("/files/{name}", include_in_schema=False, response_model=None)
-    @app.get("/{name}", include_in_schema=False, response_model=None)
-    @app.head("/{name}", include_in_schema=False, response_model=None)
+    @app.get("/files/{name:upload}", responses=_DOWNLOAD_ERRORS, response_model=None)
+    @app.head("/files/{name:upload}", include_in_schema=False, response_model=None)
+    @app.get("/{name:upload}", include_in_schema=False, response_model=None)
+    @app.head("/{name:upload}", include_in_schema=False, response_model=None)
     async def download(request: Request, name: str) -> Response:
         """Return a file; its name is the only thing required."""
         response = await downloads.respond(name, request, volume)

@@ -11,7 +11,8 @@ from ashchat_static.kinds import BY_EXTENSION, HEAD_BYTES, Kind, sniff
 DEFAULT_AVATAR: Final = "default-avatar.png"
 """The default profile photo, which is part of the image."""
 
-_NAME: Final = re.compile(r"[0-9a-f]{64}\.([a-z0-9]{1,5})", re.ASCII)
+NAME: Final = r"[0-9a-f]{64}\.[a-z0-9]{1,5}"
+"""Pattern of the names of uploads."""
 
 
 class UploadRejectedError(Exception):
@@ -76,8 +77,9 @@ def kind_of(name: str) -> Kind | None:
 
     Only names of this form are accepted, so a name cannot contain a path.
     """
-    match = _NAME.fullmatch(name)
-    return BY_EXTENSION.get(match[1]) if match else None
+    if re.fullmatch(NAME, name, re.ASCII) is None:
+        return None
+    return BY_EXTENSION.get(name.partition(".")[2])
 
 
 def owner_of(user_id: str) -> str:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ashchat_core.settings import ServiceSettings
+from ashchat_core.settings import PublicSettings
 
 
-class Settings(ServiceSettings):
+class Settings(PublicSettings):
     """The volume, the limit and the keys; secrets are files."""
 
     uploads_dir: Path = Field(

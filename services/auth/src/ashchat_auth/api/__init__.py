@@ -15,7 +15,7 @@ from ashchat_auth.api.envelope import render
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.service import Auth
 from ashchat_auth.settings import Settings
-from ashchat_core.http import BodyLimit, create_app
+from ashchat_core.http import Border, create_app
 
 JWKS_MAX_AGE_SECONDS: Final = 300
 
@@ -49,10 +49,8 @@ def build(settings: Settings, auth: Auth, signer: SigningKeys) -> FastAPI:
         prefix="/auth",
         render=render,
         description=DESCRIPTION,
-        openapi_url="/openapi.json",
-        docs_url="/docs",
+        border=Border(settings.allowed_origins),
     )
-    app.add_middleware(BodyLimit, render=render)
     context = Context(auth, settings.trusted_proxies)
     app.include_router(sign_in_routes.routes(context))
     app.include_router(session_routes.routes(context))

@@ -9,7 +9,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ashchat_auth.models import Caller
 from ashchat_auth.service import Auth
-from ashchat_core.http import APIError, client_address
+from ashchat_core.client_address import client_address
+from ashchat_core.http import APIError
 
 
 def _bearer(name: str, description: str) -> Callable[..., Awaitable[str]]:
