@@ -9,6 +9,10 @@ version = 2
   sandbox_image = "registry.k8s.io/pause:3.10"
   # restrict_oom_score_adj needs to be true when running inside UserNS (rootless)
   restrict_oom_score_adj = false
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    SystemdCgroup = true
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.test-handler.options]
+    SystemdCgroup = true
 """
 UNIT = """\
 [Service]
@@ -35,9 +39,16 @@ def test_without_the_capability_no_score_is_lowered_and_no_limit_raised() -> Non
     )
 
 
+def test_on_cgroup_v1_no_runtime_uses_systemd() -> None:
+    adapted = containerd_config(CONFIG, Machine(cgroup="v1"), PAUSE)
+    assert adapted.count("SystemdCgroup = false") == 2
+    assert "SystemdCgroup = true" not in adapted
+    assert "restrict_oom_score_adj = false" in adapted
+
+
 @pytest.mark.parametrize("text", ["version = 2\n", CONFIG + CONFIG])
 def test_a_configuration_of_another_shape_is_an_error(text: str) -> None:
-    with pytest.raises(NodeError, match="times, not once"):
+    with pytest.raises(NodeError, match="times instead of 1"):
         containerd_config(text, Machine(), PAUSE)
 
 

@@ -14,6 +14,9 @@ from ashchat_node.commands import capture
 from ashchat_node.errors import NodeError
 from ashchat_node.machine import CAP_SYS_RESOURCE, CgroupVersion, parse_capability
 
+_RUNTIMES: Final = 2
+"""kind configures runc, and a second runtime for tests of Kubernetes."""
+
 _STATUS: Final = Path("/proc/self/status")
 
 
@@ -69,9 +72,13 @@ def containerd_config(text: str, machine: Machine, sandbox_image: str) -> str:
         NodeError: The configuration does not contain a setting that is replaced.
     """
     text = _replaced(text, r'^(\s*sandbox_image = )".*"$', rf'\g<1>"{sandbox_image}"')
-    if machine.sys_resource:
-        return text
-    return _replaced(text, r"^(\s*restrict_oom_score_adj = )false$", r"\g<1>true")
+    if machine.cgroup == "v1":
+        # With systemd, runc freezes each new container for a moment, and fails on a busy machine
+        # ("unable to freeze"). The kubelet takes the driver from the runtime (KEP-4033).
+        text = _replaced(text, r"^(\s*SystemdCgroup = )true$", r"\g<1>false", times=_RUNTIMES)
+    if not machine.sys_resource:
+        text = _replaced(text, r"^(\s*restrict_oom_score_adj = )false$", r"\g<1>true")
+    return text
 
 
 def systemd_unit(text: str, machine: Machine) -> str:
@@ -81,12 +88,12 @@ def systemd_unit(text: str, machine: Machine) -> str:
     return re.sub(r"^(?:OOMScoreAdjust|Limit[A-Z]+)=.*\n", "", text, flags=re.MULTILINE)
 
 
-def _replaced(text: str, pattern: str, replacement: str) -> str:
+def _replaced(text: str, pattern: str, replacement: str, *, times: int = 1) -> str:
     replaced, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
-    if count != 1:
+    if count != times:
         raise NodeError(
             "kind node image",
-            f"kind's containerd configuration matches {pattern} {count} times, not once",
+            f"kind's containerd configuration matches {pattern} {count} times instead of {times}",
             what_to_do="Adapt dev/src/ashchat_dev/kind/adaptations.py to this version of kind.",
         )
     return replaced
