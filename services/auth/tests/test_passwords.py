@@ -1,3 +1,4 @@
+import os
 import threading
 import unicodedata
 
@@ -31,6 +32,25 @@ async def test_nothing_is_hashed_on_the_event_loops_thread() -> None:
     where = await passwords._run(lambda *_: threading.current_thread(), "")
     assert where is not threading.current_thread()
     assert where.name.startswith("argon2")
+
+
+@pytest.mark.parametrize(("own", "hashing"), [(0, 10), (15, 15)])
+def test_hashing_threads_never_ask_for_more_than_the_process_has(own: int, hashing: int) -> None:
+    """An unprivileged process must not decrease its niceness (setpriority(2))."""
+    found: list[int] = []
+
+    def run() -> None:  # a thread of the test's, whose niceness the pool's threads inherit
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own)
+        pool = Argon2()._pool
+        niceness = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        found.append(niceness.result())
+
+    if os.getpriority(os.PRIO_PROCESS, 0) > own:
+        pytest.skip("the tests themselves run with a greater niceness")
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [hashing]
 
 
 async def test_every_way_to_a_hash_leaves_the_event_loops_thread(

@@ -102,5 +102,10 @@ def _normal(password: str) -> str:
 
 
 def _lower_priority() -> None:
-    """Let the event loop's thread run first: on Linux each thread has its own niceness."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    """Let the event loop's thread run first: on Linux each thread has its own niceness.
+
+    A container may already have a greater one, which its processes must not decrease.
+    """
+    own = threading.get_native_id()
+    if os.getpriority(os.PRIO_PROCESS, own) < NICENESS:
+        os.setpriority(os.PRIO_PROCESS, own, NICENESS)
