@@ -19,9 +19,7 @@ from ashchat_auth.store.sessions import GRACE_SECONDS, SIBLINGS, MongoSessions
 from ashchat_core.mongo import Mongo
 from ashchat_e2e.backends import MongoAs
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-IN_TIME = NOW + timedelta(seconds=GRACE_SECONDS)
-TOO_LATE = NOW + timedelta(seconds=GRACE_SECONDS + 1)
+LIFETIME = timedelta(minutes=10)
 THERE = "203.0.113.9"
 
 
@@ -33,14 +31,28 @@ class Chain:
     session: Session
     first: str
 
-    async def use(self, token: str | None, at: datetime = NOW) -> str | None:
+    @property
+    def now(self) -> datetime:
+        """When the session began."""
+        return self.session.created_at
+
+    @property
+    def in_time(self) -> datetime:
+        """The last second in which a used token is accepted again."""
+        return self.now + timedelta(seconds=GRACE_SECONDS)
+
+    @property
+    def too_late(self) -> datetime:
+        return self.in_time + timedelta(seconds=1)
+
+    async def use(self, token: str | None, at: datetime | None = None) -> str | None:
+        """Use a token, by default when the session began."""
         assert token is not None
-        return await self.store.rotate(
-            token, now=at, expires_at=at + timedelta(minutes=10), address=THERE
-        )
+        now = at or self.now
+        return await self.store.rotate(token, now=now, expires_at=now + LIFETIME, address=THERE)
 
     async def lives(self) -> bool:
-        return await self.store.session(self.session.id, NOW) is not None
+        return await self.store.session(self.session.id, self.now) is not None
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -50,10 +62,12 @@ async def chain(mongo_as: MongoAs) -> Chain:
     aware: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
     database = (await mongo_as("auth")).with_options(aware)
     store = MongoSessions(cast("Mongo", SimpleNamespace(database=database)))
+    # The current time, not that of the import: the database deletes what has expired.
+    now = datetime.now(UTC).replace(microsecond=0)
     session = Session(
-        id=uuid4().hex, user_id=uuid4().hex, device_hash="d", created_at=NOW, used_at=NOW
+        id=uuid4().hex, user_id=uuid4().hex, device_hash="d", created_at=now, used_at=now
     )
-    first = await store.add_session(session, expires_at=NOW + timedelta(minutes=10))
+    first = await store.add_session(session, expires_at=now + LIFETIME)
     return Chain(store, session, first)
 
 
@@ -65,7 +79,7 @@ async def test_each_token_is_good_once(chain: Chain) -> None:
 
 
 async def test_a_session_that_is_not_used_ends(chain: Chain) -> None:
-    before, after = NOW + timedelta(minutes=9), NOW + timedelta(minutes=11)
+    before, after = chain.now + timedelta(minutes=9), chain.now + timedelta(minutes=11)
     assert await chain.store.session(chain.session.id, before) is not None
     assert await chain.store.session(chain.session.id, after) is None
     await chain.use(chain.first, before)
@@ -82,15 +96,15 @@ async def test_an_unknown_token_is_rejected_and_ends_nothing(chain: Chain) -> No
 
 async def test_a_lost_response_can_be_requested_again_within_ten_seconds(chain: Chain) -> None:
     assert await chain.use(chain.first) is not None
-    again = await chain.use(chain.first, IN_TIME)
-    assert await chain.use(again, IN_TIME) is not None
+    again = await chain.use(chain.first, chain.in_time)
+    assert await chain.use(again, chain.in_time) is not None
     assert await chain.lives()
 
 
 async def test_reuse_after_the_grace_period_revokes_the_family(chain: Chain) -> None:
     second = await chain.use(chain.first)
     with pytest.raises(TokenReusedError):
-        await chain.use(chain.first, TOO_LATE)
+        await chain.use(chain.first, chain.too_late)
     assert await chain.use(second) is None
     assert not await chain.lives()
     (revoked,) = await chain.store.revoked_of(chain.session.user_id)
@@ -101,11 +115,11 @@ async def test_reuse_after_the_grace_period_revokes_the_family(chain: Chain) -> 
 async def test_theft_within_the_grace_period_revokes_the_family(
     chain: Chain, *, thief_is_first: bool
 ) -> None:
-    owners, thiefs = await chain.use(chain.first), await chain.use(chain.first, IN_TIME)
+    owners, thiefs = await chain.use(chain.first), await chain.use(chain.first, chain.in_time)
     first, second = (thiefs, owners) if thief_is_first else (owners, thiefs)
-    assert await chain.use(first, IN_TIME) is not None
+    assert await chain.use(first, chain.in_time) is not None
     with pytest.raises(TokenReusedError):
-        await chain.use(second, IN_TIME + timedelta(minutes=15))
+        await chain.use(second, chain.in_time + timedelta(minutes=15))
     assert not await chain.lives()
 
 
@@ -113,8 +127,8 @@ async def test_concurrent_refreshes_with_one_token_all_succeed(chain: Chain) -> 
     given = await asyncio.gather(*(chain.use(chain.first) for _ in range(SIBLINGS)))
     assert len(set(given)) == SIBLINGS
     assert None not in given
-    assert await chain.use(chain.first, IN_TIME) is None, "more sibling tokens than allowed"
+    assert await chain.use(chain.first, chain.in_time) is None, "more sibling tokens than allowed"
     assert await chain.lives()
-    used = await asyncio.gather(*(chain.use(token, IN_TIME) for token in given))
+    used = await asyncio.gather(*(chain.use(token, chain.in_time) for token in given))
     assert None not in used
     assert await chain.lives()

@@ -146,8 +146,16 @@ class ManagementClient:
         *,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> httpx2.Response:
-        try:
+        async def send() -> httpx2.Response:
             return await self._http.request(method, path, json=body, timeout=timeout_seconds)
+
+        try:
+            try:
+                return await send()
+            except httpx2.RemoteProtocolError:
+                # The connection was closed instead of an answer. All requests are idempotent
+                # (an import merges), so it is sent again (RFC 9110, section 9.2.2).
+                return await send()
         except httpx2.HTTPError as error:
             raise UnreachableError(
                 f"RabbitMQ's management API at {self._url} does not answer "
