@@ -56,23 +56,33 @@ def workload_metadata(ash: AshChat, component: str) -> Object:
     return {**metadata(ash, component), "annotations": {RELOADER_ANNOTATION: "false"}}
 
 
-def spread(ash: AshChat, component: str) -> list[Object]:
-    """Return the constraints that spread a component's pods over nodes and zones.
+def spread(ash: AshChat, component: str) -> Object:
+    """Return the fields of a pod's spec that spread a component's pods over nodes and zones.
 
     They are preferences: in a cluster of one node all pods start. With one pod they have no
     effect, but are set anyway; otherwise scaling to two would restart the first pod. The pods
-    of each rollout are spread separately (matchLabelKeys, KEP-3243).
+    of each rollout are spread separately (matchLabelKeys, KEP-3243 and KEP-3633).
+
+    Zones are no second constraint: the scheduler ignores nodes that lack the label of any
+    constraint, and so would not spread at all in a cluster without zones.
     """
-    return [
-        {
-            "topologyKey": key,
-            "maxSkew": 1,
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": selector(ash, component)},
-            "matchLabelKeys": ["pod-template-hash"],
-        }
-        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-    ]
+    pods: Object = {
+        "labelSelector": {"matchLabels": selector(ash, component)},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    node: Object = {
+        "topologyKey": "kubernetes.io/hostname",
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+    }
+    zone: Object = {"topologyKey": "topology.kubernetes.io/zone"}
+    apart = {"weight": 100, "podAffinityTerm": {**zone, **pods}}
+    return {
+        "topologySpreadConstraints": [{**node, **pods}],
+        "affinity": {
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}
+        },
+    }
 
 
 def deployment(
@@ -90,7 +100,9 @@ def deployment(
             "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
         }
     if not recreate:
-        template["spec"]["topologySpreadConstraints"] = spread(ash, component)
+        fields = spread(ash, component)
+        affinity = {**template["spec"].get("affinity", {}), **fields["affinity"]}
+        template["spec"] |= {**fields, "affinity": affinity}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
