@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ashchat_dev.kind.adaptations import Machine
 from ashchat_dev.kind.inside import storage_class_on
 from ashchat_dev.kind.settings import Settings
 from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT
+from ashchat_node import network
 from ashchat_node.errors import NodeError
 from ashchat_node.kubeadm import audit_policy
 
@@ -68,6 +70,15 @@ def test_pods_run_on_the_control_plane_that_ports_lead_to() -> None:
     assert yaml.safe_load(untainted)["nodeRegistration"] == {"taints": []}
 
 
+@pytest.mark.parametrize("image", [None, IMAGE])
+def test_no_address_is_one_of_the_node_from_packages(image: str | None) -> None:
+    """Otherwise its packet filter rules change packets between kind's nodes."""
+    config = configuration.cluster(configuration.load(), Settings(), Machine(), image)
+    for own in (config["networking"]["podSubnet"], config["networking"]["serviceSubnet"]):
+        for other in (network.POD_SUBNET, network.SERVICE_SUBNET):
+            assert not IPv4Network(own).overlaps(IPv4Network(other))
+
+
 def test_volumes_are_on_one_node() -> None:
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     classes: list[dict[str, Any]] = [
@@ -85,7 +96,7 @@ def test_volumes_are_on_one_node() -> None:
 
 def test_kinds_own_image_keeps_its_network() -> None:
     config = configuration.cluster(configuration.load(), Settings(), Machine(), None)
-    assert "networking" not in config
+    assert "disableDefaultCNI" not in config["networking"]
     assert "image" not in config["nodes"][0]
 
 

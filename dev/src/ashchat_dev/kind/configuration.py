@@ -16,8 +16,13 @@ from ashchat_dev.kind.adaptations import Machine
 from ashchat_dev.kind.settings import Settings
 
 CONFIG: Final = ROOT / "kind-config.yaml"
-POD_SUBNET: Final = "10.244.0.0/16"
-"""kind's own default."""
+POD_SUBNET: Final = "10.246.0.0/16"
+SERVICE_SUBNET: Final = "10.98.0.0/16"
+"""Not those of the node from packages, nor kind's defaults, which overlap with them.
+
+Packets between kind's nodes pass a bridge of this machine, and so its packet filter (br_netfilter):
+rules for a pod of this machine would change packets of a pod with the same address.
+"""
 
 _KUBELET: Final[Mapping[str, Any]] = {
     "syncFrequency": "10s",  # a changed Secret is in its pods by then; by default in a minute
@@ -52,6 +57,7 @@ def cluster(
     for mapping in control_plane["extraPortMappings"]:
         mapping["hostPort"] += settings.port_offset
     config["nodes"] += [{"role": "worker"} for _ in range(settings.nodes - 1)]
+    config["networking"] = {"podSubnet": POD_SUBNET, "serviceSubnet": SERVICE_SUBNET}
     config["kubeadmConfigPatches"] = [_kubelet_patch(machine)]
     if settings.nodes > 1:
         # Ports of this machine lead to the control plane, which therefore runs pods, too.
@@ -59,7 +65,7 @@ def cluster(
     if node_image is not None:
         for node in config["nodes"]:
             node["image"] = node_image
-        config["networking"] = {"disableDefaultCNI": True, "podSubnet": POD_SUBNET}
+        config["networking"]["disableDefaultCNI"] = True
     return config
 
 
