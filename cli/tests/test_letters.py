@@ -20,6 +20,7 @@ JOB = TranslateJob(
     message="m",
     text_version=1,
     text="mi casa es azul",
+    sender="sender-id",
     source="es",
     targets=("en",),
     requested_at=AT,

@@ -1,16 +1,21 @@
 """What becomes of a job: the handler against a broker that only writes down."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
 from ashchat_core.amqp import Broker, BrokerUnavailableError, Delivery
+from ashchat_core.errors import RetryError
 from ashchat_core.messages import TranslateJob, TranslationResult
 from ashchat_translate import consumers
 from ashchat_translate.breaker import Breaker
+from ashchat_translate.chain import Link
 from ashchat_translate.providers import Answer
-from ashchat_translate.service import Link, Translator
+from ashchat_translate.service import Translator
+from ashchat_translate.tokens import BRACKETS, TokenStyle
 
 
 class Notebook:
@@ -35,11 +40,12 @@ class Notebook:
 
 class Shout:
     name = "shout"
+    tokens: TokenStyle = BRACKETS
     calls = 0
 
-    async def translate(self, text: str, source: str | None, target: str) -> Answer:
+    async def translate(self, texts: Sequence[str], source: str | None, target: str) -> Answer:
         self.calls += 1
-        return Answer(f"{text} in {target}", source)
+        return Answer(tuple(f"{text} in {target}" for text in texts), source)
 
 
 class Memory(dict[str, str]):
@@ -63,12 +69,12 @@ def provider(broker: Notebook) -> Shout:
     return provider
 
 
-def delivery(*targets: str) -> Delivery[TranslateJob]:
+def delivery(*targets: str, sender: str = "ana", attempts: int = 0) -> Delivery[TranslateJob]:
     job = TranslateJob(
-        room="r", message="m", text_version=1, text="Hola", source="es", targets=targets,
-        requested_at=datetime.now(UTC),
+        room="r", message="m", text_version=1, text="Hola", sender=sender, source="es",
+        targets=targets, requested_at=datetime.now(UTC),
     )  # fmt: skip
-    return Delivery(job, "m", None, None, redelivered=False, attempts=0)
+    return Delivery(job, "m", None, None, redelivered=False, attempts=attempts)
 
 
 async def test_one_result_for_each_language(broker: Notebook, provider: Shout) -> None:
@@ -92,3 +98,40 @@ async def test_not_acknowledged_before_every_result_is_confirmed(
     await broker.handler(delivery("en", "pt"))
     assert {name for _, _, name, _ in broker.published} == {"m.1.en", "m.1.pt"}
     assert provider.calls == 2  # the second time from the cache
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """A provider that answers only once the event is set."""
+    go = asyncio.Event()
+    translate = Shout.translate
+
+    async def wait(self: Shout, texts: Sequence[str], source: str | None, target: str) -> Answer:
+        await go.wait()
+        return await translate(self, texts, source, target)
+
+    monkeypatch.setattr(Shout, "translate", wait)
+    return go
+
+
+@pytest.mark.usefixtures("provider")
+async def test_an_account_with_many_jobs_gives_way_to_others(
+    broker: Notebook, stuck: asyncio.Event
+) -> None:
+    jobs = [
+        asyncio.create_task(broker.handler(delivery("en")))
+        for _ in range(consumers.JOBS_PER_ACCOUNT_MAX)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(RetryError):  # parked: it takes no place of the prefetch
+        await broker.handler(delivery("en"))
+    other = asyncio.create_task(broker.handler(delivery("en", sender="luz")))
+    # Parked often enough: its readers are left with the original.
+    await broker.handler(delivery("en", "pt", attempts=consumers.PARKED_TIMES_MAX))
+    assert [(body.outcome, body.reason) for _, _, _, body in broker.published] == [
+        ("failed", "too_many_requests")
+    ] * 2
+    stuck.set()
+    await asyncio.gather(*jobs, other)
+    await broker.handler(delivery("en"))
+    assert broker.published[-1][3].outcome == "translated"

@@ -56,26 +56,26 @@ async def test_translates_or_reports_that_the_engine_is_unavailable(
 ) -> None:
     google = provider(files, endpoint)
     if APERTIUM:
-        answer = await google.translate("El perro ⟦0⟧ es negro", "es", "en")
-        assert answer.text == "The dog ⟦0⟧ is black"
-        assert "cane" in (await google.translate("The dog is black", "en", "it")).text
+        answer = await google.translate(["El perro ⟦0⟧ es negro"], "es", "en")
+        assert answer.texts == ("The dog ⟦0⟧ is black",)
+        assert "cane" in (await google.translate(["The dog is black"], "en", "it")).texts[0]
     else:
         with pytest.raises(ProviderDownError, match="unreachable"):
-            await google.translate("El perro es negro", "es", "en")
+            await google.translate(["El perro es negro"], "es", "en")
     await google.close()
 
 
 async def test_a_language_that_google_does_not_have(files: Path, endpoint: str) -> None:
     google = provider(files, endpoint)
     with pytest.raises(ProviderRefusedError, match="pair_unsupported"):
-        await google.translate("Hola", "es", "xx")
+        await google.translate(["Hola"], "es", "xx")
     await google.close()
 
 
 async def test_an_invalid_project(files: Path, endpoint: str) -> None:
     google = provider(files, endpoint, project="X")
     with pytest.raises(ProviderRefusedError, match="refused"):
-        await google.translate("Hola", "es", "en")
+        await google.translate(["Hola"], "es", "en")
     await google.close()
 
 
@@ -86,11 +86,11 @@ async def test_a_key_that_is_not_known_then_the_right_one(
     right = (files / "client/google.json").read_text()
     google = provider(other, endpoint, ca_file=files / "client/ca.crt")
     with pytest.raises(ProviderDownError, match="denied"):
-        await google.translate("Hola", "es", "xx")
+        await google.translate(["Hola"], "es", "xx")
     await asyncio.to_thread((other / "client/google.json").write_text, right)
     await google.reload()
     with pytest.raises(ProviderRefusedError, match="pair_unsupported"):  # past the gate
-        await google.translate("Hola", "es", "xx")
+        await google.translate(["Hola"], "es", "xx")
     await google.close()
 
 
@@ -98,15 +98,15 @@ async def test_a_key_file_that_is_missing_or_broken(tmp_path: Path) -> None:
     (tmp_path / "client").mkdir()
     google = provider(tmp_path, "localhost:9", ca_file=None)
     with pytest.raises(ProviderDownError, match="not_configured"):
-        await google.translate("Hola", "es", "en")
+        await google.translate(["Hola"], "es", "en")
     (tmp_path / "client/google.json").write_text('{"type": "service_account"}')
     with pytest.raises(ProviderDownError, match="not_configured"):
-        await google.translate("Hola", "es", "en")
+        await google.translate(["Hola"], "es", "en")
     await google.close()
 
 
 async def test_another_ca_is_not_trusted(files: Path, endpoint: str, tmp_path: Path) -> None:
     google = provider(files, endpoint, ca_file=keys(tmp_path) / "client/ca.crt")
     with pytest.raises(ProviderDownError, match="unreachable"):
-        await google.translate("Hola", "es", "en")
+        await google.translate(["Hola"], "es", "en")
     await google.close()

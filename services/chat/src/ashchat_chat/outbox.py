@@ -94,6 +94,7 @@ class TranslationOutbox:
                 message=event.message_id,
                 text_version=1,
                 text=event.text,
+                sender=event.sender,
                 source=None if event.language == languages.UNKNOWN else event.language,
                 targets=event.targets,
                 requested_at=event.at,

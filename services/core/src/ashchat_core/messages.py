@@ -35,6 +35,7 @@ class TranslateJob(Message):
     message: str = Field(description="The message's id in the room's log.")
     text_version: int = Field(ge=1, description="1 for the original, +1 for every edit.")
     text: str = Field(max_length=TEXT_MAX_CHARS)
+    sender: str = Field(description="The account whose turn it is, so that none delays others.")
     source: Language | None = Field(description="The sender's language; None if unknown.")
     targets: tuple[Language, ...] = Field(
         min_length=1, description="The languages of the other members."

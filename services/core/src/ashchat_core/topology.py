@@ -140,7 +140,7 @@ QUEUES: tuple[QueueSpec, ...] = (
     QueueSpec(Queue.PROFILE_CHANGED, Service.AUTH, Service.CHAT),
     QueueSpec(Queue.ACCOUNT_DELETION_CHAT, Service.AUTH, Service.CHAT),
     QueueSpec(Queue.ACCOUNT_DELETION_STATIC, Service.AUTH, Service.STATIC),
-    QueueSpec(Queue.TRANSLATE, Service.CHAT, Service.TRANSLATE),
+    QueueSpec(Queue.TRANSLATE, Service.CHAT, Service.TRANSLATE, retry=True),
     QueueSpec(Queue.TRANSLATED, Service.TRANSLATE, Service.CHAT),
 )
 

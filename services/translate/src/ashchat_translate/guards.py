@@ -4,6 +4,7 @@ Engines loop, return nothing, or return pages of text; the original is better fo
 (observed in argos-translate#444 and LibreTranslate#806).
 """
 
+from operator import eq
 from typing import Final, Literal
 
 Fault = Literal["empty", "too_long", "too_short", "repetitive"]
@@ -47,14 +48,11 @@ def repeats(text: str) -> int:
     """
     text = text[-_CHECKED_CHARS:]
     most = 1
+    if len(text) < _LOOP_CHARS:
+        return most
     for period in range(1, min(_MAX_PERIOD_CHARS, len(text) // 2) + 1):
-        run = longest = 0
-        for here, there in zip(text, text[period:], strict=False):
-            if here == there:
-                run += 1
-                longest = max(longest, run)
-            else:
-                run = 0
+        equal = bytes(map(eq, text, text[period:]))
+        longest = max(map(len, equal.split(b"\0")))
         if longest + period >= _LOOP_CHARS:
             most = max(most, longest // period + 1)
     return most

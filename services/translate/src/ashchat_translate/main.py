@@ -11,8 +11,9 @@ from ashchat_core.redis import Redis
 from ashchat_core.topology import Service
 from ashchat_translate import consumers, metrics
 from ashchat_translate.breaker import Breaker, State
+from ashchat_translate.chain import Link
 from ashchat_translate.providers import Provider
-from ashchat_translate.service import Link, Translator
+from ashchat_translate.service import Translator
 from ashchat_translate.settings import ProviderName, Settings
 from ashchat_translate.store import RedisCache
 
@@ -35,6 +36,7 @@ def build(settings: Settings) -> runtime.App:
                 from ashchat_translate.providers.apertium import Apertium
 
                 apertium = Apertium(settings.apertium_url, timeout=settings.translate_call_seconds)
+                background.append(apertium.watch)
                 on_close.append(apertium.close)
                 return apertium
             case "google":

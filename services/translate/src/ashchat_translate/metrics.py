@@ -23,3 +23,10 @@ SHARED = Counter(
 )
 HELD = Gauge("ashchat_translate_held_texts", "Texts that wait for an unavailable provider")
 BREAKER = Gauge("ashchat_translate_breaker_state", "0 closed, 1 half-open, 2 open", ["provider"])
+PAIRS = Gauge("ashchat_translate_apertium_pairs", "Apertium's language pairs", ["state"])
+KEPT = Counter(
+    "ashchat_translate_kept_sentences_total", "Sentences that stayed as written", ["reason"]
+)
+PARKED = Counter(
+    "ashchat_translate_parked_jobs_total", "Jobs of accounts that have too many in progress"
+)

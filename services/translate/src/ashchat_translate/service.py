@@ -1,51 +1,37 @@
-"""Rules of translation: what is protected and cached, which provider is asked, how it fails.
+"""Rules of translation: what is translated, which provider is asked, how it fails.
 
 Whatever goes wrong, the result has a reason, and the reader sees the original.
 """
 
 import asyncio
-import hashlib
-import json
-import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, TypeVar
 
 from ashchat_core import languages
 from ashchat_core.messages import TranslateJob, TranslationResult
-from ashchat_translate import guards, metrics
-from ashchat_translate.breaker import Breaker, BreakerOpenError
-from ashchat_translate.placeholders import LostPlaceholderError, Protected, protect
-from ashchat_translate.providers import Answer, Provider, ProviderDownError, ProviderRefusedError
-from ashchat_translate.singleflight import SingleFlight
-
-GLOSSARY_VERSION: Final = "0"
-"""Version of the glossary (there is none yet), part of the cache key."""
+from ashchat_translate import metrics
+from ashchat_translate.chain import Cache, Calls, Languages, Link, UnavailableError
+from ashchat_translate.detection import Habits, Judgement, judge
+from ashchat_translate.document import Document, parse
+from ashchat_translate.fairness import FairTurns, Lane
+from ashchat_translate.providers import ProviderRefusedError
+from ashchat_translate.roundtrip import RoundTrip
 
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.25, 4.0
 
-_SPACES: Final = re.compile(r"(?<=\S) {2,}(?=\S)")
+HELD_PER_PAIR_MAX: Final = 8
+"""Maximum texts held for a pair of languages that fails while others work."""
 
+_LONG_CHARS: Final = 400
+"""Length from which a text is parsed in a thread."""
 
-class Cache(Protocol):
-    """Stores translations. It never raises: without it, every lookup is a miss."""
+_ResultT = TypeVar("_ResultT")
 
-    async def get(self, key: str) -> str | None:
-        """Return the value of a key; None on a miss."""
-        ...
-
-    async def put(self, key: str, value: str) -> None:
-        """Store a value, which may be evicted at any time."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One provider of the chain, with its breaker."""
-
-    provider: Provider
-    breaker: Breaker
+_FOREIGN_WORDS_MIN: Final = 3
+"""Words from which a sentence among others is judged by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +45,25 @@ class Outcome:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A text that was parsed and judged, once for all of its targets.
+
+    Attributes:
+        document: The text.
+        declared: The sender's language; None if it is unknown.
+        judgement: Which language the text is in.
+        foreign: Numbers of the sentences that are in another language.
+        lane: Whose text it is.
+    """
+
+    document: Document
+    declared: str | None
+    judgement: Judgement
+    foreign: frozenset[int]
+    lane: Lane
+
+
 class _FailedError(Exception):
     def __init__(self, reason: str, provider: str | None = None) -> None:
         super().__init__(reason)
@@ -68,23 +73,11 @@ class _FailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A checked translation that still contains tokens."""
+    """A translation that has passed all checks."""
 
     text: str
     source: str | None
     provider: str
-
-
-def cache_key(
-    text: str, source: str | None, target: str, provider: str, glossary: str = GLOSSARY_VERSION
-) -> str:
-    """Return a cache key: a hash, so that keys reveal nothing about the text.
-
-    The text contains tokens: messages differ in names and numbers more than in words, and the
-    cache then contains no addresses or mentions.
-    """
-    fields = json.dumps([text, source, target, provider, glossary], ensure_ascii=False)
-    return "translate:1:" + hashlib.sha256(fields.encode()).hexdigest()
 
 
 class Translator:
@@ -110,56 +103,65 @@ class Translator:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._chain = tuple(chain)
-        self._cache = cache
-        self._call_seconds = call_seconds
+        self._calls = Calls(cache, call_seconds=call_seconds, clock=clock)
         self._hold_seconds = hold_seconds
         self._clock = clock
         self._sleep = sleep
-        self._flights: SingleFlight[_Found] = SingleFlight()
+        self._habits = Habits()
+        self._held: Counter[Languages] = Counter()
+        self._computing = FairTurns(1)
 
-    async def result(self, job: TranslateJob, target: str) -> TranslationResult:
+    async def prepare(self, job: TranslateJob) -> Prepared:
+        """Parse a job's text, and find out which language it is in."""
+        lane = Lane(job.sender, job.room)
+        return await self._compute(lane, len(job.text), lambda: self._prepare(job, lane))
+
+    async def _compute(self, lane: Lane, chars: int, work: Callable[[], _ResultT]) -> _ResultT:
+        """Do what takes time in proportion to a text: one text at a time, and in turns.
+
+        A long one goes to a thread, where it delays others by a time slice only.
+        """
+        async with self._computing.turn(lane):
+            return work() if chars < _LONG_CHARS else await asyncio.to_thread(work)
+
+    def _prepare(self, job: TranslateJob, lane: Lane) -> Prepared:
+        tag = languages.canonical(job.source)
+        declared = None if tag == languages.UNKNOWN else tag
+        document = parse(job.text, languages.language(declared or "en"))
+        words = [sentence.words for sentence in document.sentences]
+        judgement = self._habits.judge(" ".join(words), declared, job.sender)
+        foreign: frozenset[int] = frozenset()
+        if judgement.verdict == "declared" and len(words) > 1:
+            foreign = frozenset(
+                number for number, text in enumerate(words) if _is_foreign(text, declared)
+            )
+        return Prepared(document, declared, judgement, foreign, lane)
+
+    async def result(self, job: TranslateJob, prepared: Prepared, target: str) -> TranslationResult:
         """Return a job's result in one language; an error of a provider is a result, too."""
-        outcome = await self.translate(job.text, job.source, target)
+        outcome = await self.translate(prepared, target)
         metrics.RESULTS.labels(outcome.outcome, outcome.reason or "", outcome.provider or "").inc()
-        return TranslationResult(
-            room=job.room,
-            message=job.message,
-            text_version=job.text_version,
-            target=target,
-            source=outcome.source,
-            outcome=outcome.outcome,
-            text=outcome.text,
-            provider=outcome.provider,
-            reason=outcome.reason,
-        )
+        return result(job, target, outcome)
 
-    async def translate(self, text: str, source: str | None, target: str) -> Outcome:
+    async def translate(self, prepared: Prepared, target: str) -> Outcome:
         """Translate a text, or return why it stays unchanged."""
-        wanted, declared = languages.canonical(target), languages.canonical(source)
-        spoken = None if declared == languages.UNKNOWN else declared
+        wanted = languages.canonical(target)
+        source = prepared.judgement.language
         if wanted == languages.UNKNOWN:
             return Outcome("failed", source, reason="target_unknown")
-        if spoken is not None and languages.same(spoken, wanted):
-            return Outcome("unchanged", source, reason="same_language")
-        protected = protect(text)
-        if not protected.translatable:
-            return Outcome("unchanged", source, reason="nothing_to_translate")
+        reason = _why_unchanged(prepared, wanted)
+        if reason is not None:
+            return Outcome("unchanged", source, reason=reason)
         try:
-            found, joined = await self._flights.run(
-                (protected.text, spoken, wanted),
-                lambda: self._through_chain(protected, spoken, wanted),
-            )
+            found = await self._through_chain(prepared, Languages(source, wanted))
         except _FailedError as failure:
             return Outcome("failed", source, provider=failure.provider, reason=failure.reason)
-        if joined:
-            metrics.SHARED.inc()
         detected = source or found.source
-        restored = protected.restore(found.text)
-        if restored == text:
+        if found.text == prepared.document.source:
             return Outcome("unchanged", detected, provider=found.provider, reason="equal")
-        return Outcome("translated", detected, restored, found.provider)
+        return Outcome("translated", detected, found.text, found.provider)
 
-    async def _through_chain(self, protected: Protected, source: str | None, target: str) -> _Found:
+    async def _through_chain(self, prepared: Prepared, pair: Languages) -> _Found:
         """Ask the providers in order; while one is down, hold the text and start again.
 
         Raises:
@@ -168,100 +170,92 @@ class Translator:
         deadline = self._clock() + self._hold_seconds
         attempt = 0
         while True:
-            down: tuple[str, str] | None = None
-            refused: tuple[str, str] | None = None
-            wait = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2**attempt)
+            down: UnavailableError | None = None
+            down_name = ""
+            refused: _FailedError | None = None
             for link in self._chain:
-                name = link.provider.name
                 try:
-                    return await self._ask(link, protected, source, target)
-                except BreakerOpenError as error:
-                    down = down or ("provider_unavailable", name)
-                    wait = min(wait, error.retry_in) if attempt else error.retry_in
-                except ProviderDownError as error:
-                    down = (f"provider_{error.reason}", name)
-                except (ProviderRefusedError, _FailedError) as error:
-                    refused = refused or (error.reason, name)
+                    return await self._ask(link, prepared, pair)
+                except UnavailableError as error:
+                    if down is None or error.retry_in is None:
+                        down, down_name = error, link.provider.name
+                except ProviderRefusedError as error:
+                    refused = refused or _FailedError(error.reason, link.provider.name)
+                except _FailedError as error:
+                    refused = refused or error
             if down is None:
-                reason, name = refused or ("provider_unavailable", "")
-                raise _FailedError(reason, name or None)
+                raise refused or _FailedError("provider_unavailable")
             left = deadline - self._clock()
-            if left <= 0:
-                raise _FailedError(*down)
-            with metrics.HELD.track_inprogress():
-                await self._sleep(min(max(wait, 0.01), left))
+            if left <= 0 or (down.pair_only and self._held[pair] >= HELD_PER_PAIR_MAX):
+                raise _FailedError(down.reason, down_name)
+            await self._hold(pair, min(_wait(down, attempt), left))
             attempt += 1
 
-    async def _ask(
-        self, link: Link, protected: Protected, source: str | None, target: str
-    ) -> _Found:
-        provider = link.provider
-        key = cache_key(protected.text, source, target, provider.name)
-        cached = _decode(await self._cache.get(key))
-        if cached is not None:
-            return _Found(cached.text, cached.source, provider.name)
-        link.breaker.enter()
-        answer = await self._call(link, protected.text, source, target)
-        text = _tidy(protected.text, answer.text)
+    async def _hold(self, pair: Languages, seconds: float) -> None:
+        self._held[pair] += 1
         try:
-            protected.restore(text)
-        except LostPlaceholderError:
-            raise _FailedError("placeholder_lost", provider.name) from None
-        wrong = guards.fault(protected.text, text)
-        if wrong is not None:
-            raise _FailedError(f"translation_{wrong}", provider.name)
-        await self._cache.put(key, json.dumps([text, answer.source], ensure_ascii=False))
-        return _Found(text, answer.source, provider.name)
-
-    async def _call(self, link: Link, text: str, source: str | None, target: str) -> Answer:
-        name = link.provider.name
-        started = self._clock()
-        outcome = "cancelled"
-        try:
-            async with asyncio.timeout(self._call_seconds):
-                answer = await link.provider.translate(text, source, target)
-        except TimeoutError:
-            outcome = "timeout"
-            link.breaker.failure()
-            raise ProviderDownError("timeout") from None
-        except ProviderDownError as error:
-            outcome = error.reason
-            link.breaker.failure()
-            raise
-        except ProviderRefusedError as error:
-            outcome = error.reason
-            link.breaker.success()
-            raise
-        else:
-            outcome = "answered"
-            link.breaker.success()
-            return answer
+            with metrics.HELD.track_inprogress():
+                await self._sleep(max(seconds, 0.01))
         finally:
-            metrics.CALLS.labels(name, outcome).inc()
-            metrics.CALL_SECONDS.labels(name).observe(self._clock() - started)
+            self._held[pair] -= 1
+            if not self._held[pair]:
+                del self._held[pair]
+
+    async def _ask(self, link: Link, prepared: Prepared, pair: Languages) -> _Found:
+        provider = link.provider
+        lane, chars = prepared.lane, len(prepared.document.source)
+        trip = RoundTrip(prepared.document, provider.tokens, prepared.foreign)
+        texts = await self._compute(lane, chars, lambda: trip.texts)
+        if not texts:
+            raise _FailedError("nothing_to_send", provider.name)
+        answer = await self._calls.ask(link, texts, pair, lane)
+        answers = dict(zip(texts, answer.texts, strict=True))
+        found = await self._compute(lane, chars, lambda: trip.finish(answers))
+        for reason, times in found.kept.items():
+            metrics.KEPT.labels(reason).inc(times)
+        if not found.translated:
+            raise _FailedError(found.kept.most_common(1)[0][0], provider.name)
+        if not answer.is_cached:
+            await self._calls.remember(link, texts, pair, answer)
+        return _Found(found.text, answer.source, provider.name)
 
 
-def _decode(value: str | None) -> Answer | None:
-    """Return a cached answer; an invalid entry is a miss."""
-    if value is None:
-        return None
-    try:
-        text, source = json.loads(value)
-    except ValueError:
-        return None
-    if not isinstance(text, str) or not (source is None or isinstance(source, str)):
-        return None
-    return Answer(text, source)
+def result(job: TranslateJob, target: str, outcome: Outcome) -> TranslationResult:
+    """Return the message to chat about an outcome."""
+    return TranslationResult(
+        room=job.room,
+        message=job.message,
+        text_version=job.text_version,
+        target=target,
+        source=outcome.source,
+        outcome=outcome.outcome,
+        text=outcome.text,
+        provider=outcome.provider,
+        reason=outcome.reason,
+    )
 
 
-def _tidy(original: str, translation: str) -> str:
-    """Give a translation the original's outer white space, and collapse repeated spaces.
+def _why_unchanged(prepared: Prepared, target: str) -> str | None:
+    """Return why a text needs no translation, or must not get one; None if it does."""
+    if not prepared.document.sentences:
+        return "nothing_to_translate"
+    spoken = (prepared.judgement.language, prepared.declared)
+    if any(tag is not None and languages.same(tag, target) for tag in spoken):
+        return "same_language"
+    if prepared.judgement.verdict == "unsure" and prepared.declared is not None:
+        return "language_unsure"
+    return None
 
-    Apertium leaves two spaces where it omits a word.
-    """
-    inner = translation.strip()
-    if not _SPACES.search(original):
-        inner = _SPACES.sub(" ", inner)
-    lead = original[: len(original) - len(original.lstrip())]
-    trail = original[len(original.rstrip()) :]
-    return f"{lead}{inner}{trail}"
+
+def _wait(down: UnavailableError, attempt: int) -> float:
+    """Return how long to hold a text, in seconds."""
+    backoff: float = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2.0**attempt)
+    if down.retry_in is None:
+        return backoff
+    return min(backoff, down.retry_in) if attempt else down.retry_in
+
+
+def _is_foreign(text: str, declared: str | None) -> bool:
+    if len(text.split()) < _FOREIGN_WORDS_MIN:
+        return False
+    return judge(text, declared).verdict == "other"

@@ -1,18 +1,27 @@
-"""Translation providers: each translates one text into one language."""
+"""Translation providers: each translates sentences into one language."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from ashchat_translate.tokens import TokenStyle
 
 DownReason = Literal["unreachable", "timeout", "quota", "denied", "broken", "not_configured"]
 RefusalReason = Literal["pair_unsupported", "source_unknown", "refused"]
 
 
 class ProviderDownError(Exception):
-    """The provider cannot translate now; the same call may succeed later."""
+    """The provider cannot translate now; the same call may succeed later.
 
-    def __init__(self, reason: DownReason) -> None:
+    Attributes:
+        reason: What is wrong.
+        pair_only: Whether only this pair of languages is affected, as far as is known.
+    """
+
+    def __init__(self, reason: DownReason, *, pair_only: bool = False) -> None:
         super().__init__(reason)
         self.reason: DownReason = reason
+        self.pair_only = pair_only
 
 
 class ProviderRefusedError(Exception):
@@ -25,10 +34,11 @@ class ProviderRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A provider's translation, and the source language that it assumed."""
+    """A provider's translations, in the order of the texts, and the source that it assumed."""
 
-    text: str
+    texts: tuple[str, ...]
     source: str | None
+    is_cached: bool = False
 
 
 class Provider(Protocol):
@@ -39,11 +49,18 @@ class Provider(Protocol):
         """The name in results, metrics and cache keys."""
         ...
 
-    async def translate(self, text: str, source: str | None, target: str) -> Answer:
-        """Translate a text between two canonical language tags (source None: unknown).
+    @property
+    def tokens(self) -> TokenStyle:
+        """How atoms are written in texts for this provider."""
+        ...
+
+    async def translate(self, texts: Sequence[str], source: str | None, target: str) -> Answer:
+        """Translate sentences between two canonical language tags (source None: unknown).
+
+        A sentence has no line breaks, and no markup.
 
         Raises:
             ProviderDownError: the provider cannot translate now.
-            ProviderRefusedError: the provider does not support the text or the languages.
+            ProviderRefusedError: the provider does not support the texts or the languages.
         """
         ...

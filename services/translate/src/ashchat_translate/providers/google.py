@@ -7,6 +7,7 @@ Authorised by a JWT that is signed with the service account's key, so no token e
 import asyncio
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,12 @@ from ashchat_translate.providers import (
     ProviderRefusedError,
     codes,
 )
+from ashchat_translate.tokens import BRACKETS
 
 KEY_FILE: Final = "google.json"
+CONTENTS_MAX: Final = 1_024
+"""Maximum texts in one call (https://docs.cloud.google.com/translate/docs/reference/rest)."""
+
 CLOSE_GRACE_SECONDS: Final = 10.0
 """How long calls on a replaced connection may take."""
 
@@ -48,6 +53,7 @@ class Google:
     """The provider `google`."""
 
     name = "google"
+    tokens = BRACKETS
 
     def __init__(
         self,
@@ -68,11 +74,19 @@ class Google:
         self._closing: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("google")
 
-    async def translate(self, text: str, source: str | None, target: str) -> Answer:
-        """Translate in one call; Google detects an unknown source."""
+    async def translate(self, texts: Sequence[str], source: str | None, target: str) -> Answer:
+        """Translate in as few calls as possible; Google detects an unknown source."""
+        answers = [
+            await self._call(texts[start : start + CONTENTS_MAX], source, target)
+            for start in range(0, len(texts), CONTENTS_MAX)
+        ]
+        detected = next((answer.source for answer in answers if answer.source), None)
+        return Answer(tuple(text for answer in answers for text in answer.texts), detected)
+
+    async def _call(self, texts: Sequence[str], source: str | None, target: str) -> Answer:
         request = TranslateTextRequest(
             parent=self._parent,
-            contents=[text],
+            contents=list(texts),
             mime_type="text/plain",
             source_language_code=codes.google(source) if source else "",
             target_language_code=codes.google(target),
@@ -87,12 +101,12 @@ class Google:
             raise _verdict(error) from None
         except auth_exceptions.GoogleAuthError:
             raise ProviderDownError("denied") from None
-        if len(response.translations) != 1:
-            raise ProviderDownError("broken")
-        translation = response.translations[0]
-        detected = languages.canonical(translation.detected_language_code)
+        if len(response.translations) != len(texts):
+            raise ProviderDownError("broken", pair_only=True)
+        detected = languages.canonical(response.translations[0].detected_language_code)
         known = None if detected == languages.UNKNOWN else detected
-        return Answer(translation.translated_text, source or known)
+        translated = tuple(translation.translated_text for translation in response.translations)
+        return Answer(translated, source or known)
 
     async def reload(self) -> None:
         """Read the key and the CA file again; calls in progress continue."""
