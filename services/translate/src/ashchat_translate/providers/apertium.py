@@ -119,8 +119,8 @@ class Apertium:
 
     async def _usable(self, listed: Sequence[Pair]) -> list[Pair]:
         """Return the pairs that translate, of those that the engine lists."""
-        runs = await asyncio.gather(*map(self._runs, listed))
-        usable = [pair for pair, run in zip(listed, runs, strict=True) if run]
+        # One after another: a pair's first text makes the engine load its dictionaries.
+        usable = [pair for pair in listed if await self._runs(pair)]
         metrics.PAIRS.labels("usable").set(len(usable))
         metrics.PAIRS.labels("broken").set(len(listed) - len(usable))
         for pair in listed:
