@@ -18,6 +18,7 @@ class Engine:
         self.broken: set[str] = set()
         self.down: Exception | None = None
         self.asked: list[tuple[str, str]] = []
+        self.variant = ""
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if self.down is not None:
@@ -31,7 +32,7 @@ class Engine:
         if form["langpair"] in self.broken:
             # Seen: "No such file or directory: 'cg-proc'".
             return httpx2.Response(500, json={"status": "error", "code": 500})
-        said = f"{form['q']}".replace("\n\n", f" {form['langpair'][4:]}\n\n")
+        said = f"{self.variant}{form['q']}".replace("\n\n", f" {form['langpair'][4:]}\n\n")
         return httpx2.Response(
             200, json={"responseData": {"translatedText": f"{said} {form['langpair'][4:]}"}}
         )
@@ -137,6 +138,12 @@ async def test_an_engine_that_is_away_says_nothing_about_its_pairs(
         await apertium.translate(("casa",), "es", "en")
     engine.down = None
     assert (await apertium.translate(("casa",), "es", "en")).texts == ("casa eng",)
+
+
+async def test_the_first_of_the_engines_variants(apertium: Apertium, engine: Engine) -> None:
+    engine.variant = "हूं/हूँ "
+    assert (await apertium.translate(("uno",), "es", "en")).texts == ("हूं uno eng",)
+    assert (await apertium.translate(("y/o",), "es", "en")).texts == ("हूं/हूँ y/o eng",)
 
 
 async def test_a_script_that_the_pairs_are_not_for(apertium: Apertium, engine: Engine) -> None:

@@ -75,7 +75,7 @@ def test_what_is_plainly_in_another_language(
         ("ok", None),
     ],
 )
-def test_what_cannot_be_told(text: str, declared: str | None) -> None:
+def test_what_is_unclear(text: str, declared: str | None) -> None:
     assert judge(text, declared).verdict == "unsure"
 
 

@@ -69,8 +69,9 @@ class Rendered(HTMLParser):
         return f"{self.blocks} {self.elements} {self.code}"
 
 
-@pytest.mark.parametrize("name", engines.HOSTILE)
-@pytest.mark.parametrize("style", engines.STYLES)
+@pytest.mark.parametrize(
+    ("name", "style"), [*((name, "words") for name in engines.HOSTILE), ("good", "brackets")]
+)
 def test_every_example_of_commonmark_keeps_its_structure(name: str, style: str) -> None:
     for example in EXAMPLES:
         result = through(example, engines.HOSTILE[name], style)
@@ -161,15 +162,13 @@ def test_any_text_keeps_its_structure(text: str, engine: str) -> None:
 
 
 @pytest.mark.parametrize("atom", ATOMS)
-@pytest.mark.parametrize("prose", PROSE.values(), ids=PROSE)
-def test_an_atom_is_neither_sent_nor_changed(atom: str, prose: str) -> None:
-    text = f"{prose} {atom} {prose}"
-    trip = RoundTrip(parse(text, "es"), WORDS)
-    words = re.findall(r"[^\W\d_]{3,}", atom)
-    for sent in trip.texts:
-        for word in words:
-            assert word.lower() == "xqaa" or word not in sent.replace(prose, "")
-    assert atom in through(text, engines.shout).text
+def test_an_atom_is_neither_sent_nor_changed(atom: str) -> None:
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", atom) if word != "Xqaa"]
+    for prose in PROSE.values():
+        text = f"{prose} {atom} {prose}"
+        for sent in RoundTrip(parse(text, "es"), WORDS).texts:
+            assert not any(word in sent.replace(prose, "") for word in words)
+        assert atom in through(text, engines.shout).text
 
 
 @pytest.mark.parametrize(
@@ -224,6 +223,7 @@ def test_translated_around_the_markup(text: str, translated: str) -> None:
         ("di http://[::1]:8080/casa ya", "di Xqaa ya"),
         ("di mailto:ana@example.org?subject=casa ya", "di Xqaa ya"),
         ("https://example.org/casa를 보세요 지금", "를 보세요 지금"),
+        ("कहाँ/किधर हूं/हूँ अभी", "कहाँ/किधर हूं/हूँ अभी"),
         ("él y/o ella a las 10:30", "él y/o ella a las 10:30"),
         ("EE.UU. y R&B, 50% del 1er día", "EE.UU. y R&B, 50% del 1er día"),
     ],

@@ -297,7 +297,7 @@ def only_from(source: str) -> type[Fake]:
 
 
 def without_time(provider: Fake) -> Translator:
-    """A translator that holds texts for ever."""
+    """A translator that holds texts forever."""
     never = asyncio.Event()
 
     async def sleep(_: float) -> None:

@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from typing import Final
 
 _CJK: Final = "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af"
+_MARKS: Final = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u109f"
+"""Marks within words, which `\\w` does not match, and the letters of their blocks."""
+
 _NO_ADDRESS: Final = (
     "\u0000-\u0020\u007f-\u00bf\u0589\u05be\u060c\u061b\u061f\u06d4\u0964\u0965\u2000-\u2bff"
     "\u3000-\u303f\ufe00-\ufe4f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
@@ -39,7 +42,7 @@ _URL: Final = (
     rf"|(?<![\w.@/-]){_HOST}(?::\d{{1,5}})?[/?#](?:{_BODY})?"
 )
 _EMAIL: Final = r"(?<![\w.+%-])[\w.+%-]++@[\w-]++(?:\.[\w-]++)+"
-_MENTION: Final = r"(?<![\w/@#&])[@#]\w++(?:[.:@-]\w++)*"
+_MENTION: Final = rf"(?<![\w{_MARKS}/@#&])[@#][\w{_MARKS}]++(?:[.:@-][\w{_MARKS}]++)*"
 _BRACES: Final = r"\{[^{}\n`]{0,400}+(?:\{[^{}\n`]{0,200}+\}[^{}\n`]{0,200}+){0,8}+\}"
 _TEMPLATE: Final = (
     r"\{\{[^{}\n`]{0,400}+\}\}"
@@ -59,7 +62,7 @@ _FORMULA: Final = (
 _PATH: Final = (
     r"(?<![\w\\])[A-Za-z]:[\\/][^\s<>\"|?*`]*+"
     r"|(?<![\w\\])\\\\[\w.$-]++\\[^\s<>\"|?*`]*+"
-    r"|(?<![\w/.:)\]<~])(?:~|\.\.?)?/(?:[\w.@+~-]++/?)+"
+    rf"|(?<![\w{_MARKS}/.:)\]<~])(?:~|\.\.?)?/(?:[\w{_MARKS}.@+~-]++/?)+"
 )
 _EXACT: Final = re.compile(f"{_URL}|{_EMAIL}|{_FORMULA}|{_PATH}|{_TEMPLATE}|{_MENTION}")
 

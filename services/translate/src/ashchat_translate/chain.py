@@ -40,7 +40,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Languages:
-    """A pair of languages; the source is None if it is unknown."""
+    """A pair of languages, the source as far as it is known."""
 
     source: str | None
     target: str

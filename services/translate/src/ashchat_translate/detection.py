@@ -76,7 +76,7 @@ _NAMES: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a text is in: the declared language, another one, or one that cannot be told."""
+    """What a text is in: the declared language, another one, or an unclear one."""
 
     verdict: Verdict
     language: str | None

@@ -1,7 +1,7 @@
 """Turns that go around: the accounts one after another, and the rooms of each account.
 
-Whoever asks for many turns waits for their own; everybody else waits for at most one turn of each
-account that waits, too. (Round-robin queueing in the sense of J. Nagle, RFC 970, with two levels.)
+An account that asks for many turns waits for its own; every other one waits for at most one turn
+of each account that waits, too. (Round-robin queueing in the sense of J. Nagle, RFC 970, with two levels.)
 """
 
 import asyncio

@@ -6,6 +6,7 @@ text; so each pair translates a word before it is offered.
 """
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ CONNECT_SECONDS: Final = 2.0
 PROBE: Final = "a"
 """A text that every pair that runs returns something for."""
 
+_VARIANTS: Final = re.compile(r"([^\s/]+)(?:/[^\s/]+)+")
+
 _BETWEEN: Final = "\n\n"
 """An empty line ends a sentence for the engine, and comes back as it is."""
 
@@ -59,6 +62,7 @@ class Apertium:
             lambda: asyncio.Semaphore(PAIR_IN_FLIGHT)
         )
         self._graph: PairGraph | None = None
+        self._ran: set[Pair] = set()
         self._read_at = 0.0
         self._reading = asyncio.Lock()
         self._log = structlog.get_logger("apertium")
@@ -72,11 +76,16 @@ class Apertium:
             raise ProviderRefusedError("pair_unsupported")
         text = _BETWEEN.join(texts)
         for step in await self._path(spoken, wanted):
-            text = await self._step(text, step)
-        answers = tuple(text.split(_BETWEEN))
+            try:
+                text = await self._step(text, step)
+            except ProviderDownError as error:
+                if error.pair_only:
+                    self._ran.discard(step)
+                raise
+        answers = text.split(_BETWEEN)
         if len(answers) != len(texts):
             raise ProviderRefusedError("refused")
-        return Answer(answers, source)
+        return Answer(tuple(map(_first_variant, texts, answers)), source)
 
     async def watch(self) -> None:
         """Keep the list of pairs up to date, so that no text waits for it; until cancelled."""
@@ -119,8 +128,10 @@ class Apertium:
 
     async def _usable(self, listed: Sequence[Pair]) -> list[Pair]:
         """Return the pairs that translate, of those that the engine lists."""
-        # One after another: a pair's first text makes the engine load its dictionaries.
-        usable = [pair for pair in listed if await self._runs(pair)]
+        # One after another: a pair's first text makes the engine load its dictionaries. A pair
+        # that ran is not tried again before it fails.
+        usable = [pair for pair in listed if pair in self._ran or await self._runs(pair)]
+        self._ran = set(usable)
         metrics.PAIRS.labels("usable").set(len(usable))
         metrics.PAIRS.labels("broken").set(len(listed) - len(usable))
         for pair in listed:
@@ -171,3 +182,8 @@ class Apertium:
             return response.json()
         except ValueError:
             raise ProviderDownError("broken", pair_only=of_pair) from None
+
+
+def _first_variant(text: str, answer: str) -> str:
+    """Return an answer with the first of words that the engine could not choose from ("a/b")."""
+    return answer if "/" in text else _VARIANTS.sub(r"\1", answer)
