@@ -1,7 +1,7 @@
 """Turns that go around: the accounts one after another, and the rooms of each account.
 
 An account that asks for many turns waits for its own; every other one waits for at most one turn
-of each account that waits, too. (Round-robin queueing in the sense of J. Nagle, RFC 970, with two levels.)
+of each account that waits, too (J. Nagle, RFC 970, with two levels).
 """
 
 import asyncio
