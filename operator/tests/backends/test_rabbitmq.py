@@ -205,12 +205,12 @@ async def repaired(fake: FakeBroker) -> list[str]:
 
 
 async def test_a_deleted_queue_is_recreated_with_its_binding(declared: FakeBroker) -> None:
-    name = Queue.TRANSLATE.value
+    name = Queue.TRANSLATED.value
     bindings = tuple(x for x in declared.state.bindings if x["destination"] != name)
     declared.state = replace(
         declared.state, queues=without(declared.state.queues, name), bindings=bindings
     )
-    assert await repaired(declared) == [f"declared queue {name}", f"bound {name} to chat"]
+    assert await repaired(declared) == [f"declared queue {name}", f"bound {name} to translate"]
 
 
 async def test_a_virtual_host_that_failed_is_started(declared: FakeBroker) -> None:
