@@ -140,7 +140,11 @@ async def test_an_engine_that_is_away_says_nothing_about_its_pairs(
     assert (await apertium.translate(("casa",), "es", "en")).texts == ("casa eng",)
 
 
-async def test_the_first_of_the_engines_variants(apertium: Apertium, engine: Engine) -> None:
+async def test_what_the_engine_says_about_its_words_is_not_shown(
+    apertium: Apertium, engine: Engine
+) -> None:
+    engine.variant = "#Tienes @hambre "  # seen for "Hai fame?"
+    assert (await apertium.translate(("uno",), "es", "en")).texts == ("Tienes hambre uno eng",)
     engine.variant = "हूं/हूँ "
     assert (await apertium.translate(("uno",), "es", "en")).texts == ("हूं uno eng",)
     assert (await apertium.translate(("y/o",), "es", "en")).texts == ("हूं/हूँ y/o eng",)

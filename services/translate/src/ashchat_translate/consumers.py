@@ -19,9 +19,9 @@ from ashchat_core.topology import Queue, Service
 from ashchat_translate import metrics
 from ashchat_translate.service import Outcome, Translator, result
 
-JOBS_PER_ACCOUNT_MAX: Final = 60
-"""Maximum jobs of one account in progress on this pod, a burst of messages; further ones are
-parked."""
+JOBS_PER_ACCOUNT_MAX: Final = 20
+"""Maximum jobs of one account in progress on this pod; further ones are parked. Ten accounts
+that flood the queue leave places of the prefetch to others."""
 
 PARKED_TIMES_MAX: Final = 4
 """How often a job is parked before its readers are left with the original."""

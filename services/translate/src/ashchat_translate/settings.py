@@ -40,7 +40,7 @@ class Settings(ServiceSettings):
         30 * 24 * 3600, gt=0, description="How long a translation is cached, in seconds."
     )
     translate_prefetch: int = Field(
-        500, ge=1, le=5_000, description="Maximum jobs in progress, including those that wait."
+        200, ge=1, le=1_000, description="Maximum jobs in progress, including those that wait."
     )
 
     @model_validator(mode="after")

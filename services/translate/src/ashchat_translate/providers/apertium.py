@@ -36,6 +36,7 @@ CONNECT_SECONDS: Final = 2.0
 PROBE: Final = "a"
 """A text that every pair that runs returns something for."""
 
+_MARKS: Final = re.compile(r"[#@](?=\w)")
 _VARIANTS: Final = re.compile(r"([^\s/]+)(?:/[^\s/]+)+")
 
 _BETWEEN: Final = "\n\n"
@@ -85,7 +86,7 @@ class Apertium:
         answers = text.split(_BETWEEN)
         if len(answers) != len(texts):
             raise ProviderRefusedError("refused")
-        return Answer(tuple(map(_first_variant, texts, answers)), source)
+        return Answer(tuple(map(_readable, texts, answers)), source)
 
     async def watch(self) -> None:
         """Keep the list of pairs up to date, so that no text waits for it; until cancelled."""
@@ -184,6 +185,12 @@ class Apertium:
             raise ProviderDownError("broken", pair_only=of_pair) from None
 
 
-def _first_variant(text: str, answer: str) -> str:
-    """Return an answer with the first of words that the engine could not choose from ("a/b")."""
+def _readable(text: str, answer: str) -> str:
+    """Return an answer without what the engine says about its words.
+
+    It marks words that it could not translate or inflect ("@casa", "#casa"), and lists those that
+    it could not choose from ("a/b").
+    """
+    if not {"#", "@"} & set(text):
+        answer = _MARKS.sub("", answer)
     return answer if "/" in text else _VARIANTS.sub(r"\1", answer)
