@@ -183,6 +183,8 @@ def test_an_atom_is_neither_sent_nor_changed(atom: str) -> None:
         ("***muy*** grande", "***muyo*** grandeo"),
         ("**una *muy* grande** casa", "**unao *muyo* grandeo** casao"),
         ("el 5 de mayo de 2026", "elo 5 deo mayoo deo 2026"),
+        ("la [casa] y ||mi perro|| y", "lao [casao] y ||mio perroo|| y"),
+        ("di <@U12> <#C1|casa> y US$5-US$6 ya", "dio <@U12> <#C1|casao> y USo$5-US$6 yao"),
         ("uno\ndos  \ntres\n\ncuatro", "unoo\ndoso  \ntreso\n\ncuatroo"),
         (
             "| casa | perro |\n|---|---|\n| uno | dos |",
@@ -210,7 +212,7 @@ def test_translated_around_the_markup(text: str, translated: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sent"),
     [
-        ("看 https://example.org/casa好吗", "看 Xqaa好吗"),
+        ("看 https://example.org/casa好吗", "看 Xqaa 好吗"),
         ("看 https://example.org/wiki/日本 好", "看 Xqaa 好"),
         ("mira https://e.example/a_(b) y (https://e.example/c) ya", "mira Xqaa y (Xqab) ya"),
         ("di ‘https://example.org/casa’ ya", "di ‘Xqaa’ ya"),  # noqa: RUF001
@@ -220,6 +222,8 @@ def test_translated_around_the_markup(text: str, translated: str) -> None:
         ("di **https://example.org/casa** ya", "di Xqaa ya"),
         ("di https://example.org/?q=a&b=casa#mi-casa ya", "di Xqaa ya"),
         ("di example.org:8080/casa ya", "di Xqaa ya"),
+        ("di localhost:8080/casa ya", "di Xqaa ya"),
+        ("di 192.168.0.1/casa ya", "di Xqaa ya"),
         ("di http://[::1]:8080/casa ya", "di Xqaa ya"),
         ("di mailto:ana@example.org?subject=casa ya", "di Xqaa ya"),
         ("https://example.org/casa를 보세요 지금", "를 보세요 지금"),

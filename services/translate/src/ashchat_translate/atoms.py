@@ -38,6 +38,9 @@ _URL: Final = (
     rf"(?<![A-Za-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]{{1,15}}+://(?:\[[0-9A-Fa-f:.]{{2,45}}\])?(?:{_BODY})?"
     rf"|(?<![A-Za-z0-9])(?i:mailto|tel|sms|geo|sip|xmpp|matrix|magnet|data|urn|javascript):(?=[^\s:]){_BODY}"
     rf"|(?<![\w.@/-])(?i:www)\d?\.{_BODY}"
+    # A host with a port and a path, an IPv4 address with a path.
+    rf"|(?<![\w.@/:-])[A-Za-z][A-Za-z0-9-]{{0,62}}+:\d{{1,5}}/(?:{_BODY})?"
+    rf"|(?<![\w.@/:-])\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?::\d{{1,5}})?/(?:{_BODY})?"
     # A bare host with a path, a port or a query.
     rf"|(?<![\w.@/-]){_HOST}(?::\d{{1,5}})?[/?#](?:{_BODY})?"
 )

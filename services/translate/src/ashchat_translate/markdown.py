@@ -44,7 +44,7 @@ _FIRST: Final = 0xF0000
 atoms, so that they cannot be mistaken for them."""
 
 
-_FIRST_CHAR: Final = chr(_FIRST)
+FIRST_CHAR: Final = chr(_FIRST)
 
 
 class Kind(Enum):
@@ -74,19 +74,23 @@ class Line:
 
     def piece(self, char: str) -> Piece | None:
         """Return what a character stands for; None if it is text."""
-        if char < _FIRST_CHAR:
+        if char < FIRST_CHAR:
             return None
         number = ord(char) - _FIRST
         return self.pieces[number] if number < len(self.pieces) else None
 
     def source(self, text: str) -> str:
         """Return a part of the line's text as it was written."""
-        if max(text, default="") < _FIRST_CHAR:
+        if max(text, default="") < FIRST_CHAR:
             return text
         return "".join(char if (it := self.piece(char)) is None else it.source for char in text)
 
     def add(self, source: str, kind: Kind) -> None:
-        """Add a piece."""
+        """Add a piece; atoms without text between them are one."""
+        last = self.piece(self.text[-1]) if self.text else None
+        if last is not None and last.kind is kind is Kind.ATOM:
+            self.pieces[-1] = Piece(last.source + source, kind)
+            return
         self.text += chr(_FIRST + len(self.pieces))
         self.pieces.append(Piece(source, kind))
 

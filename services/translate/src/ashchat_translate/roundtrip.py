@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from ashchat_translate import guards
 from ashchat_translate.document import Document, Sentence, normal, shape
-from ashchat_translate.markdown import Kind, Piece
+from ashchat_translate.markdown import FIRST_CHAR, Kind, Piece
 from ashchat_translate.tokens import TOKENS_MAX, TokenStyle
 
 Reason = Literal[
@@ -194,10 +194,8 @@ class RoundTrip:
         if tokens and (len(tokens) > TOKENS_MAX or self.style.debris.search(plain)):
             return None
         text = "".join(
-            self.style.write(tokens[char])
-            if char in tokens
-            else ("" if sentence.line.piece(char) else char)
-            for char in sentence.text
+            _spaced(self.style.write(tokens[char]), glued) if char in tokens else char
+            for char, glued in _with_glue(sentence)
         )
         return normal(text).strip()
 
@@ -214,6 +212,7 @@ class RoundTrip:
         answer = _tidy(answer)
         atoms = [char for char, _ in _atoms(sentence)]
         restored = self._restored(answer, atoms)
+        restored = _glued(restored, dict(_with_glue(sentence)) if atoms else {})
         bare = self.style.pattern.sub(" ", sent) if atoms else sent
         plain = _without(restored, sentence)
         if numbers(plain) != numbers(bare):
@@ -264,6 +263,44 @@ def _without(text: str, sentence: Sentence) -> str:
         char if (piece := sentence.line.piece(char)) is None else " " * (piece.kind is Kind.ATOM)
         for char in text
     )
+
+
+_Glue = tuple[bool, bool]
+"""Whether a letter or digit is right before an atom, and right after it. Engines know a token only
+as a word of its own, so it gets spaces there, which are taken out of the answer."""
+
+
+def _with_glue(sentence: Sentence) -> list[tuple[str, _Glue]]:
+    """Return the characters of a sentence's text without its marks, each with what is around it."""
+    text = "".join(
+        char
+        for char in sentence.text
+        if (piece := sentence.line.piece(char)) is None or piece.kind is Kind.ATOM
+    )
+    around = f" {text} "
+    return [
+        (char, (around[place].isalnum(), around[place + 2].isalnum()))
+        for place, char in enumerate(text)
+    ]
+
+
+def _spaced(token: str, glue: _Glue) -> str:
+    return f"{' ' * glue[0]}{token}{' ' * glue[1]}"
+
+
+def _glued(text: str, glue: Mapping[str, _Glue]) -> str:
+    """Return an answer without the spaces that `_spaced` has put around atoms."""
+    written: list[str] = []
+    is_glued = False
+    for char in text:
+        if char == " " and is_glued:
+            is_glued = False
+            continue
+        before, is_glued = glue.get(char, (False, False)) if char >= FIRST_CHAR else (False, False)
+        if before and written and written[-1] == " ":
+            written.pop()
+        written.append(char)
+    return "".join(written)
 
 
 def _runs(sentence: Sentence) -> list[Sentence]:
