@@ -111,6 +111,7 @@ ATOMS: Final = (
     r"C:\Usuarios\casa", r"\\servidor\casa\perro.txt", "/home/casa/perro.txt", "~/casa/perro",
     "../casa/x", r"$\frac{casa}{perro}$", r"\(casa^2\)", r"\sqrt{casa}", "{{nombre}}", "${casa}",
     "{casa}", "%s", "%(casa)d", "{% if casa %}", "<%= casa %>", "[[mi casa]]", "$HOME",
+    "<@U123>", "<#C1|casa>", "<:casa:123>", "<!here>",
     "2*3=6", "a**b", "casa_grande", "miCasa", "casa()", "Casa::perro", "B2B", "v1.2.3", "3kg",
     "casa.tar.gz", "--casa", "<code>mi casa</code>", "![mi perro](casa.png)", "&amp;", r"\*",
     "⟦0⟧", "Xqaa", "\ue000", "<br>",
@@ -184,7 +185,7 @@ def test_an_atom_is_neither_sent_nor_changed(atom: str) -> None:
         ("**una *muy* grande** casa", "**unao *muyo* grandeo** casao"),
         ("el 5 de mayo de 2026", "elo 5 deo mayoo deo 2026"),
         ("la [casa] y ||mi perro|| y", "lao [casao] y ||mio perroo|| y"),
-        ("di <@U12> <#C1|casa> y US$5-US$6 ya", "dio <@U12> <#C1|casao> y USo$5-US$6 yao"),
+        ("di <@U12> <#C1|casa> y US$5-US$6 ya", "dio <@U12> <#C1|casa> y USo$5-US$6 yao"),
         ("uno\ndos  \ntres\n\ncuatro", "unoo\ndoso  \ntreso\n\ncuatroo"),
         (
             "| casa | perro |\n|---|---|\n| uno | dos |",

@@ -53,6 +53,8 @@ _TEMPLATE: Final = (
     r"|<%[^%\n`]{0,400}+%>"
     rf"|[$#]?{_BRACES}"
     r"|\[\[[^\[\]\n`]{0,200}+\]\]"
+    # Mentions, channels and emoji as other platforms write them: <@U12>, <#C1|name>, <:name:12>.
+    r"|<(?:[@#][^<>\n`]{1,80}+|![a-z]{4,10}+|a?:\w{1,40}+:\d{1,25}+)>"
     r"|(?<!%)%(?:\d{1,2}\$)?(?:\(\w{1,60}\))?[-+0#]?\d{0,3}(?:\.\d{1,3})?[sdifouxXcgeEr@](?!\w)"
     r"|(?<![\w$])\$[A-Za-z_]\w*+"
 )

@@ -267,7 +267,7 @@ def _without(text: str, sentence: Sentence) -> str:
 
 _Glue = tuple[bool, bool]
 """Whether a letter or digit is right before an atom, and right after it. Engines know a token only
-as a word of its own, so it gets spaces there, which are taken out of the answer."""
+as a separate word, so it gets spaces there, which are removed from the answer."""
 
 
 def _with_glue(sentence: Sentence) -> list[tuple[str, _Glue]]:
