@@ -112,7 +112,7 @@ ATOMS: Final = (
     "../casa/x", r"$\frac{casa}{perro}$", r"\(casa^2\)", r"\sqrt{casa}", "{{nombre}}", "${casa}",
     "{casa}", "%s", "%(casa)d", "{% if casa %}", "<%= casa %>", "[[mi casa]]", "$HOME",
     "<@U123>", "<#C1|casa>", "<:casa:123>", "<!here>",
-    "2*3=6", "a**b", "casa_grande", "miCasa", "casa()", "Casa::perro", "B2B", "v1.2.3", "3kg",
+    "2*3=6", "2**8", "casa_grande", "miCasa", "casa()", "Casa::perro", "B2B", "v1.2.3", "3kg",
     "casa.tar.gz", "--casa", "<code>mi casa</code>", "![mi perro](casa.png)", "&amp;", r"\*",
     "⟦0⟧", "Xqaa", "\ue000", "<br>",
 )  # fmt: skip
