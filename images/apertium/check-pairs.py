@@ -55,12 +55,17 @@ def runs(pair: str) -> bool:
 def main() -> None:
     """Compare what the engine offers with what it must offer."""
     expected = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8").split()
-    engine = subprocess.Popen(["apertium-apy", "-p", str(PORT), "/usr/share/apertium"])
+    engine = subprocess.Popen(
+        ["apertium-apy", "-p", str(PORT), "/usr/share/apertium"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         pairs = listed()
         broken = [pair for pair in pairs if not runs(pair)]
     finally:
-        engine.terminate()
+        # Not SIGTERM: the engine waits for its pipelines then, which may be without end.
+        engine.kill()
         engine.wait()
     if broken or pairs != sorted(expected):
         sys.exit(f"cannot run: {broken}\nlisted: {pairs}\nexpected: {sorted(expected)}")
