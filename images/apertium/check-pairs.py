@@ -64,7 +64,7 @@ def main() -> None:
         pairs = listed()
         broken = [pair for pair in pairs if not runs(pair)]
     finally:
-        # Not SIGTERM: the engine waits for its pipelines then, which may be without end.
+        # Not SIGTERM: the engine waits for its pipelines then, which may take forever.
         engine.kill()
         engine.wait()
     if broken or pairs != sorted(expected):
