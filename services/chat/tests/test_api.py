@@ -53,12 +53,17 @@ class Photos:
     def __init__(self) -> None:
         self.body = b""
         self.headers: dict[str, str] = {}
+        self.removed: list[str | None] = []
 
     async def upload(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> str:
         self.headers = dict(headers)
         async for chunk in body:
             self.body += chunk
         return "/files/new.webp"
+
+    async def remove(self, url: str | None, headers: Mapping[str, str]) -> None:
+        assert set(headers) == {"Authorization", "Device-Token"}
+        self.removed.append(url)
 
 
 @pytest.fixture
@@ -254,10 +259,27 @@ def test_a_photo_goes_on_as_it_came_with_the_callers_rights(
     )
     assert answer.json() == {"message": "The photo was changed.", "url": "/files/new.webp"}
     assert chats.changed == [{"photo_url": "/files/new.webp"}]
+    assert photos.removed == [ANA.photo_url]
     assert picture in photos.body
     assert photos.headers["Authorization"] == headers["Authorization"]
     assert photos.headers["Device-Token"] == "device"
     assert photos.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+
+
+def test_a_photo_that_could_not_be_set_is_removed(
+    client: TestClient,
+    chats: Chats,
+    photos: Photos,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unavailable(*_: object, **__: object) -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(chats, "change", unavailable)
+    answer = client.patch("/api/user/photo", headers=headers, files={"photo": ("a.png", b"x")})
+    assert answer.status_code == 503
+    assert photos.removed == ["/files/new.webp"]
 
 
 def test_a_request_without_a_photo_is_rejected(client: TestClient, headers: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The public application over a real folder and real keys, without a socket."""
 
+import asyncio
 import errno
 import hashlib
 import json
@@ -14,16 +15,18 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+import static_pictures as pictures
 from ashchat_core.tokens import TokenVerifier, device_hash
-from ashchat_static import api
-from ashchat_static.service import DEFAULT_AVATAR, owner_of
+from ashchat_static import api, usage
+from ashchat_static.service import DEFAULT_AVATAR, Quota, owner_of
 from ashchat_static.settings import Settings
 from ashchat_static.store import DRAFTS, OWNERS, Volume
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 DEVICE = "device-of-ana"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
+PNG = pictures.png()
 LIMIT = 100_000
+QUOTA = Quota(stored_bytes=50_000, uploads_per_day=12)
 
 
 def token(**changes: Any) -> str:
@@ -61,7 +64,7 @@ async def client(tmp_path: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClie
         jwks_file=jwks,
         allowed_origins="https://app.example.org",
     )
-    volume = Volume(folder)
+    volume = Volume(folder, QUOTA)
     await volume.prepare()
     verifier = TokenVerifier(jwks, issuer="ashchat-auth-service", audience="ashchat")
     transport = httpx2.ASGITransport(app=api.build(settings, volume, verifier))
@@ -106,7 +109,8 @@ async def test_a_raw_body_twice_is_one_file(client: httpx2.AsyncClient, folder: 
     for _ in range(2):
         answer = await client.post("/files", content=PNG, headers={"Content-Type": "image/png"})
         assert answer.status_code == 201
-    assert names_in(folder) == names_in(folder / OWNERS / owner_of("ana")) == [name_of(PNG)]
+    assert names_in(folder) == [name_of(PNG)]
+    assert names_in(folder / OWNERS / owner_of("ana")) == [usage.USAGE, name_of(PNG)]
 
 
 async def test_the_same_picture_of_two_people_is_two_files(
@@ -120,14 +124,14 @@ async def test_the_same_picture_of_two_people_is_two_files(
         ).json()["url"]
         for who in ("ana", "ben")
     ]
-    assert await Volume(folder).remove_owner(owner_of("ana")) == 1
+    assert await Volume(folder, QUOTA).remove_owner(owner_of("ana")) == 1
     assert [(await client.get(url)).status_code for url in urls] == [404, 200]
 
 
 async def test_who_deleted_their_account_uploads_nothing_more(
     client: httpx2.AsyncClient, folder: Path
 ) -> None:
-    await Volume(folder).remove_owner(owner_of("ana"))
+    await Volume(folder, QUOTA).remove_owner(owner_of("ana"))
     answer = await client.post("/files", content=PNG)
     assert (answer.status_code, answer.json()["reason"]) == (401, "session_revoked")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -198,8 +202,10 @@ async def test_the_device_token_without_an_underscore(client: httpx2.AsyncClient
         (b"<!doctype html>" + b" " * 200, 415, "unsupported_type"),
         (PNG + bytes(LIMIT), 413, "too_large"),
         (PNG + bytes(LIMIT * 3), 413, "too_large"),
+        (PNG[:-20], 415, "malformed_file"),
+        (b"GIF89a", 415, "malformed_file"),
     ],
-    ids=["empty", "svg", "html", "large", "larger"],
+    ids=["empty", "svg", "html", "large", "larger", "cut", "nothing"],
 )
 async def test_rejected_uploads(
     client: httpx2.AsyncClient, folder: Path, content: bytes, status: int, reason: str
@@ -236,7 +242,7 @@ async def test_a_full_volume(
 
 
 async def test_drafts_left_behind_are_removed(folder: Path) -> None:
-    volume = Volume(folder)
+    volume = Volume(folder, QUOTA)
     await volume.prepare()
     old, new = folder / DRAFTS / "old", folder / DRAFTS / "new"
     for draft in (old, new):
@@ -287,7 +293,7 @@ async def test_the_default_avatar(client: httpx2.AsyncClient) -> None:
         ("GET", "/files", "POST"),
         ("GET", "/upload", "POST"),
         ("PUT", "/", "GET, HEAD, POST"),
-        ("POST", f"/files/{'a' * 64}.png", "GET, HEAD"),
+        ("POST", f"/files/{'a' * 64}.png", "GET, HEAD, DELETE"),
         ("PATCH", f"/{'a' * 64}.png", "GET, HEAD"),
         ("POST", "/style.css", "GET, HEAD"),
         ("DELETE", "/files/docs", "GET, HEAD"),
@@ -311,3 +317,101 @@ async def test_pages_of_listed_origins_may_upload_and_read(client: httpx2.AsyncC
         await client.post("/files", content=PNG, headers={**origin, "Authorization": ""}),
     ):
         assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+
+
+async def test_a_refusal_says_what_would_be_accepted(client: httpx2.AsyncClient) -> None:
+    kind = (await client.post("/files", content=b"<svg/>" + bytes(2000))).json()
+    assert {"image/png", "audio/ogg", "video/mp4"} < set(kind["details"]["accepted"])
+    assert "PNG" in kind["error"]
+    size = (await client.post("/files", content=PNG + bytes(LIMIT))).json()
+    assert size["details"] == {"max_bytes": LIMIT}
+
+
+async def test_a_photo_is_an_image(client: httpx2.AsyncClient) -> None:
+    document = b"%PDF-1.7\n" + bytes(2000)
+    assert (await client.post("/files", content=document)).status_code == 201
+    answer = await client.post("/files?purpose=photo", content=document)
+    assert (answer.status_code, answer.json()["reason"]) == (415, "unsupported_type")
+    accepted = answer.json()["details"]["accepted"]
+    assert accepted == ["image/gif", "image/jpeg", "image/png", "image/webp"]
+
+
+async def test_the_bytes_of_an_account_are_limited(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    large = [pictures.noise(number, QUOTA.stored_bytes * 2 // 5) for number in range(3)]
+    urls = [(await client.post("/files", content=large[n])).json()["url"] for n in (0, 1)]
+    full = await client.post("/files", content=large[2])
+    assert (full.status_code, full.json()["reason"]) == (507, "quota_exceeded")
+    assert int(full.headers["retry-after"]) > 0
+    assert full.json()["details"]["max_bytes"] == QUOTA.stored_bytes
+    assert len(names_in(folder)) == 2
+    # The same file again takes no more space; others are not affected; deleting makes room.
+    assert (await client.post("/files", content=large[0])).status_code == 201
+    other = {"Authorization": f"Bearer {token(sub='ben')}"}
+    assert (await client.post("/files", content=large[2], headers=other)).status_code == 201
+    assert (await client.delete(urls[0], headers=other)).status_code == 404
+    assert (await client.delete(urls[0])).status_code == 204
+    assert (await client.get(urls[0])).status_code == 404
+    assert (await client.delete(urls[0])).status_code == 404
+    assert (await client.post("/files", content=large[2])).status_code == 201
+
+
+async def test_the_uploads_of_a_day_are_limited(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(QUOTA.uploads_per_day):
+        content = PNG if number % 2 else b"not accepted"
+        assert (await client.post("/files", content=content)).status_code in {201, 415}
+    over = await client.post("/files", content=PNG)
+    assert (over.status_code, over.json()["reason"]) == (429, "too_many_uploads")
+    wait = int(over.headers["retry-after"])
+    assert usage.DAY_SECONDS - 60 < wait <= usage.DAY_SECONDS
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + wait)
+    assert (await client.post("/files", content=PNG)).status_code == 201
+
+
+async def test_concurrent_uploads_of_an_account_are_limited(client: httpx2.AsyncClient) -> None:
+    begun, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield PNG[:10]
+        begun.release()
+        await go.wait()
+        yield PNG[10:]
+
+    few = [
+        asyncio.create_task(client.post("/files", content=body()))
+        for _ in range(api.CONCURRENT_UPLOADS)
+    ]
+    for _ in few:
+        await begun.acquire()
+    over = await client.post("/files", content=PNG)
+    assert (over.status_code, over.json()["reason"]) == (429, "too_many_uploads")
+    assert over.headers["retry-after"] == "1"
+    go.set()
+    assert {(await one).status_code for one in few} == {201}
+    assert (await client.post("/files", content=PNG)).status_code == 201
+
+
+async def test_a_replaced_photo_is_deleted_unless_it_is_also_a_file(
+    client: httpx2.AsyncClient,
+) -> None:
+    photo = "/files?purpose=photo"
+    first = (await client.post(photo, content=pictures.noise(1, 900))).json()["url"]
+    assert (await client.delete(f"{first}?purpose=photo")).status_code == 204
+    shared = (await client.post(photo, content=pictures.noise(2, 900))).json()["url"]
+    await client.post("/files", content=pictures.noise(2, 900))
+    await client.post(photo, content=pictures.noise(2, 900))
+    assert (await client.delete(f"{shared}?purpose=photo")).status_code == 404
+    assert (await client.get(shared)).status_code == 200
+
+
+@pytest.mark.parametrize("kind", pictures.WITH_METADATA)
+async def test_an_upload_loses_its_metadata(client: httpx2.AsyncClient, kind: str) -> None:
+    answer = await client.post("/files", files={"f": ("a", pictures.WITH_METADATA[kind]())})
+    assert answer.status_code == 201, answer.text
+    stored = await client.get(answer.json()["url"])
+    assert int(answer.json()["size"]) == len(stored.content)
+    assert pictures.SECRET not in stored.content

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +18,13 @@ import pytest
 from ashchat_core.amqp import Broker, Delivery, DependencyDownError
 from ashchat_core.messages import AccountDeletion
 from ashchat_core.runtime import serve
-from ashchat_static import consumers, store
+from ashchat_static import consumers, store, usage
 from ashchat_static.main import build
-from ashchat_static.service import OwnerDeletedError, owner_of
+from ashchat_static.service import OwnerDeletedError, Purpose, Quota, owner_of
 from ashchat_static.settings import Settings
 from ashchat_static.store import GONE, OWNERS, Volume
 
+QUOTA = Quota(stored_bytes=10**6, uploads_per_day=100)
 ANA, BEN = owner_of("ana"), owner_of("ben")
 
 
@@ -36,7 +39,7 @@ def name(number: int) -> str:
 async def upload(volume: Volume, owner: str, number: int) -> None:
     async with volume.draft() as draft:
         await draft.write(b"x")
-        await draft.commit(name(number), owner)
+        await draft.commit(name(number), owner, Purpose.FILE)
 
 
 def files(folder: Path) -> list[str]:
@@ -45,7 +48,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.fixture
 async def volume(tmp_path: Path) -> Volume:
-    made = Volume(tmp_path)
+    made = Volume(tmp_path, QUOTA)
     await made.prepare()
     return made
 
@@ -72,7 +75,7 @@ async def test_no_file_is_seen_before_its_owner_is_known(
     with pytest.raises(Killed):
         await upload(volume, ANA, 1)
     assert files(tmp_path) == []
-    assert files(tmp_path / OWNERS / ANA) == [name(1)]
+    assert files(tmp_path / OWNERS / ANA) == [usage.USAGE, name(1)]
     monkeypatch.undo()
     await upload(volume, ANA, 1)
     assert files(tmp_path) == [name(1)]
@@ -80,7 +83,7 @@ async def test_no_file_is_seen_before_its_owner_is_known(
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("steps", range(10))
 async def test_killed_anywhere_the_next_delivery_finishes(
     volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
@@ -101,7 +104,7 @@ async def test_killed_anywhere_the_next_delivery_finishes(
 
     for which in real:
         monkeypatch.setattr(Path, which, dies(which))
-    if steps < 7:  # three files, three marks, and that they are gone
+    if steps < 9:  # three files, three markers, two files of the usage, and that they are deleted
         with pytest.raises(Killed):
             await volume.remove_owner(ANA)
     monkeypatch.undo()
@@ -127,6 +130,63 @@ async def test_the_marker_of_a_deletion_is_removed_when_no_token_is_valid(
     monkeypatch.setattr(store, "GONE_KEPT_SECONDS", -1.0)
     await volume.prepare()
     assert not (tmp_path / OWNERS / ANA).exists()
+
+
+async def test_a_deleted_account_begins_no_upload(volume: Volume, tmp_path: Path) -> None:
+    await volume.remove_owner(ANA)
+    with pytest.raises(OwnerDeletedError):
+        await volume.admit(ANA)
+    assert files(tmp_path / OWNERS / ANA) == [GONE]
+
+
+def age(*paths: Path) -> None:
+    long_ago = time.time() - 2 * store.ORPHAN_MIN_AGE_SECONDS
+    for path in paths:
+        os.utime(path, (long_ago, long_ago))
+
+
+async def swept(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweep once."""
+    slept = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal slept
+        slept += 1
+        if slept > 1:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "sleep", sleep)
+        with pytest.raises(Killed):
+            await volume.sweep()
+
+
+async def test_orphans_are_removed_when_they_are_old(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await upload(volume, ANA, number)
+    owned = tmp_path / OWNERS / ANA
+    (tmp_path / name(0)).unlink()  # killed between the marker and the file
+    (owned / name(1)).unlink()  # a file without an owner
+    await swept(volume, monkeypatch)
+    assert files(tmp_path) == [name(1), name(2)]
+    age(tmp_path / name(1), owned / name(0))
+    await swept(volume, monkeypatch)
+    assert files(tmp_path) == [name(2)]
+    assert files(owned) == [name(2)]
+    assert usage.read(tmp_path, owned).stored_bytes == 1
+
+
+async def test_files_stay_if_most_have_lost_their_owner(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await upload(volume, ANA, number)
+    age(*(tmp_path / name(number) for number in range(3)))
+    shutil.rmtree(tmp_path / OWNERS / ANA)
+    await swept(volume, monkeypatch)
+    assert len(files(tmp_path)) == 3
 
 
 class Notebook:

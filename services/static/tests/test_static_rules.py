@@ -33,8 +33,16 @@ PAD = bytes(HEAD_BYTES)
         ),
         (b"OggS\0", "ogg"),
         (b"ID3\x04", "mp3"),
-        (b"\xff\xfb\x90\x64", "mp3"),
-        (b"\xff\xf3\x90\x64", "mp3"),
+        # Two frames: MPEG 1 of 417 bytes, MPEG 2 of 522.
+        ((b"\xff\xfb\x90\x64" + bytes(413)) * 2, "mp3"),
+        ((b"\xff\xf3\x90\x64" + bytes(257)) * 2, "mp3"),
+        # A brand of the standard among the compatible ones, or one that phones write.
+        (b"\0\0\0\x18ftypXAVC\0\0\0\0XAVCmp42", "mp4"),
+        (b"\0\0\0\x14ftyp3gp5\0\0\0\0isom", "mp4"),
+        (b"\0\0\0\x1cftypiso5\0\0\0\0iso5hlsf", "mp4"),
+        (b"RIFF\x24\x00\x00\x00WEBPVP8X", "webp"),
+        # DocType with a long size, and padded.
+        (b"\x1a\x45\xdf\xa3\xa3\x42\x82\x40\x06\0\0webm", "webm"),
     ],
 )
 def test_taken(head: bytes, extension: str) -> None:
@@ -53,6 +61,17 @@ def test_taken(head: bytes, extension: str) -> None:
         b"RIFF\x24\x00\x00\x00WAVEfmt ",
         b"\0\0\0\x20ftypheic",
         b"\0\0\0\x20ftypqt  ",
+        b"\0\0\0\x20ftypqt  \0\0\0\0mp42",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1mp41",
+        b"\0\0\0\x18ftypXAVC\0\0\0\0XAVCXAVC",
+        b"\0\0\0\x15ftypisom",
+        b"\0\0\0\x08ftypisom",
+        b"RIFF\x24\x00\x00\x00WEBPALPH",
+        b"\xff\xfb\x90\x64",
+        (b"\xff\xfb\x90\x64" + bytes(413)) + b"\xff\xff",
+        (b"\xff\xfb\xf0\x64" + bytes(413)) * 2,
+        b"\x1a\x45\xdf\xa3" + bytes(40) + b"\x42\x82\x84webm",
+        b"\x1a\x45\xdf\xa3\x42\x82\x00webm",
         b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01B\x82\x88matroska",
         b"MZ\x90\0",
         b"\x7fELF",

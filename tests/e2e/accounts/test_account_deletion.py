@@ -24,6 +24,7 @@ from ashchat_dev.phoenix import Channel, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import Database, MongoAs, RabbitManagement
 from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.pictures import png
 from ashchat_e2e.queues import Publish, publisher
 
 UPLOADS = "/var/lib/ashchat/uploads"
@@ -58,11 +59,6 @@ async def as_auth(cluster: Cluster) -> AsyncIterator[Publish]:
         yield publish
 
 
-def picture() -> bytes:
-    """Return an image that static accepts and that has not been uploaded before."""
-    return b"\x89PNG\r\n\x1a\n" + secrets.token_bytes(64)
-
-
 async def send(channel: Channel, text: str) -> None:
     reply = await channel.push(
         "send_message", {"content": text, "mobile_ref_id": str(uuid.uuid4())}
@@ -88,13 +84,13 @@ async def story(person: PersonFactory, where: Environment) -> Story:
     await hers.push("ack", {"rev": 3})
     # These have translations, which must be erased too.
     await here.wait("event", lambda event: event.get("kind") == "translation", within=60)
-    shared = picture()
+    shared = png()
     photo = await ana.chat.patch("/user/photo", files={"photo": ("me.png", shared, "image/png")})
     assert photo.status == 200, photo.body
     files = [str(photo.body["url"])]
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
         # Ben uploads the same image: his copy must remain.
-        for who, content in ((ana, picture()), (ben, shared)):
+        for who, content in ((ana, png()), (ben, shared)):
             answer = await client.post("/files", content=content, headers=who.headers)
             assert answer.status_code == 201, answer.text
             files.append(str(answer.json()["url"]))
@@ -233,7 +229,7 @@ async def test_nothing_is_left_and_the_other_user_keeps_the_chat(
         await ana.socket()
     assert (await ana.chat.get("/user")).reason == "session_revoked"
     async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
-        late = await client.post("/files", content=picture(), headers=ana.headers)
+        late = await client.post("/files", content=png(), headers=ana.headers)
         assert (late.status_code, late.json()["reason"]) == (401, "session_revoked")
     # Other users can neither find her nor start a chat with her.
     assert (await story.ben.chat.get(f"/user/{ana.user_id}")).status == 404

@@ -2,9 +2,6 @@
 
 import asyncio
 import hashlib
-import secrets
-import struct
-import zlib
 
 import httpx2
 import pytest
@@ -15,29 +12,11 @@ from ashchat_dev.environment import Environment
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.pictures import SECRET, png
 
 pytestmark = pytest.mark.smoke
 
 MIB = 1024 * 1024
-
-
-def png(padding: int = 0) -> bytes:
-    """Return a valid one-pixel image that has not been uploaded before."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)),
-            chunk(b"tEXt", b"Comment\0" + secrets.token_hex(16).encode() + b"." * padding),
-            chunk(b"IDAT", zlib.compress(b"\0\xff\x80\x00")),
-            chunk(b"IEND", b""),
-        )
-    )
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -49,7 +28,7 @@ async def ana(person: PersonFactory) -> Person:
 async def test_an_image_is_uploaded_and_publicly_downloadable(
     ana: Person, anybody: httpx2.AsyncClient
 ) -> None:
-    picture = png(padding=2 * MIB)
+    picture = png(2 * MIB)
     answer = await anybody.post(
         "/files", files={"photo": ("../../evil.html", picture, "text/html")}, headers=ana.headers
     )
@@ -108,7 +87,7 @@ async def test_too_large(ana: Person, where: Environment, mib: int) -> None:
         f"Authorization: Bearer {ana.token}", "-H", f"device_token: {ana.device_token}",
         f"{where.url}/files", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, _ = await process.communicate(png(padding=mib * MIB))
+    out, _ = await process.communicate(png(mib * MIB))
     assert out == b"413"
 
 
@@ -140,8 +119,20 @@ async def test_a_profile_photo(ana: Person, anybody: httpx2.AsyncClient) -> None
     assert (await anybody.get(photo)).content == picture
 
     refused = await ana.chat.patch("/user/photo", files={"photo": ("me.png", b"<svg/>")})
-    assert refused.status in {400, 415}
+    assert (refused.status, refused.body["reason"]) == (415, "unsupported_type")
+    assert "image/png" in refused.body["details"]["accepted"]
     assert (await ana.profile())["photo_url"] == photo
+
+    replaced = await ana.chat.patch("/user/photo", files={"photo": ("me.png", png())})
+    assert (await ana.profile())["photo_url"] == replaced.body["url"] != photo
+    assert (await anybody.get(photo)).status_code == 404
+
+
+async def test_a_picture_loses_its_metadata(ana: Person, anybody: httpx2.AsyncClient) -> None:
+    picture = png(metadata=True)
+    assert SECRET in picture
+    answer = await ana.chat.patch("/user/photo", files={"photo": ("me.png", picture)})
+    assert SECRET not in (await anybody.get(answer.body["url"])).content
 
 
 async def test_the_front_page(anybody: httpx2.AsyncClient) -> None:

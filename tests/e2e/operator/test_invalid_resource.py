@@ -89,6 +89,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"exposure": {"trustedProxies": ["192.0.2.1"]}},
         "a trusted proxy must be a network in CIDR notation",
     ),
+    "too little storage for an account": (
+        {"static": {"storagePerAccount": "500m"}},
+        "storagePerAccount must be a quantity of at least 1Mi",
+    ),
     "an origin with a path": (
         {"exposure": {"allowedOrigins": ["https://app.example.org/x"]}},
         "should match",

@@ -14,12 +14,24 @@ from ashchat_operator.render.pods import (
 )
 from ashchat_operator.render.scaling import around, replicas
 from ashchat_operator.resource.enums import AccessMode
-from ashchat_operator.resource.model import AshChat
+from ashchat_operator.resource.model import AshChat, Static
 from ashchat_operator.resource.names import ClusterContext, child, selector
+from ashchat_operator.resource.quantity import quantity
 from ashchat_operator.resource.types import Object
 
 UPLOADS_ROOT = "/var/lib/ashchat"
 UPLOAD_MAX_BYTES = 10 * 1024 * 1024
+
+
+ACCOUNTS_TO_FILL_THE_VOLUME = 10
+"""Minimum number of accounts that together can fill the volume, by default."""
+
+
+def _bytes_per_account(spec: Static) -> int:
+    """Return what one account may store, in bytes."""
+    if spec.storage_per_account is not None:
+        return int(quantity(spec.storage_per_account))
+    return int(quantity(spec.storage.size)) // ACCOUNTS_TO_FILL_THE_VOLUME
 
 
 def render(ash: AshChat, context: ClusterContext) -> list[Object]:
@@ -31,6 +43,8 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
         "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
         "ASHCHAT_UPLOADS_DIR": f"{UPLOADS_ROOT}/uploads",
         "ASHCHAT_UPLOAD_MAX_BYTES": str(UPLOAD_MAX_BYTES),
+        "ASHCHAT_STORED_BYTES_PER_ACCOUNT": str(_bytes_per_account(spec)),
+        "ASHCHAT_UPLOADS_PER_DAY": str(spec.uploads_per_day),
     }
     if ash.spec.public_url is not None:
         env["ASHCHAT_PUBLIC_URL"] = ash.spec.public_url

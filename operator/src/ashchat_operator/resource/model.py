@@ -236,6 +236,8 @@ class Static(Scaled):
     """The static service: the front page and uploaded files."""
 
     storage: SharedStorage = SharedStorage()
+    storage_per_account: str | None = None
+    uploads_per_day: int = 500
 
 
 class ManagedRabbitMQ(Workload):

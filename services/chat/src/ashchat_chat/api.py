@@ -280,8 +280,11 @@ def build(  # noqa: C901 (a list of routes)
         responses=_errors(
             _400="missing_device_token, no_file, and the reasons of static",
             _404="no_such_user",
+            _408="body_too_slow",
             _413="too_large",
-            _415="the reasons of static",
+            _415="unsupported_type, malformed_file",
+            _429="too_many_uploads",
+            _507="quota_exceeded, storage_full",
         ),
     )
     async def change_photo(request: Request, caller: Annotated[Caller, Depends(gate)]) -> Response:
@@ -289,14 +292,21 @@ def build(  # noqa: C901 (a list of routes)
         kind = request.headers.get("content-type", "")
         if not kind.startswith("multipart/form-data"):
             raise APIError(400, "no_file", "Send a form with the file `photo`.")
-        await chats.profile(caller.token.user_id)
+        former = (await chats.profile(caller.token.user_id)).photo_url
         headers = {
-            "Content-Type": kind,
             "Authorization": f"Bearer {caller.raw_token}",
             "Device-Token": caller.raw_device,
         }
-        url = await photos.upload(request.stream(), headers)
-        await chats.change(caller.token.user_id, photo_url=url)
+        url = await photos.upload(request.stream(), {**headers, "Content-Type": kind})
+        try:
+            await chats.change(caller.token.user_id, photo_url=url)
+        except Exception:
+            # It may have been changed although the answer was lost; then the previous one stays.
+            if (await chats.profile(caller.token.user_id)).photo_url != url:
+                await photos.remove(url, headers)
+            raise
+        if former != url:
+            await photos.remove(former, headers)
         return JSONResponse({"message": "The photo was changed.", "url": url})
 
     @app.get("/api/swagger.json", include_in_schema=False)

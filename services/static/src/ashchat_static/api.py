@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections import Counter as Counts
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Final
 
 import structlog
@@ -16,8 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ashchat_core.http import APIError, Border, create_app
+from ashchat_core.request_bodies import CLOSE, SlowBodyError
 from ashchat_core.tokens import AccessToken, TokenVerifier
 from ashchat_static import bodies, downloads, gate, pages, service
+from ashchat_static.service import Purpose
 from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
 
@@ -34,8 +37,11 @@ _DRAIN_SECONDS: Final = 5.0
 _DRAIN_LIMITS: Final = 4
 """How much of a rejected body is read, as a multiple of the largest upload."""
 
-# The rest of a rejected body is not read, so the connection cannot be reused.
-_CLOSE: Final = {"Connection": "close"}
+CONCURRENT_UPLOADS: Final = 4
+"""Maximum concurrent uploads of one account to one pod."""
+
+FULL_RETRY_SECONDS: Final = 600
+"""Retry-After of a full volume, which the administrator has to enlarge."""
 
 
 class _UploadName(StringConvertor):
@@ -84,14 +90,33 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
     @app.post("/", status_code=201, response_model=Uploaded, include_in_schema=False)
     async def upload(
         request: Request,
+        purpose: Purpose = Purpose.FILE,
         authorization: Annotated[str | None, Header()] = None,  # noqa: ARG001 (for the docs)
         device_token: Annotated[str | None, Header(convert_underscores=False)] = None,  # noqa: ARG001
     ) -> JSONResponse:
         """Store a file: the first file of a form (multipart/form-data), or the body itself.
 
-        Accepted are PNG, JPEG, GIF, WebP, PDF, MP4, M4A, WebM, Ogg and MP3, by their content.
+        Accepted are PNG, JPEG, GIF, WebP, PDF, MP4, M4A, WebM, Ogg and MP3, by their content; as
+        a photo the first four. Metadata is removed from images, MP4, M4A and MP3.
         """
-        return await uploads.respond(request, gate.admit(request.headers, verifier))
+        return await uploads.respond(request, gate.admit(request.headers, verifier), purpose)
+
+    @app.delete("/files/{name:upload}", status_code=204, responses=_DELETE_ERRORS)
+    async def remove(
+        request: Request,
+        name: str,
+        purpose: Purpose = Purpose.FILE,
+        authorization: Annotated[str | None, Header()] = None,  # noqa: ARG001 (for the docs)
+        device_token: Annotated[str | None, Header(convert_underscores=False)] = None,  # noqa: ARG001
+    ) -> Response:
+        """Delete a file that the caller has uploaded.
+
+        As a photo, a file is deleted only if it was uploaded for nothing else.
+        """
+        access = gate.admit(request.headers, verifier)
+        if not await volume.remove(name, service.owner_of(access.user_id), purpose):
+            raise HTTPException(404)
+        return Response(status_code=204)
 
     for path, name in _PAGES.items():
         app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
@@ -123,21 +148,29 @@ class _Uploads:
     """The implementation of POST /files."""
 
     def __init__(self, settings: Settings, volume: Volume) -> None:
+        self._running: Counts[str] = Counts()
         self._max_bytes = settings.upload_max_bytes
         self._public_url = settings.public_url.rstrip("/")
         self._volume = volume
         self._log = structlog.get_logger("uploads")
 
-    async def respond(self, request: Request, access: AccessToken) -> JSONResponse:
+    async def respond(
+        self, request: Request, access: AccessToken, purpose: Purpose
+    ) -> JSONResponse:
         body = request.stream()
         try:
-            stored = await self._store(request, body, service.owner_of(access.user_id))
+            with self._one_of_few(access.user_id):
+                owner = service.owner_of(access.user_id)
+                stored = await self._store(request, body, owner, purpose)
         except service.OwnerDeletedError:
             _UPLOADS.labels("session_revoked").inc()
             raise gate.unauthorized("session_revoked", "This account was deleted.") from None
         except (service.UploadRejectedError, service.StorageFullError) as error:
             await self._drain(request, body)
             raise self._refusal(error) from None
+        except SlowBodyError as error:
+            _UPLOADS.labels(error.reason).inc()
+            raise
         except ClientDisconnect:
             _UPLOADS.labels("broken_off").inc()
             raise APIError(400, "broken_off", "The upload was interrupted.") from None
@@ -149,15 +182,37 @@ class _Uploads:
         )
         return JSONResponse(answer.model_dump(), 201, {"Location": self._public_url + stored.url})
 
+    @contextlib.contextmanager
+    def _one_of_few(self, user_id: str) -> Iterator[None]:
+        """Limit an account's concurrent uploads, which wait for each other on the volume."""
+        if self._running[user_id] >= CONCURRENT_UPLOADS:
+            raise service.UploadRejectedError(
+                429,
+                "too_many_uploads",
+                f"At most {CONCURRENT_UPLOADS} uploads at the same time.",
+                details={"max_uploads": CONCURRENT_UPLOADS},
+                retry_after_seconds=1,
+            )
+        self._running[user_id] += 1
+        try:
+            yield
+        finally:
+            self._running[user_id] -= 1
+            if not self._running[user_id]:
+                del self._running[user_id]
+
     async def _store(
-        self, request: Request, body: AsyncIterator[bytes], owner: str
+        self, request: Request, body: AsyncIterator[bytes], owner: str, purpose: Purpose
     ) -> service.Stored:
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes + _FORM_OVERHEAD_BYTES:
             raise service.too_large(self._max_bytes)
+        await self._volume.admit(owner)
         data = bodies.file_in(request.headers.get("content-type"), body)
         async with self._volume.draft() as draft:
-            return await service.accept(data, draft, owner=owner, max_bytes=self._max_bytes)
+            return await service.accept(
+                data, draft, owner=owner, purpose=purpose, max_bytes=self._max_bytes
+            )
 
     async def _drain(self, request: Request, body: AsyncIterator[bytes]) -> None:
         """Read and discard the body for a moment.
@@ -179,9 +234,13 @@ class _Uploads:
         if isinstance(error, service.StorageFullError):
             _UPLOADS.labels("storage_full").inc()
             self._log.error("the volume is full")
-            return APIError(507, "storage_full", "There is no space for files.", headers=_CLOSE)
+            headers = {**CLOSE, "Retry-After": str(FULL_RETRY_SECONDS)}
+            return APIError(507, "storage_full", "There is no space for files.", headers=headers)
         _UPLOADS.labels(error.reason).inc()
-        return APIError(error.status, error.reason, str(error), headers=_CLOSE)
+        headers = dict(CLOSE)
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        return APIError(error.status, error.reason, str(error), data=error.details, headers=headers)
 
 
 _PAGES: Final = {
@@ -201,10 +260,19 @@ def _page(name: str) -> Any:
 
 _UPLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "missing_device_token, empty, malformed_form"},
+    408: {"description": "body_too_slow"},
     401: {"description": "missing_token, token_…, device_mismatch, session_revoked"},
     413: {"description": "too_large"},
-    415: {"description": "unsupported_type"},
-    507: {"description": "storage_full"},
+    415: {"description": "unsupported_type (details.accepted), malformed_file"},
+    422: {"description": "invalid_request"},
+    429: {"description": "too_many_uploads"},
+    507: {"description": "quota_exceeded, storage_full"},
+}
+_DELETE_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "missing_device_token"},
+    401: {"description": "missing_token, token_…, device_mismatch"},
+    404: {"description": "not_found"},
+    422: {"description": "invalid_request"},
 }
 _DOWNLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     206: {"description": "The requested range"},

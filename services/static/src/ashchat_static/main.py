@@ -8,6 +8,7 @@ from ashchat_core.credentials import Credentials
 from ashchat_core.tokens import JWKS, TokenVerifier
 from ashchat_core.topology import Service
 from ashchat_static import api, consumers
+from ashchat_static.service import Quota
 from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
 
@@ -18,7 +19,8 @@ def build(settings: Settings) -> runtime.App:
     """Return the app, ready to run."""
     credentials = Credentials(settings.credentials_dir)
     broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
-    volume = Volume(settings.uploads_dir)
+    quota = Quota(settings.stored_bytes_per_account, settings.uploads_per_day)
+    volume = Volume(settings.uploads_dir, quota)
     verifier = TokenVerifier(
         settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
     )
@@ -35,6 +37,7 @@ def build(settings: Settings) -> runtime.App:
         ),
         background=(
             broker.run,
+            volume.sweep,
             lambda: credentials.report(JWKS, lambda: verifier.revision),
         ),
         on_ready=(broker.start_consuming,),

@@ -16,6 +16,12 @@ class Settings(PublicSettings):
     upload_max_bytes: int = Field(
         10 * 1024 * 1024, gt=0, description="Maximum size of an upload, in bytes."
     )
+    stored_bytes_per_account: int = Field(
+        1024 * 1024 * 1024, gt=0, description="Maximum bytes that an account may store."
+    )
+    uploads_per_day: int = Field(
+        500, gt=0, description="Maximum uploads of an account per day, rejected ones included."
+    )
     jwks_file: Path = Field(
         Path("/etc/ashchat/jwks/jwks.json"),
         description="Public keys that verify access tokens (JWKS); read again when the "

@@ -1,8 +1,8 @@
 """Uploads on a volume: written to a draft, synced to disk, then renamed into place.
 
-`.owners/<owner>/<name>` is an empty file for each upload of a user, written before the upload
-becomes visible, so that no crash leaves one without an owner. It is a file instead of a link,
-because backups may not preserve links.
+`.owners/<owner>/<name>` is a file for each upload of a user, with its purpose, written before the
+upload becomes visible, so that no crash leaves one without an owner. It is a file instead of a
+link, because backups may not preserve links.
 """
 
 import asyncio
@@ -16,8 +16,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, ParamSpec, Self, TypeVar
 
+import structlog
+
+from ashchat_static import usage
 from ashchat_static.ranges import Part
-from ashchat_static.service import OwnerDeletedError, StorageFullError, kind_of
+from ashchat_static.service import OwnerDeletedError, Purpose, Quota, StorageFullError, kind_of
 
 OWNERS: Final = ".owners"
 GONE: Final = ".gone"
@@ -29,6 +32,15 @@ GONE_KEPT_SECONDS: Final = 24 * 3600.0
 DRAFTS: Final = ".drafts"
 DRAFT_MAX_AGE_SECONDS: Final = 3600.0
 """Maximum age of a draft; an older one was left by a killed process."""
+
+ORPHAN_MIN_AGE_SECONDS: Final = 3600.0
+"""Minimum age of a file without a marker, or a marker without a file, that is removed."""
+
+SWEEP_SECONDS: Final = 3600.0
+"""Interval between two searches for orphans."""
+
+TRANSFORMED_AT_ONCE: Final = 2
+"""Maximum files of a process whose metadata is removed at the same time."""
 
 READ_BYTES: Final = 256 * 1024
 """Size of one read."""
@@ -42,10 +54,14 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Volume:
     """The folder that stores the uploads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quota: Quota) -> None:
         self._folder = folder
+        self._quota = quota
+        self._log = structlog.get_logger("volume")
         self._drafts = folder / DRAFTS
         self._owners = folder / OWNERS
+        # Each file is held in memory while its metadata is removed.
+        self._transforming = asyncio.Semaphore(TRANSFORMED_AT_ONCE)
 
     async def prepare(self) -> None:
         """Create the folders; delete old drafts and old markers of deleted accounts.
@@ -57,7 +73,25 @@ class Volume:
 
     def draft(self) -> "FileDraft":
         """Return a new draft, to be used in `async with`."""
-        return FileDraft(self._drafts / secrets.token_hex(16), self._folder)
+        path = self._drafts / secrets.token_hex(16)
+        return FileDraft(path, self._folder, self._quota, self._transforming)
+
+    async def admit(self, owner: str) -> None:
+        """Count an upload that begins.
+
+        Raises:
+            UploadRejectedError: the account's quota is full.
+            StorageFullError: the volume is full.
+            OwnerDeletedError: the account was deleted.
+        """
+        await _on_disk(self._admit, owner)
+
+    async def remove(self, name: str, owner: str, purpose: Purpose) -> bool:
+        """Remove a user's file; return whether there was one.
+
+        A file that was uploaded for several purposes stays if it is removed as a photo.
+        """
+        return await _on_disk(self._remove, name, owner, purpose)
 
     async def remove_owner(self, owner: str) -> int:
         """Delete a user's files and reject further uploads; return the number of files.
@@ -70,19 +104,91 @@ class Volume:
         """
         return await _on_disk(self._remove_owner, owner)
 
+    async def sweep(self) -> None:
+        """Remove what interrupted uploads and deletions have left, once an hour."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await asyncio.to_thread(self._prepare)
+                removed = await asyncio.to_thread(self._remove_orphans)
+            except OSError as error:
+                self._log.warning("the volume could not be swept", kind=type(error).__name__)
+            else:
+                if removed:
+                    self._log.info("orphans were removed", files=removed)
+
     async def open(self, name: str) -> "OpenFile | None":
         """Open a stored file by its name; None if it does not exist."""
         return await asyncio.to_thread(OpenFile.at, self._folder / name)
 
+    def _remove_orphans(self) -> int:
+        """Remove old markers without a file and old files without a marker; return how many."""
+        long_ago = time.time() - ORPHAN_MIN_AGE_SECONDS
+        removed, named = 0, set()
+        for owned in self._owners.iterdir():
+            marked = usage.markers(owned)
+            named |= {marker.name for marker in marked}
+            lost = [one for one in marked if not (self._folder / one.name).exists()]
+            if any(_older(marker, long_ago) for marker in lost):
+                removed += self._remove_markers(owned.name, long_ago)
+        unowned = [
+            path
+            for path in self._folder.iterdir()
+            if kind_of(path.name) and path.name not in named and _older(path, long_ago)
+        ]
+        if len(unowned) > len(named):
+            # The markers were lost, for example by an incomplete restore.
+            self._log.error("most files have no owner; none of them is removed", files=len(unowned))
+            return removed
+        for path in unowned:
+            path.unlink(missing_ok=True)
+        return removed + len(unowned)
+
+    def _remove_markers(self, owner: str, long_ago: float) -> int:
+        with _owned(self._folder, owner) as owned:
+            lost = [
+                marker
+                for marker in usage.markers(owned)
+                if not (self._folder / marker.name).exists() and _older(marker, long_ago)
+            ]
+            for marker in lost:
+                marker.unlink(missing_ok=True)
+            # It may count a file that was never stored; the files are counted again.
+            (owned / usage.USAGE).unlink(missing_ok=True)
+        return len(lost)
+
+    def _admit(self, owner: str) -> None:
+        with _owned(self._folder, owner) as owned:
+            if (owned / GONE).exists():
+                raise OwnerDeletedError
+            used = usage.read(self._folder, owned)
+            usage.write(owned, used.with_upload(time.time(), self._quota))
+
+    def _remove(self, name: str, owner: str, purpose: Purpose) -> bool:
+        if not (self._owners / owner / name).exists():
+            return False
+        with _owned(self._folder, owner) as owned:
+            if _purpose(owned / name) not in {purpose, Purpose.PHOTO}:
+                return False
+            size = usage.size_of(self._folder / name)
+            (self._folder / name).unlink(missing_ok=True)
+            _sync(self._folder)
+            used = usage.read(self._folder, owned)
+            (owned / name).unlink(missing_ok=True)
+            usage.write(owned, used.without_file(size))
+        return True
+
     def _remove_owner(self, owner: str) -> int:
         with _owned(self._folder, owner) as owned:
-            names = [marker.name for marker in owned.iterdir() if kind_of(marker.name)]
+            names = [marker.name for marker in usage.markers(owned)]
             for name in names:
                 (self._folder / name).unlink(missing_ok=True)
             # The files before their markers, so that a repeated call finds the rest.
             _sync(self._folder)
             for name in names:
                 (owned / name).unlink()
+            for left in (usage.USAGE, f"{usage.USAGE}.new"):
+                (owned / left).unlink(missing_ok=True)
             # Last, because on a full volume there is space for it only now.
             (owned / GONE).touch()
             _sync(owned)
@@ -111,9 +217,13 @@ class Volume:
 class FileDraft:
     """A file that is being written; deleted at the end of `async with` unless committed."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(
+        self, path: Path, folder: Path, quota: Quota, transforming: asyncio.Semaphore
+    ) -> None:
         self._path = path
         self._folder = folder
+        self._quota = quota
+        self._transforming = transforming
         self._file: BinaryIO | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,16 +240,29 @@ class FileDraft:
         """Append; see `Draft`."""
         await _on_disk(self._write, data)
 
-    async def commit(self, name: str, owner: str) -> None:
+    async def transform(self, change: Callable[[bytes], bytes]) -> None:
+        """Replace the content; see `Draft`."""
+        async with self._transforming:
+            await _on_disk(self._transform, change)
+
+    async def commit(self, name: str, owner: str, purpose: Purpose) -> None:
         """Store the file durably; see `Draft`.
 
         The content and the owner are synced before the name, and the name before the response:
         after a crash the file is complete or absent (https://lwn.net/Articles/457667/).
         """
-        await _on_disk(self._commit, name, owner)
+        await _on_disk(self._commit, name, owner, purpose)
 
     def _open(self) -> BinaryIO:
-        return self._path.open("xb", buffering=0)
+        return self._path.open("x+b", buffering=0)
+
+    def _transform(self, change: Callable[[bytes], bytes]) -> None:
+        assert self._file is not None  # noqa: S101 (inside async with)
+        self._file.seek(0)
+        changed = change(self._file.read())
+        self._file.seek(0)
+        self._file.truncate()
+        self._write(changed)
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None  # noqa: S101 (inside async with)
@@ -147,13 +270,18 @@ class FileDraft:
         while rest:
             rest = rest[self._file.write(rest) :]
 
-    def _commit(self, name: str, owner: str) -> None:
+    def _commit(self, name: str, owner: str, purpose: Purpose) -> None:
         assert self._file is not None  # noqa: S101 (inside async with)
         os.fsync(self._file.fileno())
         with _owned(self._folder, owner) as owned:
             if (owned / GONE).exists():
                 raise OwnerDeletedError
-            (owned / name).touch()
+            if not (self._folder / name).exists():
+                # First, so that a crash counts a file too many, never one too few.
+                used = usage.read(self._folder, owned)
+                usage.write(owned, used.with_file(usage.size_of(self._path), self._quota))
+            if not (owned / name).exists() or purpose is Purpose.FILE:
+                (owned / name).write_text(purpose.value)
             _sync(owned)
             self._path.rename(self._folder / name)
             _sync(self._folder)
@@ -191,6 +319,20 @@ class OpenFile:
                 yield chunk
         finally:
             self._file.close()
+
+
+def _older(path: Path, than: float) -> bool:
+    try:
+        return path.stat().st_mtime < than
+    except FileNotFoundError:
+        return False
+
+
+def _purpose(marker: Path) -> Purpose:
+    try:
+        return Purpose(marker.read_text())
+    except ValueError:
+        return Purpose.FILE
 
 
 @contextlib.contextmanager
