@@ -122,6 +122,27 @@ def test_another_algorithm_is_refused(tmp_path: Path, verifier: TokenVerifier) -
         assert refused.value.reason == "wrong_type"
 
 
+@pytest.mark.parametrize("seconds", [-8, 8, 20])
+def test_clocks_of_nodes_may_differ(
+    tmp_path: Path, signer: SigningKeys, verifier: TokenVerifier, seconds: int
+) -> None:
+    now = datetime.now(UTC)
+    there = now + timedelta(seconds=seconds)
+    assert verifier.verify(forge(tmp_path, iat=there, nbf=there)).user_id == "u"
+    passed = now - timedelta(seconds=abs(seconds))
+    assert verifier.verify(forge(tmp_path, exp=passed)).user_id == "u"
+    with pytest.raises(InvalidTokenError):
+        verifier.verify(forge(tmp_path, nbf=now + timedelta(seconds=60)))
+    # A temporary token that expired while the clock of its issuer was behind.
+    life = (
+        datetime.fromtimestamp(
+            jwt.decode(signer.temporary(SAYS, now), options={"verify_signature": False})["exp"], UTC
+        )
+        - now
+    )
+    assert signer.read_temporary(signer.temporary(SAYS, passed - life)) == SAYS
+
+
 def test_a_key_that_is_not_ours_is_refused(tmp_path: Path, verifier: TokenVerifier) -> None:
     with pytest.raises(InvalidTokenError) as refused:
         verifier.verify(forge(tmp_path, {"kid": "theirs"}))

@@ -11,6 +11,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.exceptions import ConnectionError as RedisUnavailableError
 
+from ashchat_core.clocks import CLOCK_SKEW_SECONDS
 from ashchat_core.messages import (
     AccountCreation,
     ChangeEmail,
@@ -386,8 +387,16 @@ async def test_the_owner_of_a_taken_address_gets_a_notice_without_a_code(world: 
     assert not await world.pending()
 
 
+async def test_a_deadline_of_a_clock_that_is_behind_has_not_passed(world: World) -> None:
+    await world.email.account_creation(sign_up())
+    behind = datetime.now(UTC) - timedelta(seconds=8)
+    checked = await world.email.confirm_code(confirm(world.outgoing.code(), deadline=behind))
+    assert checked is not None
+    assert checked.refusal is None
+
+
 async def test_nobody_is_answered_after_the_deadline(world: World) -> None:
-    late = NOW - timedelta(seconds=1)
+    late = NOW - timedelta(seconds=CLOCK_SKEW_SECONDS + 1)
     await world.email.account_creation(sign_up())
     await world.email.change_password(reset())
     await world.email.change_email(change())

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ashchat_auth.models import Purpose, Temporary
 from ashchat_auth.watched_folder import WatchedFolder
+from ashchat_core.clocks import CLOCK_SKEW_SECONDS
 from ashchat_core.tokens import (
     ACCESS_TOKEN_TYPE,
     ALGORITHM,
@@ -107,6 +108,7 @@ class SigningKeys:
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._issuer,
+                leeway=CLOCK_SKEW_SECONDS,
                 options={"require": ["exp", "iss", "aud", "sub", "challenge", "dev", "for"]},
             )
             return Temporary(

@@ -17,11 +17,10 @@ import jwt
 import structlog
 from pydantic import BaseModel, ConfigDict
 
+from ashchat_core.clocks import CLOCK_SKEW_SECONDS
+
 ALGORITHM: Final = "ES256"
 ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
-LEEWAY_SECONDS: Final = 5
-"""Accepted difference between two clocks."""
-
 JWKS: Final = "jwks"
 """Credential name under which services report the `key_set_revision` of their keys."""
 
@@ -87,7 +86,7 @@ def verify_access(
             algorithms=[ALGORITHM],
             issuer=issuer,
             audience=audience,
-            leeway=LEEWAY_SECONDS,
+            leeway=CLOCK_SKEW_SECONDS,
             options={"require": _REQUIRED, "strict_aud": True},
         )
     except jwt.ExpiredSignatureError:

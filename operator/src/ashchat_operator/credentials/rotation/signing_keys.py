@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from ashchat_core.tokens import JWKS, LEEWAY_SECONDS, SIGNING_KEYS, key_set_revision
+from ashchat_core.clocks import CLOCK_SKEW_SECONDS
+from ashchat_core.tokens import JWKS, SIGNING_KEYS, key_set_revision
 from ashchat_core.topology import SERVICES, Service
 from ashchat_operator.credentials.rotation.machine import NEW_IS_ACTIVE, Phase, RotationState
 from ashchat_operator.credentials.signing_keys import SigningKeySet, public_jwk
@@ -91,5 +92,5 @@ class RotatingSigningKeys:
 
         Every pod of auth has signed with the new key since the phase began.
         """
-        life = self.token_life + timedelta(seconds=LEEWAY_SECONDS + MARGIN_SECONDS)
+        life = self.token_life + timedelta(seconds=CLOCK_SKEW_SECONDS + MARGIN_SECONDS)
         return datetime.fromisoformat(state.last_transition_time) + life
