@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
+from ashchat_node import packet_filter
 from ashchat_node.commands import capture, succeeds
 from ashchat_node.errors import NodeError
 
@@ -14,7 +15,6 @@ Policy = Literal["ACCEPT", "DROP"]
 
 _CHAIN: Final = re.compile(r"^DOCKER(?:-|$)")
 _BRIDGE: Final = re.compile(r"(?:-i|-o) (?:docker0|br-[0-9a-f]{12})(?: |$)")
-_JUMP: Final = re.compile(r"(?:-j|-g) DOCKER(?:-[A-Z0-9-]+)?(?: |$)")
 _INTERFACE: Final = "docker0"
 
 
@@ -68,32 +68,9 @@ def forward_policy_kept() -> Iterator[None]:
 def removal(saved: str) -> str:
     """Return the input of iptables-restore --noflush that removes Docker's rules and chains.
 
-    Args:
-        saved: The output of iptables-save.
-
-    Returns:
-        For every table with such rules: deletes those that jump to a chain of Docker's or belong
-        to one of its bridges, then flushes and deletes the chains. Empty if there are none.
+    They include the rules of its bridges. `saved` is the output of iptables-save.
     """
-    out: list[str] = []
-    for table in re.split(r"^(?=\*)", saved, flags=re.MULTILINE):
-        if not table.startswith("*"):
-            continue
-        lines = table.splitlines()
-        chains = [line[1:].split()[0] for line in lines if line.startswith(":")]
-        ours = [chain for chain in chains if _CHAIN.match(chain)]
-        rules = [
-            "-D" + line[2:]
-            for line in lines
-            if line.startswith("-A")
-            and not _CHAIN.match(line.split()[1])
-            and (_JUMP.search(line) or _BRIDGE.search(line))
-        ]
-        if ours or rules:
-            flushed = [f":{chain} - [0:0]" for chain in ours]
-            deleted = [f"-X {chain}" for chain in ours]
-            out += [lines[0], *flushed, *rules, *deleted, "COMMIT"]
-    return "\n".join(out) + "\n" if out else ""
+    return packet_filter.removal(saved, _CHAIN, _BRIDGE)
 
 
 def remove() -> None:

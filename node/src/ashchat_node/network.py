@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from ashchat_node import packet_filter
 from ashchat_node.commands import capture, succeeds
 from ashchat_node.errors import NodeError
 
@@ -109,35 +110,9 @@ def write_sysctls(values: Mapping[str, str]) -> None:
 def without_our_chains(saved: str) -> str:
     """Return the input of iptables-restore --noflush that removes Kubernetes' chains and rules.
 
-    Args:
-        saved: The output of iptables-save.
-
-    Returns:
-        For every table with such chains: deletes the rules that jump to one (including CNI's
-        masquerading), then flushes and deletes the chains. Empty if there are none.
+    They include the rules of CNI's masquerading. `saved` is the output of iptables-save.
     """
-    out: list[str] = []
-    for table in re.split(r"^(?=\*)", saved, flags=re.MULTILINE):
-        if not table.startswith("*"):
-            continue
-        lines = table.splitlines()
-        chains = [line[1:].split()[0] for line in lines if line.startswith(":")]
-        ours = [chain for chain in chains if _OUR_CHAIN.match(chain)]
-        if not ours:
-            continue
-        targets = re.compile(r"(?:-j|-g) (?:" + "|".join(map(re.escape, ours)) + r")(?:\s|$)")
-        out.append(lines[0])
-        out += [f":{chain} - [0:0]" for chain in ours]  # this flushes an existing chain
-        out += [
-            "-D" + line[2:]
-            for line in lines
-            if line.startswith("-A")
-            and targets.search(line)
-            and not _OUR_CHAIN.match(line.split()[1])
-        ]
-        out += [f"-X {chain}" for chain in ours]
-        out.append("COMMIT")
-    return "\n".join(out) + "\n" if out else ""
+    return packet_filter.removal(saved, _OUR_CHAIN)
 
 
 def remove_rules() -> None:
