@@ -161,7 +161,6 @@ async def test_a_deletion_that_breaks_off_anywhere_is_finished_by_the_sweeper(
 ) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
-    await world.auth.events.drain()
     world.store.fails, world.queues.away = fails, away
     await delete(world, await world.caller(signed_in))
     # It is over at once, whatever is left to do.

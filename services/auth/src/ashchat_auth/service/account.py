@@ -111,7 +111,7 @@ class AccountSettings:
             ),
             message_id=change.id,
         )
-        self._events.record(event(user.id, "email_change_requested", address=caller.address))
+        await self._events.record(event(user.id, "email_change_requested", address=caller.address))
 
     async def finish_email_change(self, caller: Caller, *, old_code: str, new_code: str) -> None:
         """Change the address if both codes are right, and notify the old address.

@@ -59,10 +59,11 @@ def notice(
 
 
 class Events:
-    """Stores events in the background if no write of an account contains them.
+    """Stores events that no write of an account contains.
 
-    In the background, so that a failed sign-in takes as long for an existing account as for an
-    unknown address. A crash may lose such an event; events that must not be lost are in `Due`.
+    Events that strangers can cause are stored in the background, so that a failed sign-in takes
+    as long for an existing account as for an unknown address. A crash, or a database that does
+    not answer, may lose an event of this class; events that must not be lost are in `Due`.
     """
 
     def __init__(self, store: Store) -> None:
@@ -70,15 +71,17 @@ class Events:
         self._running: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("security")
 
-    def record(self, happened: SecurityEvent) -> None:
-        """Store an event soon."""
-        self._start(self._record(happened))
+    async def record(self, happened: SecurityEvent) -> None:
+        """Store an event that the owner causes: it is listed once the request is answered."""
+        await self._quietly(self._record(happened))
 
     def count(self, happened: SecurityEvent) -> None:
-        """Store an event that strangers can cause: one per hour and network, with a count."""
+        """Store an event that strangers can cause soon: one per hour and network, with a count."""
         who = f"{happened.user_id}/{happened.kind}/{happened.address}/{happened.at:%Y%m%d%H}"
         counted = happened.model_copy(update={"id": sha256(who.encode()).hexdigest()[:32]})
-        self._start(self._count(counted))
+        task = asyncio.create_task(self._quietly(self._count(counted)))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def drain(self) -> None:
         """Wait until every event so far was stored."""
@@ -104,13 +107,8 @@ class Events:
         if await self._store.user(user_id) is None:
             await self._store.delete_events(user_id)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._quietly(work))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
     async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:  # noqa: BLE001 (no caller waits for it)
+        except Exception as error:  # noqa: BLE001 (the request itself succeeded)
             self._log.warning("an event was not stored", kind=type(error).__name__)

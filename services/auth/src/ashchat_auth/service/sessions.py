@@ -144,25 +144,25 @@ class Sessions:
         if not await self._store.revoke(caller.user.id, now(), only=session_id):
             raise APIError(404, "no_such_session", "There is no such session, or it has ended.")
         await self._outbox.end_sessions(caller.user.id)
-        self._record(caller, "session_revoked", session_id)
+        await self._record(caller, "session_revoked", session_id)
 
     async def revoke_all(self, caller: Caller, *, current: bool) -> int:
         """End all of the caller's sessions, with or without this one; return their number."""
         but = None if current else caller.session.id
         count = await self._store.revoke(caller.user.id, now(), but=but)
         await self._outbox.end_sessions(caller.user.id)
-        self._record(caller, "session_revoked", None)
+        await self._record(caller, "session_revoked", None)
         return count
 
     async def sign_out(self, caller: Caller) -> None:
         """End the caller's session."""
         await self._store.revoke(caller.user.id, now(), only=caller.session.id)
         await self._outbox.end_sessions(caller.user.id)
-        self._record(caller, "signed_out", caller.session.id)
+        await self._record(caller, "signed_out", caller.session.id)
 
-    def _record(self, caller: Caller, kind: EventKind, session_id: str | None) -> None:
+    async def _record(self, caller: Caller, kind: EventKind, session_id: str | None) -> None:
         device = caller.user.device(caller.session.device_hash)
-        self._events.record(
+        await self._events.record(
             event(
                 caller.user.id,
                 kind,

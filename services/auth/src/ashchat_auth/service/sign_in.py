@@ -247,7 +247,7 @@ class SignIn:
         if still is None or still.epoch != user.epoch:
             await self._store.delete_sessions([session.id])
             raise _wrong_credentials()
-        self._events.record(
+        await self._events.record(
             event(
                 user.id,
                 "signed_in",
