@@ -136,8 +136,8 @@ async def test_a_deleted_account_leaves_nothing_and_every_service_is_notified(wo
     for queue in (Queue.ACCOUNT_DELETION_CHAT, Queue.ACCOUNT_DELETION_STATIC):
         (told,) = world.queues.of(queue)
         assert told.user_id == "s1"
-    (revoked,) = world.queues.of(Queue.SESSION_REVOKED)
-    assert len(revoked.session_ids) == 2
+    (revoked,) = world.queues.of(Queue.SESSION_REVOKED_CHAT)
+    assert (revoked.session_ids, revoked.below) == ((), 1)
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
     assert (notice.event, notice.email) == ("account_deleted", EMAIL.capitalize())
     assert await refused(world.sign_in()) == (401, "wrong_credentials")
@@ -148,9 +148,10 @@ async def test_a_deleted_account_leaves_nothing_and_every_service_is_notified(wo
 @pytest.mark.parametrize(
     ("fails", "away"),
     [
-        ({"revoke"}, set()),
+        ({"delete_ended"}, set()),
         ({"delete_user"}, set()),
-        (set(), {Queue.SESSION_REVOKED}),
+        (set(), {Queue.SESSION_REVOKED_CHAT}),
+        (set(), {Queue.SESSION_REVOKED_STATIC}),
         (set(), {Queue.ACCOUNT_DELETION_CHAT}),
         (set(), {Queue.ACCOUNT_DELETION_STATIC}),
         (set(), {Queue.SECURITY_NOTICE}),
@@ -174,7 +175,8 @@ async def test_a_deletion_that_breaks_off_anywhere_is_finished_by_the_sweeper(
     for queue in (
         Queue.ACCOUNT_DELETION_CHAT,
         Queue.ACCOUNT_DELETION_STATIC,
-        Queue.SESSION_REVOKED,
+        Queue.SESSION_REVOKED_CHAT,
+        Queue.SESSION_REVOKED_STATIC,
         Queue.SECURITY_NOTICE,
     ):
         assert world.queues.of(queue), queue

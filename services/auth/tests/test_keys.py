@@ -41,7 +41,7 @@ def publish(tmp_path: Path, signer: SigningKeys) -> None:
 
 
 def access(signer: SigningKeys, now: datetime = NOW) -> str:
-    return signer.access(user_id="u", session_id="s", device_hash="d", now=now)
+    return signer.access(user_id="u", session_id="s", epoch=2, device_hash="d", now=now)
 
 
 def private_key(tmp_path: Path) -> ec.EllipticCurvePrivateKey:
@@ -58,6 +58,7 @@ def forge(tmp_path: Path, headers: dict[str, Any] | None = None, **claims: objec
         "aud": "ashchat",
         "sub": "u",
         "sid": "s",
+        "epoch": 2,
         "dev": "d",
         "type": "MAIN",
         "jti": "j",
@@ -75,6 +76,7 @@ def forge(tmp_path: Path, headers: dict[str, Any] | None = None, **claims: objec
 def test_a_token_says_who_and_which_device(signer: SigningKeys, verifier: TokenVerifier) -> None:
     token = verifier.verify(access(signer))
     assert (token.user_id, token.session_id, token.device_hash) == ("u", "s", "d")
+    assert token.epoch == 2
 
 
 def test_an_expired_token_is_refused(signer: SigningKeys, verifier: TokenVerifier) -> None:
@@ -90,6 +92,8 @@ def test_an_expired_token_is_refused(signer: SigningKeys, verifier: TokenVerifie
         ({"aud": "other"}, "invalid"),
         ({"aud": ["ashchat", "other"]}, "invalid"),
         ({"sid": None}, "invalid"),
+        ({"epoch": None}, "invalid"),
+        ({"epoch": "2"}, "wrong_type"),
         ({"type": "TEMPORARY"}, "wrong_type"),
         ({"dev": None}, "wrong_type"),
         ({"nbf": NOW + timedelta(hours=1)}, "invalid"),

@@ -39,8 +39,8 @@ async def test_a_reset_sets_the_password_and_ends_every_session(world: World) ->
     assert await refused(world.sign_in()) == (401, "wrong_credentials")
     assert (await world.sign_in(OTHER_PASSWORD)).user_id == "s1"
     assert await refused(world.caller(before)) == (401, "session_over")
-    (told,) = world.queues.of(Queue.SESSION_REVOKED)
-    assert len(told.session_ids) == 1
+    (told,) = world.queues.of(Queue.SESSION_REVOKED_CHAT)
+    assert (told.session_ids, told.below, told.but) == ((), 1, None)
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
     assert notice.event == "password_reset"
     assert world.queues.of(Queue.CONFIRM_CHANGE_PASSWORD)[-1].kind == "settled"
@@ -144,7 +144,7 @@ async def test_what_follows_a_reset_may_fail_and_is_repeated(world: World) -> No
     await world.confirm()
     before = await world.sign_in()
     token = await ask(world)
-    world.store.fails = {"revoke"}
+    world.store.fails = {"delete_ended"}
     world.queues.away = {Queue.SECURITY_NOTICE}
     await reset(world, token)  # 200: the password is changed
     assert await refused(world.caller(before)) == (401, "session_over"), "the epoch is newer"
@@ -152,7 +152,7 @@ async def test_what_follows_a_reset_may_fail_and_is_repeated(world: World) -> No
     world.queues.away.clear()
     world.store.age()
     await world.auth.outbox.sweep()
-    assert len(world.queues.of(Queue.SESSION_REVOKED)) == 1
+    assert len(world.queues.of(Queue.SESSION_REVOKED_CHAT)) == 1, "once, before what failed"
     assert len(world.queues.of(Queue.SECURITY_NOTICE)) == 1
     assert not world.ana.due
     assert not world.store.chains

@@ -4,8 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from ashchat_auth.service.common import now
+from ashchat_auth.service.outbox import ENDINGS
+from ashchat_auth.store.base import DELETED_AT_ONCE
+from ashchat_core.messages import SESSION_IDS_MAX
 from ashchat_core.topology import Queue
-from auth_world import HERE, TABLET, World, refused
+from auth_world import HERE, TABLET, Chain, World, refused
+
+SESSIONS = 10 * DELETED_AT_ONCE
+MESSAGES_BYTES = 1_000
+"""More than the messages about the end of all sessions have, less than a name of each session."""
 
 
 async def with_tablet(world: World) -> None:
@@ -42,7 +50,7 @@ async def test_an_old_refresh_token_ends_the_session_and_notifies_its_owner(worl
         again = sessions.refresh(refresh_token=token, device_token="phone", address="203.0.113.9")
         assert await refused(again) == (401, "invalid_token")
     assert not world.store.chains
-    (revoked,) = world.queues.of(Queue.SESSION_REVOKED)
+    (revoked,) = world.queues.of(Queue.SESSION_REVOKED_CHAT)
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
     assert len(revoked.session_ids) == 1
     assert (notice.event, notice.email) == ("session_reuse", world.ana.email)
@@ -79,7 +87,7 @@ async def test_a_revoked_session_is_published_to_chat_and_not_accepted(world: Wo
     caller = await world.caller(device="tablet")
     (lost_id,) = [x for x in world.store.chains if x != caller.session.id]
     await world.auth.sessions.revoke(caller, lost_id)
-    (told,) = world.queues.of(Queue.SESSION_REVOKED)
+    (told,) = world.queues.of(Queue.SESSION_REVOKED_CHAT)
     assert (told.user_id, told.session_ids) == ("s1", (lost_id,))
     assert await refused(world.caller(lost)) == (401, "session_over")
     call = world.auth.sessions.refresh(
@@ -109,8 +117,69 @@ async def test_all_others_or_all_are_revoked_with_one_message(
     caller = await world.caller()
     assert await world.auth.sessions.revoke_all(caller, current=current) == 4 - left
     assert len(world.store.chains) == left
-    (told,) = world.queues.of(Queue.SESSION_REVOKED)
-    assert len(told.session_ids) == 4 - left
+    for queue in ENDINGS:
+        (told,) = world.queues.of(queue)
+        assert (told.user_id, told.session_ids, told.below) == ("s1", (), 1)
+        assert told.but == (None if current else caller.session.id)
+    assert not world.ana.due
+
+
+async def test_the_session_that_ended_all_others_goes_on(world: World) -> None:
+    await world.confirm()
+    signed_in, other = await world.sign_in(), await world.sign_in()
+    await world.auth.sessions.revoke_all(await world.caller(signed_in), current=False)
+    assert await refused(world.caller(other)) == (401, "session_over")
+    caller = await world.caller(signed_in)
+    assert (caller.session.epoch, caller.user.epoch) == (1, 1)
+    fresh = await world.auth.sessions.refresh(
+        refresh_token=signed_in.refresh_token, device_token="phone", address=HERE
+    )
+    assert world.tokens.issued[fresh.token].epoch == 1
+
+
+async def test_any_number_of_sessions_ends_with_messages_of_one_size(world: World) -> None:
+    await world.confirm()
+    caller = await world.caller()
+    (chain,) = world.store.chains.values()
+    for number in range(SESSIONS):
+        one = chain.session.model_copy(update={"id": f"{number:032x}"})
+        world.store.chains[one.id] = Chain(one, chain.expires_at, "0")
+    world.queues.sent.clear()
+    await world.auth.sessions.revoke_all(caller, current=True)
+    sweeps = 0
+    while world.ana.due:
+        world.store.age()
+        await world.auth.outbox.sweep()
+        sweeps += 1
+    assert not world.store.chains
+    assert sweeps == SESSIONS // DELETED_AT_ONCE, "each deletes a page; none loads all"
+    assert world.store.largest_page <= DELETED_AT_ONCE
+    assert sum(len(body.model_dump_json()) for _, body in world.queues.sent) < MESSAGES_BYTES
+
+
+async def test_sessions_that_ended_one_by_one_are_published_in_pages(world: World) -> None:
+    await world.confirm()
+    await world.sign_in()
+    (chain,) = world.store.chains.values()
+    for number in range(2 * SESSION_IDS_MAX):
+        one = chain.session.model_copy(update={"id": f"{number:032x}"})
+        world.store.chains[one.id] = Chain(one, chain.expires_at, "0", revoked_at=now())
+    for _ in range(2):
+        world.store.age()
+        await world.auth.outbox.sweep()
+    assert list(world.store.chains.values()) == [chain]
+    for queue in ENDINGS:
+        assert [len(told.session_ids) for told in world.queues.of(queue)] == [SESSION_IDS_MAX] * 2
+
+
+async def test_sessions_of_a_changed_account_are_not_ended_by_who_read_it_before(
+    world: World,
+) -> None:
+    await world.confirm()
+    caller = await world.caller()
+    world.store.users["s1"] = world.ana.model_copy(update={"epoch": 1})
+    call = world.auth.sessions.revoke_all(caller, current=False)
+    assert await refused(call) == (409, "changed_meanwhile")
 
 
 async def test_signing_out_ends_this_session_only(world: World) -> None:
@@ -124,14 +193,14 @@ async def test_signing_out_ends_this_session_only(world: World) -> None:
 async def test_an_unpublished_revocation_is_published_by_the_sweeper(world: World) -> None:
     await world.confirm()
     signed_in = await world.sign_in()
-    world.queues.away.add(Queue.SESSION_REVOKED)
+    world.queues.away.add(Queue.SESSION_REVOKED_CHAT)
     await world.auth.sessions.sign_out(await world.caller(signed_in))
     assert await refused(world.caller(signed_in)) == (401, "session_over"), "at once nevertheless"
     world.queues.away.clear()
     assert await world.auth.outbox.sweep() == 0, "the request itself comes first"
     world.store.age()
     assert await world.auth.outbox.sweep() == 1
-    assert len(world.queues.of(Queue.SESSION_REVOKED)) == 1
+    assert len(world.queues.of(Queue.SESSION_REVOKED_CHAT)) == 1
     assert not world.store.chains
 
 

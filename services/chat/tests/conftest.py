@@ -35,7 +35,7 @@ def token(key: ec.EllipticCurvePrivateKey) -> Tokens:
     def make(user: str = "ana", device: str = "device", **changes: object) -> str:
         now = int(time.time())
         claims = {
-            "iss": "issuer", "aud": "ashchat", "sub": user, "sid": "s", "type": "MAIN",
+            "iss": "issuer", "aud": "ashchat", "sub": user, "sid": "s", "epoch": 1, "type": "MAIN",
             "iat": now, "nbf": now, "exp": now + 60, "jti": uuid.uuid4().hex,
             "dev": device_hash(device), **changes,
         }  # fmt: skip

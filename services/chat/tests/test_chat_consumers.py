@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ashchat_chat import consumers
 from ashchat_chat.ports import StoreUnavailableError
-from ashchat_chat.revocations import Over, session_over
+from ashchat_chat.revocations import Over, epochs_over, session_over
 from ashchat_chat.rooms import NoSuchMessageError
 from ashchat_chat.service import Device, NoProfileError
 from ashchat_core.amqp import Broker, Delivery, DependencyDownError, RejectError
@@ -99,7 +99,9 @@ BODIES: dict[str, Message] = {
     ),
     "CHANGE_DEVICE_TOKEN_QUEUE": ChangeDeviceToken(user_id="ana", device_token_hash="h"),
     "PROFILE_CHANGED_QUEUE": ProfileChanged(user_id="ana", nickname="Anita", at=NOW),
-    "SESSION_REVOKED_QUEUE": SessionRevoked(user_id="ana", session_ids=("s", "t"), at=NOW),
+    "SESSION_REVOKED_CHAT_QUEUE": SessionRevoked(
+        user_id="ana", session_ids=("s", "t"), below=2, but="u", at=NOW
+    ),
     "ACCOUNT_DELETION_CHAT_QUEUE": AccountDeletion(user_id="ana", at=NOW),
     "TRANSLATED_QUEUE": TranslationResult(
         room="r", message="r.1", text_version=1, target="en", source=None, outcome="failed",
@@ -128,11 +130,15 @@ def test_every_queue_of_chat_is_read(broker: Notebook) -> None:
 
 
 async def test_what_is_asked_of_the_rules(deliver: Deliver, rules: Rules) -> None:
-    for queue in ("PROFILE_CHANGED_QUEUE", "SESSION_REVOKED_QUEUE", "ACCOUNT_DELETION_CHAT_QUEUE"):
+    for queue in (
+        "PROFILE_CHANGED_QUEUE",
+        "SESSION_REVOKED_CHAT_QUEUE",
+        "ACCOUNT_DELETION_CHAT_QUEUE",
+    ):
         await deliver(queue)
     assert rules.asked == [
         ("ana", NOW, {"nickname": "Anita", "language": None}),
-        ([session_over("s"), session_over("t")],),
+        ([session_over("s"), session_over("t"), epochs_over("ana", 2, "u")],),
         ("ana", NOW),
     ]
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ashchat_chat import revocations as revocations_module
-from ashchat_chat.revocations import Over, Revocations, session_over, user_over
+from ashchat_chat.revocations import Over, Revocations, epochs_over, session_over, user_over
 from chat_world import RedisUnavailableError, SharedLog, eventually, revocations
 
 
@@ -33,7 +33,7 @@ async def following(*pods: Revocations) -> AsyncIterator[None]:
 
 
 def knows(pod: Revocations, session: str) -> bool:
-    return pod.revoked(user="ana", session=session)
+    return pod.revoked(user="ana", session=session, epoch=1)
 
 
 async def test_every_pod_learns_and_notifies_once(log: SharedLog) -> None:
@@ -105,9 +105,34 @@ async def test_what_no_token_can_be_of_is_forgotten(log: SharedLog) -> None:
 async def test_a_person_who_is_gone_is_named_by_a_digest(log: SharedLog) -> None:
     here = revocations(log)
     await here.revoke([user_over("ana")])
-    assert here.revoked(user="ana", session="any")
-    assert not here.revoked(user="ben", session="any")
+    assert here.revoked(user="ana", session="any", epoch=1)
+    assert not here.revoked(user="ben", session="any", epoch=1)
     assert "ana" not in str(log.entries)
+
+
+async def test_all_sessions_below_an_epoch_are_over_but_the_one_that_started_it(
+    log: SharedLog,
+) -> None:
+    here, late = revocations(log), revocations(log)
+    await here.revoke([epochs_over("ana", 2, "kept")])
+    await here.revoke([epochs_over("ana", 4, "newer"), epochs_over("ana", 3, None)])
+    await late.load()
+    for pod in (here, late):
+        for session, epoch in (("other", 1), ("other", 3), ("kept", 1), ("kept", 2)):
+            assert pod.revoked(user="ana", session=session, epoch=epoch), (session, epoch)
+        assert not pod.revoked(user="ana", session="other", epoch=4)
+        assert not pod.revoked(user="ana", session="newer", epoch=3)
+        assert not pod.revoked(user="ben", session="other", epoch=1)
+    assert "ana" not in str(log.entries)
+
+
+async def test_an_ended_epoch_is_forgotten_as_well(log: SharedLog) -> None:
+    here = revocations(log, keep_seconds=0.02)
+    async with following(here):
+        await here.revoke([epochs_over("ana", 2, None)])
+        assert knows(here, "s")
+        await eventually(lambda: not knows(here, "s"))
+        assert not here._epochs
 
 
 async def test_what_a_newer_version_writes_harms_nobody(log: SharedLog) -> None:

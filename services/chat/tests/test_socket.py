@@ -491,7 +491,7 @@ class Leaving(Connection):
         loop = asyncio.get_running_loop()
         self._closes = closes
         self._sockets = sockets
-        self._session = Session("ana", "s", "es", self, Bucket(limits.FRAMES, 0), loop.time())
+        self._session = Session("ana", "s", 1, "es", self, Bucket(limits.FRAMES, 0), loop.time())
         sockets._opened(self._session)
 
     def close(self, code: int, reason: str) -> None:

@@ -40,7 +40,7 @@ REGISTRATIONS: dict[Service, Callable[[Broker], None]] = {
     Service.EMAIL: lambda broker: ashchat_email.consumers.register(broker, Mock()),
     Service.CHAT: chat,
     Service.TRANSLATE: translate,
-    Service.STATIC: lambda broker: ashchat_static.consumers.register(broker, Mock()),
+    Service.STATIC: lambda broker: ashchat_static.consumers.register(broker, Mock(), Mock()),
 }
 
 

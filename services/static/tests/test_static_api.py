@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import static_pictures as pictures
+from ashchat_core.messages import SESSION_IDS_MAX, SessionRevoked
 from ashchat_core.tokens import TokenVerifier, device_hash
 from ashchat_static import api, usage
+from ashchat_static.ended_sessions import ENDED, NAMED_MAX, EndedSessions
+from ashchat_static.folders import OWNERS
+from ashchat_static.gate import Gate
 from ashchat_static.service import DEFAULT_AVATAR, Quota, owner_of
 from ashchat_static.settings import Settings
-from ashchat_static.store import DRAFTS, OWNERS, Volume
+from ashchat_static.store import DRAFTS, Volume
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 DEVICE = "device-of-ana"
@@ -33,7 +38,7 @@ def token(**changes: Any) -> str:
     now = int(time.time())
     claims = {
         "iss": "ashchat-auth-service", "aud": "ashchat", "sub": "ana", "type": "MAIN",
-        "exp": now + 3600, "iat": now, "nbf": now, "jti": "1", "sid": "1",
+        "exp": now + 3600, "iat": now, "nbf": now, "jti": "1", "sid": "1", "epoch": 1,
         "dev": device_hash(DEVICE), **changes,
     }  # fmt: skip
     return jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": "k", "typ": "at+jwt"})
@@ -67,7 +72,9 @@ async def client(tmp_path: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClie
     volume = Volume(folder, QUOTA)
     await volume.prepare()
     verifier = TokenVerifier(jwks, issuer="ashchat-auth-service", audience="ashchat")
-    transport = httpx2.ASGITransport(app=api.build(settings, volume, verifier))
+    transport = httpx2.ASGITransport(
+        app=api.build(settings, volume, Gate(verifier, EndedSessions(folder)))
+    )
     headers = {"Authorization": f"Bearer {token()}", "device_token": DEVICE}
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://test", headers=headers
@@ -186,6 +193,49 @@ async def test_the_gate(
 ) -> None:
     answer = await client.post("/files", content=PNG, headers=headers)
     assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+
+
+async def test_tokens_of_ended_sessions_are_refused(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    ended = EndedSessions(folder)
+    made = await client.post("/files", content=PNG)
+
+    async def accepted(**claims: Any) -> bool:
+        headers = {"Authorization": f"Bearer {token(**claims)}"}
+        uploaded = await client.post("/files", content=PNG, headers=headers)
+        deleted = await client.delete(made.json()["url"], headers=headers)
+        for answer in (uploaded, deleted):
+            if answer.status_code == 401:
+                assert answer.json()["reason"] == "session_revoked"
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert (uploaded.status_code == 401) == (deleted.status_code == 401)
+        return uploaded.status_code == 201
+
+    at = datetime.now(UTC)
+    assert await accepted(sid="1", epoch=1)
+    await ended.add(SessionRevoked(user_id="ana", session_ids=("1", "2"), at=at))
+    assert [await accepted(sid=sid, epoch=1) for sid in ("1", "2", "3")] == [False, False, True]
+    for _ in range(2):  # delivered again
+        await ended.add(SessionRevoked(user_id="ana", below=3, but="3", at=at))
+    await ended.add(SessionRevoked(user_id="ana", below=2, but="4", at=at))  # late
+    found = [await accepted(sid=sid, epoch=epoch) for sid, epoch in (("3", 1), ("4", 2), ("5", 3))]
+    assert found == [True, False, True]
+    assert await accepted(sub="ben", sid="5", epoch=0), "another account"
+
+
+async def test_what_is_remembered_of_ended_sessions_is_bounded(folder: Path) -> None:
+    ended = EndedSessions(folder)
+    (folder / OWNERS).mkdir(parents=True)
+    (folder / DRAFTS).mkdir()
+    named: tuple[str, ...] = ()
+    for number in range(NAMED_MAX * 2 // SESSION_IDS_MAX):
+        named = tuple(f"{number:032x}.{one}" for one in range(SESSION_IDS_MAX))
+        at = datetime.now(UTC)
+        await ended.add(SessionRevoked(user_id="ana", session_ids=named, at=at))
+    found = json.loads((folder / OWNERS / owner_of("ana") / ENDED).read_text())
+    assert len(found["named"]) == NAMED_MAX
+    assert found["named"][-1] == named[-1]
 
 
 async def test_the_device_token_without_an_underscore(client: httpx2.AsyncClient) -> None:

@@ -16,13 +16,15 @@ import httpx2
 import pytest
 
 from ashchat_core.amqp import Broker, Delivery, DependencyDownError
-from ashchat_core.messages import AccountDeletion
+from ashchat_core.messages import AccountDeletion, Message, SessionRevoked
 from ashchat_core.runtime import serve
 from ashchat_static import consumers, store, usage
+from ashchat_static.ended_sessions import ENDED, EndedSessions
+from ashchat_static.folders import OWNERS, lock_owner
 from ashchat_static.main import build
 from ashchat_static.service import OwnerDeletedError, Purpose, Quota, owner_of
 from ashchat_static.settings import Settings
-from ashchat_static.store import GONE, OWNERS, Volume
+from ashchat_static.store import GONE, Volume
 
 QUOTA = Quota(stored_bytes=10**6, uploads_per_day=100)
 ANA, BEN = owner_of("ana"), owner_of("ben")
@@ -83,7 +85,7 @@ async def test_no_file_is_seen_before_its_owner_is_known(
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("steps", range(10))
+@pytest.mark.parametrize("steps", range(12))
 async def test_killed_anywhere_the_next_delivery_finishes(
     volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
@@ -104,7 +106,7 @@ async def test_killed_anywhere_the_next_delivery_finishes(
 
     for which in real:
         monkeypatch.setattr(Path, which, dies(which))
-    if steps < 9:  # three files, three markers, two files of the usage, and that they are deleted
+    if steps < 11:  # three files, three markers, two times two files of the account, GONE
         with pytest.raises(Killed):
             await volume.remove_owner(ANA)
     monkeypatch.undo()
@@ -127,9 +129,39 @@ async def test_the_marker_of_a_deletion_is_removed_when_no_token_is_valid(
     await volume.prepare()
     with pytest.raises(OwnerDeletedError):
         await upload(volume, ANA, 1)
-    monkeypatch.setattr(store, "GONE_KEPT_SECONDS", -1.0)
+    monkeypatch.setattr(store, "ENDS_KEPT_SECONDS", -1.0)
     await volume.prepare()
     assert not (tmp_path / OWNERS / ANA).exists()
+
+
+async def test_ended_sessions_are_forgotten_when_no_token_is_valid(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = EndedSessions(tmp_path)
+    await upload(volume, BEN, 1)
+    for user in ("ana", "ben"):
+        await ended.add(SessionRevoked(user_id=user, below=1, at=NOW))
+    await volume.prepare()
+    assert [files(tmp_path / OWNERS / owner)[0] for owner in (ANA, BEN)] == [ENDED, ENDED]
+    monkeypatch.setattr(store, "ENDS_KEPT_SECONDS", -1.0)
+    await volume.prepare()
+    assert not (tmp_path / OWNERS / ANA).exists()
+    assert files(tmp_path / OWNERS / BEN) == [usage.USAGE, name(1)]
+
+
+async def test_a_folder_that_is_removed_while_another_process_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    ended = EndedSessions(tmp_path)
+    with lock_owner(tmp_path, ANA) as owned:
+        waiting = asyncio.create_task(
+            ended.add(SessionRevoked(user_id="ana", session_ids=("s",), at=NOW))
+        )
+        await asyncio.sleep(0.05)  # it may wait for the lock; without it, it would not
+        assert not waiting.done()
+        owned.rmdir()
+    await waiting
+    assert files(tmp_path / OWNERS / ANA) == [ENDED]
 
 
 async def test_a_deleted_account_begins_no_upload(volume: Volume, tmp_path: Path) -> None:
@@ -192,24 +224,29 @@ async def test_files_stay_if_most_have_lost_their_owner(
 class Notebook:
     """A broker that keeps who listens."""
 
-    handler: Any = None
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
 
     def consume(self, queue: str, model: type, handler: object, *, prefetch: int) -> None:
-        assert (queue, model) == ("ACCOUNT_DELETION_STATIC_QUEUE", AccountDeletion)
+        assert model in {AccountDeletion, SessionRevoked}
         assert prefetch > 0
-        self.handler = handler
+        self.handlers[queue] = handler
 
 
-def delivery(user: str) -> Delivery[AccountDeletion]:
-    body = AccountDeletion(user_id=user, at=datetime.now(UTC))
-    return Delivery(body, "m", None, None, redelivered=False, attempts=0)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BODIES: dict[str, Message] = {
+    "ACCOUNT_DELETION_STATIC_QUEUE": AccountDeletion(user_id="ana", at=NOW),
+    "SESSION_REVOKED_STATIC_QUEUE": SessionRevoked(user_id="ana", below=1, at=NOW),
+}
 
 
+@pytest.mark.parametrize("queue", BODIES)
 async def test_a_volume_that_fails_holds_the_message(
-    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue: str
 ) -> None:
+    delivery = Delivery(BODIES[queue], "m", None, None, redelivered=False, attempts=0)
     broker = Notebook()
-    consumers.register(cast("Broker", broker), volume)
+    consumers.register(cast("Broker", broker), volume, EndedSessions(tmp_path))
     await upload(volume, ANA, 1)
 
     def failing(_: int) -> None:
@@ -217,10 +254,10 @@ async def test_a_volume_that_fails_holds_the_message(
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(DependencyDownError):
-        await broker.handler(delivery("ana"))
+        await broker.handlers[queue](delivery)
     monkeypatch.undo()
-    await broker.handler(delivery("ana"))
-    assert files(tmp_path) == []
+    await broker.handlers[queue](delivery)
+    assert files(tmp_path / OWNERS / ANA)[0] in {GONE, ENDED}
 
 
 def free_port() -> int:

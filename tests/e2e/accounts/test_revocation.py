@@ -17,6 +17,7 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.phoenix import PhoenixSocket, SocketRefusedError
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.pictures import png
 from ashchat_e2e.queues import Publish, publisher
 
 CLOSE_S = 5.0
@@ -94,7 +95,7 @@ async def test_sockets_on_every_pod_close_and_the_other_session_stays(
     ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
     staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
     started = time.monotonic()
-    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
     await closed(ending, within=CLOSE_S)
     measure("session revoked until its sockets closed", time.monotonic() - started)
     await refused(ana, old)
@@ -103,7 +104,7 @@ async def test_sockets_on_every_pod_close_and_the_other_session_stays(
     await ana.socket()
     assert (await ana.chat.get("/user")).status == 200
     # A duplicate of the message changes nothing.
-    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
     await refused(ana, old)
     assert (await next(iter(staying.values())).heartbeat()).status == "ok"
 
@@ -113,7 +114,7 @@ async def test_pods_that_start_later_reject_it_as_well(
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
     ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
-    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
     await closed(ending, within=CLOSE_S)
     await cluster.kill("chat")
     await cluster.wait_ready(within=120)
@@ -128,7 +129,7 @@ async def test_a_revocation_during_a_redis_outage_takes_effect_afterwards(
     ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
     staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
     await cluster.kill("redis")
-    await as_auth(Queue.SESSION_REVOKED, over(ana, old))
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
     await cluster.wait_ready(within=120)
     await closed(ending, within=20)
     await refused(ana, old)
@@ -173,3 +174,29 @@ async def test_ending_another_session_from_the_list_closes_its_sockets(
 
     await until(gone, what="the session removed from the list")
     assert (await ana.chat.get("/user")).status == 200
+
+
+async def test_ending_all_other_sessions_ends_their_sockets_and_uploads(
+    cluster: Cluster, person: PersonFactory
+) -> None:
+    ana, old, chat_id = await two_sessions(person)
+    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    reply = await ana.auth.request("DELETE", "/sessions", headers=ana.headers)
+    assert (reply.status, reply.data["revoked"]) == (200, 1)
+    await closed(ending, within=CLOSE_S)
+    await refused(ana, old)
+
+    async def upload(token: str) -> int:
+        headers = {**ana.headers, "Authorization": f"Bearer {token}"}
+        form = {"photo": ("a.png", png(), "image/png")}
+        return (await ana.anonymous.request("POST", "/files", files=form, headers=headers)).status
+
+    async def refused_upload() -> bool:
+        return await upload(old) == 401
+
+    await until(refused_upload, what="an upload with the token of an ended session is refused")
+    # The session that ended the others continues, with the token that it had.
+    for socket in staying.values():
+        assert (await socket.heartbeat()).status == "ok"
+    assert await upload(ana.token) == 201

@@ -235,7 +235,7 @@ async def test_a_dead_letter_is_listed_shown_replayed_and_delivered(
 
 @asynccontextmanager
 async def many_dead(cluster: Cluster, rabbit: RabbitManagement) -> AsyncIterator[list[str]]:
-    """Dead-letter many messages in SESSION_REVOKED_QUEUE.dead, for users that do not exist."""
+    """Dead-letter many messages in SESSION_REVOKED_CHAT_QUEUE.dead, for users that do not exist."""
     secret = await cluster.secret(f"{cluster.name}-rabbitmq-admin")
     user, password = secret["username"].decode(), secret["password"].decode()
     ids = [f"test-{number:04}" for number in range(MANY)]
@@ -250,12 +250,12 @@ async def many_dead(cluster: Cluster, rabbit: RabbitManagement) -> AsyncIterator
                 body = SessionRevoked(user_id=name, session_ids=(name,), at=datetime.now(UTC))
                 await exchange.publish(
                     aio_pika.Message(body.model_dump_json().encode(), message_id=name),
-                    Queue.SESSION_REVOKED,
+                    Queue.SESSION_REVOKED_CHAT,
                 )
     try:
         yield ids
     finally:
-        await rabbit.delete(f"/api/queues/{VHOST}/{Queue.SESSION_REVOKED}.dead/contents")
+        await rabbit.delete(f"/api/queues/{VHOST}/{Queue.SESSION_REVOKED_CHAT}.dead/contents")
 
 
 async def consumed(cluster: Cluster) -> float:
@@ -264,7 +264,7 @@ async def consumed(cluster: Cluster) -> float:
     for pod in await cluster.pods("chat"):
         metrics = await cluster.metrics(pod)
         total += metrics.total(
-            "ashchat_amqp_consumed_total", queue=Queue.SESSION_REVOKED.value, outcome="done"
+            "ashchat_amqp_consumed_total", queue=Queue.SESSION_REVOKED_CHAT.value, outcome="done"
         )
     return total
 
@@ -281,7 +281,7 @@ async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
             assert [letter.message_id for letter in letters] == ids[:5]
 
         async def all_back() -> bool:
-            return await dead(broker, Queue.SESSION_REVOKED) == MANY
+            return await dead(broker, Queue.SESSION_REVOKED_CHAT) == MANY
 
         await until(all_back, within=10, what="all dead letters back in the queue")
         assert [x.message_id for x in await broker.look(REVOKED, MANY)] == ids
@@ -301,9 +301,9 @@ async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
 
         async def settled() -> int | None:
             """Return what is left after the broker has requeued the unacknowledged messages."""
-            first = await dead(broker, Queue.SESSION_REVOKED)
+            first = await dead(broker, Queue.SESSION_REVOKED_CHAT)
             await asyncio.sleep(1)
-            return first if first == await dead(broker, Queue.SESSION_REVOKED) else None
+            return first if first == await dead(broker, Queue.SESSION_REVOKED_CHAT) else None
 
         left = await until(settled, within=20, what="the queue settled")
         assert 0 < left < MANY
@@ -319,7 +319,7 @@ async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
             return MANY <= await consumed(cluster) - before <= MANY + 1
 
         await until(all_delivered, within=30, what="all delivered, at most one of them twice")
-        assert await dead(broker, Queue.SESSION_REVOKED) == 0
+        assert await dead(broker, Queue.SESSION_REVOKED_CHAT) == 0
 
 
 async def test_annotation_commands_are_shown_and_removed(cluster: Cluster) -> None:

@@ -47,13 +47,16 @@ class SigningKeys:
         self._audience = audience
         self._life = timedelta(minutes=minutes)
 
-    def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
+    def access(
+        self, *, user_id: str, session_id: str, epoch: int, device_hash: str, now: datetime
+    ) -> str:
         """Return an access token (RFC 9068; `type` and `sub` as the original's clients know)."""
         return self._sign(
             {
                 "aud": self._audience,
                 "sub": user_id,
                 "sid": session_id,
+                "epoch": epoch,
                 "dev": device_hash,
                 "type": "MAIN",
             },

@@ -86,7 +86,7 @@ class SecurityEvent(Stored):
 class Due(Stored):
     """What must still follow a write; stored in the written document itself.
 
-    In this order: sessions to end, an event to store, a message to publish. All of it is
+    In this order: an event to store, a message to publish, sessions to delete. All of it is
     idempotent by `id`, so it may be repeated after a crash.
     """
 
@@ -95,7 +95,10 @@ class Due(Stored):
     queue: Queue | None = None
     body: str | None = Field(default=None, repr=False, description="The message, as JSON.")
     event: SecurityEvent | None = None
-    ends_below: int | None = Field(default=None, description="Sessions of older epochs end.")
+    ends_below: int | None = Field(
+        default=None, description="Sessions of older epochs, which have ended, are deleted."
+    )
+    but: str | None = Field(default=None, description="The session that is not one of them.")
 
     @classmethod
     def for_message(
@@ -106,11 +109,10 @@ class Due(Stored):
         id: str,  # noqa: A002 (the field's name)
         at: datetime,
         event: SecurityEvent | None = None,
-        ends_below: int | None = None,
     ) -> Self:
         """Return what is due because a message must be published."""
         text = body.model_dump_json()
-        return cls(id=id, at=at, queue=queue, body=text, event=event, ends_below=ends_below)
+        return cls(id=id, at=at, queue=queue, body=text, event=event)
 
     def without_message(self) -> Self:
         """Return the rest of what is due once the message was published."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 import pyotp
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,9 +32,12 @@ from ashchat_auth.service.ports import Changes, Limits, M, Ports, Signer, Where
 from ashchat_auth.service.resealing import Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
+from ashchat_auth.store.base import DELETED_AT_ONCE
+from ashchat_auth.store.sessions import LISTED_MAX
 from ashchat_auth.vault import Vault
 from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import (
+    SESSION_IDS_MAX,
     AccountConfirmed,
     ConfirmChangeEmailReply,
     ConfirmChangePasswordReply,
@@ -62,6 +65,9 @@ PENDING = PendingAccount(
 )
 
 
+T = TypeVar("T")
+
+
 class LostError(Exception):
     """The store is away."""
 
@@ -86,6 +92,8 @@ class MemoryStore:
         self.chains: dict[str, Chain] = {}
         self.events: dict[str, SecurityEvent] = {}
         self.fails: set[str] = set()
+        self.largest_page = 0
+        """The most sessions or events that one call has returned or deleted."""
 
     def _may(self, method: str) -> None:
         if method in self.fails:
@@ -215,7 +223,8 @@ class MemoryStore:
     async def sessions_of(self, user_id: str, now: datetime) -> list[Session]:
         found = [await self.session(session_id, now) for session_id in self.chains]
         mine = [session for session in found if session and session.user_id == user_id]
-        return sorted(mine, key=lambda session: session.used_at, reverse=True)
+        mine.sort(key=lambda session: session.used_at, reverse=True)
+        return self._page(mine[:LISTED_MAX])
 
     async def rotate(
         self, refresh_token: str, *, now: datetime, expires_at: datetime, address: str
@@ -238,31 +247,16 @@ class MemoryStore:
         chain = self.chains[session_id]
         chain.session = chain.session.model_copy(update={"epoch": epoch})
 
-    async def revoke(
-        self,
-        user_id: str,
-        now: datetime,
-        *,
-        only: str | None = None,
-        but: str | None = None,
-        below: int | None = None,
-    ) -> int:
+    async def revoke(self, user_id: str, now: datetime, *, only: str) -> int:
         self._may("revoke")
-        count = 0
-        for session_id, chain in self.chains.items():
-            session = chain.session
-            if session.user_id != user_id or chain.revoked_at is not None:
-                continue
-            if only not in {None, session_id} or but == session_id:
-                continue
-            if below is not None and session.epoch >= below:
-                continue
-            chain.revoked_at = now
-            count += 1
-        return count
+        chain = self.chains.get(only)
+        if chain is None or chain.session.user_id != user_id or chain.revoked_at is not None:
+            return 0
+        chain.revoked_at = now
+        return 1
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
-        return [
+        found = [
             RevokedSession(
                 id=session_id,
                 user_id=user_id,
@@ -272,15 +266,31 @@ class MemoryStore:
             for session_id, chain in self.chains.items()
             if chain.session.user_id == user_id and chain.revoked_at is not None
         ]
+        return self._page(found[:SESSION_IDS_MAX])
 
     async def revoked_before(self, before: datetime) -> AsyncIterator[str]:
-        for chain in list(self.chains.values()):
-            if chain.revoked_at is not None and chain.revoked_at < before:
-                yield chain.session.user_id
+        marked = [x for x in self.chains.values() if x.revoked_at and x.revoked_at < before]
+        for user_id in {chain.session.user_id for chain in marked}:
+            yield user_id
 
     async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         for session_id in session_ids:
             self.chains.pop(session_id, None)
+
+    async def delete_ended(
+        self, user_id: str, *, below: int | None = None, but: str | None = None
+    ) -> bool:
+        self._may("delete_ended")
+        ended = [
+            session_id
+            for session_id, chain in self.chains.items()
+            if chain.session.user_id == user_id
+            and session_id != but
+            and (below is None or (chain.session.epoch < below and chain.reused_from is None))
+        ]
+        page = self._page(ended[:DELETED_AT_ONCE])
+        await self.delete_sessions(page)
+        return len(page) < DELETED_AT_ONCE
 
     async def store_event(self, event: SecurityEvent) -> None:
         self._may("store_event")
@@ -302,8 +312,12 @@ class MemoryStore:
         ]
         return sorted(found, key=lambda event: event.at, reverse=True)[:limit]
 
-    async def delete_events(self, user_id: str) -> None:
-        self.events = {key: x for key, x in self.events.items() if x.user_id != user_id}
+    async def delete_events(self, user_id: str) -> bool:
+        found = [key for key, event in self.events.items() if event.user_id == user_id]
+        page = self._page(found[:DELETED_AT_ONCE])
+        for key in page:
+            del self.events[key]
+        return len(page) < DELETED_AT_ONCE
 
     def age(self) -> None:
         """Let what is due, marked or begun be old enough for the sweeper."""
@@ -317,6 +331,10 @@ class MemoryStore:
     def kinds(self) -> list[str]:
         """Return the kinds of all events, in order."""
         return [event.kind for event in self.events.values()]
+
+    def _page(self, found: list[T]) -> list[T]:
+        self.largest_page = max(self.largest_page, len(found))
+        return found
 
     def _living(self) -> list[User]:
         return [user for user in self.users.values() if user.deleting_since is None]
@@ -457,10 +475,16 @@ class Tokens:
         self.temporaries: dict[str, Temporary] = {}
         self.issued: dict[str, AccessToken] = {}
 
-    def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
+    def access(
+        self, *, user_id: str, session_id: str, epoch: int, device_hash: str, now: datetime
+    ) -> str:
         token = f"access{len(self.issued)}"
         self.issued[token] = AccessToken(
-            user_id=user_id, session_id=session_id, device_hash=device_hash, expires_at=now
+            user_id=user_id,
+            session_id=session_id,
+            epoch=epoch,
+            device_hash=device_hash,
+            expires_at=now,
         )
         return token
 

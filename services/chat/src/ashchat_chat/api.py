@@ -150,7 +150,9 @@ class Gate:
             raise APIError(
                 401, reason, str(error), data={"token": error.reason}, headers=challenge
             ) from None
-        if self._revocations.revoked(user=token.user_id, session=token.session_id):
+        if self._revocations.revoked(
+            user=token.user_id, session=token.session_id, epoch=token.epoch
+        ):
             raise APIError(
                 401, "session_revoked", "The session has ended: sign in again.", headers=challenge
             )

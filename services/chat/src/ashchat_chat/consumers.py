@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from ashchat_chat.deletion import Deletion
 from ashchat_chat.ports import StoreUnavailableError
-from ashchat_chat.revocations import Revocations, session_over
+from ashchat_chat.revocations import Revocations, epochs_over, session_over
 from ashchat_chat.rooms import NoSuchMessageError, Rooms
 from ashchat_chat.service import Chats, Device, NoProfileError
 from ashchat_core.amqp import Broker, Delivery, DependencyDownError, PublishError, RejectError
@@ -107,14 +107,20 @@ def register_endings(broker: Broker, revocations: Revocations, deletion: Deletio
     """Register the consumers of ended sessions and deleted accounts."""
 
     async def revoke_sessions(delivery: Delivery[SessionRevoked]) -> None:
+        body = delivery.body
+        over = [session_over(one) for one in body.session_ids]
+        if body.below:
+            over.append(epochs_over(body.user_id, body.below, body.but))
         with _held_while_away():
-            await revocations.revoke([session_over(one) for one in delivery.body.session_ids])
+            await revocations.revoke(over)
 
     async def delete_account(delivery: Delivery[AccountDeletion]) -> None:
         with _held_while_away():
             await deletion.delete(delivery.body.user_id, delivery.body.at)
 
-    broker.consume(Queue.SESSION_REVOKED.value, SessionRevoked, revoke_sessions, prefetch=PREFETCH)
+    broker.consume(
+        Queue.SESSION_REVOKED_CHAT.value, SessionRevoked, revoke_sessions, prefetch=PREFETCH
+    )
     broker.consume(
         Queue.ACCOUNT_DELETION_CHAT.value, AccountDeletion, delete_account, prefetch=DELETIONS
     )

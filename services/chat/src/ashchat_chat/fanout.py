@@ -266,7 +266,7 @@ class RedisRevocationLog:
             for one in over:
                 pipeline.execute_command(
                     "XADD", self._key, "MINID", "~", oldest, "*", "kind", one.kind, "name",
-                    one.name,
+                    one.name, "below", one.below, "but", one.but,
                 )  # fmt: skip
             pipeline.execute_command("EXPIRE", self._key, int(self._keep) + 1)
             await pipeline.execute()
@@ -284,5 +284,13 @@ class RedisRevocationLog:
         return (
             entries[-1][0] if entries else cursor,
             # What a newer version writes of another kind names nobody that this one meets.
-            [Over(what.get("kind", ""), what.get("name", "")) for _, what in entries],
+            [
+                Over(
+                    what.get("kind", ""),
+                    what.get("name", ""),
+                    int(what.get("below", 0)),
+                    what.get("but", ""),
+                )
+                for _, what in entries
+            ],
         )

@@ -27,12 +27,16 @@ AGAIN_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """Something that is over: one session, or all of a person whose account was deleted."""
+    """What is over: a session, a user's sessions below an epoch, or all of a deleted user."""
 
     kind: str
-    """`session` or `user`."""
+    """`session`, `user` or `epoch`."""
     name: str
     """The session's id; of a user a digest, so that the log does not keep who it was."""
+    below: int = 0
+    """Of an `epoch`: the user's sessions of older epochs have ended."""
+    but: str = ""
+    """Of an `epoch`: the session that has started it, and continues."""
 
 
 def session_over(session_id: str) -> Over:
@@ -44,6 +48,11 @@ def session_over(session_id: str) -> Over:
 def user_over(user_id: str) -> Over:
     """Return the end of all sessions of a user."""
     return Over("user", hashlib.sha256(user_id.encode()).hexdigest())
+
+
+def epochs_over(user_id: str, below: int, but: str | None) -> Over:
+    """Return the end of a user's sessions below an epoch, except one."""
+    return Over("epoch", user_over(user_id).name, below, but or "")
 
 
 class RevocationLog(Protocol):
@@ -78,16 +87,25 @@ class Revocations:
         self._cursor = BEGINNING
         self._over: dict[Over, float] = {}
         """When each may be forgotten, soonest first."""
+        self._epochs: dict[str, Over] = {}
+        """The newest end of a user's epochs. It implies older ones: the session that started it
+        is of an epoch that none of them has ended."""
         self._log = structlog.get_logger("revocations")
 
     def call_on_new(self, tell: Callable[[], None]) -> None:
         """Have something called whenever there is something new."""
         self._tell = tell
 
-    def revoked(self, *, user: str, session: str) -> bool:
+    def revoked(self, *, user: str, session: str, epoch: int) -> bool:
         """Return whether a session has ended."""
-        return bool(self._over) and (
-            session_over(session) in self._over or user_over(user) in self._over
+        if not self._over:
+            return False
+        everything = user_over(user)
+        ended = self._epochs.get(everything.name)
+        return (
+            session_over(session) in self._over
+            or everything in self._over
+            or (ended is not None and epoch < ended.below and session != ended.but)
         )
 
     async def revoke(self, over: Sequence[Over]) -> None:
@@ -130,6 +148,9 @@ class Revocations:
         new = [one for one in over if one not in self._over]
         for one in new:
             self._over[one] = until
+            if one.kind == "epoch":
+                newest = self._epochs.get(one.name, one)
+                self._epochs[one.name] = max(newest, one, key=lambda ended: ended.below)
         metrics.REVOKED.set(len(self._over))
         if new:
             self._tell()
@@ -140,4 +161,6 @@ class Revocations:
             if self._over[first] > now:
                 break
             del self._over[first]
+            if self._epochs.get(first.name) == first:
+                del self._epochs[first.name]
         metrics.REVOKED.set(len(self._over))

@@ -73,6 +73,7 @@ class Session:
     user: str
     sid: str
     """The sign-in that its token is of."""
+    epoch: int
     language: str
     connection: Connection
     frames: Bucket
@@ -151,6 +152,7 @@ class Sockets:
         session = Session(
             user=token.user_id,
             sid=token.session_id,
+            epoch=token.epoch,
             language=language,
             connection=connection,
             frames=Bucket(limits.FRAMES, loop.time()),
@@ -181,7 +183,7 @@ class Sockets:
             self._close_if_revoked(session)
 
     def _close_if_revoked(self, session: Session) -> None:
-        if self._revocations.revoked(user=session.user, session=session.sid):
+        if self._revocations.revoked(user=session.user, session=session.sid, epoch=session.epoch):
             session.connection.close(Close.REVOKED, "session revoked")
 
     async def sweep(self) -> None:
@@ -236,7 +238,9 @@ class Sockets:
             access = self._verifier.verify(token)
         except InvalidTokenError as error:
             raise RequestRejectedError(f"token_{error.reason}") from None
-        if self._revocations.revoked(user=access.user_id, session=access.session_id):
+        if self._revocations.revoked(
+            user=access.user_id, session=access.session_id, epoch=access.epoch
+        ):
             raise RequestRejectedError("session_revoked")
         if not device:
             raise RequestRejectedError("missing_device_token", status=400)

@@ -277,12 +277,25 @@ class SecurityNotice(Message):
     at: datetime
 
 
+SESSION_IDS_MAX: Final = 100
+"""Maximum sessions that one `SessionRevoked` names."""
+
+
 class SessionRevoked(Message):
-    """auth → chat: close the sockets of ended sessions. Queue: SESSION_REVOKED_QUEUE."""
+    """auth → chat, static: sessions of an account have ended; their access tokens are refused.
+
+    Either some sessions are named, or all whose epoch is older have ended, so the message has the
+    same size for any number of them. Queues: SESSION_REVOKED_CHAT_QUEUE,
+    SESSION_REVOKED_STATIC_QUEUE.
+    """
 
     v: Literal[1] = 1
     user_id: str
-    session_ids: tuple[str, ...] = Field(min_length=1)
+    session_ids: tuple[str, ...] = Field(default=(), max_length=SESSION_IDS_MAX)
+    below: int = Field(default=0, ge=0, description="Sessions of older epochs have ended.")
+    but: str | None = Field(
+        default=None, description="The session that started the new epoch, and continues."
+    )
     at: datetime
 
 

@@ -30,7 +30,7 @@ SIGNING_KEYS: Final = "signing-keys"
 REREAD_SECONDS: Final = 5.0
 """How long a key that was removed from the set is still accepted."""
 
-_REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid"]
+_REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "nbf", "jti", "sid", "epoch"]
 
 
 class InvalidTokenError(Exception):
@@ -49,6 +49,9 @@ class AccessToken(BaseModel):
 
     user_id: str
     session_id: str
+    epoch: int
+    """The account's epoch when the token was issued; see `messages.SessionRevoked`."""
+
     device_hash: str
     expires_at: datetime
 
@@ -93,11 +96,16 @@ def verify_access(
         raise InvalidTokenError("expired", "The token has expired: refresh it.") from None
     except jwt.InvalidTokenError:
         raise InvalidTokenError("invalid", "The token is not valid here.") from None
-    if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
+    if (
+        claims.get("type") != "MAIN"
+        or not isinstance(claims.get("dev"), str)
+        or not isinstance(claims["epoch"], int)
+    ):
         raise InvalidTokenError("wrong_type", "This is not an access token.")
     return AccessToken(
         user_id=claims["sub"],
         session_id=claims["sid"],
+        epoch=claims["epoch"],
         device_hash=claims["dev"],
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
     )

@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 
 from ashchat_core.http import APIError, Border, create_app
 from ashchat_core.request_bodies import CLOSE, SlowBodyError
-from ashchat_core.tokens import AccessToken, TokenVerifier
-from ashchat_static import bodies, downloads, gate, pages, service
+from ashchat_core.tokens import AccessToken
+from ashchat_static import bodies, downloads, pages, service
+from ashchat_static.gate import Gate, unauthorized
 from ashchat_static.service import Purpose
 from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
@@ -70,7 +71,7 @@ def render(error: APIError) -> dict[str, Any]:
     return body if error.data is None else {**body, "details": error.data}
 
 
-def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAPI:
+def build(settings: Settings, volume: Volume, gate: Gate) -> FastAPI:
     """Return the public application.
 
     The paths under /files also work without that prefix, for an Ingress that removes it.
@@ -99,7 +100,7 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
         Accepted are PNG, JPEG, GIF, WebP, PDF, MP4, M4A, WebM, Ogg and MP3, by their content; as
         a photo the first four. Metadata is removed from images, MP4, M4A and MP3.
         """
-        return await uploads.respond(request, gate.admit(request.headers, verifier), purpose)
+        return await uploads.respond(request, await gate.admit(request.headers), purpose)
 
     @app.delete("/files/{name:upload}", status_code=204, responses=_DELETE_ERRORS)
     async def remove(
@@ -113,7 +114,7 @@ def build(settings: Settings, volume: Volume, verifier: TokenVerifier) -> FastAP
 
         As a photo, a file is deleted only if it was uploaded for nothing else.
         """
-        access = gate.admit(request.headers, verifier)
+        access = await gate.admit(request.headers)
         if not await volume.remove(name, service.owner_of(access.user_id), purpose):
             raise HTTPException(404)
         return Response(status_code=204)
@@ -164,7 +165,7 @@ class _Uploads:
                 stored = await self._store(request, body, owner, purpose)
         except service.OwnerDeletedError:
             _UPLOADS.labels("session_revoked").inc()
-            raise gate.unauthorized("session_revoked", "This account was deleted.") from None
+            raise unauthorized("session_revoked", "This account was deleted.") from None
         except (service.UploadRejectedError, service.StorageFullError) as error:
             await self._drain(request, body)
             raise self._refusal(error) from None
@@ -270,7 +271,7 @@ _UPLOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 _DELETE_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "missing_device_token"},
-    401: {"description": "missing_token, token_…, device_mismatch"},
+    401: {"description": "missing_token, token_…, device_mismatch, session_revoked"},
     404: {"description": "not_found"},
     422: {"description": "invalid_request"},
 }

@@ -8,15 +8,30 @@ from collections.abc import Mapping
 
 from ashchat_core.http import APIError
 from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
+from ashchat_static.ended_sessions import EndedSessions
 
 
-def admit(headers: Mapping[str, str], verifier: TokenVerifier) -> AccessToken:
-    """Return the claims of the caller's token.
+class Gate:
+    """Authorises a request by its two headers."""
 
-    Raises:
-        APIError: 401 without a valid token, 400 without a device token, 401 with the token of
-            another device.
-    """
+    def __init__(self, verifier: TokenVerifier, ended: EndedSessions) -> None:
+        self._verifier = verifier
+        self._ended = ended
+
+    async def admit(self, headers: Mapping[str, str]) -> AccessToken:
+        """Return the claims of the caller's token.
+
+        Raises:
+            APIError: 401 without a valid token, 400 without a device token, 401 with the token of
+                another device or of an ended session.
+        """
+        access = _verified(headers, self._verifier)
+        if await self._ended.includes(access):
+            raise unauthorized("session_revoked", "The session has ended: sign in again.")
+        return access
+
+
+def _verified(headers: Mapping[str, str], verifier: TokenVerifier) -> AccessToken:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise unauthorized("missing_token", "Send the header Authorization: Bearer <access token>.")

@@ -8,6 +8,8 @@ from ashchat_core.credentials import Credentials
 from ashchat_core.tokens import JWKS, TokenVerifier
 from ashchat_core.topology import Service
 from ashchat_static import api, consumers
+from ashchat_static.ended_sessions import EndedSessions
+from ashchat_static.gate import Gate
 from ashchat_static.service import Quota
 from ashchat_static.settings import Settings
 from ashchat_static.store import Volume
@@ -24,12 +26,13 @@ def build(settings: Settings) -> runtime.App:
     verifier = TokenVerifier(
         settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
     )
-    consumers.register(broker, volume)
+    ended = EndedSessions(settings.uploads_dir)
+    consumers.register(broker, volume, ended)
 
     return runtime.App(
         name=SERVICE.value,
         settings=settings,
-        public=api.build(settings, volume, verifier),
+        public=api.build(settings, volume, Gate(verifier, ended)),
         revisions=lambda: credentials.in_use,
         checks=(
             ("the volume of the uploads", volume.prepare),

@@ -7,27 +7,25 @@ link, because backups may not preserve links.
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import BinaryIO, Final, ParamSpec, Self, TypeVar
+from typing import BinaryIO, Final, Self
 
 import structlog
 
-from ashchat_static import usage
+from ashchat_static import ended_sessions, usage
+from ashchat_static.folders import OWNERS, lock_owner, older, on_disk, sync
 from ashchat_static.ranges import Part
-from ashchat_static.service import OwnerDeletedError, Purpose, Quota, StorageFullError, kind_of
+from ashchat_static.service import OwnerDeletedError, Purpose, Quota, kind_of
 
-OWNERS: Final = ".owners"
 GONE: Final = ".gone"
 """File in an owner's folder: the account was deleted."""
 
-GONE_KEPT_SECONDS: Final = 24 * 3600.0
-"""How long the marker stays: longer than any access token is valid."""
+ENDS_KEPT_SECONDS: Final = 24 * 3600.0
+"""How long ended sessions and accounts are remembered: longer than any access token is valid."""
 
 DRAFTS: Final = ".drafts"
 DRAFT_MAX_AGE_SECONDS: Final = 3600.0
@@ -44,11 +42,6 @@ TRANSFORMED_AT_ONCE: Final = 2
 
 READ_BYTES: Final = 256 * 1024
 """Size of one read."""
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Volume:
@@ -84,14 +77,14 @@ class Volume:
             StorageFullError: the volume is full.
             OwnerDeletedError: the account was deleted.
         """
-        await _on_disk(self._admit, owner)
+        await on_disk(self._admit, owner)
 
     async def remove(self, name: str, owner: str, purpose: Purpose) -> bool:
         """Remove a user's file; return whether there was one.
 
         A file that was uploaded for several purposes stays if it is removed as a photo.
         """
-        return await _on_disk(self._remove, name, owner, purpose)
+        return await on_disk(self._remove, name, owner, purpose)
 
     async def remove_owner(self, owner: str) -> int:
         """Delete a user's files and reject further uploads; return the number of files.
@@ -102,7 +95,7 @@ class Volume:
             StorageFullError: there is no space for the marker.
             OSError: the volume failed.
         """
-        return await _on_disk(self._remove_owner, owner)
+        return await on_disk(self._remove_owner, owner)
 
     async def sweep(self) -> None:
         """Remove what interrupted uploads and deletions have left, once an hour."""
@@ -129,12 +122,12 @@ class Volume:
             marked = usage.markers(owned)
             named |= {marker.name for marker in marked}
             lost = [one for one in marked if not (self._folder / one.name).exists()]
-            if any(_older(marker, long_ago) for marker in lost):
+            if any(older(marker, long_ago) for marker in lost):
                 removed += self._remove_markers(owned.name, long_ago)
         unowned = [
             path
             for path in self._folder.iterdir()
-            if kind_of(path.name) and path.name not in named and _older(path, long_ago)
+            if kind_of(path.name) and path.name not in named and older(path, long_ago)
         ]
         if len(unowned) > len(named):
             # The markers were lost, for example by an incomplete restore.
@@ -145,11 +138,11 @@ class Volume:
         return removed + len(unowned)
 
     def _remove_markers(self, owner: str, long_ago: float) -> int:
-        with _owned(self._folder, owner) as owned:
+        with lock_owner(self._folder, owner) as owned:
             lost = [
                 marker
                 for marker in usage.markers(owned)
-                if not (self._folder / marker.name).exists() and _older(marker, long_ago)
+                if not (self._folder / marker.name).exists() and older(marker, long_ago)
             ]
             for marker in lost:
                 marker.unlink(missing_ok=True)
@@ -158,7 +151,7 @@ class Volume:
         return len(lost)
 
     def _admit(self, owner: str) -> None:
-        with _owned(self._folder, owner) as owned:
+        with lock_owner(self._folder, owner) as owned:
             if (owned / GONE).exists():
                 raise OwnerDeletedError
             used = usage.read(self._folder, owned)
@@ -167,43 +160,42 @@ class Volume:
     def _remove(self, name: str, owner: str, purpose: Purpose) -> bool:
         if not (self._owners / owner / name).exists():
             return False
-        with _owned(self._folder, owner) as owned:
+        with lock_owner(self._folder, owner) as owned:
             if _purpose(owned / name) not in {purpose, Purpose.PHOTO}:
                 return False
             size = usage.size_of(self._folder / name)
             (self._folder / name).unlink(missing_ok=True)
-            _sync(self._folder)
+            sync(self._folder)
             used = usage.read(self._folder, owned)
             (owned / name).unlink(missing_ok=True)
             usage.write(owned, used.without_file(size))
         return True
 
     def _remove_owner(self, owner: str) -> int:
-        with _owned(self._folder, owner) as owned:
+        with lock_owner(self._folder, owner) as owned:
             names = [marker.name for marker in usage.markers(owned)]
             for name in names:
                 (self._folder / name).unlink(missing_ok=True)
             # The files before their markers, so that a repeated call finds the rest.
-            _sync(self._folder)
+            sync(self._folder)
             for name in names:
                 (owned / name).unlink()
-            for left in (usage.USAGE, f"{usage.USAGE}.new"):
+            for left in (usage.USAGE, ended_sessions.ENDED):
                 (owned / left).unlink(missing_ok=True)
+                (owned / f"{left}.new").unlink(missing_ok=True)
             # Last, because on a full volume there is space for it only now.
             (owned / GONE).touch()
-            _sync(owned)
+            sync(owned)
         return len(names)
 
     def _prepare(self) -> None:
         self._drafts.mkdir(parents=True, exist_ok=True)
         self._owners.mkdir(exist_ok=True)
-        long_ago = time.time() - GONE_KEPT_SECONDS
-        for gone in self._owners.glob(f"*/{GONE}"):
-            if gone.stat().st_mtime < long_ago:
-                gone.unlink()
-                # Fails if something is left in it; the deletion will be repeated.
-                with contextlib.suppress(OSError):
-                    gone.parent.rmdir()
+        long_ago = time.time() - ENDS_KEPT_SECONDS
+        for marker in (GONE, ended_sessions.ENDED):
+            for path in self._owners.glob(f"*/{marker}"):
+                if older(path, long_ago):
+                    self._forget(path, long_ago)
         too_old = time.time() - DRAFT_MAX_AGE_SECONDS
         for draft in self._drafts.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -212,6 +204,15 @@ class Volume:
         probe = self._drafts / f"probe-{secrets.token_hex(8)}"
         probe.touch()
         probe.unlink()
+
+    def _forget(self, marker: Path, long_ago: float) -> None:
+        with lock_owner(self._folder, marker.parent.name) as owned:
+            if older(marker, long_ago):
+                marker.unlink()
+                (owned / f"{marker.name}.new").unlink(missing_ok=True)
+            # Fails if something is left in it; a deletion will be repeated.
+            with contextlib.suppress(OSError):
+                owned.rmdir()
 
 
 class FileDraft:
@@ -227,7 +228,7 @@ class FileDraft:
         self._file: BinaryIO | None = None
 
     async def __aenter__(self) -> Self:
-        self._file = await _on_disk(self._open)
+        self._file = await on_disk(self._open)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -238,12 +239,12 @@ class FileDraft:
 
     async def write(self, data: bytes) -> None:
         """Append; see `Draft`."""
-        await _on_disk(self._write, data)
+        await on_disk(self._write, data)
 
     async def transform(self, change: Callable[[bytes], bytes]) -> None:
         """Replace the content; see `Draft`."""
         async with self._transforming:
-            await _on_disk(self._transform, change)
+            await on_disk(self._transform, change)
 
     async def commit(self, name: str, owner: str, purpose: Purpose) -> None:
         """Store the file durably; see `Draft`.
@@ -251,7 +252,7 @@ class FileDraft:
         The content and the owner are synced before the name, and the name before the response:
         after a crash the file is complete or absent (https://lwn.net/Articles/457667/).
         """
-        await _on_disk(self._commit, name, owner, purpose)
+        await on_disk(self._commit, name, owner, purpose)
 
     def _open(self) -> BinaryIO:
         return self._path.open("x+b", buffering=0)
@@ -273,7 +274,7 @@ class FileDraft:
     def _commit(self, name: str, owner: str, purpose: Purpose) -> None:
         assert self._file is not None  # noqa: S101 (inside async with)
         os.fsync(self._file.fileno())
-        with _owned(self._folder, owner) as owned:
+        with lock_owner(self._folder, owner) as owned:
             if (owned / GONE).exists():
                 raise OwnerDeletedError
             if not (self._folder / name).exists():
@@ -282,9 +283,9 @@ class FileDraft:
                 usage.write(owned, used.with_file(usage.size_of(self._path), self._quota))
             if not (owned / name).exists() or purpose is Purpose.FILE:
                 (owned / name).write_text(purpose.value)
-            _sync(owned)
+            sync(owned)
             self._path.rename(self._folder / name)
-            _sync(self._folder)
+            sync(self._folder)
 
 
 class OpenFile:
@@ -321,53 +322,8 @@ class OpenFile:
             self._file.close()
 
 
-def _older(path: Path, than: float) -> bool:
-    try:
-        return path.stat().st_mtime < than
-    except FileNotFoundError:
-        return False
-
-
 def _purpose(marker: Path) -> Purpose:
     try:
         return Purpose(marker.read_text())
     except ValueError:
         return Purpose.FILE
-
-
-@contextlib.contextmanager
-def _owned(folder: Path, owner: str) -> Iterator[Path]:
-    """Lock an owner's folder against other processes."""
-    owned = folder / OWNERS / owner
-    if not owned.is_dir():
-        owned.mkdir(parents=True, exist_ok=True)
-        _sync(owned.parent)
-    handle = os.open(owned, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield owned
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    """Sync a folder's entries to disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-async def _on_disk(call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
-    """Call a function in a thread.
-
-    Raises:
-        StorageFullError: the volume is full.
-    """
-    try:
-        return await asyncio.to_thread(call, *arguments, **options)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFullError from error
-        raise

@@ -107,7 +107,11 @@ def routes(context: Context) -> APIRouter:
         await flows.sessions.revoke(caller, session_id)
         return Response(status_code=204)
 
-    @router.delete("/sessions", response_model=RevokedAnswer, responses=signed_in_errors())
+    @router.delete(
+        "/sessions",
+        response_model=RevokedAnswer,
+        responses=signed_in_errors(_409="changed_meanwhile"),
+    )
     async def revoke_all(
         caller: SignedIn,
         current: Annotated[bool, Query(description="Whether this session ends, too.")] = False,  # noqa: FBT002

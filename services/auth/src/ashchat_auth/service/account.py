@@ -11,6 +11,7 @@ from ashchat_auth.models import (
 )
 from ashchat_auth.service.common import (
     ask,
+    changed_meanwhile,
     deadline,
     new_id,
     now,
@@ -19,8 +20,8 @@ from ashchat_auth.service.common import (
     refused,
 )
 from ashchat_auth.service.events import Events, event, notice
-from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.passwords import PasswordCheck, changed_meanwhile
+from ashchat_auth.service.outbox import Outbox, all_sessions_end
+from ashchat_auth.service.passwords import PasswordCheck
 from ashchat_auth.service.ports import Changes, Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_core.errors import APIError
@@ -195,7 +196,7 @@ class AccountSettings:
         about = AccountDeletion(user_id=user.id, at=moment)
         notice_id = f"deleted.{user.id}"
         dues = [
-            Due(id=f"sessions.{user.id}", at=moment, ends_below=user.epoch + 1),
+            *all_sessions_end(user, at=moment),
             Due.for_message(
                 Queue.ACCOUNT_DELETION_CHAT, about, id=f"deletion.chat.{user.id}", at=moment
             ),

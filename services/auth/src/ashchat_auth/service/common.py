@@ -87,6 +87,15 @@ def refused(status: int, reason: CodeRefusal) -> APIError:
     return APIError(status, reason, REFUSALS[reason])
 
 
+def changed_meanwhile() -> APIError:
+    """Return the error for an account that another request has changed."""
+    return APIError(
+        409,
+        "changed_meanwhile",
+        "The account was changed by another request: read it again and retry.",
+    )
+
+
 def no_such_user() -> APIError:
     """Return the error for a deleted account."""
     return APIError(404, "no_such_user", "This account no longer exists.")

@@ -7,12 +7,12 @@ nothing may be missing: each step is idempotent by its id.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from ashchat_auth.models import Due, RevokedSession, SecurityEvent
+from ashchat_auth.models import Due, RevokedSession, SecurityEvent, User
 from ashchat_auth.service.common import new_id, now
 from ashchat_auth.service.events import notice
 from ashchat_auth.service.ports import Requests, Store
@@ -35,11 +35,16 @@ MODELS: dict[Queue, type[Message]] = {
     Queue.CONFIRM_NEW_ACCOUNT: ConfirmNewAccount,
     Queue.CHANGE_DEVICE_TOKEN: ChangeDeviceToken,
     Queue.SECURITY_NOTICE: SecurityNotice,
+    Queue.SESSION_REVOKED_CHAT: SessionRevoked,
+    Queue.SESSION_REVOKED_STATIC: SessionRevoked,
     Queue.PROFILE_CHANGED: ProfileChanged,
     Queue.ACCOUNT_DELETION_CHAT: AccountDeletion,
     Queue.ACCOUNT_DELETION_STATIC: AccountDeletion,
 }
 """The messages that may be due, by queue."""
+
+ENDINGS: Final = (Queue.SESSION_REVOKED_CHAT, Queue.SESSION_REVOKED_STATIC)
+"""The queues of the services that verify access tokens."""
 
 
 class Outbox:
@@ -73,9 +78,11 @@ class Outbox:
 
         Until then its document stores what is due, so a crash anywhere here can be resumed.
         """
-        await self._end_sessions(user_id)
-        await self._store.delete_events(user_id)
-        return await self._store.delete_user(user_id)
+        return (
+            await self._store.delete_ended(user_id)
+            and await self._store.delete_events(user_id)
+            and await self._store.delete_user(user_id)
+        )
 
     async def sweep(self) -> int:
         """Do what was left over; return for how many accounts.
@@ -103,14 +110,15 @@ class Outbox:
         return count
 
     async def _do(self, user_id: str, due: Due) -> None:
-        if due.ends_below is not None:
-            await self._store.revoke(user_id, now(), below=due.ends_below)
-            await self._end_sessions(user_id)
         if due.event is not None:
             await self._store.store_event(due.event)
         if due.queue is not None and due.body is not None:
             body = MODELS[due.queue].model_validate_json(due.body)
             await self._requests.publish(due.queue, body, message_id=due.id)
+        if due.ends_below is not None and not await self._store.delete_ended(
+            user_id, below=due.ends_below, but=due.but
+        ):
+            return  # the sweeper deletes the next page
         await self._store.remove_due(user_id, due.id)
 
     async def _end_sessions(self, user_id: str) -> None:
@@ -121,11 +129,9 @@ class Outbox:
             if session.reused_from is not None:
                 await self._warn(session)
         ids = tuple(sorted(session.id for session in revoked))
-        await self._requests.publish(
-            Queue.SESSION_REVOKED,
-            SessionRevoked(user_id=user_id, session_ids=ids, at=revoked[0].revoked_at),
-            message_id=f"revoked.{new_id()}",
-        )
+        ended = SessionRevoked(user_id=user_id, session_ids=ids, at=revoked[0].revoked_at)
+        for queue in ENDINGS:
+            await self._requests.publish(queue, ended, message_id=f"revoked.{new_id()}")
         await self._store.delete_sessions(ids)
 
     async def _warn(self, session: RevokedSession) -> None:
@@ -149,3 +155,20 @@ class Outbox:
             notice(user, "session_reuse", id=event_id, at=session.revoked_at),
             message_id=event_id,
         )
+
+
+def all_sessions_end(user: User, *, at: datetime, but: str | None = None) -> list[Due]:
+    """Return what is due when an account gets a new epoch, which ends its sessions but one.
+
+    The messages have the same size for any number of sessions. The sessions' documents are of an
+    older epoch, so they are not accepted any more; they are deleted page by page.
+    """
+    below = user.epoch + 1
+    ended = SessionRevoked(user_id=user.id, below=below, but=but, at=at)
+    return [
+        *(
+            Due.for_message(queue, ended, id=f"ended.{user.id}.{below}.{queue}", at=at)
+            for queue in ENDINGS
+        ),
+        Due(id=f"sessions.{user.id}.{below}", at=at, ends_below=below, but=but),
+    ]

@@ -21,6 +21,7 @@ from ashchat_auth.models import (
 )
 from ashchat_auth.service.common import (
     ask,
+    changed_meanwhile,
     deadline,
     new_id,
     no_such_user,
@@ -29,7 +30,7 @@ from ashchat_auth.service.common import (
     raise_if_limited,
 )
 from ashchat_auth.service.events import Events, event, notice
-from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.outbox import Outbox, all_sessions_end
 from ashchat_auth.service.password_rules import PasswordRules
 from ashchat_auth.service.ports import Limits, Passwords, Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
@@ -202,19 +203,19 @@ class PasswordChange:
         keep: Caller | None,
     ) -> bool:
         hashed = await self._passwords.hash(new_password)
-        due = credentials_changed(user, kind, address=address, caller=keep)
+        dues = credentials_changed(user, kind, address=address, caller=keep)
         changed = await self._store.change(
             user.id,
             # Also cancel what another person may have begun with the old password.
             {"password_hash": hashed, "enrolment": None, "email_change": None},
             where={"epoch": user.epoch},
             new_epoch=True,
-            due=[due],
+            due=dues,
         )
         if changed:
             if keep is not None:
                 await self._store.set_session_epoch(keep.session.id, user.epoch + 1)
-            await self._outbox.settle(user.id, [due])
+            await self._outbox.settle(user.id, dues)
         return changed
 
     async def _settled(self, reset_id: str) -> None:
@@ -228,7 +229,7 @@ class PasswordChange:
 
 def credentials_changed(
     user: User, kind: SecurityEventKind, *, address: str, caller: Caller | None
-) -> Due:
+) -> list[Due]:
     """Return what is due when an account's password or second factor changes.
 
     Sessions of older epochs end, except the caller's, which moves to the new epoch right after
@@ -244,23 +245,16 @@ def credentials_changed(
         address=address,
         session_id=caller.session.id if caller else None,
     )
-    return Due.for_message(
-        Queue.SECURITY_NOTICE,
-        notice(user, kind, id=event_id, at=moment),
-        id=event_id,
-        at=moment,
-        event=happened,
-        ends_below=user.epoch + 1,
-    )
-
-
-def changed_meanwhile() -> APIError:
-    """Return the error for an account that another request has changed."""
-    return APIError(
-        409,
-        "changed_meanwhile",
-        "The account was changed by another request: read it again and retry.",
-    )
+    return [
+        *all_sessions_end(user, at=moment, but=caller.session.id if caller else None),
+        Due.for_message(
+            Queue.SECURITY_NOTICE,
+            notice(user, kind, id=event_id, at=moment),
+            id=event_id,
+            at=moment,
+            event=happened,
+        ),
+    ]
 
 
 def _wrong_code() -> APIError:

@@ -140,25 +140,22 @@ class SessionStore(Protocol):
     async def set_session_epoch(self, session_id: str, epoch: int) -> None:
         """Move a session to a new epoch of its account."""
 
-    async def revoke(
-        self,
-        user_id: str,
-        now: datetime,
-        *,
-        only: str | None = None,
-        but: str | None = None,
-        below: int | None = None,
-    ) -> int:
-        """Mark sessions as ended: one, all but one, or those of older epochs; return the number."""
+    async def revoke(self, user_id: str, now: datetime, *, only: str) -> int:
+        """Mark a session of an account as ended; return the number of marked sessions."""
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
-        """Return an account's sessions that are marked as ended."""
+        """Return a page of an account's sessions that are marked as ended."""
 
     def revoked_before(self, before: datetime) -> AsyncIterator[str]:
         """Yield the accounts with sessions that were marked before a time."""
 
     async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """Delete sessions."""
+
+    async def delete_ended(
+        self, user_id: str, *, below: int | None = None, but: str | None = None
+    ) -> bool:
+        """Delete a page of the sessions of older epochs, or of all; True if none is left."""
 
 
 class EventStore(Protocol):
@@ -175,8 +172,8 @@ class EventStore(Protocol):
     ) -> list[SecurityEvent]:
         """Return an account's events, newest first."""
 
-    async def delete_events(self, user_id: str) -> None:
-        """Delete an account's events."""
+    async def delete_events(self, user_id: str) -> bool:
+        """Delete a page of an account's events; True if none is left."""
 
 
 class Store(Accounts, FactorStore, SessionStore, EventStore, Protocol):
@@ -261,7 +258,9 @@ class Resets(Protocol):
 class Signer(Protocol):
     """See `keys.SigningKeys`."""
 
-    def access(self, *, user_id: str, session_id: str, device_hash: str, now: datetime) -> str:
+    def access(
+        self, *, user_id: str, session_id: str, epoch: int, device_hash: str, now: datetime
+    ) -> str:
         """Return an access token."""
 
     def read_access(self, token: str) -> AccessToken:

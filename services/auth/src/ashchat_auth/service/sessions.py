@@ -2,17 +2,17 @@
 
 A session ends when it is revoked, when it is unused for the lifetime of a refresh token, when
 it reaches its maximum age, and when its account has a newer epoch (a changed password or
-second factor). Chat is notified of every end except the two by age, which access tokens
-outlive by a few minutes at most.
+second factor, or all sessions ended at once). Chat and static are notified of every end except
+the two by age, which access tokens outlive by a few minutes at most.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ashchat_auth.models import Caller, EventKind, TokenReusedError
-from ashchat_auth.service.common import no_such_user, now
+from ashchat_auth.service.common import changed_meanwhile, no_such_user, now
 from ashchat_auth.service.events import Events, event
-from ashchat_auth.service.outbox import Outbox
+from ashchat_auth.service.outbox import Outbox, all_sessions_end
 from ashchat_auth.service.ports import Ports
 from ashchat_core.errors import APIError
 from ashchat_core.tokens import InvalidTokenError, device_hash
@@ -113,7 +113,11 @@ class Sessions:
         if fresh is None:
             raise _ended()
         token = self._signer.access(
-            user_id=user.id, session_id=session.id, device_hash=hashed, now=moment
+            user_id=user.id,
+            session_id=session.id,
+            epoch=session.epoch,
+            device_hash=hashed,
+            now=moment,
         )
         return SignedIn(token, fresh, user.id)
 
@@ -147,12 +151,23 @@ class Sessions:
         await self._record(caller, "session_revoked", session_id)
 
     async def revoke_all(self, caller: Caller, *, current: bool) -> int:
-        """End all of the caller's sessions, with or without this one; return their number."""
-        but = None if current else caller.session.id
-        count = await self._store.revoke(caller.user.id, now(), but=but)
-        await self._outbox.end_sessions(caller.user.id)
+        """End all of the caller's sessions, with or without this one; return their number.
+
+        Raises:
+            APIError: 409 changed_meanwhile; 503.
+        """
+        user, but = caller.user, None if current else caller.session.id
+        ended = [item for item in await self.all_of(caller) if item.id != but]
+        dues = all_sessions_end(user, at=now(), but=but)
+        if not await self._store.change(
+            user.id, {}, where={"epoch": user.epoch}, new_epoch=True, due=dues
+        ):
+            raise changed_meanwhile()
+        if but is not None:
+            await self._store.set_session_epoch(but, user.epoch + 1)
+        await self._outbox.settle(user.id, dues)
         await self._record(caller, "session_revoked", None)
-        return count
+        return len(ended)
 
     async def sign_out(self, caller: Caller) -> None:
         """End the caller's session."""

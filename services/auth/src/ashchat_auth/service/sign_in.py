@@ -260,6 +260,7 @@ class SignIn:
         token = self._signer.access(
             user_id=user.id,
             session_id=session.id,
+            epoch=session.epoch,
             device_hash=device.device_hash,
             now=moment,
         )

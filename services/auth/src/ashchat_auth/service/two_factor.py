@@ -5,15 +5,16 @@ works before the account depends on it. Enabling and disabling start a new epoch
 sessions end, and devices that were confirmed by mail alone must present a code once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyotp
 
 from ashchat_auth.models import Caller, Due, Enrolment, KeyRingMissingError, TwoFactor
-from ashchat_auth.service.common import new_id, now, raise_if_limited
+from ashchat_auth.service.common import changed_meanwhile, new_id, now, raise_if_limited
 from ashchat_auth.service.events import event, notice
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.passwords import PasswordCheck, changed_meanwhile, credentials_changed
+from ashchat_auth.service.passwords import PasswordCheck, credentials_changed
 from ashchat_auth.service.ports import Ports
 from ashchat_auth.service.second_factor import (
     Factor,
@@ -114,7 +115,9 @@ class TwoFactorSettings:
             )
         codes, kept = self._second_factor.new_recovery_codes(user.id)
         device = user.device(caller.session.device_hash)
-        due = credentials_changed(user, "two_factor_enabled", address=caller.address, caller=caller)
+        dues = credentials_changed(
+            user, "two_factor_enabled", address=caller.address, caller=caller
+        )
         enrolled = TwoFactor(secret=user.enrolment.secret, last_step=step, recovery=kept, at=moment)
         if not await self._store.change(
             user.id,
@@ -125,10 +128,10 @@ class TwoFactorSettings:
             },
             where={"epoch": user.epoch, "enrolment.secret": user.enrolment.secret},
             new_epoch=True,
-            due=[due],
+            due=dues,
         ):
             raise changed_meanwhile()
-        await self._keep_caller_signed_in(caller, due)
+        await self._keep_caller_signed_in(caller, dues)
         return codes
 
     async def renew(self, caller: Caller, *, password: str, factor: Factor) -> list[str]:
@@ -164,7 +167,7 @@ class TwoFactorSettings:
             APIError: as `renew`.
         """
         await self._prove(caller, password, factor)
-        due = credentials_changed(
+        dues = credentials_changed(
             caller.user, "two_factor_disabled", address=caller.address, caller=caller
         )
         if not await self._store.change(
@@ -172,10 +175,10 @@ class TwoFactorSettings:
             {"two_factor": None, "enrolment": None},
             where={"epoch": caller.user.epoch},
             new_epoch=True,
-            due=[due],
+            due=dues,
         ):
             raise changed_meanwhile()
-        await self._keep_caller_signed_in(caller, due)
+        await self._keep_caller_signed_in(caller, dues)
 
     async def _prove(self, caller: Caller, password: str, factor: Factor) -> None:
         if caller.user.two_factor is None:
@@ -184,9 +187,9 @@ class TwoFactorSettings:
         await self._password_check.check(caller, password)
         await self._second_factor.check(caller.user, factor, address=caller.address)
 
-    async def _keep_caller_signed_in(self, caller: Caller, due: Due) -> None:
+    async def _keep_caller_signed_in(self, caller: Caller, dues: Sequence[Due]) -> None:
         await self._store.set_session_epoch(caller.session.id, caller.user.epoch + 1)
-        await self._outbox.settle(caller.user.id, [due])
+        await self._outbox.settle(caller.user.id, dues)
 
 
 def _enabled() -> APIError:

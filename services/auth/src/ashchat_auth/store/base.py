@@ -1,11 +1,14 @@
 """Shared by the parts of the store."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from ashchat_core.mongo import Mongo
+
+DELETED_AT_ONCE: Final = 1_000
+"""Maximum documents per deletion: a command must end before the socket's time limit."""
 
 
 class MongoPart:
@@ -13,6 +16,15 @@ class MongoPart:
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
+
+
+async def delete_page(collection: Any, which: Mapping[str, Any]) -> bool:
+    """Delete a page of the documents that match; True if none is left."""
+    found = collection.find(which, {"_id": 1}).limit(DELETED_AT_ONCE)
+    ids = [one["_id"] async for one in found]
+    if ids:
+        await collection.delete_many({"_id": {"$in": ids}})
+    return len(ids) < DELETED_AT_ONCE
 
 
 def plain(value: Any) -> Any:

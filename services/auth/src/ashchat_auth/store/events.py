@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from pymongo.errors import DuplicateKeyError
 
 from ashchat_auth.models import SecurityEvent
-from ashchat_auth.store.base import MongoPart, document, fields
+from ashchat_auth.store.base import MongoPart, delete_page, document, fields
 
 _EVENTS = Counter("ashchat_auth_security_events_total", "Security events, by kind", ["kind"])
 
@@ -50,9 +50,9 @@ class MongoEvents(MongoPart):
         cursor = self._events.find(which).sort("at", -1).limit(limit)
         return [SecurityEvent.model_validate(fields(found)) async for found in cursor]
 
-    async def delete_events(self, user_id: str) -> None:
-        """Delete an account's events."""
-        await self._events.delete_many({"user_id": user_id})
+    async def delete_events(self, user_id: str) -> bool:
+        """Delete a page of an account's events; True if none is left."""
+        return await delete_page(self._events, {"user_id": user_id})
 
     @property
     def _events(self) -> Any:

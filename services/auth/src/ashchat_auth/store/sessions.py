@@ -9,7 +9,8 @@ from typing import Any, Final
 import structlog
 
 from ashchat_auth.models import RevokedSession, Session, TokenReusedError
-from ashchat_auth.store.base import MongoPart, document, fields
+from ashchat_auth.store.base import MongoPart, delete_page, document, fields
+from ashchat_core.messages import SESSION_IDS_MAX
 
 GRACE_SECONDS: Final = 10
 """How long a refresh may be repeated because its response was lost."""
@@ -118,31 +119,17 @@ class MongoSessions(MongoPart):
         """Move a session to a new epoch of its account."""
         await self._sessions.update_one({"_id": session_id}, {"$set": {"epoch": epoch}})
 
-    async def revoke(
-        self,
-        user_id: str,
-        now: datetime,
-        *,
-        only: str | None = None,
-        but: str | None = None,
-        below: int | None = None,
-    ) -> int:
-        """Mark sessions as ended: one, all but one, or those of older epochs; return the number."""
-        which: Document = {"user_id": user_id, **_LIVE}
-        if only is not None:
-            which["_id"] = only
-        if but is not None:
-            which["_id"] = {"$ne": but}
-        if below is not None:
-            # A missing epoch counts as 0.
-            which["$or"] = [{"epoch": {"$lt": below}}, {"epoch": None}]
+    async def revoke(self, user_id: str, now: datetime, *, only: str) -> int:
+        """Mark a session of an account as ended; return the number of marked sessions."""
+        which: Document = {"user_id": user_id, **_LIVE, "_id": only}
         marked = await self._sessions.update_many(which, {"$set": {"revoked_at": now}})
         return int(marked.modified_count)
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
-        """Return an account's sessions that are marked as ended."""
+        """Return a page of an account's sessions that are marked as ended."""
         cursor = self._sessions.find({"user_id": user_id, "revoked_at": {"$ne": None}})
-        return [RevokedSession.model_validate(fields(found)) async for found in cursor]
+        page = cursor.limit(SESSION_IDS_MAX)
+        return [RevokedSession.model_validate(fields(found)) async for found in page]
 
     async def revoked_before(self, before: datetime) -> AsyncIterator[str]:
         """Yield the accounts with sessions that were marked before a time."""
@@ -156,6 +143,20 @@ class MongoSessions(MongoPart):
     async def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """Delete sessions."""
         await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
+
+    async def delete_ended(
+        self, user_id: str, *, below: int | None = None, but: str | None = None
+    ) -> bool:
+        """Delete a page of the sessions of older epochs, or of all; True if none is left."""
+        which: Document = {"user_id": user_id}
+        if below is not None:
+            # A missing epoch counts as 0.
+            which["$or"] = [{"epoch": {"$lt": below}}, {"epoch": None}]
+            # The owner must still be warned about a token that was used twice.
+            which["reused_from"] = None
+        if but is not None:
+            which["_id"] = {"$ne": but}
+        return await delete_page(self._sessions, which)
 
     @property
     def _sessions(self) -> Any:
