@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from ashchat_core.fairness import FairTurns, Lane
 from ashchat_translate import metrics
 from ashchat_translate.breaker import Breaker, BreakerOpenError
-from ashchat_translate.fairness import FairTurns, Lane
 from ashchat_translate.providers import Answer, Provider, ProviderDownError, ProviderRefusedError
 from ashchat_translate.singleflight import SingleFlight
 

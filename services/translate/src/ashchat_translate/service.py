@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from ashchat_core import languages
+from ashchat_core.fairness import FairTurns, Lane
 from ashchat_core.messages import TranslateJob, TranslationResult
 from ashchat_translate import metrics
 from ashchat_translate.chain import Cache, Calls, Languages, Link, UnavailableError
 from ashchat_translate.detection import Habits, Judgement, judge
 from ashchat_translate.document import Document, parse
-from ashchat_translate.fairness import FairTurns, Lane
 from ashchat_translate.providers import ProviderRefusedError
 from ashchat_translate.roundtrip import RoundTrip
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ashchat_translate.fairness import FairTurns, Lane
+from ashchat_core.fairness import FairTurns, Lane, QueueFullError
 
 
 async def order(*lanes: Lane) -> list[Lane]:
@@ -55,3 +55,50 @@ async def test_a_turn_of_a_cancelled_caller_goes_to_the_next() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
     async with asyncio.timeout(1), turns.turn(lane), turns.turn(lane):
         pass
+
+
+async def test_a_lower_rank_is_served_first() -> None:
+    known, stranger = Lane("ana", "r"), Lane("host", "r", rank=1)
+    assert await order(stranger, stranger, known, known) == [known, known, stranger, stranger]
+
+
+async def test_who_waits_most_loses_a_place_when_the_queue_is_full() -> None:
+    turns = FairTurns(1, waiting_max=4)
+    outcomes: dict[str, list[str]] = {"flood": [], "ana": [], "luz": []}
+
+    async def take(account: str) -> None:
+        try:
+            async with turns.turn(Lane(account, "r")):
+                outcomes[account].append("served")
+        except QueueFullError:
+            outcomes[account].append("refused")
+
+    async with turns.turn(Lane("first", "r")):
+        flood = [asyncio.create_task(take("flood")) for _ in range(10)]
+        await asyncio.sleep(0)
+        assert outcomes["flood"] == ["refused"] * 6
+        others = [asyncio.create_task(take(account)) for account in ("ana", "luz")]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.gather(*flood, *others)
+    assert outcomes["ana"] == outcomes["luz"] == ["served"]
+    assert outcomes["flood"].count("served") == 2
+
+
+async def test_a_cancelled_caller_leaves_the_queue() -> None:
+    turns = FairTurns(1, waiting_max=1)
+    lane = Lane("ana", "r")
+
+    async def take() -> None:
+        async with turns.turn(lane):
+            pass
+
+    async with turns.turn(lane):
+        for _ in range(3):
+            waiting = asyncio.create_task(take())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        last = asyncio.create_task(take())
+        await asyncio.sleep(0)
+    await last
