@@ -157,8 +157,8 @@ def test_every_field_has_a_description() -> None:
 
 
 SECRET = re.compile("password|passphrase|token|credential|secret|key", re.IGNORECASE)
-NUMBERS = {("auth", "accessTokenMinutes")}
-"""Named for a secret, and say how long one is good for."""
+NUMBERS = {("auth", "accessTokenMinutes"), ("auth", "limits", "wrongPasswordsPerNetworkPerHour")}
+"""Named for a secret, and say how long one is good for, or how many may be tried."""
 
 
 def test_no_field_accepts_a_secret_in_plain_text() -> None:

@@ -40,7 +40,7 @@ async def test_an_unpublished_profile_change_is_published_later(world: World) ->
 async def test_profile_changes_are_limited(world: World) -> None:
     await world.confirm()
     caller = await world.caller()
-    world.limits.wait["profile"] = 42
+    world.exhaust("profile.account", "s1")
     call = world.auth.account.change_profile(caller, name="Anita", language=None)
     assert await refused(call) == (429, "too_many_requests")
 
@@ -115,7 +115,7 @@ async def test_the_same_address_and_a_wrong_password_mail_nothing(world: World) 
     assert await refused(begin(world, caller, "ANA@example.org")) == (409, "same_email")
     wrong = world.auth.account.begin_email_change(caller, new_email=NEW, password="wrong")
     assert await refused(wrong) == (403, "wrong_password")
-    world.limits.wait["code_mailed"] = 42
+    world.exhaust("mail.account", "s1")
     assert await refused(begin(world, caller)) == (429, "too_many_requests")
     assert not world.queues.of(Queue.CHANGE_EMAIL)
 
@@ -126,8 +126,7 @@ async def delete(world: World, caller: Any, factor: Factor | None = None) -> Non
 
 async def test_a_deleted_account_leaves_nothing_and_every_service_is_notified(world: World) -> None:
     await world.confirm()
-    signed_in = await world.sign_in()
-    await world.sign_in()
+    signed_in, _ = await world.sign_in_on("phone", "tablet")
     await refused(world.sign_in("wrong"))
     await world.auth.events.drain()
     assert world.store.events

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis.exceptions
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
 
@@ -220,12 +219,13 @@ def test_two_factor_over_http(ana: Ana, client: TestClient) -> None:
     assert tablet.call("GET", "/sessions") == (401, "session_over")
 
 
-def test_sessions_and_events_over_http(ana: Ana, client: TestClient) -> None:
-    other = Ana(client).sign_in()
+def test_sessions_and_events_over_http(ana: Ana, world: World, client: TestClient) -> None:
+    world.add_device("tablet")
+    other = Ana(client, "tablet").sign_in()
     status, data = ana.call("GET", "/sessions")
     assert status == 200
     assert {item["current"] for item in data["sessions"]} == {True, False}
-    assert {item["device_os"] for item in data["sessions"]} == {"ANDROID"}
+    assert {item["device_os"] for item in data["sessions"]} == {"ANDROID", None}
     (theirs,) = [item["id"] for item in data["sessions"] if not item["current"]]
     assert ana.call("DELETE", f"/sessions/{theirs}") == (204, None)
     assert other.call("GET", "/sessions") == (401, "session_over")
@@ -273,27 +273,3 @@ def test_keys_may_be_cached(client: TestClient) -> None:
     answer = client.get("/.well-known/jwks.json")
     assert answer.headers["Cache-Control"] == "public, max-age=300"
     assert answer.headers["Content-Type"] == "application/jwk-set+json"
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("signup", SIGN_UP),
-        ("signin", {"email": EMAIL, "password": PASSWORD, "deviceTokenId": "tablet"}),
-        ("confirm-email", {"email": EMAIL, "emailCode": "123456", "deviceTokenId": "tablet"}),
-        ("password", {"email": EMAIL}),
-    ],
-)
-def test_without_redis_nobody_may_try_and_it_says_when_to_come_back(
-    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
-) -> None:
-    async def gone(*_: object) -> int:
-        raise redis.exceptions.ConnectionError
-
-    for name in ("sign_up", "mail", "sign_in_wait", "code_tried"):
-        monkeypatch.setattr(world.limits, name, gone)
-    answer = client.post(f"/api/user/{path}", json=body)
-    assert (answer.status_code, answer.json()["reason"]) == (503, "unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert not world.queues.sent
-    assert not world.passwords.computed

@@ -35,6 +35,8 @@ async def reset(
 async def test_a_reset_sets_the_password_and_ends_every_session(world: World) -> None:
     await world.confirm()
     before = await world.sign_in()
+    await refused(world.sign_in("wrong", "laptop"))
+    assert world.charged("password.strangers", EMAIL) == 1
     await reset(world, await ask(world))
     assert await refused(world.sign_in()) == (401, "wrong_credentials")
     assert (await world.sign_in(OTHER_PASSWORD)).user_id == "s1"
@@ -44,7 +46,7 @@ async def test_a_reset_sets_the_password_and_ends_every_session(world: World) ->
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
     assert notice.event == "password_reset"
     assert world.queues.of(Queue.CONFIRM_CHANGE_PASSWORD)[-1].kind == "settled"
-    assert world.limits.forgiven == [EMAIL]
+    assert not world.charged("password.strangers", EMAIL)
     assert not world.ana.due
     assert not world.resets.kept
 
@@ -124,11 +126,13 @@ async def test_a_wrong_mailed_code_is_reported_before_two_factor(world: World) -
     assert await refused(reset(world, token)) == (400, "wrong_code")
 
 
-@pytest.mark.parametrize("limit", ["code", "challenge"])
+@pytest.mark.parametrize("limit", ["code.subject-network", "code.network", "code.challenge"])
 async def test_tries_of_a_reset_are_limited(world: World, limit: str) -> None:
     _, secret, _ = await world.with_two_factor()
     token = await ask(world)
-    world.limits.wait[limit] = 42
+    reset_id = world.tokens.temporaries[token].challenge_id
+    subjects = {"code.subject-network": (reset_id, f"{HERE}/32"), "code.network": (f"{HERE}/32",)}
+    world.exhaust(limit, *subjects.get(limit, (reset_id,)))
     call = reset(world, token, code=totp(secret, 1))
     assert await refused(call) == (429, "too_many_requests")
 
@@ -137,7 +141,7 @@ async def test_the_broker_away_mails_nothing_and_counts_nothing(world: World) ->
     world.queues.away.add(Queue.CHANGE_PASSWORD)
     with pytest.raises(BrokerUnavailableError):
         await ask(world)
-    assert not world.limits.mails
+    assert not world.buckets._full_at
 
 
 async def test_what_follows_a_reset_may_fail_and_is_repeated(world: World) -> None:
@@ -164,10 +168,10 @@ async def change(world: World, caller: Any, old: str = PASSWORD) -> None:
 
 async def test_a_change_by_the_old_password_keeps_this_session_only(world: World) -> None:
     await world.confirm()
-    other, this = await world.sign_in(), await world.sign_in()
+    other, this = await world.sign_in_on("tablet", "phone")
     await change(world, await world.caller(this))
     assert (await world.caller(this)).user.epoch == 1
-    assert await refused(world.caller(other)) == (401, "session_over")
+    assert await refused(world.caller(other, "tablet")) == (401, "session_over")
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
     assert notice.event == "password_changed"
     fresh = await world.auth.sessions.refresh(
@@ -180,8 +184,9 @@ async def test_a_change_needs_the_old_password_and_failures_count(world: World) 
     await world.confirm()
     caller = await world.caller()
     assert await refused(change(world, caller, "wrong")) == (403, "wrong_password")
-    assert world.limits.failed == [(EMAIL, HERE, caller.session.device_hash)]
-    world.limits.wait["sign_in"] = 42
+    device = caller.session.device_hash
+    assert world.charged("password.device", EMAIL, device) == 1
+    world.exhaust("password.device", EMAIL, device)
     assert await refused(change(world, caller)) == (429, "too_many_requests")
 
 

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import threading
 import unicodedata
@@ -6,13 +7,16 @@ import argon2
 import pytest
 
 from ashchat_auth import common_passwords
-from ashchat_auth.passwords import MEMORY_KIB, PARALLELISM, TIME_COST, WAITING_MAX, Argon2
+from ashchat_auth.passwords import MEMORY_KIB, PARALLELISM, TIME_COST, WORKERS, Argon2
 from ashchat_auth.service.password_rules import fold
+from ashchat_auth.service.ports import Asker
 from ashchat_core.errors import UnavailableError
+
+HOST = Asker("192.0.2.1")
 
 
 async def test_the_parameters_are_written_into_the_hash_and_meet_owasps() -> None:
-    hashed = await Argon2().hash("correct horse")
+    hashed = await Argon2().hash("correct horse", HOST)
     assert hashed.startswith(f"$argon2id$v=19$m={MEMORY_KIB},t={TIME_COST},p={PARALLELISM}$")
     assert MEMORY_KIB >= 19 * 1024
     assert TIME_COST >= 2
@@ -20,16 +24,16 @@ async def test_the_parameters_are_written_into_the_hash_and_meet_owasps() -> Non
 
 async def test_right_wrong_nobody_and_broken() -> None:
     passwords = Argon2()
-    hashed = await passwords.hash("correct horse")
-    assert await passwords.verify(hashed, "correct horse")
-    assert not await passwords.verify(hashed, "correct horsf")
-    assert not await passwords.verify(None, "nobody has this password")
-    assert not await passwords.verify("not a hash", "correct horse")
+    hashed = await passwords.hash("correct horse", HOST)
+    assert await passwords.verify(hashed, "correct horse", HOST)
+    assert not await passwords.verify(hashed, "correct horsf", HOST)
+    assert not await passwords.verify(None, "nobody has this password", HOST)
+    assert not await passwords.verify("not a hash", "correct horse", HOST)
 
 
 async def test_nothing_is_hashed_on_the_event_loops_thread() -> None:
     passwords = Argon2()
-    where = await passwords._run(lambda *_: threading.current_thread(), "")
+    where = await passwords._run(HOST, lambda *_: threading.current_thread(), "")
     assert where is not threading.current_thread()
     assert where.name.startswith("argon2")
 
@@ -72,9 +76,9 @@ async def test_every_way_to_a_hash_leaves_the_event_loops_thread(
         monkeypatch.setattr(hasher, method, noting(method))
     passwords = Argon2()
     await passwords.prepare()
-    hashed = await passwords.hash("correct horse")
-    assert await passwords.verify(hashed, "correct horse")
-    assert not await passwords.verify(None, "correct horse")
+    hashed = await passwords.hash("correct horse", HOST)
+    assert await passwords.verify(hashed, "correct horse", HOST)
+    assert not await passwords.verify(None, "correct horse", HOST)
     assert len(where) == 4
     assert all(thread.name.startswith("argon2") for thread in where)
 
@@ -83,29 +87,51 @@ async def test_an_unknown_address_costs_one_hash_from_the_first_on() -> None:
     passwords = Argon2()
     await passwords.prepare()
     before = passwords._dummy_hash
-    await passwords.verify(None, "x")
+    await passwords.verify(None, "x", HOST)
     assert passwords._dummy_hash is before is not None
 
 
 async def test_one_form_of_each_character_whatever_the_keyboard() -> None:
     passwords = Argon2()
-    hashed = await passwords.hash(unicodedata.normalize("NFD", "contrase\u00f1a"))
-    assert await passwords.verify(hashed, unicodedata.normalize("NFC", "contrase\u00f1a"))
+    hashed = await passwords.hash(unicodedata.normalize("NFD", "contrase\u00f1a"), HOST)
+    assert await passwords.verify(hashed, unicodedata.normalize("NFC", "contrase\u00f1a"), HOST)
 
 
 async def test_a_hash_of_other_parameters_is_outdated() -> None:
     passwords = Argon2()
     weaker = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("x")
     assert passwords.outdated(weaker)
-    assert not passwords.outdated(await passwords.hash("x"))
+    assert not passwords.outdated(await passwords.hash("x", HOST))
     assert not passwords.outdated("not a hash")
 
 
-async def test_a_queue_that_is_too_long_says_503() -> None:
+async def test_a_host_that_floods_the_queue_gets_503_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ashchat_auth.passwords.WAITING_MAX", 20)
     passwords = Argon2()
-    passwords._waiting = WAITING_MAX
-    with pytest.raises(UnavailableError):
-        await passwords.hash("x")
+    served: list[Asker] = []
+    release = threading.Event()
+
+    def work(_: str) -> None:
+        assert release.wait(10)
+
+    async def ask(asker: Asker) -> None:
+        await passwords._run(asker, work, "")
+        served.append(asker)
+
+    flood = [asyncio.create_task(ask(HOST)) for _ in range(100)]
+    await asyncio.sleep(0)
+    stranger, owner = Asker("203.0.113.5"), Asker(HOST.address, "ana")
+    others = [asyncio.create_task(ask(stranger)), asyncio.create_task(ask(owner))]
+    await asyncio.sleep(0)
+    release.set()
+    outcomes = await asyncio.gather(*flood, *others, return_exceptions=True)
+    refused = [error for error in outcomes[:-2] if isinstance(error, UnavailableError)]
+    assert len(refused) == 100 - (WORKERS + 1) - 19, "all but what has a turn or waits"
+    assert outcomes[-2:] == [None, None]
+    assert owner in served[: WORKERS + 2], "before all strangers"
+    assert stranger in served[: WORKERS + 4], "a host's hashes take turns with others'"
 
 
 def test_the_common_passwords_are_thousands_folded_and_long_enough() -> None:

@@ -112,8 +112,7 @@ async def test_all_others_or_all_are_revoked_with_one_message(
     world: World, *, current: bool, left: int
 ) -> None:
     await world.confirm()
-    for _ in range(3):
-        await world.sign_in()
+    await world.sign_in_on("tablet", "laptop", "desktop")
     caller = await world.caller()
     assert await world.auth.sessions.revoke_all(caller, current=current) == 4 - left
     assert len(world.store.chains) == left
@@ -126,9 +125,9 @@ async def test_all_others_or_all_are_revoked_with_one_message(
 
 async def test_the_session_that_ended_all_others_goes_on(world: World) -> None:
     await world.confirm()
-    signed_in, other = await world.sign_in(), await world.sign_in()
+    signed_in, other = await world.sign_in_on("phone", "tablet")
     await world.auth.sessions.revoke_all(await world.caller(signed_in), current=False)
-    assert await refused(world.caller(other)) == (401, "session_over")
+    assert await refused(world.caller(other, "tablet")) == (401, "session_over")
     caller = await world.caller(signed_in)
     assert (caller.session.epoch, caller.user.epoch) == (1, 1)
     fresh = await world.auth.sessions.refresh(
@@ -184,10 +183,10 @@ async def test_sessions_of_a_changed_account_are_not_ended_by_who_read_it_before
 
 async def test_signing_out_ends_this_session_only(world: World) -> None:
     await world.confirm()
-    other, this = await world.sign_in(), await world.sign_in()
+    other, this = await world.sign_in_on("tablet", "phone")
     await world.auth.sessions.sign_out(await world.caller(this))
     assert await refused(world.caller(this)) == (401, "session_over")
-    assert (await world.caller(other)).user.id == "s1"
+    assert (await world.caller(other, "tablet")).user.id == "s1"
 
 
 async def test_an_unpublished_revocation_is_published_by_the_sweeper(world: World) -> None:

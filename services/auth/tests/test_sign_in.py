@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ashchat_auth.passwords import WORKERS
+from ashchat_auth.service.ports import Asker
 from ashchat_core.errors import APIError
 from ashchat_core.messages import ConfirmNewDeviceReply
 from ashchat_core.topology import Queue
@@ -36,7 +37,7 @@ async def test_wrong_password_and_unknown_address_are_alike(world: World) -> Non
     await world.confirm()
     assert unknown == await refused(world.sign_in("wrong", "laptop")) == (401, "wrong_credentials")
     assert world.passwords.computed == 2
-    assert world.limits.failed == [(EMAIL, HERE, None)] * 2
+    assert world.charged("password.account-network", EMAIL, f"{HERE}/32") == 2
 
 
 async def test_a_known_device_is_counted_by_itself_so_that_nobody_locks_its_owner_out(
@@ -44,7 +45,8 @@ async def test_a_known_device_is_counted_by_itself_so_that_nobody_locks_its_owne
 ) -> None:
     await world.confirm()
     await refused(world.sign_in("wrong", "phone"))
-    assert world.limits.failed == [(EMAIL, HERE, PHONE.device_hash)]
+    assert world.charged("password.device", EMAIL, PHONE.device_hash) == 1
+    assert not world.charged("password.strangers", EMAIL)
 
 
 async def test_failures_are_one_counted_event_an_hour_and_network(world: World) -> None:
@@ -64,7 +66,7 @@ async def test_an_event_that_cannot_be_kept_costs_nobody_the_sign_in(world: Worl
 
 
 async def test_too_many_wrong_passwords_wait(world: World) -> None:
-    world.limits.wait["sign_in"] = 42
+    world.exhaust("password.strangers", EMAIL)
     with pytest.raises(APIError) as error:
         await world.sign_in()
     assert (error.value.status, error.value.headers["Retry-After"]) == (429, "42")
@@ -77,22 +79,15 @@ async def test_many_wrong_passwords_at_once_are_no_more_than_one_after_the_other
     await world.confirm()
     real, workers = world.passwords.verify, asyncio.Semaphore(WORKERS)
 
-    async def in_turn(hashed: str | None, password: str) -> bool:
+    async def in_turn(hashed: str | None, password: str, asker: Asker) -> bool:
         async with workers:
             await asyncio.sleep(0)
-            return await real(hashed, password)
-
-    async def wait(account: str, address: str, device: str | None) -> int:
-        assert account
-        assert address
-        assert device
-        return 42 if len(world.limits.failed) >= ALLOWED else 0
+            return await real(hashed, password, asker)
 
     world.passwords.verify = in_turn  # type: ignore[method-assign]
-    world.limits.sign_in_wait = wait  # type: ignore[method-assign]
     guesses = [world.sign_in("wrong") for _ in range(50)]
     answers = await asyncio.gather(*(refused(guess) for guess in (*guesses, world.sign_in())))
-    assert answers.count((401, "wrong_credentials")) <= ALLOWED + WORKERS
+    assert answers.count((401, "wrong_credentials")) == ALLOWED
     assert answers[-1] == (429, "too_many_requests"), "the right one is not distinguishable"
 
 
@@ -169,7 +164,7 @@ async def test_an_unpublished_device_is_published_later(world: World) -> None:
 
 async def test_codes_for_new_devices_are_limited(world: World) -> None:
     await world.confirm()
-    world.limits.wait["code_mailed"] = 42
+    world.exhaust("mail.account", "s1")
     assert (await world.challenge()).status == 429
 
 
@@ -211,7 +206,7 @@ async def test_with_two_factor_a_new_device_needs_the_authenticator_and_no_mail(
 async def test_tries_of_one_challenge_are_limited(world: World) -> None:
     _, secret, _ = await world.with_two_factor()
     token = (await world.challenge()).data["token"]
-    world.limits.wait["challenge"] = 42
+    world.exhaust("code.challenge", world.tokens.temporaries[token].challenge_id)
     right = world.confirm_device(token, code=totp(secret, 1))
     assert await refused(right) == (429, "too_many_requests")
 

@@ -8,7 +8,7 @@ from ashchat_auth.models import email_key
 from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import ConfirmEmailCodeReply
 from ashchat_core.topology import Queue
-from auth_world import EMAIL, PASSWORD, PENDING, LostError, World, refused
+from auth_world import EMAIL, HERE, PASSWORD, PENDING, LostError, World, refused
 
 
 async def test_a_sign_up_hashes_the_password_before_it_travels(world: World) -> None:
@@ -29,7 +29,7 @@ async def test_a_taken_address_does_the_same_work_and_notifies_only_its_owner(wo
     ((_, body),) = world.queues.sent
     assert world.passwords.computed == before + 1
     assert (body.kind, body.email, body.password_hash) == ("address_taken", PENDING.email, None)
-    assert world.limits.mails == [("sign-up", EMAIL)]
+    assert world.charged("mail.address", "sign-up", EMAIL) == 1
 
 
 async def test_the_broker_away_at_sign_up_leaves_nothing_and_counts_no_mail(world: World) -> None:
@@ -37,7 +37,7 @@ async def test_the_broker_away_at_sign_up_leaves_nothing_and_counts_no_mail(worl
     with pytest.raises(BrokerUnavailableError):
         await world.sign_up()
     assert not world.store.users
-    assert not world.limits.mails
+    assert not world.buckets._full_at
 
 
 async def test_the_store_away_at_sign_up_counts_no_mail(world: World) -> None:
@@ -45,14 +45,23 @@ async def test_the_store_away_at_sign_up_counts_no_mail(world: World) -> None:
     with pytest.raises(LostError):
         await world.sign_up()
     assert not world.queues.sent
-    assert not world.limits.mails
+    assert not world.buckets._full_at
 
 
-@pytest.mark.parametrize("limit", ["sign_up", "mail"])
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        ("mail.address-network", "sign-up", EMAIL, f"{HERE}/32"),
+        ("mail.address", "sign-up", EMAIL),
+        ("mail.address-day", "sign-up", EMAIL),
+        ("mail.network", f"{HERE}/32"),
+        ("mail.platform", ""),
+    ],
+)
 async def test_a_limit_says_how_long_to_wait_before_anything_is_computed(
-    world: World, limit: str
+    world: World, bucket: tuple[str, ...]
 ) -> None:
-    world.limits.wait[limit] = 42
+    world.exhaust(*bucket)
     with pytest.raises(APIError) as error:
         await world.sign_up()
     assert (error.value.status, error.value.headers["Retry-After"]) == (429, "42")
@@ -74,7 +83,7 @@ async def test_a_password_that_is_guessed_first_is_refused_and_counts_nowhere(
 ) -> None:
     assert await refused(world.sign_up(password=password)) == (422, reason)
     assert not world.queues.sent
-    assert not world.limits.mails
+    assert not world.buckets._full_at
 
 
 @pytest.mark.parametrize(
@@ -174,6 +183,6 @@ async def test_an_address_that_was_taken_meanwhile_is_409(world: World) -> None:
 
 
 async def test_tries_of_a_code_are_limited(world: World) -> None:
-    world.limits.wait["code"] = 42
+    world.exhaust("code.network", f"{HERE}/32")
     assert await refused(world.confirm()) == (429, "too_many_requests")
     assert not world.queues.sent

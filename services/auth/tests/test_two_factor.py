@@ -132,7 +132,7 @@ async def test_renewed_recovery_codes_invalidate_the_previous_ones(world: World)
 
 async def test_giving_it_up_needs_password_and_code_and_ends_other_sessions(world: World) -> None:
     caller, secret, _ = await world.with_two_factor()
-    other = await world.sign_in()
+    (other,) = await world.sign_in_on("tablet")
     flow = world.auth.two_factor
     nothing = flow.disable(caller, password=PASSWORD, factor=Factor(None))
     assert await refused(nothing) == (403, "two_factor_required")
@@ -140,9 +140,9 @@ async def test_giving_it_up_needs_password_and_code_and_ends_other_sessions(worl
     assert await refused(wrong) == (403, "wrong_password")
     await flow.disable(caller, password=PASSWORD, factor=Factor(totp(secret, 1)))
     assert world.ana.two_factor is None
-    assert await refused(world.caller(other)) == (401, "session_over")
+    assert await refused(world.caller(other, "tablet")) == (401, "session_over")
     assert world.queues.of(Queue.SECURITY_NOTICE)[-1].event == "two_factor_disabled"
-    assert (await world.challenge()).reason == "new_device"
+    assert (await world.challenge("laptop")).reason == "new_device"
     off = flow.disable(
         caller.model_copy(update={"user": world.ana}), password=PASSWORD, factor=Factor(None)
     )

@@ -86,10 +86,7 @@ async def test_a_password_change_keeps_this_session_and_closes_other_sockets(
     person: PersonFactory,
 ) -> None:
     ana = await person()
-    twin = person.names_only(
-        "Ana", "es", email=ana.email, password=ana.password, device_token=ana.device_token
-    )
-    assert (await twin.signin()).status == 200
+    twin = await person.on_another_device(ana)
     socket, kept = await twin.socket(), await ana.socket()
     wrong = await own(ana, "PUT", "/password", oldPassword="wrong", newPassword="battery staple")
     assert (wrong.status, wrong.reason) == (403, "wrong_password")
@@ -221,10 +218,7 @@ async def test_a_revoked_session_loses_its_socket_within_seconds(
     person: PersonFactory, record_property: Callable[[str, object], None]
 ) -> None:
     ana = await person()
-    lost = person.names_only(
-        "Ana", "es", email=ana.email, password=ana.password, device_token=ana.device_token
-    )
-    assert (await lost.signin()).status == 200
+    lost = await person.on_another_device(ana)
     socket = await lost.socket()
     listed = (await own(ana, "GET", "/sessions")).data["sessions"]
     (theirs,) = [item["id"] for item in listed if not item["current"]]
@@ -269,7 +263,10 @@ async def test_signing_out_and_revoking_all(person: PersonFactory) -> None:
     assert (await own(ana, "POST", "/signout")).reason == "session_over"
     for _ in range(3):
         assert (await ana.signin()).status == 200
+    assert len((await own(ana, "GET", "/sessions")).data["sessions"]) == 1, "one for each device"
+    others = [await person.on_another_device(ana) for _ in range(2)]
     assert (await own(ana, "DELETE", "/sessions")).data == {"revoked": 2}
+    assert [(await own(one, "GET", "/sessions")).reason for one in others] == ["session_over"] * 2
     assert (await own(ana, "DELETE", "/sessions?current=true")).data == {"revoked": 1}
     assert (await own(ana, "GET", "/sessions")).reason == "session_over"
 

@@ -38,14 +38,14 @@ def session_of(token: str) -> str:
 
 
 async def sockets_on_all_pods(
-    cluster: Cluster, person: Person, chat_id: str, token: str
+    cluster: Cluster, person: Person, chat_id: str
 ) -> dict[str, PhoenixSocket]:
-    """Open a socket with that token on each chat pod."""
+    """Open a socket on each chat pod."""
     pods = set(await cluster.pods("chat"))
     assert len(pods) >= 2, "the test needs more than one pod"
     found: dict[str, PhoenixSocket] = {}
     for _ in range(60):
-        socket = await person.socket(token=token)
+        socket = await person.socket()
         channel = await socket.join(f"chat:{chat_id}", {"protocol": 2})
         found.setdefault(channel.response["pod"], socket)
         if set(found) == pods:
@@ -62,29 +62,26 @@ async def closed(sockets: dict[str, PhoenixSocket], *, within: float) -> None:
     assert [(end.code, end.reason) for end in ends] == [REVOKED] * len(sockets)
 
 
-async def refused(person: Person, token: str) -> None:
+async def refused(person: Person) -> None:
     """Assert that every pod rejects the token, for sockets and for requests."""
     for _ in range(6):
         with pytest.raises(SocketRefusedError) as error:
-            await person.socket(token=token)
+            await person.socket()
         assert error.value.status == 401
-        reply = await person.chat.get("/user", headers={"Authorization": f"Bearer {token}"})
+        reply = await person.chat.get("/user")
         assert (reply.status, reply.reason) == (401, "session_revoked")
 
 
-async def two_sessions(person: PersonFactory) -> tuple[Person, str, str]:
-    """Return a user with a chat and two sessions: the older session's token, and the chat."""
+async def two_sessions(person: PersonFactory) -> tuple[Person, Person, str]:
+    """Return a user with a chat, the same user on another device, and the chat."""
     ana, ben = await person("Ana", "es"), await person("Ben", "en")
     chat_id = await ana.open_chat(await ben.tag())
-    old = ana.token
-    assert (await ana.signin()).status == 200
-    assert session_of(old) != session_of(ana.token)
-    return ana, old, chat_id
+    return ana, await person.on_another_device(ana), chat_id
 
 
-def over(person: Person, token: str) -> SessionRevoked:
+def over(person: Person) -> SessionRevoked:
     return SessionRevoked(
-        user_id=person.user_id, session_ids=(session_of(token),), at=datetime.now(UTC)
+        user_id=person.user_id, session_ids=(session_of(person.token),), at=datetime.now(UTC)
     )
 
 
@@ -92,20 +89,20 @@ async def test_sockets_on_every_pod_close_and_the_other_session_stays(
     *, cluster: Cluster, person: PersonFactory, as_auth: Publish, measure: Measure
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
-    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
-    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    ending = await sockets_on_all_pods(cluster, old, chat_id)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id)
     started = time.monotonic()
-    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(old))
     await closed(ending, within=CLOSE_S)
     measure("session revoked until its sockets closed", time.monotonic() - started)
-    await refused(ana, old)
+    await refused(old)
     for socket in staying.values():
         assert (await socket.heartbeat()).status == "ok"
     await ana.socket()
     assert (await ana.chat.get("/user")).status == 200
     # A duplicate of the message changes nothing.
-    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
-    await refused(ana, old)
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(old))
+    await refused(old)
     assert (await next(iter(staying.values())).heartbeat()).status == "ok"
 
 
@@ -113,12 +110,12 @@ async def test_pods_that_start_later_reject_it_as_well(
     cluster: Cluster, person: PersonFactory, as_auth: Publish
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
-    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
-    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
+    ending = await sockets_on_all_pods(cluster, old, chat_id)
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(old))
     await closed(ending, within=CLOSE_S)
     await cluster.kill("chat")
     await cluster.wait_ready(within=120)
-    await refused(ana, old)
+    await refused(old)
     assert (await ana.chat.get("/user")).status == 200
 
 
@@ -126,13 +123,13 @@ async def test_a_revocation_during_a_redis_outage_takes_effect_afterwards(
     cluster: Cluster, person: PersonFactory, as_auth: Publish
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
-    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
-    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    ending = await sockets_on_all_pods(cluster, old, chat_id)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id)
     await cluster.kill("redis")
-    await as_auth(Queue.SESSION_REVOKED_CHAT, over(ana, old))
+    await as_auth(Queue.SESSION_REVOKED_CHAT, over(old))
     await cluster.wait_ready(within=120)
     await closed(ending, within=20)
-    await refused(ana, old)
+    await refused(old)
     for socket in staying.values():
         assert (await socket.heartbeat()).status == "ok"
 
@@ -141,14 +138,13 @@ async def test_signing_out_closes_the_sockets(
     *, cluster: Cluster, person: PersonFactory, measure: Measure
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
-    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
-    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    ending = await sockets_on_all_pods(cluster, old, chat_id)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id)
     started = time.monotonic()
-    headers = {"Authorization": f"Bearer {old}", "device_token": ana.device_token}
-    assert (await ana.auth.request("POST", "/signout", headers=headers)).status == 204
+    assert (await old.auth.request("POST", "/signout", headers=old.headers)).status == 204
     await closed(ending, within=CLOSE_S)
     measure("sign-out until the last socket closed", time.monotonic() - started)
-    await refused(ana, old)
+    await refused(old)
     for socket in staying.values():
         assert (await socket.heartbeat()).status == "ok"
 
@@ -157,20 +153,22 @@ async def test_ending_another_session_from_the_list_closes_its_sockets(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
-    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
+    ending = await sockets_on_all_pods(cluster, old, chat_id)
 
     async def listed() -> list[dict[str, Any]]:
         reply = await ana.auth.request("GET", "/sessions", headers=ana.headers)
         assert reply.status == 200
         return list(reply.data["sessions"])
 
-    assert session_of(old) in {one["id"] for one in await listed()}
-    reply = await ana.auth.request("DELETE", f"/sessions/{session_of(old)}", headers=ana.headers)
+    assert session_of(old.token) in {one["id"] for one in await listed()}
+    reply = await ana.auth.request(
+        "DELETE", f"/sessions/{session_of(old.token)}", headers=ana.headers
+    )
     assert reply.status == 204
     await closed(ending, within=CLOSE_S)
 
     async def gone() -> bool:
-        return session_of(old) not in {one["id"] for one in await listed()}
+        return session_of(old.token) not in {one["id"] for one in await listed()}
 
     await until(gone, what="the session removed from the list")
     assert (await ana.chat.get("/user")).status == 200
@@ -180,17 +178,17 @@ async def test_ending_all_other_sessions_ends_their_sockets_and_uploads(
     cluster: Cluster, person: PersonFactory
 ) -> None:
     ana, old, chat_id = await two_sessions(person)
-    ending = await sockets_on_all_pods(cluster, ana, chat_id, old)
-    staying = await sockets_on_all_pods(cluster, ana, chat_id, ana.token)
+    ending = await sockets_on_all_pods(cluster, old, chat_id)
+    staying = await sockets_on_all_pods(cluster, ana, chat_id)
     reply = await ana.auth.request("DELETE", "/sessions", headers=ana.headers)
     assert (reply.status, reply.data["revoked"]) == (200, 1)
     await closed(ending, within=CLOSE_S)
-    await refused(ana, old)
+    await refused(old)
 
-    async def upload(token: str) -> int:
-        headers = {**ana.headers, "Authorization": f"Bearer {token}"}
+    async def upload(who: Person) -> int:
         form = {"photo": ("a.png", png(), "image/png")}
-        return (await ana.anonymous.request("POST", "/files", files=form, headers=headers)).status
+        reply = await who.anonymous.request("POST", "/files", files=form, headers=who.headers)
+        return reply.status
 
     async def refused_upload() -> bool:
         return await upload(old) == 401
@@ -199,4 +197,4 @@ async def test_ending_all_other_sessions_ends_their_sockets_and_uploads(
     # The session that ended the others continues, with the token that it had.
     for socket in staying.values():
         assert (await socket.heartbeat()).status == "ok"
-    assert await upload(ana.token) == 201
+    assert await upload(ana) == 201

@@ -37,7 +37,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
             "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_SIGNING_KEYS_DIR": SIGNING_KEYS_DIR,
             "ASHCHAT_KEY_RING_DIR": KEY_RING_DIR,
-            "ASHCHAT_SIGN_UPS_PER_HOUR": str(spec.sign_ups_per_hour),
+            **spec.limits.environment(),
         },
         volumes=[
             secret_volume("signing-keys", signing_keys_secret(ash)),

@@ -176,10 +176,30 @@ class NetworkPolicy(Model):
     requests_from: tuple[str, ...] = ()
 
 
+class Limits(Model):
+    """Limits of a service; each is the setting of the same name."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings."""
+        return {f"ASHCHAT_{name.upper()}": str(value) for name, value in self}
+
+
+class AuthLimits(Limits):
+    """What clients, addresses and accounts may do."""
+
+    code_mails_per_network_per_day: int = 2_000
+    code_mails_per_address_per_day: int = 50
+    code_mails_per_day: int = 20_000
+    wrong_passwords_per_network_per_hour: int = 1_000
+    wrong_codes_per_network_per_hour: int = 500
+    sign_ins_per_device_per_hour: int = 100
+    devices_per_account: int = 50
+
+
 class Auth(Scaled):
     """The auth service: accounts, sessions and tokens."""
 
-    sign_ups_per_hour: int = 20
+    limits: AuthLimits = AuthLimits()
     access_token_minutes: int = 20
 
 

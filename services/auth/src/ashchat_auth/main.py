@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 
 from ashchat_auth import api, common_passwords
 from ashchat_auth.keys import SigningKeys
-from ashchat_auth.limits import RedisLimits
+from ashchat_auth.limits import AuthLimits
 from ashchat_auth.models import KeyRingMissingError
 from ashchat_auth.passwords import Argon2
 from ashchat_auth.requests import RabbitRequests
@@ -22,6 +22,7 @@ from ashchat_auth.settings import Settings
 from ashchat_auth.store import MongoStore
 from ashchat_auth.vault import Vault
 from ashchat_core import runtime
+from ashchat_core.admission import Admission, RedisCounters
 from ashchat_core.amqp import Broker, BrokerUnavailableError, PublishError
 from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable
@@ -45,7 +46,11 @@ def build(settings: Settings) -> runtime.App:
     broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
-    store = MongoStore(mongo, event_life=timedelta(days=settings.security_event_days))
+    store = MongoStore(
+        mongo,
+        event_life=timedelta(days=settings.security_event_days),
+        devices_max=settings.devices_per_account,
+    )
     signer = SigningKeys(
         settings.signing_keys_dir,
         issuer=settings.token_issuer,
@@ -61,7 +66,7 @@ def build(settings: Settings) -> runtime.App:
             passwords=passwords,
             common_passwords=common_passwords.load(),
             signer=signer,
-            limits=RedisLimits(redis, settings),
+            limits=AuthLimits(Admission(RedisCounters(redis, "auth:admission")), settings),
             resets=RedisResets(redis),
             vault=vault,
         ),

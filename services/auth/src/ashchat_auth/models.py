@@ -15,6 +15,7 @@ EventKind = (
         "account_made",
         "signed_in",
         "sign_in_failed",
+        "second_factor_failed",
         "new_device",
         "device_added",
         "signed_out",

@@ -1,5 +1,8 @@
 """Password hashing: argon2id in a bounded thread pool, never on the event loop.
 
+Hashes are the most expensive thing that a stranger may ask for. So known devices come first, and
+strangers take turns by network: a host that floods sign-in delays others by one hash.
+
 OWASP Password Storage Cheat Sheet: argon2id, at least 19 MiB, t=2, p=1.
 """
 
@@ -13,7 +16,10 @@ from typing import Final, TypeVar
 
 import argon2
 
+from ashchat_auth.service.ports import Asker
+from ashchat_core.admission import networks
 from ashchat_core.errors import UnavailableError
+from ashchat_core.fairness import FairTurns, Lane, QueueFullError
 
 MEMORY_KIB: Final = 19 * 1024
 TIME_COST: Final = 2
@@ -26,7 +32,8 @@ succeed, and health checks take three times as long (`make bench-auth`).
 """
 
 WAITING_MAX: Final = 500
-"""Maximum waiting hashes; further requests get 503, because they would wait over 5 s."""
+"""Maximum waiting hashes of known devices, and of strangers; further requests get 503, because
+they would wait over 5 s."""
 
 NICENESS: Final = 10
 """Niceness of the hashing threads, so that health checks and other requests come first."""
@@ -44,7 +51,8 @@ class Argon2:
         self._pool = ThreadPoolExecutor(
             WORKERS, thread_name_prefix="argon2", initializer=_lower_priority
         )
-        self._waiting = 0
+        # One more than threads, so that no thread waits for the event loop.
+        self._turns = FairTurns(WORKERS + 1, waiting_max=WAITING_MAX)
         self._dummy_hash: str | None = None
 
     async def prepare(self) -> None:
@@ -53,24 +61,25 @@ class Argon2:
         Otherwise the first sign-in to an unknown address would take twice as long.
         """
         if self._dummy_hash is None:
-            self._dummy_hash = await self.hash("no account has this password")
+            self._dummy_hash = await self.hash("no account has this password", _ITSELF)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, asker: Asker) -> str:
         """Return the hash in PHC format.
 
         Raises:
-            APIError: 503, too many hashes are waiting.
+            UnavailableError: 503, too many hashes are waiting.
         """
-        return await self._run(self._hasher.hash, _normal(password))
+        return await self._run(asker, self._hasher.hash, _normal(password))
 
-    async def verify(self, hashed: str | None, password: str) -> bool:
+    async def verify(self, hashed: str | None, password: str, asker: Asker) -> bool:
         """Return whether the password is right; None (no such account) takes as long.
 
         Raises:
-            APIError: 503, too many hashes are waiting.
+            UnavailableError: 503, too many hashes are waiting.
         """
         await self.prepare()
-        right = await self._run(self._verify, hashed or self._dummy_hash or "", _normal(password))
+        compared = hashed or self._dummy_hash or ""
+        right = await self._run(asker, self._verify, compared, _normal(password))
         return right and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
@@ -86,14 +95,24 @@ class Argon2:
         except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):
             return False
 
-    async def _run(self, function: Callable[..., R], *args: str) -> R:
-        if self._waiting >= WAITING_MAX:
-            raise UnavailableError("Too many sign-ins at the moment; try again shortly.")
-        self._waiting += 1
+    async def _run(self, asker: Asker, function: Callable[..., R], *args: str) -> R:
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
-        finally:
-            self._waiting -= 1
+            async with self._turns.turn(_lane(asker)):
+                return await loop.run_in_executor(self._pool, function, *args)
+        except QueueFullError:
+            raise UnavailableError("Too many sign-ins at the moment; try again shortly.") from None
+
+
+_ITSELF: Final = Asker("", "the service")
+
+
+def _lane(asker: Asker) -> Lane:
+    """Return the account of a known device, or else the client's widest network."""
+    if asker.account is not None:
+        return Lane(asker.account, "")
+    nets = tuple(networks(asker.address))
+    return Lane(nets[-1], nets[0], rank=1)
 
 
 def _normal(password: str) -> str:

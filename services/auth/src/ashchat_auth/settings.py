@@ -31,33 +31,56 @@ class Settings(PublicSettings):
     security_event_days: int = Field(
         180, ge=1, le=730, description="How long a security event is stored, in days."
     )
-    sign_ups_per_hour: int = Field(
-        20, ge=1, description="Maximum sign-ups from one network per hour."
-    )
-    sign_in_tries_per_quarter: int = Field(
-        10,
+    code_mails_per_network_per_day: int = Field(
+        2_000,
         ge=1,
-        description="Maximum failed sign-ins to one account from one network per 15 minutes.",
+        description="Maximum codes that clients without a session in one network have mailed, "
+        "per day.",
     )
-    sign_in_tries_per_network: int = Field(
-        300, ge=1, description="Maximum failed sign-ins from one network per 15 minutes."
-    )
-    stranger_tries_per_hour: int = Field(
-        100,
+    code_mails_per_day: int = Field(
+        20_000,
         ge=1,
-        description="Maximum failed sign-ins to one account from unknown devices per hour.",
+        description="Maximum codes that all clients without a session have mailed, per day.",
     )
-    mails_per_address: int = Field(
-        3,
+    code_mails_per_address_per_day: int = Field(
+        50,
         ge=1,
-        description="Maximum codes per 3 minutes that clients without a session have "
-        "mailed to one address.",
+        description="Maximum codes of one kind that clients without a session have mailed to "
+        "one address, per day.",
     )
     device_codes_per_hour: int = Field(
         20, ge=1, description="Maximum codes for new devices mailed to one account per hour."
     )
+    wrong_passwords_per_quarter: int = Field(
+        10,
+        ge=1,
+        description="Maximum wrong passwords of one account per 15 minutes, from one of its "
+        "devices or from one network.",
+    )
+    stranger_passwords_per_hour: int = Field(
+        100,
+        ge=1,
+        description="Maximum wrong passwords of one account from unknown devices per hour.",
+    )
+    wrong_passwords_per_network_per_hour: int = Field(
+        1_000,
+        ge=1,
+        description="Maximum wrong passwords from unknown devices in one network per hour.",
+    )
+    sign_ins_per_device_per_hour: int = Field(
+        100, ge=1, description="Maximum sign-ins to an account on one of its devices per hour."
+    )
     code_tries_per_quarter: int = Field(
         60,
         ge=1,
-        description="Maximum attempts at codes for one account from one network per 15 minutes.",
+        description="Maximum wrong mailed codes for one account from one network per 15 minutes.",
+    )
+    wrong_codes_per_network_per_hour: int = Field(
+        500, ge=1, description="Maximum wrong mailed codes from one network per hour."
+    )
+    wrong_second_factors_per_day: int = Field(
+        20, ge=1, description="Maximum wrong codes of one account's authenticator per day."
+    )
+    devices_per_account: int = Field(
+        50, ge=1, description="Maximum devices of an account; the oldest is forgotten."
     )

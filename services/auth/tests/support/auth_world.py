@@ -11,6 +11,7 @@ import pyotp
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ashchat_auth.limits import AuthLimits
 from ashchat_auth.models import (
     Caller,
     Device,
@@ -28,13 +29,16 @@ from ashchat_auth.models import (
 )
 from ashchat_auth.service import Lifetimes, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
-from ashchat_auth.service.ports import Changes, Limits, M, Ports, Signer, Where
+from ashchat_auth.service.ports import Asker, Changes, M, Ports, Signer, Where
 from ashchat_auth.service.resealing import Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
+from ashchat_auth.settings import Settings
 from ashchat_auth.store.base import DELETED_AT_ONCE
 from ashchat_auth.store.sessions import LISTED_MAX
 from ashchat_auth.vault import Vault
+from ashchat_core.admission import Admission, MemoryCounters
+from ashchat_core.admission.counters import Counters
 from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import (
     SESSION_IDS_MAX,
@@ -247,13 +251,24 @@ class MemoryStore:
         chain = self.chains[session_id]
         chain.session = chain.session.model_copy(update={"epoch": epoch})
 
-    async def revoke(self, user_id: str, now: datetime, *, only: str) -> int:
+    async def revoke(
+        self,
+        user_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        device: str | None = None,
+    ) -> int:
         self._may("revoke")
-        chain = self.chains.get(only)
-        if chain is None or chain.session.user_id != user_id or chain.revoked_at is not None:
-            return 0
-        chain.revoked_at = now
-        return 1
+        count = 0
+        for session_id, chain in self.chains.items():
+            session = chain.session
+            if session.user_id != user_id or chain.revoked_at is not None:
+                continue
+            if only in {None, session_id} and device in {None, session.device_hash}:
+                chain.revoked_at = now
+                count += 1
+        return count
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
         found = [
@@ -388,11 +403,13 @@ class PlainPasswords:
     def __init__(self) -> None:
         self.computed = 0
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, asker: Asker) -> str:
+        assert asker.address
         self.computed += 1
         return f"hash:{password}"
 
-    async def verify(self, hashed: str | None, password: str) -> bool:
+    async def verify(self, hashed: str | None, password: str, asker: Asker) -> bool:
+        assert asker.address
         self.computed += 1
         return hashed in {f"hash:{password}", f"old:{password}"}
 
@@ -400,56 +417,14 @@ class PlainPasswords:
         return hashed.startswith("old:")
 
 
-class MemoryLimits:
-    """Returns configured waits, by name."""
+class Clock:
+    """The time, as the limits see it."""
 
     def __init__(self) -> None:
-        self.wait: dict[str, int] = {}
-        self.failed: list[tuple[str, str, str | None]] = []
-        self.forgiven: list[str] = []
-        self.mails: list[tuple[str, str]] = []
+        self.now = 1_800_000_000.0
 
-    async def sign_up(self, address: str) -> int:
-        assert address
-        return self.wait.get("sign_up", 0)
-
-    async def mail(self, kind: str, email_key: str, address: str) -> int:
-        assert address
-        self.mails.append((kind, email_key))
-        return self.wait.get("mail", 0)
-
-    async def uncount_mail(self, kind: str, email_key: str, address: str) -> None:
-        assert address
-        self.mails.remove((kind, email_key))
-
-    async def sign_in_wait(self, account: str, address: str, device: str | None) -> int:
-        assert account
-        assert address
-        assert device != ""
-        return self.wait.get("sign_in", 0)
-
-    async def sign_in_failed(self, account: str, address: str, device: str | None) -> None:
-        self.failed.append((account, address, device))
-
-    async def forgive(self, account: str) -> None:
-        self.forgiven.append(account)
-
-    async def profile_changed(self, account: str) -> int:
-        assert account
-        return self.wait.get("profile", 0)
-
-    async def code_mailed(self, account: str) -> int:
-        assert account
-        return self.wait.get("code_mailed", 0)
-
-    async def code_tried(self, account: str, address: str) -> int:
-        assert account
-        assert address
-        return self.wait.get("code", 0)
-
-    async def challenge_tried(self, challenge_id: str) -> int:
-        assert challenge_id
-        return self.wait.get("challenge", 0)
+    def time(self) -> float:
+        return self.now
 
 
 class MemoryResets:
@@ -525,9 +500,12 @@ class World:
     """All of it, and Ana in it."""
 
     def __init__(
-        self, ring: Path, signer: Signer | None = None, limits: Limits | None = None
+        self, ring: Path, signer: Signer | None = None, counters: Counters | None = None
     ) -> None:
-        self.store, self.queues, self.limits = MemoryStore(), Queues(), MemoryLimits()
+        self.store, self.queues = MemoryStore(), Queues()
+        self.buckets, self.clock = MemoryCounters(), Clock()
+        admission = Admission(counters or self.buckets, clock=self.clock.time)
+        self.limits = AuthLimits(admission, Settings(_env_file=None))
         self.passwords, self.tokens, self.resets = PlainPasswords(), Tokens(), MemoryResets()
         self.ring = ring
         make_ring(ring)
@@ -538,13 +516,25 @@ class World:
                 passwords=self.passwords,
                 common_passwords=frozenset({"password1"}),
                 signer=signer or self.tokens,
-                limits=limits or self.limits,
+                limits=self.limits,
                 resets=self.resets,
                 vault=Vault(ring),
             ),
             lifetimes=Lifetimes(refresh=timedelta(days=30), session=timedelta(days=180)),
             issuer="AshChat",
         )
+
+    def exhaust(self, limit: str, *subject: str, seconds: int = 42) -> None:
+        """Leave no room in a bucket for some seconds."""
+        bucket = self.limits._bucket(limit, *subject)
+        full_at = self.clock.now + bucket.rate.refill_seconds + seconds - bucket.charge_seconds
+        self.buckets._put(bucket.key, full_at)
+
+    def charged(self, limit: str, *subject: str) -> float:
+        """Return how much was taken from a bucket."""
+        bucket = self.limits._bucket(limit, *subject)
+        seconds = self.buckets._full_at.get(bucket.key, self.clock.now) - self.clock.now
+        return round(seconds / bucket.charge_seconds, 3)
 
     @property
     def ana(self) -> User:
@@ -579,6 +569,19 @@ class World:
         return await self.auth.sign_in.begin(
             email="ANA@example.org", password=password, device_token=device, address=HERE
         )
+
+    def add_device(self, name: str) -> None:
+        """Confirm a device."""
+        device = Device(device_hash=device_hash(name))
+        if not self.ana.device(device.device_hash):
+            devices = (*self.ana.devices, device)
+            self.store.users["s1"] = self.ana.model_copy(update={"devices": devices})
+
+    async def sign_in_on(self, *names: str) -> list[SignedIn]:
+        """Sign in on several devices, which are confirmed already."""
+        for name in names:
+            self.add_device(name)
+        return [await self.sign_in(device=name) for name in names]
 
     async def challenge(self, device: str = "tablet") -> APIError:
         """Sign in on a new device; return what it is asked for."""

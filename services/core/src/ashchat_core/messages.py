@@ -256,6 +256,7 @@ SecurityEventKind = Literal[
     "password_reset",
     "two_factor_enabled",
     "two_factor_disabled",
+    "second_factor_guessed",
     "recovery_code_used",
     "recovery_codes_renewed",
     "email_changed",

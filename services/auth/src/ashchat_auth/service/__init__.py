@@ -58,11 +58,12 @@ def build(ports: Ports, *, lifetimes: Lifetimes, issuer: str) -> Auth:
     outbox = Outbox(ports.store, ports.requests)
     rules = PasswordRules(ports.common_passwords)
     password_check = PasswordCheck(ports.passwords, ports.limits)
-    second_factor = SecondFactor(ports.store, ports.vault, outbox)
+    second_factor = SecondFactor(ports, outbox=outbox, events=events)
     return Auth(
         sign_up=SignUp(ports, rules=rules, outbox=outbox),
         sign_in=SignIn(
             ports,
+            password_check=password_check,
             second_factor=second_factor,
             outbox=outbox,
             events=events,

@@ -143,6 +143,7 @@ class AccountSettings:
         )
         if reply.new_email is None:
             raise refused(400, reply.refusal or "expired")
+        await self._limits.code_right(user.id, caller.address)
         moment = now()
         event_id = new_id()
         due = Due.for_message(
@@ -188,8 +189,6 @@ class AccountSettings:
                 two_factor_required; 409 changed_meanwhile; 429; 503.
         """
         user = caller.user
-        if user.two_factor is not None:
-            raise_if_limited(await self._limits.code_tried(user.id, caller.address))
         await self._password_check.check(caller, password)
         await self._second_factor.check(user, factor, address=caller.address)
         moment = now()

@@ -32,9 +32,9 @@ from ashchat_auth.service.common import (
 from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox, all_sessions_end
 from ashchat_auth.service.password_rules import PasswordRules
-from ashchat_auth.service.ports import Limits, Passwords, Ports
+from ashchat_auth.service.ports import Asker, Limits, Passwords, Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
-from ashchat_core.errors import APIError
+from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.messages import (
     ChangePassword,
     ConfirmChangePassword,
@@ -48,25 +48,54 @@ NOBODY: Final = "nobody"
 
 
 class PasswordCheck:
-    """Checks the password of a signed-in user again."""
+    """Compares passwords, and limits wrong ones."""
 
     def __init__(self, passwords: Passwords, limits: Limits) -> None:
         self._passwords = passwords
         self._limits = limits
 
+    async def compare(
+        self, hashed: str | None, password: str, asker: Asker, *, key: str, device: str | None
+    ) -> bool:
+        """Return whether a password is right; None as hash (no such account) takes as long.
+
+        It is charged before it is compared, so concurrent attempts gain nothing, and returned if
+        it was right.
+
+        Args:
+            hashed: The account's hash.
+            password: The password.
+            asker: Whose it is.
+            key: The key of the address that was entered.
+            device: The confirmed device's hash; None for an unknown device.
+
+        Raises:
+            APIError: 429; 503.
+        """
+        raise_if_limited(await self._limits.password_tried(key, asker.address, device))
+        try:
+            right = await self._passwords.verify(hashed, password, asker)
+        except UnavailableError:
+            await self._limits.password_right(key, asker.address, device)
+            raise
+        if right:
+            await self._limits.password_right(key, asker.address, device)
+        return right
+
     async def check(self, caller: Caller, password: str) -> None:
-        """Check the caller's password.
+        """Check the password of a signed-in user again.
 
         Raises:
             APIError: 403 wrong_password; 429; 503.
         """
-        key, device = caller.user.email_key, caller.session.device_hash
-        raise_if_limited(await self._limits.sign_in_wait(key, caller.address, device))
-        right = await self._passwords.verify(caller.user.password_hash, password)
-        # Again, right or wrong: concurrent attempts all passed the first check.
-        raise_if_limited(await self._limits.sign_in_wait(key, caller.address, device))
-        if not right:
-            await self._limits.sign_in_failed(key, caller.address, device)
+        user = caller.user
+        if not await self.compare(
+            user.password_hash,
+            password,
+            Asker(caller.address, user.id),
+            key=user.email_key,
+            device=caller.session.device_hash,
+        ):
             raise APIError(403, "wrong_password", "The password is not right.")
 
 
@@ -143,6 +172,7 @@ class PasswordChange:
         raise_if_limited(await self._limits.code_tried(reset_id, address))
         kept = await self._resets.get(reset_id)
         await self._check_mailed(reset_id, code)
+        await self._limits.code_right(reset_id, address)
         if kept is None or not kept.user_id:
             raise _wrong_code()
         user = await self._store.user(kept.user_id)
@@ -154,7 +184,7 @@ class PasswordChange:
         if user.two_factor is not None and factor:
             raise_if_limited(await self._limits.challenge_tried(reset_id))
         await self._second_factor.check(user, factor, address=address)
-        if not await self._set(user, new_password, "password_reset", address, keep=None):
+        if not await self._set(user, new_password, "password_reset", Asker(address), keep=None):
             raise _wrong_code()
         await quietly(
             self._limits.forgive(user.email_key),
@@ -172,7 +202,8 @@ class PasswordChange:
         user = caller.user
         self._rules.check(new_password, user.email, user.name, field="newPassword")
         await self._password_check.check(caller, old_password)
-        if not await self._set(user, new_password, "password_changed", caller.address, keep=caller):
+        asker = Asker(caller.address, user.id)
+        if not await self._set(user, new_password, "password_changed", asker, keep=caller):
             raise changed_meanwhile()
 
     async def _check_mailed(self, reset_id: str, code: str) -> None:
@@ -198,12 +229,12 @@ class PasswordChange:
         user: User,
         new_password: str,
         kind: SecurityEventKind,
-        address: str,
+        asker: Asker,
         *,
         keep: Caller | None,
     ) -> bool:
-        hashed = await self._passwords.hash(new_password)
-        dues = credentials_changed(user, kind, address=address, caller=keep)
+        hashed = await self._passwords.hash(new_password, asker)
+        dues = credentials_changed(user, kind, address=asker.address, caller=keep)
         changed = await self._store.change(
             user.id,
             # Also cancel what another person may have begun with the old password.

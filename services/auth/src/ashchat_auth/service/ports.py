@@ -140,8 +140,15 @@ class SessionStore(Protocol):
     async def set_session_epoch(self, session_id: str, epoch: int) -> None:
         """Move a session to a new epoch of its account."""
 
-    async def revoke(self, user_id: str, now: datetime, *, only: str) -> int:
-        """Mark a session of an account as ended; return the number of marked sessions."""
+    async def revoke(
+        self,
+        user_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        device: str | None = None,
+    ) -> int:
+        """Mark a session of an account, or those of a device, as ended; return their number."""
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
         """Return a page of an account's sessions that are marked as ended."""
@@ -190,13 +197,26 @@ class Requests(Protocol):
         """Publish and wait for the answer. Raises NoAnswerError, too."""
 
 
-class Passwords(Protocol):
-    """See `passwords.Argon2`."""
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose password is hashed. Known devices are served before strangers.
 
-    async def hash(self, password: str) -> str:
+    Attributes:
+        address: The client's network address.
+        account: The account, if the client uses one of its confirmed devices.
+    """
+
+    address: str
+    account: str | None = None
+
+
+class Passwords(Protocol):
+    """See `passwords.Argon2`. Both raise UnavailableError if too many wait."""
+
+    async def hash(self, password: str, asker: Asker) -> str:
         """Return the hash in PHC format."""
 
-    async def verify(self, hashed: str | None, password: str) -> bool:
+    async def verify(self, hashed: str | None, password: str, asker: Asker) -> bool:
         """Return whether the password is right; None takes as long."""
 
     def outdated(self, hashed: str) -> bool:
@@ -204,42 +224,54 @@ class Passwords(Protocol):
 
 
 class Limits(Protocol):
-    """See `limits.RedisLimits`. A returned number is how many seconds to wait; 0: none.
+    """See `limits.AuthLimits`. A returned number is how many seconds to wait; 0: none.
 
     `address` is the client's network address, `device` a confirmed device's hash.
     """
 
-    async def sign_up(self, address: str) -> int:
-        """Count a sign-up."""
-
     async def mail(self, kind: Literal["sign-up", "reset"], email_key: str, address: str) -> int:
-        """Count a code that a client without a session has mailed to an address."""
+        """Charge a code that a client without a session has mailed to an address."""
 
     async def uncount_mail(
         self, kind: Literal["sign-up", "reset"], email_key: str, address: str
     ) -> None:
-        """Undo what `mail` counted, because the code could not be requested."""
+        """Return what `mail` charged, because the code could not be requested."""
 
-    async def sign_in_wait(self, account: str, address: str, device: str | None) -> int:
-        """Return how long to wait before a sign-in, without counting."""
+    async def password_tried(self, account: str, address: str, device: str | None) -> int:
+        """Charge a password before it is compared."""
 
-    async def sign_in_failed(self, account: str, address: str, device: str | None) -> None:
-        """Count a wrong password."""
+    async def password_right(self, account: str, address: str, device: str | None) -> None:
+        """Return what `password_tried` charged, because the password was right."""
 
     async def forgive(self, account: str) -> None:
-        """Delete the count of wrong passwords from unknown devices, after a reset by mail."""
+        """Forget the wrong passwords of strangers, after a reset by mail."""
+
+    async def signed_in(self, account: str, device: str) -> int:
+        """Charge a sign-in on a confirmed device with a right password."""
 
     async def profile_changed(self, account: str) -> int:
-        """Count a profile change."""
+        """Charge a profile change."""
 
     async def code_mailed(self, account: str) -> int:
-        """Count a code that will be mailed to a user whose password was right."""
+        """Charge a code that will be mailed to a user whose password was right."""
 
-    async def code_tried(self, account: str, address: str) -> int:
-        """Count an attempt at a code."""
+    async def code_tried(self, subject: str, address: str) -> int:
+        """Charge a mailed code before it is compared."""
+
+    async def code_right(self, subject: str, address: str) -> None:
+        """Return what `code_tried` charged, because the code was right."""
 
     async def challenge_tried(self, challenge_id: str) -> int:
-        """Count an attempt at a second factor for one challenge."""
+        """Charge an attempt at a second factor to one challenge."""
+
+    async def factor_tried(self, account: str) -> int:
+        """Charge an authenticator's code before it is compared, wherever it comes from."""
+
+    async def factor_right(self, account: str) -> None:
+        """Return what `factor_tried` charged, because the code was right."""
+
+    async def factor_wrong(self, account: str) -> bool:
+        """Return whether the owner must be informed of wrong codes now."""
 
 
 class Resets(Protocol):

@@ -17,10 +17,10 @@ from typing import Final
 import pyotp
 
 from ashchat_auth.models import Due, KeyRingMissingError, RecoveryCode, User
-from ashchat_auth.service.common import new_id, now
-from ashchat_auth.service.events import event, notice
+from ashchat_auth.service.common import new_id, now, raise_if_limited
+from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.ports import Store, Vault
+from ashchat_auth.service.ports import Ports
 from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.topology import Queue
 
@@ -53,16 +53,22 @@ class Factor:
 class SecondFactor:
     """Checks second factors."""
 
-    def __init__(self, store: Store, vault: Vault, outbox: Outbox) -> None:
-        self._store = store
-        self._vault = vault
+    def __init__(self, ports: Ports, *, outbox: Outbox, events: Events) -> None:
+        self._store = ports.store
+        self._vault = ports.vault
+        self._limits = ports.limits
         self._outbox = outbox
+        self._events = events
 
     async def check(self, user: User, factor: Factor, *, address: str, status: int = 400) -> None:
         """Accept a right code that was not used before, and mark it as used.
 
+        Wrong codes of an authenticator are limited for each account, wherever they come from,
+        and the owner is informed: the client knows the password, or holds the account's mail.
+        Recovery codes cannot be guessed, so they let an owner in whom guesses keep out.
+
         Raises:
-            APIError: `status` wrong_code or wrong_recovery_code, 403 two_factor_required,
+            APIError: `status` wrong_code or wrong_recovery_code, 403 two_factor_required, 429,
                 503 if the key ring is missing.
         """
         if user.two_factor is None:
@@ -82,14 +88,37 @@ class SecondFactor:
                 )
             return
         secret = self.secret_of(user, user.two_factor.secret)
+        raise_if_limited(await self._limits.factor_tried(user.id))
         step = matching_step(secret, factor.code or "", datetime.now(UTC))
-        if step is None or not await self._store.accept_step(user.id, step):
-            raise APIError(
-                status,
-                "wrong_code",
-                "The code is not right, or was used before: wait for the next one.",
+        if step is None:
+            await self._wrong(user, address)
+        elif await self._store.accept_step(user.id, step):
+            await self._limits.factor_right(user.id)
+            await self._reseal(user, secret)
+            return
+        raise APIError(
+            status,
+            "wrong_code",
+            "The code is not right, or was used before: wait for the next one.",
+        )
+
+    async def _wrong(self, user: User, address: str) -> None:
+        """Record a wrong code, and inform the owner when there are many."""
+        self._events.count(event(user.id, "second_factor_failed", address=address))
+        if await self._limits.factor_wrong(user.id):
+            moment = now()
+            event_id = new_id()
+            due = Due.for_message(
+                Queue.SECURITY_NOTICE,
+                notice(user, "second_factor_guessed", id=event_id, at=moment),
+                id=event_id,
+                at=moment,
+                event=event(
+                    user.id, "second_factor_guessed", id=event_id, at=moment, address=address
+                ),
             )
-        await self._reseal(user, secret)
+            await self._store.change(user.id, {}, due=[due])
+            await self._outbox.settle(user.id, [due])
 
     def secret_of(self, user: User, sealed: str) -> bytes:
         """Return an authenticator's secret.

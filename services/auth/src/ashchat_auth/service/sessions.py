@@ -1,9 +1,9 @@
 """Sessions: refresh, list, revoke and sign out; authenticates callers.
 
-A session ends when it is revoked, when it is unused for the lifetime of a refresh token, when
-it reaches its maximum age, and when its account has a newer epoch (a changed password or
-second factor, or all sessions ended at once). Chat and static are notified of every end except
-the two by age, which access tokens outlive by a few minutes at most.
+A session ends when it is revoked, when its device signs in again, when it is unused for the
+lifetime of a refresh token, when it reaches its maximum age, and when its account has a newer
+epoch (a changed password or second factor, or all sessions ended at once). Chat and static are
+notified of every end except the two by age, which access tokens outlive by a few minutes at most.
 """
 
 from dataclasses import dataclass, field

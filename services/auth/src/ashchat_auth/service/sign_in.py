@@ -29,7 +29,8 @@ from ashchat_auth.service.common import (
 )
 from ashchat_auth.service.events import Events, event
 from ashchat_auth.service.outbox import Outbox
-from ashchat_auth.service.ports import Ports
+from ashchat_auth.service.passwords import PasswordCheck
+from ashchat_auth.service.ports import Asker, Ports
 from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_core.errors import APIError
@@ -72,6 +73,7 @@ class SignIn:
         self,
         ports: Ports,
         *,
+        password_check: PasswordCheck,
         second_factor: SecondFactor,
         outbox: Outbox,
         events: Events,
@@ -82,6 +84,7 @@ class SignIn:
         self._passwords = ports.passwords
         self._signer = ports.signer
         self._limits = ports.limits
+        self._password_check = password_check
         self._second_factor = second_factor
         self._outbox = outbox
         self._events = events
@@ -100,19 +103,22 @@ class SignIn:
         hashed = device_hash(device_token)
         user = await self._store.user_by_email(key)
         device = user.device(hashed) if user else None
-        known = device.device_hash if device else None
-        raise_if_limited(await self._limits.sign_in_wait(key, address, known))
-        right = await self._passwords.verify(user.password_hash if user else None, password)
-        # Again, right or wrong: concurrent attempts all passed the first check.
-        raise_if_limited(await self._limits.sign_in_wait(key, address, known))
+        asker = Asker(address, user.id if user and device else None)
+        right = await self._password_check.compare(
+            user.password_hash if user else None,
+            password,
+            asker,
+            key=key,
+            device=device.device_hash if device else None,
+        )
         if user is None or not right:
-            await self._limits.sign_in_failed(key, address, known)
             if user is not None:
                 self._events.count(event(user.id, "sign_in_failed", address=address))
             raise _wrong_credentials()
-        await self._rehash(user, password)
+        await self._rehash(user, password, asker)
         if device is None:
             raise await self._challenge(user, hashed, address)
+        raise_if_limited(await self._limits.signed_in(user.id, hashed))
         return await self._session(user, device, address)
 
     async def confirm_new_device(
@@ -142,6 +148,7 @@ class SignIn:
             await self._second_factor.check(user, factor, address=address, status=403)
         else:
             await self._check_mailed(claims, proof)
+        await self._limits.code_right(user.id, address)
         await self._add(user, device, claims, address)
 
     async def _check_mailed(self, claims: Temporary, proof: DeviceProof) -> None:
@@ -238,6 +245,8 @@ class SignIn:
             used_at=moment,
             epoch=user.epoch,
         )
+        # One session per device, except if sign-ins on it are concurrent.
+        replaced = await self._store.revoke(user.id, moment, device=device.device_hash)
         refresh_token = await self._store.add_session(
             session, expires_at=moment + self._refresh_life
         )
@@ -247,6 +256,8 @@ class SignIn:
         if still is None or still.epoch != user.epoch:
             await self._store.delete_sessions([session.id])
             raise _wrong_credentials()
+        if replaced:
+            await self._outbox.end_sessions(user.id)
         await self._events.record(
             event(
                 user.id,
@@ -266,10 +277,10 @@ class SignIn:
         )
         return SignedIn(token, refresh_token, user.id)
 
-    async def _rehash(self, user: User, password: str) -> None:
+    async def _rehash(self, user: User, password: str, asker: Asker) -> None:
         """Hash the password again if its hash has old parameters; only now is it known."""
         if self._passwords.outdated(user.password_hash):
-            fresh = await self._passwords.hash(password)
+            fresh = await self._passwords.hash(password, asker)
             await self._store.change(
                 user.id, {"password_hash": fresh}, where={"password_hash": user.password_hash}
             )

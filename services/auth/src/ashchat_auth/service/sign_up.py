@@ -16,7 +16,7 @@ from ashchat_auth.service.common import (
 from ashchat_auth.service.events import event
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.password_rules import PasswordRules
-from ashchat_auth.service.ports import Ports
+from ashchat_auth.service.ports import Asker, Ports
 from ashchat_core.errors import APIError, BrokerUnavailableError, PublishError
 from ashchat_core.messages import (
     AccountConfirmed,
@@ -59,12 +59,11 @@ class SignUp:
                 503.
         """
         self._rules.check(password, email, name)
-        raise_if_limited(await self._limits.sign_up(address))
         raise_if_limited(await self._limits.mail("sign-up", email_key(email), address))
         sign_up_id = new_id()
         try:
             # Hashed in either case: the response time must not reveal a taken address.
-            hashed = await self._passwords.hash(password)
+            hashed = await self._passwords.hash(password, Asker(address))
             owner = await self._store.user_by_email(email_key(email))
             creation = AccountCreation(
                 kind="address_taken" if owner else "sign_up",
@@ -103,6 +102,7 @@ class SignUp:
         )
         if reply.account is None:
             raise refused(400, reply.refusal or "expired")
+        await self._limits.code_right(email_key(email), address)
         user = await self._create(reply.account, device, address)
         await self._settled(user)
         return user.id

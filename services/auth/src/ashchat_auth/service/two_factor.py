@@ -113,6 +113,7 @@ class TwoFactorSettings:
             raise APIError(
                 400, "wrong_code", "The code is not right: check the authenticator's clock."
             )
+        await self._limits.code_right(user.id, caller.address)
         codes, kept = self._second_factor.new_recovery_codes(user.id)
         device = user.device(caller.session.device_hash)
         dues = credentials_changed(
@@ -183,7 +184,6 @@ class TwoFactorSettings:
     async def _prove(self, caller: Caller, password: str, factor: Factor) -> None:
         if caller.user.two_factor is None:
             raise APIError(409, "two_factor_off", "This account has no two-factor authentication.")
-        raise_if_limited(await self._limits.code_tried(caller.user.id, caller.address))
         await self._password_check.check(caller, password)
         await self._second_factor.check(caller.user, factor, address=caller.address)
 

@@ -119,9 +119,20 @@ class MongoSessions(MongoPart):
         """Move a session to a new epoch of its account."""
         await self._sessions.update_one({"_id": session_id}, {"$set": {"epoch": epoch}})
 
-    async def revoke(self, user_id: str, now: datetime, *, only: str) -> int:
-        """Mark a session of an account as ended; return the number of marked sessions."""
-        which: Document = {"user_id": user_id, **_LIVE, "_id": only}
+    async def revoke(
+        self,
+        user_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        device: str | None = None,
+    ) -> int:
+        """Mark a session of an account, or those of a device, as ended; return their number."""
+        which: Document = {"user_id": user_id, **_LIVE}
+        if only is not None:
+            which["_id"] = only
+        if device is not None:
+            which["device_hash"] = device
         marked = await self._sessions.update_many(which, {"$set": {"revoked_at": now}})
         return int(marked.modified_count)
 

@@ -12,9 +12,6 @@ from ashchat_auth.models import Device, Due, EmailTakenError, User
 from ashchat_auth.service.ports import Changes, Where
 from ashchat_auth.store.base import MongoPart, document, fields, plain
 
-DEVICES_MAX: Final = 100
-"""Maximum devices per account; the oldest are removed beyond that."""
-
 SWEPT_AT_ONCE: Final = 100
 """Maximum accounts per sweep."""
 
@@ -26,6 +23,9 @@ LIVING: Document = {"deleting_since": None}
 
 class MongoUsers(MongoPart):
     """Accounts. The unique index on `email_key` gives an address to one account only."""
+
+    _devices_max: int
+    """Maximum devices per account; the oldest are removed beyond that."""
 
     async def add_user(self, user: User) -> User:
         """Store a user; storing it again returns the stored one.
@@ -78,7 +78,7 @@ class MongoUsers(MongoPart):
 
     async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
         """Add a confirmed device; False if it is known or the account does not exist."""
-        push = {"$each": [plain(device)], "$slice": -DEVICES_MAX}
+        push = {"$each": [plain(device)], "$slice": -self._devices_max}
         return await self._update(
             user_id,
             {"devices.device_hash": {"$ne": device.device_hash}},
