@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ashchat_auth.models import email_key
+from ashchat_auth.models import Purpose, email_key
+from ashchat_auth.service.second_factor import Factor
 from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import ConfirmEmailCodeReply
 from ashchat_core.topology import Queue
@@ -114,6 +115,33 @@ async def test_a_refused_code_makes_nothing(world: World, reason: Any) -> None:
     )
     assert await refused(world.confirm()) == (400, reason)
     assert not world.store.users
+
+
+async def test_a_token_names_its_own_sign_up_and_nothing_else_does(world: World) -> None:
+    tokens = [await world.sign_up() for _ in range(2)]
+    begun = [body.sign_up_id for body in world.queues.of(Queue.ACCOUNT_CREATION)]
+    says = [world.tokens.temporaries[token] for token in tokens]
+    assert [claims.challenge_id for claims in says] == begun
+    assert {(claims.purpose, claims.device_hash, claims.epoch) for claims in says} == {
+        (Purpose.SIGN_UP, "", 0)
+    }
+    for temporary in (*tokens, None):
+        await world.confirm(temporary=temporary)
+    asked = [x for x in world.queues.of(Queue.CONFIRM_EMAIL_CODE) if x.kind == "confirm"]
+    assert [body.sign_up_id for body in asked] == [*begun, None]
+
+
+async def test_the_token_of_another_flow_confirms_no_sign_up(world: World) -> None:
+    await world.sign_up()
+    reset = await world.auth.passwords.ask(email=EMAIL, address=HERE)
+    for temporary in (reset, "rubbish"):
+        assert await refused(world.confirm(temporary=temporary)) == (400, "expired")
+    assert not world.store.users
+    sign_up = await world.sign_up()
+    call = world.auth.passwords.reset(
+        temporary=sign_up, code="1", new_password="x" * 9 + "y", factor=Factor(None), address=HERE
+    )
+    assert await refused(call) == (401, "invalid_token")
 
 
 async def test_no_answer_from_email_is_503_and_makes_nothing(world: World) -> None:

@@ -7,6 +7,7 @@ import jwt
 import pytest
 from redis.asyncio import Redis
 
+from ashchat_dev.client import Reply
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
@@ -105,6 +106,8 @@ async def test_a_taken_address_gets_the_same_response_and_its_owner_a_mail(
     free = person.names_only("Free", "en")
     thief = person.names_only("Thief", "en", email=ana.email)
     for_free, for_taken = await asyncio.gather(free.signup(), thief.signup())
+    for reply in (for_taken, for_free):
+        assert len(reply.data.pop("token")) > 100
     assert (for_taken.status, for_taken.body) == (for_free.status, for_free.body)
     assert for_taken.status == 202
     told = await mailbox.wait(ana.email, after=known)
@@ -138,6 +141,31 @@ async def test_two_sign_ups_of_one_address_at_once_make_one_account(
     # The device is Ana's: signing in with the twin's password, if it won, requires a code.
     answers = [(await who.signin()).status for who in (ana, twin)]
     assert answers in ([200, 401], [401, 403])
+
+
+async def test_a_sign_up_with_its_token_cannot_be_taken_over(
+    person: PersonFactory, mailbox: Mailbox
+) -> None:
+    ana = person.names_only("Ana", "es")
+    stranger = person.names_only("Eve", "en", email=ana.email)
+    begun = await ana.signup()
+    code = await mailbox.code_for(ana.email)
+    mails = {mail.id for mail in await mailbox.list(ana.email)}
+    assert (await stranger.signup()).status == 202
+    newest = await mailbox.code_for(ana.email, after=mails)
+    assert newest != code
+
+    async def confirm(given: str) -> Reply:
+        body = {"email": ana.email, "emailCode": given, "signUpToken": begun.data["token"]}
+        return await ana.auth.request("POST", "/confirm-email", json={**body, **ana.device})
+
+    for _ in range(6):  # what anybody can do
+        await stranger.confirm_email(another(code))
+    wrong = await confirm(newest)
+    assert (wrong.status, wrong.reason) == (400, "wrong_code"), "it is not her sign-up's"
+    assert (await confirm(code)).status == 201
+    assert (await ana.signin()).status == 200, "with her own password"
+    assert (await stranger.signin()).status == 401
 
 
 @pytest.mark.parametrize(

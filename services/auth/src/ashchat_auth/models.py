@@ -190,13 +190,14 @@ class Purpose(Enum):
     MAILED_CODE = "device"
     TOTP = "totp"
     RESET = "reset"
+    SIGN_UP = "sign-up"
 
 
 class Temporary(Stored):
     """The claims of a temporary token.
 
-    `subject` is the account if the password was right, and a random id for a reset, which must
-    not reveal whether the account exists.
+    `subject` is the account if the password was right, and a random id for a reset or a sign-up,
+    which must not reveal whether the account exists.
     """
 
     purpose: Purpose

@@ -509,17 +509,18 @@ class World:
         self.passwords, self.tokens, self.resets = PlainPasswords(), Tokens(), MemoryResets()
         self.ring = ring
         make_ring(ring)
+        self.ports = Ports(
+            store=self.store,
+            requests=self.queues,
+            passwords=self.passwords,
+            common_passwords=frozenset({"password1"}),
+            signer=signer or self.tokens,
+            limits=self.limits,
+            resets=self.resets,
+            vault=Vault(ring),
+        )
         self.auth = build(
-            Ports(
-                store=self.store,
-                requests=self.queues,
-                passwords=self.passwords,
-                common_passwords=frozenset({"password1"}),
-                signer=signer or self.tokens,
-                limits=self.limits,
-                resets=self.resets,
-                vault=Vault(ring),
-            ),
+            self.ports,
             lifetimes=Lifetimes(refresh=timedelta(days=30), session=timedelta(days=180)),
             issuer="AshChat",
         )
@@ -555,14 +556,14 @@ class World:
             )
         )
 
-    async def sign_up(self, email: str = EMAIL, password: str = PASSWORD) -> None:
-        await self.auth.sign_up.begin(
+    async def sign_up(self, email: str = EMAIL, password: str = PASSWORD) -> str:
+        return await self.auth.sign_up.begin(
             name="Ana", email=email, password=password, language="es", address=HERE
         )
 
-    async def confirm(self, device: Device = PHONE) -> str:
+    async def confirm(self, device: Device = PHONE, temporary: str | None = None) -> str:
         return await self.auth.sign_up.confirm(
-            email=EMAIL, code="123456", device=device, address=HERE
+            email=EMAIL, code="123456", temporary=temporary, device=device, address=HERE
         )
 
     async def sign_in(self, password: str = PASSWORD, device: str = "phone") -> SignedIn:

@@ -92,7 +92,8 @@ class ChangeDeviceToken(Message):
 class AccountCreation(Message):
     """auth → email: a sign-up was requested. Queue: ACCOUNT_CREATION_QUEUE.
 
-    Idempotent by `sign_up_id`: a redelivery mails the same code under the same Message-ID.
+    Idempotent by `sign_up_id`: a redelivery mails the same code under the same Message-ID. A taken
+    address is stored like a free one, so that checks of codes are answered alike.
     """
 
     v: Literal[1] = 1
@@ -118,13 +119,14 @@ class PendingAccount(Message):
 
 
 CodeRefusal = Literal["wrong_code", "expired", "too_many_tries"]
-"""Why a code was refused. `expired` also says: there was never such a sign-up."""
+"""Why a code was refused. `expired` also means that the code was used, or never existed."""
 
 
 class ConfirmEmailCode(Message):
     """auth → email: check a sign-up's code. Queue: CONFIRM_EMAIL_CODE_QUEUE.
 
-    `settled` means that the user is stored, so the pending account can be deleted.
+    With `sign_up_id` the code of that sign-up is checked, without it the code of the newest sign-up
+    of the address. `settled` means that the user is stored, so the pending account can be deleted.
     """
 
     v: Literal[1] = 1

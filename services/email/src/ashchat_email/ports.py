@@ -53,8 +53,8 @@ class Pending(Protocol):
     ) -> Checked:
         """Check codes by their possible digests; a repeated request gets the same answer."""
 
-    async def drop(self, key: str, subject: str) -> None:
-        """Delete a pending item that was used; it cannot be stored again."""
+    async def settle(self, key: str, subject: str) -> None:
+        """Mark a pending item as used, and delete its payload; it cannot be stored again."""
 
     async def was_sent(self, message_id: str) -> bool:
         """Return whether the server has accepted this mail before."""

@@ -95,33 +95,45 @@ class EmailService:
     async def account_creation(self, request: AccountCreation) -> None:
         """Store the pending account and mail its code, or notify the owner of a taken address.
 
+        It is stored twice: for the client that has the sign-up's token, and as the newest of its
+        address for clients without one. Attempts of the latter do not count against the former.
+        For a taken address everything is the same, except that no code is right.
+
         Raises:
             MailError: the mail was not sent.
         """
-        code = None
-        if request.kind == "sign_up":
-            code = self._keys.code("sign-up", request.sign_up_id)
-            account = PendingAccount(
-                sign_up_id=request.sign_up_id,
-                email=request.email,
-                nickname=request.nickname,
-                password_hash=request.password_hash or "",
-                preferred_language=request.preferred_language,
-            )
-            if not await self._put(
-                f"signup:{mail_key(request.email)}",
+        taken = request.kind == "address_taken"
+        code = None if taken else self._keys.code("sign-up", request.sign_up_id)
+        account = PendingAccount(
+            sign_up_id=request.sign_up_id,
+            email=request.email,
+            nickname=request.nickname,
+            password_hash=request.password_hash or "",
+            preferred_language=request.preferred_language,
+        )
+        kept = [
+            await self._put(
+                key,
                 request.sign_up_id,
                 {"sign-up": code},
-                payload=account.model_dump_json(),
+                payload="" if taken else account.model_dump_json(),
                 requested_at=request.requested_at,
-            ):
-                return
-        await self._mail(_mail(request, request.kind, f"{request.kind}.{request.sign_up_id}", code))
+            )
+            for key in (_newest_of(request.email), _own(request.sign_up_id))
+        ]
+        # A newer sign-up, perhaps a stranger's, takes the code from nobody who has a token.
+        if kept[-1]:
+            message_id = f"{request.kind}.{request.sign_up_id}"
+            await self._mail(_mail(request, request.kind, message_id, code))
 
     async def confirm_code(self, request: ConfirmEmailCode) -> ConfirmEmailCodeReply | None:
         """Check a sign-up's code; None if the caller does not wait for an answer."""
-        key = f"signup:{mail_key(request.email)}"
-        checked = await self._confirm(key, request.sign_up_id, request, {"sign-up": request.code})
+        own = _own(request.sign_up_id) if request.sign_up_id else None
+        newest = _newest_of(request.email)
+        codes: Codes = {"sign-up": request.code}
+        if request.kind == "settled":
+            await self._confirm(newest, request.sign_up_id, request, codes)
+        checked = await self._confirm(own or newest, request.sign_up_id, request, codes)
         if checked is None:
             return None
         account = PendingAccount.model_validate_json(checked.payload) if checked.payload else None
@@ -284,14 +296,14 @@ class EmailService:
     async def _confirm(
         self, key: str, subject: str | None, request: Confirmation, codes: Codes
     ) -> Checked | None:
-        """Check codes, or delete the item that was used.
+        """Check codes, or settle the item that was used.
 
         Returns:
             The result; None if the caller does not wait for it.
         """
         if request.kind == "settled":
             if subject:
-                await self._store.drop(key, subject)
+                await self._store.settle(key, subject)
             return None
         # A late answer is discarded by the caller; a deadline of another clock may seem passed.
         late = datetime.now(UTC) - timedelta(seconds=CLOCK_SKEW_SECONDS)
@@ -340,6 +352,16 @@ class EmailService:
         # If Redis is unavailable, the message is held, and only this step is repeated.
         await self._store.sent(mail.message_id)
         self._unrecorded.discard(mail.message_id)
+
+
+def _own(sign_up_id: str) -> str:
+    """Return the key of a sign-up for the client that began it."""
+    return f"own-signup:{sign_up_id}"
+
+
+def _newest_of(email: str) -> str:
+    """Return the key of the newest sign-up of an address."""
+    return f"signup:{mail_key(email)}"
 
 
 def _mail(request: Addressed, kind: Kind, message_id: str, code: str | None) -> Mail:

@@ -2,9 +2,10 @@
 
 Keys, all with a time to live:
 
-- `email:signup:<hash of the address>`, `email:device:<challenge>`, `email:reset:<reset>` and
-  `email:change:<change>`: hashes of what waits for its code (an address change has two digests
-  and one count of attempts)
+- `email:signup:<hash of the address>`, `email:own-signup:<sign-up>`, `email:device:<challenge>`,
+  `email:reset:<reset>` and `email:change:<change>`: hashes of what waits for its code (an address
+  change has two digests and one count of attempts; a sign-up is stored under two keys, each with
+  its own count)
 - `email:settled:<flow>:<id>`: the last item that was used there
 - `email:answer:<flow>:<id>:<request>`: the answer to a request
 - `email:sent:<hash of the message's id>`: a mail that the server accepted; a hash, because the id
@@ -31,7 +32,8 @@ _FIELDS: Final = ("digest", "digest2")
 
 # KEYS: pending, answer. ARGV: maximum attempts, the answer's lifetime in seconds, then pairs of
 # a field and a digest that it may contain. Every stored digest must match; both addresses share
-# the attempts. A repeated request gets the same answer and does not count as an attempt.
+# the attempts. A repeated request gets the same answer and does not count as an attempt. That an
+# item was used is revealed by its right code only: to others it looks as before.
 _CHECK: Final = """
 local before = redis.call('GET', KEYS[2])
 if before then return before end
@@ -42,6 +44,7 @@ for index = 3, #ARGV, 2 do
 end
 local right = met['digest']
 if redis.call('HEXISTS', KEYS[1], 'digest2') == 1 then right = right and met['digest2'] end
+local used = redis.call('HEXISTS', KEYS[1], 'used') == 1
 local answer
 if not tries then
   answer = cjson.encode({refusal = 'expired'})
@@ -54,6 +57,8 @@ elseif not right then
   else
     answer = cjson.encode({refusal = 'wrong_code'})
   end
+elseif used then
+  answer = cjson.encode({refusal = 'expired'})
 else
   answer = cjson.encode({payload = redis.call('HGET', KEYS[1], 'payload')})
 end
@@ -80,12 +85,12 @@ for index = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[index], ARGV[index +
 return 'kept'
 """
 
-# KEYS: pending, settled. ARGV: subject, lifetime in seconds. Deletes only this item, not a newer
-# one.
-_DROP: Final = """
+# KEYS: pending, settled. ARGV: subject, lifetime in seconds. Marks only this item, not a newer
+# one, and deletes what it was for.
+_SETTLE: Final = """
 if redis.call('HGET', KEYS[1], 'subject') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
-return redis.call('DEL', KEYS[1])
+return redis.call('HSET', KEYS[1], 'used', 1, 'payload', '')
 """
 
 
@@ -119,10 +124,10 @@ class RedisPending:
         answer: dict[str, Any] = json.loads(raw)
         return Checked(answer.get("refusal"), answer.get("payload"))
 
-    async def drop(self, key: str, subject: str) -> None:
-        """Delete a pending item that was used; it cannot be stored again."""
+    async def settle(self, key: str, subject: str) -> None:
+        """Mark a pending item as used, and delete its payload; it cannot be stored again."""
         await self._eval(
-            _DROP, [f"email:{key}", f"email:settled:{key}"], [subject, LIFETIME_SECONDS]
+            _SETTLE, [f"email:{key}", f"email:settled:{key}"], [subject, LIFETIME_SECONDS]
         )
 
     async def was_sent(self, message_id: str) -> bool:

@@ -1,6 +1,6 @@
 """Routes without a session: sign-up, sign-in, devices, refresh, password reset."""
 
-from typing import Self
+from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, model_validator
@@ -22,6 +22,9 @@ from ashchat_auth.api.fields import (
 from ashchat_auth.service.second_factor import Factor
 from ashchat_auth.service.sign_in import DeviceProof
 
+TOKEN_MAX_CHARS: Final = 2_048
+"""Maximum length of a token in a body; ours have about 500 characters."""
+
 
 class SignUp(Body):
     """POST /signup."""
@@ -37,6 +40,14 @@ class ConfirmEmail(DeviceFields):
 
     email: Address
     emailCode: Code  # noqa: N815
+    signUpToken: Annotated[  # noqa: N815
+        str | None,
+        Field(
+            max_length=TOKEN_MAX_CHARS,
+            description="The token from POST /signup: only that sign-up is confirmed. Without it, "
+            "the newest sign-up of the address is.",
+        ),
+    ] = None
 
 
 class SignIn(Body):
@@ -75,6 +86,18 @@ class ResetPassword(SecondFactorFields):
 
     newPassword: NewPassword  # noqa: N815
     emailCode: Code  # noqa: N815
+
+
+class SignUpToken(BaseModel):
+    """What identifies a sign-up, besides the mailed code."""
+
+    token: str = Field(description="A TEMPORARY token, for POST /confirm-email only.")
+
+
+class SignUpBegun(Envelope):
+    """The response to a sign-up; the same whether or not the address has an account."""
+
+    data: SignUpToken
 
 
 class Account(BaseModel):
@@ -147,7 +170,7 @@ def routes(context: Context) -> APIRouter:
     @router.post(
         "/signup",
         status_code=202,
-        response_model=Nothing,
+        response_model=SignUpBegun,
         responses=errors(
             _422="invalid_request, password_too_common, password_too_personal",
             _429="too_many_requests",
@@ -156,16 +179,16 @@ def routes(context: Context) -> APIRouter:
     async def sign_up(body: SignUp, request: Request) -> Response:
         """Begin a sign-up: mail a code. Repeated, it mails another code, after a growing wait.
 
-        The response for a taken address is the same.
+        The response for a taken address is the same. Send its token with the code.
         """
-        await auth.sign_up.begin(
+        token = await auth.sign_up.begin(
             name=body.name,
             email=body.email,
             password=body.password,
             language=body.preferredLanguage,
             address=context.address(request),
         )
-        return answer(202, "A code was requested for this address.")
+        return answer(202, "A code was requested for this address.", {"token": token})
 
     @router.post(
         "/confirm-email",
@@ -182,6 +205,7 @@ def routes(context: Context) -> APIRouter:
         user_id = await auth.sign_up.confirm(
             email=body.email,
             code=body.emailCode,
+            temporary=body.signUpToken,
             device=body.device(),
             address=context.address(request),
         )

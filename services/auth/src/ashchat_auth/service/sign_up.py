@@ -3,7 +3,16 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from ashchat_auth.models import Device, Due, EmailTakenError, NoAnswerError, User, email_key
+from ashchat_auth.models import (
+    Device,
+    Due,
+    EmailTakenError,
+    NoAnswerError,
+    Purpose,
+    Temporary,
+    User,
+    email_key,
+)
 from ashchat_auth.service.common import (
     ask,
     deadline,
@@ -43,16 +52,20 @@ class SignUp:
         self._requests = ports.requests
         self._passwords = ports.passwords
         self._rules = rules
+        self._signer = ports.signer
         self._limits = ports.limits
         self._outbox = outbox
 
     async def begin(
         self, *, name: str, email: str, password: str, language: str, address: str
-    ) -> None:
+    ) -> str:
         """Begin a sign-up: mail a code, or a notice to the owner of a taken address.
 
         The caller cannot tell the two cases apart. A repeated call mails a new code, after a
         growing wait.
+
+        Returns:
+            The temporary token that belongs to this sign-up.
 
         Raises:
             APIError: 422 password_too_common, password_too_personal; 429 too_many_requests;
@@ -78,14 +91,28 @@ class SignUp:
         except Exception:  # no mail was requested, so the next attempt need not wait
             await quietly(self._limits.uncount_mail("sign-up", email_key(email), address))
             raise
+        claims = Temporary(purpose=Purpose.SIGN_UP, subject=sign_up_id, challenge_id=sign_up_id)
+        return self._signer.temporary(claims, now())
 
-    async def confirm(self, *, email: str, code: str, device: Device, address: str) -> str:
+    async def confirm(
+        self, *, email: str, code: str, temporary: str | None, device: Device, address: str
+    ) -> str:
         """Create the account if the code is right; return its id.
+
+        Args:
+            email: The address.
+            code: The mailed code.
+            temporary: The sign-up's token; with it no other sign-up is confirmed. None, as the
+                original's clients send it: the newest sign-up of the address is.
+            device: The account's first device.
+            address: The client's network address.
 
         Raises:
             APIError: 400 with the email service's refusal as reason; 409 email_taken; 429; 503.
         """
-        raise_if_limited(await self._limits.code_tried(email_key(email), address))
+        sign_up_id = None if temporary is None else self._sign_up_of(temporary)
+        tried = sign_up_id or email_key(email)
+        raise_if_limited(await self._limits.code_tried(tried, address))
         request_id = new_id()
         reply = await ask(
             self._requests,
@@ -94,6 +121,7 @@ class SignUp:
                 kind="confirm",
                 request_id=request_id,
                 email=email.strip(),
+                sign_up_id=sign_up_id,
                 code=code,
                 deadline=deadline(),
             ),
@@ -106,6 +134,12 @@ class SignUp:
         user = await self._create(reply.account, device, address)
         await self._settled(user)
         return user.id
+
+    def _sign_up_of(self, temporary: str) -> str:
+        claims = self._signer.read_temporary(temporary)
+        if claims is None or claims.purpose is not Purpose.SIGN_UP:
+            raise refused(400, "expired")
+        return claims.challenge_id
 
     async def _create(self, account: PendingAccount, device: Device, address: str) -> User:
         moment = now()
