@@ -14,7 +14,8 @@ from ashchat_auth.limits import AuthLimits
 from ashchat_auth.service.second_factor import Factor
 from ashchat_auth.service.sign_in import DeviceProof
 from ashchat_auth.settings import Settings
-from ashchat_core.admission import Admission, MemoryCounters, RedisCounters
+from ashchat_core.admission.counters import MemoryCounters, RedisCounters
+from ashchat_core.admission.gate import Admission
 from ashchat_core.errors import UnavailableError
 from ashchat_core.redis import Redis
 from ashchat_core.topology import Queue

@@ -11,16 +11,10 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from prometheus_client import REGISTRY
 from redis import exceptions
 
-from ashchat_core.admission import (
-    Admission,
-    Bucket,
-    MemoryCounters,
-    Rate,
-    RedisCounters,
-    network_buckets,
-    networks,
-)
-from ashchat_core.admission.counters import Counters
+from ashchat_core.admission.counters import Counters, MemoryCounters, RedisCounters
+from ashchat_core.admission.gate import Admission
+from ashchat_core.admission.networks import network_buckets, networks
+from ashchat_core.admission.rules import Bucket, Rate
 from ashchat_core.redis import Redis
 
 NOW = 1_800_000_000.0

@@ -280,3 +280,24 @@ async def test_of_many_requests_at_once_one_begins_per_turn_of_the_event_loop() 
     ended.set()
     await counting
     assert len(set(begun)) == len(begun) == 20
+
+
+async def test_a_network_that_asks_too_much_is_refused_whatever_it_asks_for() -> None:
+    border = Border(requests_per_minute=3, trusted_proxies="10.0.0.0/8")
+    app = create_app(title="t", prefix="/t", render=render, border=border)
+
+    @app.get("/a")
+    async def a() -> str:
+        return "a"
+
+    client = TestClient(app, client=("10.0.0.1", 1))
+
+    def ask(path: str, address: str) -> int:
+        return client.get(path, headers={"X-Forwarded-For": address}).status_code
+
+    statuses = [ask(path, "2001:db8::1") for path in ("/t/a", "/nothing", "/a", "/a", "/nothing")]
+    assert statuses == [200, 404, 200, 429, 429]
+    refusal = client.get("/a", headers={"X-Forwarded-For": "2001:db8::2"})
+    assert refusal.json()["reason"] == "too_many_requests", "another address of the network"
+    assert refusal.headers["Retry-After"] == "20"
+    assert ask("/a", "192.0.2.1") == 200, "another network"

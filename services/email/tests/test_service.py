@@ -11,6 +11,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.exceptions import ConnectionError as RedisUnavailableError
 
+from ashchat_core.admission.gate import Admission
 from ashchat_core.clocks import CLOCK_SKEW_SECONDS
 from ashchat_core.messages import (
     AccountCreation,
@@ -27,11 +28,13 @@ from ashchat_core.messages import (
 )
 from ashchat_core.redis import Redis
 from ashchat_email.codes import CodeKey, CodeKeys, mail_key
+from ashchat_email.limits import MailLimits
 from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, TemporaryFailureError
 from ashchat_email.service import EmailService
 from ashchat_email.store import RedisPending
 
 NOW = datetime.now(UTC)
+MAILS_PER_ADDRESS, MAILS = 20, 30
 EVENTS: tuple[SecurityEventKind, ...] = get_args(SecurityEventKind)
 
 
@@ -64,6 +67,7 @@ class World:
         self.redis = FakeAsyncRedis(server=self.server, decode_responses=True)
         self.outgoing = Outgoing()
         self.keys = CodeKeys(CodeKey(b"k" * 32))
+        self.admission = Admission()
         self.email = self.process()
 
     def process(self) -> EmailService:
@@ -72,6 +76,7 @@ class World:
             RedisPending(cast("Redis", SimpleNamespace(client=self.redis, key=str))),
             self.outgoing,
             self.keys,
+            MailLimits(self.admission, per_address=MAILS_PER_ADDRESS, in_total=MAILS),
             from_="AshChat <no-reply@example.org>",
             product="AshChat",
         )
@@ -149,6 +154,18 @@ def confirm_reset(
 
 
 OLD, NEW = "ana@example.org", "ana@example.net"
+
+
+def notice(**changes: Any) -> SecurityNotice:
+    body = SecurityNotice(
+        notice_id="n1",
+        event="password_changed",
+        email="ana@example.org",
+        nickname="Ana",
+        preferred_language="en",
+        at=NOW,
+    )
+    return body.model_copy(update=changes)
 
 
 def change(change_id: str = "e1", **changes: Any) -> ChangeEmail:
@@ -668,21 +685,14 @@ async def test_a_change_with_an_end_that_does_not_exist_is_given_up(world: World
 async def test_an_owner_is_notified_of_every_event_once_and_without_a_code(
     world: World, event: SecurityEventKind
 ) -> None:
-    notice = SecurityNotice(
-        notice_id="n1",
-        event=event,
-        email="ana@example.org",
-        nickname="Ana",
-        preferred_language="en",
-        at=NOW - timedelta(days=3),
-    )
+    old = notice(event=event, at=NOW - timedelta(days=3))
     for _ in range(2):
         world.email = world.process()
-        await world.email.security_notice(notice)
+        await world.email.security_notice(old)
     assert len(world.outgoing.mails) == 1
     assert world.outgoing.code() is None
     plain = next(iter(world.outgoing.mails[0].iter_parts())).get_content()
-    assert f"{notice.at:%Y-%m-%d %H:%M} UTC" in plain
+    assert f"{old.at:%Y-%m-%d %H:%M} UTC" in plain
 
 
 async def test_everything_that_is_stored_expires(world: World) -> None:
@@ -697,3 +707,29 @@ async def test_everything_that_is_stored_expires(world: World) -> None:
 
 def test_a_key_shows_no_address() -> None:
     assert "ana" not in mail_key("ana@example.org")
+
+
+async def test_an_address_gets_so_many_mails_a_day_whatever_auth_asks_for(world: World) -> None:
+    for number in range(MAILS_PER_ADDRESS + 5):
+        await world.email.new_device(device(f"c{number}"))
+    assert len(world.outgoing.mails) == MAILS_PER_ADDRESS
+    await world.email.security_notice(notice(email="luz@example.org"))
+    assert len(world.outgoing.to("luz@example.org")) == 1, "another address"
+
+
+async def test_the_platform_sends_so_many_mails_a_day(world: World) -> None:
+    for number in range(MAILS + 5):
+        await world.email.security_notice(
+            notice(notice_id=f"n{number}", email=f"{number}@example.org")
+        )
+    assert len(world.outgoing.mails) == MAILS
+
+
+async def test_a_mail_that_was_not_sent_is_not_counted(world: World) -> None:
+    world.outgoing.away = True
+    for _ in range(MAILS + 5):
+        with pytest.raises(ServerUnavailableError):
+            await world.email.new_device(device())
+    world.outgoing.away = False
+    await world.email.new_device(device())
+    assert len(world.outgoing.mails) == 1

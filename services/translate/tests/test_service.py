@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ashchat_core.admission.gate import Admission
 from ashchat_core.messages import TranslateJob
 from ashchat_translate.breaker import Breaker
+from ashchat_translate.budgets import Budgets
 from ashchat_translate.chain import CALLS_PER_PAIR, Languages, Link, cache_key
 from ashchat_translate.providers import Answer, ProviderDownError, ProviderRefusedError
 from ashchat_translate.service import HELD_PER_PAIR_MAX, Outcome, Translator
 from ashchat_translate.tokens import BRACKETS, TokenStyle
+from engines import shout
 
 
 class Fake:
@@ -57,8 +60,17 @@ class Time:
         await asyncio.sleep(0)
 
 
+def budgets(account: float = 1e6, paid: float = 1e6) -> Budgets:
+    return Budgets(
+        Admission(), account_characters_per_day=account, paid_characters_per_day={"paid": paid}
+    )
+
+
 def translator(
-    *providers: Fake, cache: Memory | None = None, time: Time | None = None
+    *providers: Fake,
+    cache: Memory | None = None,
+    time: Time | None = None,
+    budget: Budgets | None = None,
 ) -> Translator:
     time = time or Time()
     return Translator(
@@ -69,6 +81,7 @@ def translator(
             for provider in providers
         ],
         Memory() if cache is None else cache,
+        budget or budgets(),
         call_seconds=5,
         hold_seconds=30,
         clock=time,
@@ -186,7 +199,7 @@ async def test_a_call_that_hangs_is_a_time_out() -> None:
             return await super().translate(texts, source, target)
 
     service = Translator(
-        [Link(Hangs(str), Breaker())], Memory(), call_seconds=0.001, hold_seconds=0
+        [Link(Hangs(str), Breaker())], Memory(), budgets(), call_seconds=0.001, hold_seconds=0
     )
     assert (await translate(service, "Hola", "es", "en")).reason == "provider_timeout"
 
@@ -304,7 +317,7 @@ def without_time(provider: Fake) -> Translator:
         await never.wait()
 
     link = Link(provider, Breaker(threshold=3))
-    return Translator([link], Memory(), call_seconds=5, hold_seconds=30, sleep=sleep)
+    return Translator([link], Memory(), budgets(), call_seconds=5, hold_seconds=30, sleep=sleep)
 
 
 async def test_a_pair_that_fails_does_not_count_against_another() -> None:
@@ -355,3 +368,51 @@ async def test_a_long_text_of_another_account_is_waited_for_once() -> None:
     assert (await honest).outcome == "translated"
     assert started.index("Buenos días a todos") <= CALLS_PER_PAIR + 1
     await asyncio.gather(*flood)
+
+
+SENTENCE = "Mañana por la mañana vamos todos juntos al mercado"
+
+
+def words(number: int) -> str:
+    """Return a text of 60 characters that no other number has."""
+    return f"{SENTENCE} {number:09d}"
+
+
+async def test_an_account_may_have_so_much_translated_a_day() -> None:
+    service = translator(Fake(shout), budget=budgets(account=600))
+    outcomes = [await translate(service, words(number), "es", "en") for number in range(15)]
+    assert [outcome.outcome for outcome in outcomes] == ["translated"] * 10 + ["failed"] * 5
+    assert outcomes[-1].reason == "account_budget"
+    other = await translate(service, words(15), "es", "en", sender="luz")
+    assert other.outcome == "translated", "another account"
+
+
+async def test_a_paid_provider_is_sent_so_much_a_day_and_then_the_next_is_asked() -> None:
+    paid, free = Fake(shout, "paid"), Fake(shout, "free")
+    service = translator(paid, free, budget=budgets(paid=600))
+    outcomes = [
+        await translate(service, words(number), "es", "en", sender=f"account{number}")
+        for number in range(15)
+    ]
+    assert [outcome.outcome for outcome in outcomes] == ["translated"] * 15
+    assert [outcome.provider for outcome in outcomes][-1] == "free"
+    assert sum(len(text) for texts, _, _ in paid.asked for text in texts) <= 600
+    alone = translator(Fake(shout, "paid"), budget=budgets(paid=1))
+    outcome = await translate(alone, words(0), "es", "en")
+    assert outcome.outcome == "translated", "more than all of it, once"
+    outcome = await translate(alone, words(1), "es", "en")
+    assert (outcome.outcome, outcome.reason) == ("failed", "provider_budget")
+
+
+async def test_what_is_cached_or_was_not_answered_costs_nothing() -> None:
+    paid = Fake(shout, "paid")
+    service = translator(paid, budget=budgets(paid=100))
+    for _ in range(5):
+        assert (await translate(service, words(0), "es", "en")).outcome == "translated"
+    time = Time()
+    broken = Fake(down, "paid")
+    service = translator(broken, time=time, budget=budgets(paid=100))
+    assert (await translate(service, words(0), "es", "en")).outcome == "failed"
+    broken.answer = shout
+    time.now += 3600
+    assert (await translate(service, words(0), "es", "en")).outcome == "translated"

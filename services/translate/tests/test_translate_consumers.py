@@ -7,15 +7,19 @@ from typing import Any, cast
 
 import pytest
 
+from ashchat_core.admission.gate import Admission
 from ashchat_core.amqp import Broker, BrokerUnavailableError, Delivery
 from ashchat_core.errors import RetryError
 from ashchat_core.messages import TranslateJob, TranslationResult
 from ashchat_translate import consumers
 from ashchat_translate.breaker import Breaker
+from ashchat_translate.budgets import Budgets
 from ashchat_translate.chain import Link
 from ashchat_translate.providers import Answer
 from ashchat_translate.service import Translator
 from ashchat_translate.tokens import BRACKETS, TokenStyle
+
+UNLIMITED = Budgets(Admission(), account_characters_per_day=1e9, paid_characters_per_day={})
 
 
 class Notebook:
@@ -64,7 +68,9 @@ def broker() -> Notebook:
 @pytest.fixture
 def provider(broker: Notebook) -> Shout:
     provider = Shout()
-    translator = Translator([Link(provider, Breaker())], Memory(), call_seconds=1, hold_seconds=0)
+    translator = Translator(
+        [Link(provider, Breaker())], Memory(), UNLIMITED, call_seconds=1, hold_seconds=0
+    )
     consumers.register(cast("Broker", broker), translator, prefetch=7)
     return provider
 

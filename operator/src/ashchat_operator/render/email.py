@@ -31,13 +31,14 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
 
 
 def environment(ash: AshChat) -> dict[str, str]:
-    """Return the settings of the mail server and its certificate authority."""
+    """Return the settings of the mail server and its certificate authority, and the limits."""
     smtp = ash.spec.email.smtp
     result = {
         "ASHCHAT_SMTP_HOST": smtp.host,
         "ASHCHAT_SMTP_PORT": str(smtp.port),
         "ASHCHAT_SMTP_SECURITY": smtp.security.value.lower(),
         "ASHCHAT_SMTP_FROM": smtp.from_,
+        **ash.spec.email.limits.environment(),
     }
     if smtp.ca_secret_ref is not None:
         result["ASHCHAT_SMTP_CA_FILE"] = f"{CREDENTIALS_DIR}/smtp-ca.pem"

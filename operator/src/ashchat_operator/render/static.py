@@ -45,6 +45,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
         "ASHCHAT_UPLOAD_MAX_BYTES": str(UPLOAD_MAX_BYTES),
         "ASHCHAT_STORED_BYTES_PER_ACCOUNT": str(_bytes_per_account(spec)),
         "ASHCHAT_UPLOADS_PER_DAY": str(spec.uploads_per_day),
+        "ASHCHAT_REQUESTS_PER_NETWORK_PER_MINUTE": str(spec.requests_per_network_per_minute),
     }
     if ash.spec.public_url is not None:
         env["ASHCHAT_PUBLIC_URL"] = ash.spec.public_url

@@ -33,15 +33,17 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
 
 
 def environment(ash: AshChat, context: ClusterContext) -> dict[str, str]:
-    """Return the provider, and its fallback."""
+    """Return the provider, its fallback, and the limits."""
     spec = ash.spec.translate
     result = {
+        **spec.limits.environment(),
         "ASHCHAT_TRANSLATE_PROVIDER": spec.provider.value.lower(),
         "ASHCHAT_APERTIUM_URL": f"http://{host(ash, 'apertium', context)}:{apertium.PORT}",
     }
     if spec.provider is Provider.GOOGLE and spec.google is not None:
         result["ASHCHAT_GOOGLE_PROJECT"] = spec.google.project
         result["ASHCHAT_GOOGLE_LOCATION"] = spec.google.location
+        result["ASHCHAT_GOOGLE_CHARACTERS_PER_DAY"] = str(spec.google.characters_per_day)
         if spec.google.endpoint is not None:
             result["ASHCHAT_GOOGLE_ENDPOINT"] = spec.google.endpoint
         if spec.google.ca_secret_ref is not None:

@@ -194,6 +194,7 @@ class AuthLimits(Limits):
     wrong_codes_per_network_per_hour: int = 500
     sign_ins_per_device_per_hour: int = 100
     devices_per_account: int = 50
+    requests_per_network_per_minute: int = 6_000
 
 
 class Auth(Scaled):
@@ -214,9 +215,17 @@ class Smtp(Model):
     ca_secret_ref: SecretReference | None = None
 
 
+class EmailLimits(Limits):
+    """How many mails are sent."""
+
+    mails_per_address_per_day: int = 500
+    mails_per_day: int = 100_000
+
+
 class Email(Scaled):
     """The email service: codes and confirmations by mail."""
 
+    limits: EmailLimits = EmailLimits()
     smtp: Smtp
 
 
@@ -225,6 +234,7 @@ class Google(Model):
 
     project: str
     location: str = "global"
+    characters_per_day: int = 10_000_000
     endpoint: str | None = None
     ca_secret_ref: SecretReference | None = None
     credentials_secret_ref: SecretReference
@@ -237,9 +247,16 @@ class Cache(Workload):
     external: External | None = None
 
 
+class TranslateLimits(Limits):
+    """What an account may have translated."""
+
+    characters_per_account_per_day: int = 2_000_000
+
+
 class Translate(Scaled):
     """The translate service: translation of messages."""
 
+    limits: TranslateLimits = TranslateLimits()
     provider: Provider = Provider.APERTIUM
     apertium: Replicated = Replicated()
     google: Google | None = None
@@ -258,6 +275,7 @@ class Static(Scaled):
     storage: SharedStorage = SharedStorage()
     storage_per_account: str | None = None
     uploads_per_day: int = 500
+    requests_per_network_per_minute: int = 60_000
 
 
 class ManagedRabbitMQ(Workload):

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from ashchat_auth.settings import Settings
-from ashchat_core.admission import Admission, Bucket, Rate, network_buckets, networks
-from ashchat_core.admission.rules import PLATFORM
+from ashchat_core.admission.networks import network_buckets, networks
+from ashchat_core.admission.rules import PLATFORM, Bucket, Limiter, Rate
 
 MINUTE: Final = 60.0
 QUARTER: Final = 15 * MINUTE
@@ -45,7 +45,7 @@ FIXED: Final[Mapping[str, Rate]] = MappingProxyType(
 class AuthLimits:
     """The limits of auth. A returned number is how many seconds to wait; 0: it was charged."""
 
-    def __init__(self, admission: Admission, settings: Settings) -> None:
+    def __init__(self, admission: Limiter, settings: Settings) -> None:
         self._admission = admission
         self._rates = {
             **FIXED,

@@ -22,7 +22,8 @@ from ashchat_auth.settings import Settings
 from ashchat_auth.store import MongoStore
 from ashchat_auth.vault import Vault
 from ashchat_core import runtime
-from ashchat_core.admission import Admission, RedisCounters
+from ashchat_core.admission.counters import RedisCounters
+from ashchat_core.admission.gate import Admission
 from ashchat_core.amqp import Broker, BrokerUnavailableError, PublishError
 from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import argon2
 
 from ashchat_auth.service.ports import Asker
-from ashchat_core.admission import networks
+from ashchat_core.admission.networks import networks
 from ashchat_core.errors import UnavailableError
 from ashchat_core.fairness import FairTurns, Lane, QueueFullError
 

@@ -31,6 +31,9 @@ class Settings(PublicSettings):
     security_event_days: int = Field(
         180, ge=1, le=730, description="How long a security event is stored, in days."
     )
+    requests_per_network_per_minute: int = Field(
+        6_000, ge=1, description="Maximum HTTP requests of one network to one pod per minute."
+    )
     code_mails_per_network_per_day: int = Field(
         2_000,
         ge=1,

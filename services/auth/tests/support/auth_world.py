@@ -37,8 +37,8 @@ from ashchat_auth.settings import Settings
 from ashchat_auth.store.base import DELETED_AT_ONCE
 from ashchat_auth.store.sessions import LISTED_MAX
 from ashchat_auth.vault import Vault
-from ashchat_core.admission import Admission, MemoryCounters
-from ashchat_core.admission.counters import Counters
+from ashchat_core.admission.counters import Counters, MemoryCounters
+from ashchat_core.admission.gate import Admission
 from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import (
     SESSION_IDS_MAX,

@@ -59,3 +59,13 @@ class UnavailableError(APIError):
         super().__init__(
             503, "unavailable", message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
         )
+
+
+def too_many_requests(wait_seconds: int) -> APIError:
+    """Return the error for a request that a limit refuses."""
+    return APIError(
+        429,
+        "too_many_requests",
+        f"Too many attempts; wait {wait_seconds} second{'' if wait_seconds == 1 else 's'}.",
+        headers={"Retry-After": str(wait_seconds)},
+    )

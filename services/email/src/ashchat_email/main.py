@@ -3,12 +3,15 @@
 from typing import Final
 
 from ashchat_core import runtime
+from ashchat_core.admission.counters import RedisCounters
+from ashchat_core.admission.gate import Admission
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.redis import Redis
 from ashchat_core.topology import Service
 from ashchat_email import consumers
 from ashchat_email.codes import CodeKey, CodeKeys
+from ashchat_email.limits import MailLimits
 from ashchat_email.service import EmailService
 from ashchat_email.settings import Settings
 from ashchat_email.smtp import Mailer
@@ -29,6 +32,11 @@ def build(settings: Settings) -> runtime.App:
         RedisPending(redis),
         mailer,
         keys,
+        MailLimits(
+            Admission(RedisCounters(redis, "email:admission")),
+            per_address=settings.mails_per_address_per_day,
+            in_total=settings.mails_per_day,
+        ),
         from_=settings.smtp_from,
         product=settings.product_name,
     )

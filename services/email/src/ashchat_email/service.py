@@ -22,9 +22,11 @@ from ashchat_core.messages import (
     SecurityNotice,
 )
 from ashchat_email.codes import LIFETIME_SECONDS, CodeKeys, Purpose, mail_key
+from ashchat_email.limits import MailLimits
 from ashchat_email.mails import Kind, Mail, compose
 from ashchat_email.ports import (
     Checked,
+    MailError,
     Pending,
     PermanentFailureError,
     Sender,
@@ -82,9 +84,17 @@ class EmailService:
     """
 
     def __init__(
-        self, store: Pending, sender: Sender, keys: CodeKeys, *, from_: str, product: str
+        self,
+        store: Pending,
+        sender: Sender,
+        keys: CodeKeys,
+        limits: MailLimits,
+        *,
+        from_: str,
+        product: str,
     ) -> None:
         self._store = store
+        self._limits = limits
         self._sender = sender
         self._keys = keys
         self._from = from_
@@ -339,14 +349,16 @@ class EmailService:
         if mail.message_id not in self._unrecorded:
             if await self._store.was_sent(mail.message_id):
                 return
-            await self._sender.send(
-                compose(
-                    mail,
-                    sender=self._from,
-                    product=self._product,
-                    minutes=LIFETIME_SECONDS // 60,
-                )
+            if not await self._limits.take(mail.to):
+                return
+            message = compose(
+                mail, sender=self._from, product=self._product, minutes=LIFETIME_SECONDS // 60
             )
+            try:
+                await self._sender.send(message)
+            except MailError:
+                await self._limits.give_back(mail.to)
+                raise
             # A crash at this point sends the mail again: same code, same Message-ID.
             self._unrecorded.add(mail.message_id)
         # If Redis is unavailable, the message is held, and only this step is repeated.

@@ -22,4 +22,10 @@ class Settings(ServiceSettings):
         "", description="PEM file of the CAs that verify the mail server; empty: the public CAs."
     )
     smtp_from: str = Field("AshChat <no-reply@localhost>", description="The sender of mails.")
+    mails_per_address_per_day: int = Field(
+        500, ge=1, description="Maximum mails to one address per day; further ones are dropped."
+    )
+    mails_per_day: int = Field(
+        100_000, ge=1, description="Maximum mails per day; further ones are dropped."
+    )
     product_name: str = Field("AshChat", description="The platform's name in mails.")

@@ -16,6 +16,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from ashchat_core.admission.gate import REFUSED
 from ashchat_core.http import APIError, Border, create_app
 from ashchat_core.request_bodies import CLOSE, SlowBodyError
 from ashchat_core.tokens import AccessToken
@@ -80,7 +81,12 @@ def build(settings: Settings, volume: Volume, gate: Gate) -> FastAPI:
         title="AshChat: files",
         prefix="",
         render=render,
-        border=Border(settings.allowed_origins, uploads=UPLOAD_PATHS),
+        border=Border(
+            settings.allowed_origins,
+            uploads=UPLOAD_PATHS,
+            requests_per_minute=settings.requests_per_network_per_minute,
+            trusted_proxies=settings.trusted_proxies,
+        ),
         docs_url="/files/docs",
         openapi_url="/files/openapi.json",
     )
@@ -193,6 +199,7 @@ class _Uploads:
                 f"At most {CONCURRENT_UPLOADS} uploads at the same time.",
                 details={"max_uploads": CONCURRENT_UPLOADS},
                 retry_after_seconds=1,
+                limit="upload.concurrent",
             )
         self._running[user_id] += 1
         try:
@@ -238,6 +245,8 @@ class _Uploads:
             headers = {**CLOSE, "Retry-After": str(FULL_RETRY_SECONDS)}
             return APIError(507, "storage_full", "There is no space for files.", headers=headers)
         _UPLOADS.labels(error.reason).inc()
+        if error.limit is not None:
+            REFUSED.labels(error.limit).inc()
         headers = dict(CLOSE)
         if error.retry_after_seconds is not None:
             headers["Retry-After"] = str(error.retry_after_seconds)

@@ -46,8 +46,10 @@ class UploadRejectedError(Exception):
         *,
         details: Mapping[str, Any] | None = None,
         retry_after_seconds: int | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(sentence)
+        self.limit = limit
         self.status = status
         self.reason = reason
         self.details = details
@@ -76,6 +78,7 @@ def quota_exceeded(quota: Quota, stored_bytes: int) -> UploadRejectedError:
         f"An account may store {quota.stored_bytes} bytes. Delete files to upload others.",
         details={"max_bytes": quota.stored_bytes, "stored_bytes": stored_bytes},
         retry_after_seconds=QUOTA_RETRY_SECONDS,
+        limit="storage.account",
     )
 
 
@@ -87,6 +90,7 @@ def too_many_uploads(quota: Quota, retry_after_seconds: float) -> UploadRejected
         f"An account may upload {quota.uploads_per_day} files a day.",
         details={"max_uploads": quota.uploads_per_day},
         retry_after_seconds=math.ceil(retry_after_seconds),
+        limit="upload.account",
     )
 
 

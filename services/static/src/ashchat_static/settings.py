@@ -19,6 +19,11 @@ class Settings(PublicSettings):
     stored_bytes_per_account: int = Field(
         1024 * 1024 * 1024, gt=0, description="Maximum bytes that an account may store."
     )
+    requests_per_network_per_minute: int = Field(
+        60_000,
+        ge=1,
+        description="Maximum HTTP requests of one network to one pod per minute.",
+    )
     uploads_per_day: int = Field(
         500, gt=0, description="Maximum uploads of an account per day, rejected ones included."
     )

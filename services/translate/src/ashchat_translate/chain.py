@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from ashchat_core.fairness import FairTurns, Lane
 from ashchat_translate import metrics
 from ashchat_translate.breaker import Breaker, BreakerOpenError
+from ashchat_translate.budgets import Budgets
 from ashchat_translate.providers import Answer, Provider, ProviderDownError, ProviderRefusedError
 from ashchat_translate.singleflight import SingleFlight
 
@@ -122,14 +123,21 @@ class Calls:
 
     Args:
         cache: Stores translations.
+        budgets: What providers may cost.
         call_seconds: Maximum duration of one call of a provider.
         clock: Returns monotonic seconds.
     """
 
     def __init__(
-        self, cache: Cache, *, call_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        cache: Cache,
+        budgets: Budgets,
+        *,
+        call_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cache = cache
+        self._budgets = budgets
         self._call_seconds = call_seconds
         self._clock = clock
         self._flights: SingleFlight[Answer] = SingleFlight()
@@ -139,7 +147,8 @@ class Calls:
 
         Raises:
             UnavailableError: not now.
-            ProviderRefusedError: the provider does not support the texts or the languages.
+            ProviderRefusedError: the provider does not support the texts or the languages, or its
+                budget is spent.
         """
         answer, joined = await self._flights.run(
             (link.provider.name, texts, pair), lambda: self._cached(link, texts, pair, lane)
@@ -157,7 +166,7 @@ class Calls:
             return replace(cached, is_cached=True)
         async with link.turn(pair, lane):
             link.enter(pair)
-            return await self._call(link, texts, pair)
+            return await self._paid_call(link, texts, pair)
 
     async def remember(
         self, link: Link, texts: tuple[str, ...], pair: Languages, answer: Answer
@@ -165,6 +174,17 @@ class Calls:
         """Cache translations that were found to be usable."""
         key = cache_key(texts, pair, link.provider.name)
         await self._cache.put(key, json.dumps([answer.texts, answer.source], ensure_ascii=False))
+
+    async def _paid_call(self, link: Link, texts: tuple[str, ...], pair: Languages) -> Answer:
+        name = link.provider.name
+        if not await self._budgets.spend(name, texts):
+            link.answered(pair)
+            raise ProviderRefusedError("provider_budget")
+        try:
+            return await self._call(link, texts, pair)
+        except UnavailableError:
+            await self._budgets.refund(name, texts)
+            raise
 
     async def _call(self, link: Link, texts: tuple[str, ...], pair: Languages) -> Answer:
         name = link.provider.name

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from ashchat_core import runtime
+from ashchat_core.admission.counters import RedisCounters
+from ashchat_core.admission.gate import Admission
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.redis import Redis
 from ashchat_core.topology import Service
 from ashchat_translate import consumers, metrics
 from ashchat_translate.breaker import Breaker, State
+from ashchat_translate.budgets import Budgets
 from ashchat_translate.chain import Link
 from ashchat_translate.providers import Provider
 from ashchat_translate.service import Translator
@@ -66,6 +69,11 @@ def build(settings: Settings) -> runtime.App:
     translator = Translator(
         [link(name) for name in names],
         cache,
+        Budgets(
+            Admission(RedisCounters(redis, "translate:admission")),
+            account_characters_per_day=settings.characters_per_account_per_day,
+            paid_characters_per_day={"google": settings.google_characters_per_day},
+        ),
         call_seconds=settings.translate_call_seconds,
         hold_seconds=settings.translate_hold_seconds,
     )

@@ -14,6 +14,7 @@ from ashchat_core import languages
 from ashchat_core.fairness import FairTurns, Lane
 from ashchat_core.messages import TranslateJob, TranslationResult
 from ashchat_translate import metrics
+from ashchat_translate.budgets import Budgets
 from ashchat_translate.chain import Cache, Calls, Languages, Link, UnavailableError
 from ashchat_translate.detection import Habits, Judgement, judge
 from ashchat_translate.document import Document, parse
@@ -86,6 +87,7 @@ class Translator:
     Args:
         chain: Providers in the order in which they are asked.
         cache: Stores translations.
+        budgets: How much may be translated.
         call_seconds: Maximum duration of one call of a provider.
         hold_seconds: How long a text waits for a provider that is down.
         clock: Returns monotonic seconds.
@@ -96,6 +98,7 @@ class Translator:
         self,
         chain: Sequence[Link],
         cache: Cache,
+        budgets: Budgets,
         *,
         call_seconds: float,
         hold_seconds: float,
@@ -103,7 +106,8 @@ class Translator:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._chain = tuple(chain)
-        self._calls = Calls(cache, call_seconds=call_seconds, clock=clock)
+        self._budgets = budgets
+        self._calls = Calls(cache, budgets, call_seconds=call_seconds, clock=clock)
         self._hold_seconds = hold_seconds
         self._clock = clock
         self._sleep = sleep
@@ -152,6 +156,8 @@ class Translator:
         reason = _why_unchanged(prepared, wanted)
         if reason is not None:
             return Outcome("unchanged", source, reason=reason)
+        if not await self._budgets.allow(prepared.lane.account, len(prepared.document.source)):
+            return Outcome("failed", source, reason="account_budget")
         try:
             found = await self._through_chain(prepared, Languages(source, wanted))
         except _FailedError as failure:

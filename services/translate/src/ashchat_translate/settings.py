@@ -27,6 +27,15 @@ class Settings(ServiceSettings):
     google_ca_file: str = Field(
         "", description="PEM file of the CAs that verify Google's API; empty: the public CAs."
     )
+    google_characters_per_day: int = Field(
+        10_000_000, ge=1, description="Maximum characters sent to Google per day, for all accounts."
+    )
+    characters_per_account_per_day: int = Field(
+        2_000_000,
+        ge=1,
+        description="Maximum characters of one account's messages translated per day, counted "
+        "once for each language.",
+    )
     translate_call_seconds: float = Field(
         8.0, gt=0, description="Maximum duration of one call of a provider, in seconds."
     )

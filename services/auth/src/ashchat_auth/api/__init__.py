@@ -37,7 +37,8 @@ Accounts, sessions and tokens. Every body is `{status, message, data}`; an error
 machine-readable `reason`.
 
 Errors of every path, in the same envelope: 404 `not_found` for an unknown path, 405
-`method_not_allowed` for a method that the path does not support, and 500 `internal` for an
+`method_not_allowed` for a method that the path does not support, 429 `too_many_requests` for a
+network that makes too many requests, and 500 `internal` for an
 unexpected error. Responses with 429 and 503 have the header `Retry-After`.
 """
 
@@ -49,7 +50,11 @@ def build(settings: Settings, auth: Auth, signer: SigningKeys) -> FastAPI:
         prefix="/auth",
         render=render,
         description=DESCRIPTION,
-        border=Border(settings.allowed_origins),
+        border=Border(
+            settings.allowed_origins,
+            requests_per_minute=settings.requests_per_network_per_minute,
+            trusted_proxies=settings.trusted_proxies,
+        ),
     )
     context = Context(auth, settings.trusted_proxies)
     app.include_router(sign_in_routes.routes(context))

@@ -9,7 +9,7 @@ import structlog
 
 from ashchat_auth.models import NoAnswerError
 from ashchat_auth.service.ports import Requests
-from ashchat_core.errors import APIError, UnavailableError
+from ashchat_core.errors import APIError, UnavailableError, too_many_requests
 from ashchat_core.messages import CodeRefusal, Message
 from ashchat_core.topology import Queue
 
@@ -74,12 +74,7 @@ def raise_if_limited(wait: int) -> None:
         APIError: 429 too_many_requests.
     """
     if wait:
-        raise APIError(
-            429,
-            "too_many_requests",
-            f"Too many attempts; wait {wait} second{'' if wait == 1 else 's'}.",
-            headers={"Retry-After": str(wait)},
-        )
+        raise too_many_requests(wait)
 
 
 def refused(status: int, reason: CodeRefusal) -> APIError:

@@ -8,18 +8,3 @@ process, so that a lost Redis costs precision and refuses nobody.
 Existing libraries (limits, pyrate-limiter, throttled-py) ask the storage once for every limit,
 charge the limits before the one that refuses, and cannot return a charge.
 """
-
-from ashchat_core.admission.counters import MemoryCounters, RedisCounters
-from ashchat_core.admission.gate import Admission
-from ashchat_core.admission.networks import network_buckets, networks
-from ashchat_core.admission.rules import Bucket, Rate
-
-__all__ = [
-    "Admission",
-    "Bucket",
-    "MemoryCounters",
-    "Rate",
-    "RedisCounters",
-    "network_buckets",
-    "networks",
-]

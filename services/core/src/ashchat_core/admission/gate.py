@@ -53,7 +53,7 @@ class Admission:
         Returns:
             Seconds until there is room in all of them; 0: they were charged.
         """
-        refusal = await self._charge(buckets)
+        refusal = await self._charge(buckets) if buckets else None
         if refusal is None:
             return 0
         REFUSED.labels(refusal.bucket.limit).inc()
@@ -65,6 +65,8 @@ class Admission:
 
     async def give_back(self, buckets: Sequence[Bucket]) -> None:
         """Undo a charge: what was counted did not happen."""
+        if not buckets:
+            return
         now = self._clock()
         await self._ask(lambda counters: counters.give_back(buckets, now))
 

@@ -7,7 +7,7 @@ missing number is a full bucket, so an evicted counter admits too much and never
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 PLATFORM: Final = ""
 """The subject of a bucket that all clients share."""
@@ -66,6 +66,22 @@ class Refusal:
 
     bucket: Bucket
     wait_seconds: float
+
+
+class Limiter(Protocol):
+    """Charges buckets; see `gate.Admission`."""
+
+    async def take(self, buckets: Sequence[Bucket]) -> int:
+        """Charge all buckets, or none; return in how many seconds there is room, 0: charged."""
+
+    async def has_room(self, buckets: Sequence[Bucket]) -> bool:
+        """Charge all buckets, or none of them; a bucket without room refuses no request."""
+
+    async def give_back(self, buckets: Sequence[Bucket]) -> None:
+        """Undo a charge: what was counted did not happen."""
+
+    async def refill(self, buckets: Sequence[Bucket]) -> None:
+        """Forget what was charged to buckets."""
 
 
 def charge(

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from ashchat_translate.tokens import TokenStyle
 
 DownReason = Literal["unreachable", "timeout", "quota", "denied", "broken", "not_configured"]
-RefusalReason = Literal["pair_unsupported", "source_unknown", "refused"]
+RefusalReason = Literal["pair_unsupported", "source_unknown", "refused", "provider_budget"]
 
 
 class ProviderDownError(Exception):
