@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ashchat_core.settings import env_example
-from ashchat_translate import guards
+from ashchat_translate import atoms, guards
 from ashchat_translate.breaker import Breaker, BreakerOpenError, State
 from ashchat_translate.pairs import Pair, PairGraph
 from ashchat_translate.providers import codes
@@ -275,3 +275,12 @@ def test_google_needs_a_project() -> None:
     with pytest.raises(ValidationError, match="ASHCHAT_GOOGLE_PROJECT"):
         Settings(_env_file=None, translate_provider="google")
     Settings(_env_file=None, translate_provider="google", google_project="p")
+
+
+@pytest.mark.parametrize(
+    ("word", "is_atom"),
+    [("1st", False), ("20e", False), ("3er", False), ("1200o", False), ("38579e", True),
+     ("90210a", True), ("3f9a0c", True)],
+)  # fmt: skip
+def test_an_ordinal_is_translated_and_an_identifier_is_an_atom(word: str, *, is_atom: bool) -> None:
+    assert dict(atoms.split(f"casa {word} grande")).get(word, False) is is_atom

@@ -105,7 +105,10 @@ _AROUND: Final = (
 """Punctuation and markup around a word."""
 
 _MARKUP: Final = re.compile(r"[*_~`\\<>|\[\]{}^$#=@]++")
-_ORDINAL: Final = re.compile(r"\d+(?:st|nd|rd|th|er|re|ère|e|è|o|a|º|ª|°)\.?", re.IGNORECASE)
+_ORDINAL: Final = re.compile(
+    r"\d{1,4}(?:st|nd|rd|th|er|re|ère|e|è|o|a|º|ª|°)\.?",  # a longer one is an identifier: 38579e
+    re.IGNORECASE,
+)
 _DOTTED: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[a-z0-9_-]+)+")
 _ABBREVIATED: Final = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
 _TECHNICAL: Final = re.compile(
