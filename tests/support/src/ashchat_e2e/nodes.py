@@ -14,6 +14,7 @@ NOTICED_WITHIN_S: Final = 120.0
 """The control plane waits 50 s for a node's reports by default (node-monitor-grace-period)."""
 
 BACK_WITHIN_S: Final = 120.0
+SUSPENDED_WITHIN_S: Final = 30.0
 _CONTROL_PLANE: Final = "node-role.kubernetes.io/control-plane"
 _INCOMING: Final = ("-t", "raw", "PREROUTING", "-i", "eth0")
 _OUTGOING: Final = ("-t", "mangle", "POSTROUTING", "-o", "eth0")
@@ -75,7 +76,7 @@ class Nodes:
 
         Everything on it stops, and its addresses do not answer.
         """
-        await _docker("pause", node)
+        await _suspend(node)
         try:
             yield
         finally:
@@ -135,6 +136,22 @@ class Nodes:
 def _rule(action: str, rule: tuple[str, ...]) -> tuple[str, ...]:
     option, table, chain, *rest = rule
     return (option, table, action, chain, *rest, "-j", "DROP")
+
+
+async def _suspend(node: str) -> None:
+    """Suspend a node; with cgroup v1 a busy one may need several attempts ("unable to freeze")."""
+
+    async def suspended() -> bool:
+        await _docker("pause", node)
+        return True
+
+    await until(
+        suspended,
+        within=SUSPENDED_WITHIN_S,
+        every=0.5,
+        what=f"{node} is suspended",
+        ignoring=(CommandFailedError,),
+    )
 
 
 async def _docker(*arguments: str) -> None:
