@@ -22,7 +22,7 @@ clean: tools ## Remove the cluster and the caches
 
 ##@ Test (T=<paths or ids>, MARK=<marks>, ARGS=<pytest arguments>)
 
-.PHONY: test lint unit smoke test-e2e test-nodes soak
+.PHONY: test lint unit smoke smoke-kind ci test-e2e test-nodes soak
 test: tools ## Run everything: static checks, unit and end-to-end tests
 	@$(ASHCHAT) test
 lint: tools ## Run the static checks
@@ -31,6 +31,10 @@ unit: tools ## Run the unit tests, or T=operator/tests/kube
 	@$(ASHCHAT) unit
 smoke: tools ## Run the short end-to-end tests, at most 3 minutes
 	@$(ASHCHAT) smoke
+smoke-kind: tools ## Run them on a kind cluster that exists only for this
+	@$(ASHCHAT) smoke-kind
+ci: tools ## Run what CI runs: test, and smoke-kind
+	@$(ASHCHAT) ci
 test-e2e: tools ## Run the end-to-end tests, or T=chat MARK="not slow"
 	@$(ASHCHAT) test-e2e
 test-nodes: tools ## Run the tests of lost nodes, on a kind cluster of three

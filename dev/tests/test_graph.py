@@ -1,9 +1,10 @@
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
-from ashchat_dev.graph import Task, UnrunnableGraphError, check, run
+from ashchat_dev.graph import Batched, Task, UnrunnableGraphError, check, run
 
 
 def test_each_task_runs_after_what_it_needs() -> None:
@@ -34,6 +35,39 @@ def test_a_kind_takes_no_more_than_its_slots() -> None:
 
     run([Task(str(number), "images", work) for number in range(6)], {"images": 2})
     assert most == [2]
+
+
+def test_tasks_of_one_batched_action_that_are_ready_run_together() -> None:
+    batches: list[list[str]] = []
+    alone: list[str] = []
+
+    def load(items: Sequence[str]) -> None:
+        batches.append(list(items))
+
+    def others(items: Sequence[str]) -> None:
+        alone.extend(items)
+
+    tasks = [
+        Task("load a", "load", Batched(load, "a"), ("cluster",)),
+        Task("load b", "load", Batched(load, "b"), ("cluster",)),
+        Task("load c", "load", Batched(load, "c"), ("build c",)),
+        Task("load d", "load", Batched(others, "d")),
+        Task("build c", "images", lambda: None, ("load a", "load b")),
+        Task("cluster", "cluster", lambda: None),
+    ]
+    spans = run(tasks, {})
+    assert batches == [["a", "b"], ["c"]]
+    assert alone == ["d"]
+    assert [span.kind for span in spans].count("load") == 3
+
+
+def test_the_failure_of_a_batch_is_raised() -> None:
+    def fail(items: Sequence[str]) -> None:
+        raise ConnectionError(f"no room for {', '.join(items)}")
+
+    tasks = [Task(item, "load", Batched(fail, item)) for item in ("a", "b")]
+    with pytest.raises(ConnectionError, match="no room for a, b"):
+        run(tasks, {})
 
 
 def test_the_first_failure_is_raised_at_once() -> None:

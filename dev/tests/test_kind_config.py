@@ -1,5 +1,6 @@
 from dataclasses import asdict
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,14 @@ def test_volumes_are_on_one_node() -> None:
         storage_class_on("node-b", classes[:1])
 
 
+def test_the_audit_log_is_in_the_folder_of_the_cluster(tmp_path: Path) -> None:
+    config = configuration.cluster(configuration.load(), Settings(), Machine(), None)
+    configuration.mount_audit_log(config, tmp_path)
+    mounts = {each["containerPath"]: each for each in config["nodes"][0]["extraMounts"]}
+    assert mounts[configuration.AUDIT_LOG]["hostPath"] == str(tmp_path)
+    assert machine()["extraMounts"] != config["nodes"][0]["extraMounts"]
+
+
 def test_kinds_own_image_keeps_its_network() -> None:
     config = configuration.cluster(configuration.load(), Settings(), Machine(), None)
     assert "disableDefaultCNI" not in config["networking"]
@@ -120,6 +129,7 @@ def test_only_what_the_machine_lacks_is_adapted(here: Machine, fields: dict[str,
         ({}, Settings()),
         ({"NODES": "3", "KIND_PORT_OFFSET": "1000"}, Settings(nodes=3, port_offset=1000)),
         ({"KIND_NODE_IMAGE": "build"}, Settings(way="build")),
+        ({"KIND_CLUSTER_NAME": "ashchat-smoke"}, Settings(name="ashchat-smoke")),
         ({"KIND_NODE_IMAGE": "pull", "NODES": ""}, Settings(way="pull")),
     ],
 )
@@ -135,6 +145,8 @@ def test_settings_are_environment_variables(environ: dict[str, str], expected: S
         ({"NODES": "three"}, "not three"),
         ({"KIND_PORT_OFFSET": "-1"}, "KIND_PORT_OFFSET"),
         ({"KIND_PORT_OFFSET": "40000"}, "to 30000"),
+        ({"KIND_CLUSTER_NAME": "My_cluster"}, "not My_cluster"),
+        ({"KIND_CLUSTER_NAME": "a" * 41}, "at most 40"),
     ],
 )
 def test_a_setting_that_is_not_valid_is_rejected(environ: dict[str, str], why: str) -> None:

@@ -8,7 +8,7 @@ from ashchat_dev import docker, graph
 from ashchat_dev.images import ROOT, Sources
 from ashchat_dev.kind.adaptations import Machine
 from ashchat_dev.kind.cluster import KindCluster
-from ashchat_dev.kind.supplies import CLUSTER, NODE_IMAGE, PackagedSupplies
+from ashchat_dev.kind.supplies import CLUSTER, NODE_IMAGE, PackagedSupplies, ahead
 from ashchat_dev.on_node import OnNode
 from ashchat_node.paths import Paths
 from ashchat_node.progress import SilentProgress
@@ -70,3 +70,10 @@ def test_loaded_images_are_not_built_again(supplies: PackagedSupplies) -> None:
 def test_the_node_image_depends_on_the_machine(supplies: PackagedSupplies, paths: Paths) -> None:
     other = PackagedSupplies(Sources(ROOT), KindCluster(), Machine(sys_resource=False), paths)
     assert supplies.node_image != other.node_image
+
+
+def test_ahead_of_docker_the_node_image_is_built_after_the_node(paths: Paths) -> None:
+    node = OnNode(Sources(ROOT), paths)
+    progress = SilentProgress()
+    found = runnable([*node.tasks(progress), *ahead(paths, progress)])
+    assert found[NODE_IMAGE].needs == (CLUSTER,)

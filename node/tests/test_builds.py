@@ -2,6 +2,7 @@ import io
 import json
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,37 @@ def test_images_share_a_layer_and_come_out_the_same(tmp_path: Path) -> None:
     with tarfile.open(second) as tar:
         assert sorted(tar.getnames()) == sorted(names)
     assert not list(tmp_path.glob("layer-*"))
+
+
+def test_merged_archives_contain_all_images_and_each_layer_once(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF")
+    base = tmp_path / "base.tar"
+    with tarfile.open(base, "w") as tar:
+        tar.addfile(tarfile.TarInfo("etc"))
+    wanted = [
+        images.Image(f"localhost/{name}:1", {f"usr/bin/{name}": program}, rootfs=base)
+        for name in ("a", "b", "c")
+    ]
+    whole, merged = tmp_path / "whole.tar", tmp_path / "merged.tar"
+    images.write_archive(whole, wanted)
+
+    def parts() -> Iterator[Path]:
+        for number, image in enumerate(wanted):
+            part = tmp_path / f"part-{number}.tar"
+            images.write_archive(part, [image])
+            yield part
+            part.unlink()
+
+    images.merge(merged, parts())
+    assert contents(merged) == contents(whole)
+
+
+def contents(archive: Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+        assert len(set(names)) == len(names)
+        return {name: (tar.extractfile(name) or io.BytesIO()).read() for name in names}
 
 
 def test_the_tail_of_a_log(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,10 +19,12 @@ from rich.console import Console
 from ashchat_dev import checks, cluster, graph, install, up
 from ashchat_dev.docker_engine import DockerEngine
 from ashchat_dev.images import ALL, ROOT, snapshot
+from ashchat_dev.kind import supplies
 from ashchat_dev.progress import Phases, display
 from ashchat_dev.target import Target
 from ashchat_node.errors import NodeError
-from ashchat_node.paths import Paths
+from ashchat_node.paths import Paths, default_paths
+from ashchat_node.progress import Progress
 
 app = typer.Typer(
     help="AshChat for developers: a cluster, a running AshChat, its tests.",
@@ -29,6 +33,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console(highlight=False)
+
+Also = Callable[[Progress], Iterable[graph.Task]]
+"""Returns further tasks of an `up`."""
+
+SMOKE_CLUSTER: Final = {
+    "CLUSTER": "kind",
+    "KIND_CLUSTER_NAME": "ashchat-smoke",
+    "KIND_PORT_OFFSET": "2000",
+    "NODES": "1",
+}
+"""A kind cluster that shares neither name nor ports with another one."""
 
 
 @app.command("up")
@@ -127,6 +142,12 @@ def smoke() -> None:
     raise typer.Exit(_run(checks.e2e(marks="smoke", arguments=_given("ARGS")), up.environment()))
 
 
+@app.command("smoke-kind")
+def smoke_kind() -> None:
+    """Run `smoke` on a kind cluster that exists only for it; Docker is started if necessary."""
+    raise typer.Exit(0 if _smoke_kind() else 1)
+
+
 @app.command()
 def soak() -> None:
     """Bring AshChat up and run all end-to-end tests with every sweep whole: at most 60 minutes."""
@@ -149,20 +170,59 @@ def test_nodes() -> None:
 @app.command()
 def test() -> None:
     """Run everything: static checks, unit tests, manifests, end-to-end tests."""
+    raise typer.Exit(0 if _test() else 1)
+
+
+@app.command()
+def ci() -> None:
+    """Run what CI runs: `test`, and `smoke-kind` with a node image built during `up`."""
+    passed = _test(also=partial(supplies.ahead, default_paths()))
+    raise typer.Exit(0 if passed and _smoke_kind() else 1)
+
+
+def _test(also: Also | None = None) -> bool:
     charted = (Paths().bin / "helm").exists()
     console.print("Static checks and unit tests, `make up`, then the end-to-end tests.")
     if not _static_and_unit():
-        raise typer.Exit(1)
+        return False
     try:
         cluster.choose(os.environ.get("CLUSTER"), cluster.look())
     except cluster.NoClusterError as error:
         console.print(f"skipped: the end-to-end tests. {error}")
-        raise typer.Exit(1 if os.environ.get("CI") else 0) from None
+        return not os.environ.get("CI")
     with _target(kind := _choice()) as target:
-        _up(target, kind)
+        _up(target, kind, also)
         _later(target)
     last = [*([] if charted else [checks.CHART]), checks.e2e(arguments=_given("ARGS"))]
-    raise typer.Exit(0 if checks.run(last, console, up.environment()) else 1)
+    return checks.run(last, console, up.environment())
+
+
+def _smoke_kind() -> bool:
+    with display(console) as progress:
+        started = DockerEngine().up(progress)
+    try:
+        with up.env_kept(), _target("kind", {**os.environ, **SMOKE_CLUSTER}) as target:
+            return _smoke_on(target)
+    finally:
+        if started:
+            with display(console) as progress:
+                DockerEngine().down(progress)
+
+
+def _smoke_on(target: Target) -> bool:
+    """Run `smoke` on a new cluster, and remove it."""
+    try:
+        _down(target)  # of an interrupted run
+        _up(target, "kind")
+        check = replace(checks.e2e(marks="smoke", arguments=_given("ARGS")), name="smoke on kind")
+        return checks.run([check], console, up.environment())
+    finally:
+        _down(target)
+
+
+def _down(target: Target) -> None:
+    with display(console) as progress:
+        target.down(progress)
 
 
 def _given(name: str) -> str:
@@ -185,12 +245,12 @@ def _static_and_unit() -> bool:
     return passed and linted
 
 
-def _up(target: Target, kind: cluster.Kind) -> bool:
-    """Bring AshChat up and tell where it is; return whether anything had to be done."""
+def _up(target: Target, kind: cluster.Kind, also: Also | None = None) -> bool:
+    """Bring AshChat up and print where it is; return whether anything had to be done."""
     console.print(target.described(), soft_wrap=True)
     phases = Phases()
     with display(console) as progress:
-        running = up.up(target, kind, progress, phases)
+        running = up.up(target, kind, progress, phases, also(progress) if also else ())
     if running.changed:
         console.print()
         console.print(phases.table())
@@ -236,20 +296,28 @@ def _choice(*, again: bool = False, environ: Mapping[str, str] = os.environ) -> 
 def main() -> NoReturn:
     """Run the command line; on failure print the step, its log and what to do."""
     code: int | str | None = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
     try:
         app()
     except SystemExit as error:
         code = error.code
     except NodeError as error:
-        console.print(f"\n[bold red]failed:[/] {error.step}: {error.message}")
-        if error.log_tail:
-            console.print(error.log_tail, markup=False, style="dim", soft_wrap=True)
-        console.print(error.what_to_do, markup=False, soft_wrap=True)
+        first = None if error.__suppress_context__ else error.__context__
+        if isinstance(first, NodeError):  # `error` is of the removal after it
+            _print_failure(first)
+        _print_failure(error)
         code = 1
     _end_children()
     sys.stdout.flush()
     # Threads of builds that nobody waits for any more must not hold the exit up.
     os._exit(code if isinstance(code, int) else 0)
+
+
+def _print_failure(error: NodeError) -> None:
+    console.print(f"\n[bold red]failed:[/] {error.step}: {error.message}")
+    if error.log_tail:
+        console.print(error.log_tail, markup=False, style="dim", soft_wrap=True)
+    console.print(error.what_to_do, markup=False, soft_wrap=True)
 
 
 def _end_children() -> None:

@@ -15,7 +15,7 @@ from ashchat_dev.graph import Task
 from ashchat_dev.images import GOOGLE_TEST, ROOT, Sources
 from ashchat_dev.kind import configuration, node_image
 from ashchat_dev.kind.adaptations import Machine
-from ashchat_dev.kind.cluster import NAME, KindCluster
+from ashchat_dev.kind.cluster import KindCluster
 from ashchat_dev.kind.inside import ClusterInside
 from ashchat_dev.kind.settings import STEP, Settings, Way
 from ashchat_dev.kind.supplies import PackagedSupplies, PulledSupplies, Supplies
@@ -28,13 +28,8 @@ from ashchat_node.node import Node
 from ashchat_node.paths import default_paths
 from ashchat_node.progress import Progress
 
-KUBECONFIG: Final = ROOT / ".ashchat" / "kind.kubeconfig"
-CONFIG: Final = ROOT / ".ashchat" / "kind.yaml"
-VOLUMES_NODE: Final = f"{NAME}-worker"
-"""The node of all volumes, if there are several nodes: every other one can be lost."""
-
-AUDIT_LOG_DIR: Final = ROOT / ".ashchat" / "audit"
-"""kind-config.yaml mounts it into the control plane's node."""
+STATE: Final = ROOT / ".ashchat" / "kind"
+"""A folder for each cluster: its configuration, kubeconfig and audit log."""
 
 
 class OnKind:
@@ -47,7 +42,10 @@ class OnKind:
             NodeError: A setting is not valid, or Docker does not answer.
         """
         self._settings = Settings.parse(environ)
-        self._cluster = KindCluster()
+        self._cluster = KindCluster(self._settings.name)
+        state = STATE / self._settings.name
+        self._config, self._kubeconfig = state / "config.yaml", state / "kubeconfig"
+        self._audit_log_dir = state / "audit"
         self._inside = ClusterInside(self._cluster)
         self._decision = decide(
             self._settings.way, way_of(self._cluster.node_image()), registry_answers
@@ -86,7 +84,7 @@ class OnKind:
     def programs(self, progress: Progress) -> Programs:
         """Return kubectl and helm with kind's own kubeconfig."""
         return Programs(
-            KUBECONFIG,
+            self._kubeconfig,
             self._supplies.program("kubectl", progress),
             self._supplies.program("helm", progress),
         )
@@ -101,7 +99,7 @@ class OnKind:
     def environment(self) -> dict[str, str]:
         """Return where the API server's audit log and the test images are."""
         return {
-            "AUDIT_LOG_DIR": str(AUDIT_LOG_DIR),
+            "AUDIT_LOG_DIR": str(self._audit_log_dir),
             "ASHCHAT_TEST_GOOGLE_IMAGE": self._supplies.reference(GOOGLE_TEST),
         }
 
@@ -109,15 +107,15 @@ class OnKind:
         """Delete the cluster; images stay."""
         with progress.step("remove the kind cluster"):
             if self._cluster.nodes():
-                self._cluster.delete(self._supplies.program("kind", progress), KUBECONFIG)
-            KUBECONFIG.unlink(missing_ok=True)
+                self._cluster.delete(self._supplies.program("kind", progress), self._kubeconfig)
+            self._kubeconfig.unlink(missing_ok=True)
 
     def clean(self, progress: Progress) -> None:
         """Delete the cluster, our images in Docker, and the caches that no other node uses."""
         listed = capture(
             "docker", ["docker", "image", "ls", "--quiet", "--filter=reference=localhost/ashchat-*"]
         )
-        self._cluster.delete(self._supplies.program("kind", progress), KUBECONFIG)
+        self._cluster.delete(self._supplies.program("kind", progress), self._kubeconfig)
         with progress.step("remove the images and caches"):
             if ids := sorted(set(listed.split())):
                 capture("docker", ["docker", "image", "rm", "--force", *ids])
@@ -132,10 +130,10 @@ class OnKind:
             resumed = self._cluster.resume()
             if created := not self._cluster.exists():
                 kind = self._supplies.program("kind", progress)
-                self._cluster.delete(kind, KUBECONFIG)  # of an interrupted run
+                self._cluster.delete(kind, self._kubeconfig)  # of an interrupted run
                 self._check_ports()
                 self._configure()
-                self._cluster.create(kind, CONFIG, KUBECONFIG, LOGS / "kind.log", step)
+                self._cluster.create(kind, self._config, self._kubeconfig, LOGS / "kind.log", step)
             elif (found := len(self._cluster.nodes())) != self._settings.nodes:
                 raise NodeError(
                     STEP,
@@ -148,19 +146,21 @@ class OnKind:
                 self._inside.wait_until_ready(step)
             if created:
                 if self.nodes > 1:
-                    self._inside.place_volumes(VOLUMES_NODE)
+                    self._inside.place_volumes(self._cluster.volumes_node)
                 self._cluster.completed()
-        KUBECONFIG.parent.mkdir(exist_ok=True)
-        KUBECONFIG.touch(mode=0o600)
-        KUBECONFIG.write_text(self._cluster.kubeconfig(self._supplies.program("kind", progress)))
+        kubeconfig = self._cluster.kubeconfig(self._supplies.program("kind", progress))
+        self._kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        self._kubeconfig.touch(mode=0o600)
+        self._kubeconfig.write_text(kubeconfig)
 
     def _configure(self) -> None:
         # Docker would create the mount's folder itself, for root.
-        AUDIT_LOG_DIR.mkdir(parents=True, exist_ok=True)
+        self._audit_log_dir.mkdir(parents=True, exist_ok=True)
         config = configuration.cluster(
             configuration.load(), self._settings, self._machine, self._supplies.node_image
         )
-        CONFIG.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        configuration.mount_audit_log(config, self._audit_log_dir)
+        self._config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def _check_ports(self) -> None:
         """Refuse ports that the node from packages uses: its rules would capture connections.

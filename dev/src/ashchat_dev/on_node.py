@@ -1,6 +1,6 @@
 """AshChat on the node from packages: every image built from Debian, Go modules and PyPI."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from ashchat_dev.graph import Task
@@ -45,7 +45,9 @@ class OnNode:
             cluster,
             *self._images.tool_tasks(unbuilt, progress),
             *self._images.base_tasks((image.base for image in missing), progress, ("packages",)),
-            *self._images.image_tasks(missing, self._load, progress, cluster=("cluster",)),
+            *self._images.image_tasks(
+                missing, partial(self._load, progress), progress, cluster=("cluster",)
+            ),
         ]
 
     def later(self, progress: Progress) -> list[Task]:
@@ -53,7 +55,7 @@ class OnNode:
         missing = self._missing([GOOGLE_TEST])
         tasks = [
             *self._images.base_tasks((image.base for image in missing), progress),
-            *self._images.image_tasks(missing, self._load, progress),
+            *self._images.image_tasks(missing, partial(self._load, progress), progress),
         ]
         if not self._node.measures():
             measure = partial(self._node.metrics, progress)
@@ -89,8 +91,8 @@ class OnNode:
         """Remove the node and its caches."""
         self._node.clean(progress)
 
-    def _load(self, reference: str, progress: Progress) -> None:
-        self._node.import_image(reference, self._node.builder, progress)
+    def _load(self, progress: Progress, references: Sequence[str]) -> None:
+        self._node.import_images(references, self._node.builder, progress)
 
     def _missing(self, images: Iterable[Image]) -> list[Image]:
         """Return the images that the node lacks; all of them if there is no node."""

@@ -6,14 +6,15 @@ loads one.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ashchat_dev.graph import Task
+from ashchat_dev.graph import Batched, Task
 from ashchat_dev.images import BACKENDS, OURS, Base, Image, Sources
 from ashchat_dev.target import Engine
+from ashchat_node import images as node_images
 from ashchat_node import packages, rootfs
 from ashchat_node.buildah import Builder
 from ashchat_node.gotools import GoTools
@@ -37,8 +38,8 @@ _BASES: Final[dict[Base, tuple[str, tuple[str, ...]]]] = {
     "sid": ("sid", ("ca-certificates",)),
 }
 
-Load = Callable[[str, Progress], object]
-"""Loads the image with a reference into a cluster, unless the cluster has it."""
+Load = Callable[[Sequence[str]], object]
+"""Loads the images with these references into a cluster, unless the cluster has them."""
 
 
 class PackagedImages:
@@ -100,7 +101,7 @@ class PackagedImages:
     ) -> list[Task]:
         """Return the tasks that make bases, each once, in this order."""
         return [
-            Task(f"base {base}", "images", partial(self._base, base, progress), after)
+            Task(f"base {base}", "images", partial(self.make_base, base, progress), after)
             for base in dict.fromkeys(bases)
         ]
 
@@ -116,9 +117,9 @@ class PackagedImages:
 
         Args:
             images: The images to build.
-            load: Loads one of them.
+            load: Loads several of them: all that are built when it starts.
             progress: Receives the steps.
-            cluster: Tasks that loading needs.
+            cluster: Tasks that loading needs; images are exported while these run.
         """
         tasks: list[Task] = []
         for image in images:
@@ -127,7 +128,11 @@ class PackagedImages:
             if image.tool is not None and self._tools.built(image.tool) is None:
                 needs = (base, f"tool {image.tool}")
             tasks.append(Task(built, "images", partial(self._build, image, progress), needs))
-            loads = partial(load, self.reference(image), progress)
+            if cluster:
+                export = partial(self._export, self.reference(image), progress)
+                tasks.append(Task(f"export {image.name}", "images", export, (built,)))
+                built = f"export {image.name}"
+            loads = Batched(load, self.reference(image))
             tasks.append(Task(f"load {image.name}", "load", loads, (built, *cluster)))
         return tasks
 
@@ -137,7 +142,12 @@ class PackagedImages:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         self._tools.build(tool, progress)
 
-    def _base(self, base: Base, progress: Progress) -> None:
+    def make_base(self, base: Base, progress: Progress) -> None:
+        """Make a base unless it exists.
+
+        Raises:
+            NodeError: Debian's mirror does not respond, or the build failed.
+        """
         if base == "scratch" or self._builder.exists(self.base_reference(base)):
             return
         archive = rootfs.debootstrap(*_BASES[base], progress, paths=self._paths)
@@ -152,6 +162,10 @@ class PackagedImages:
         self._builder.build(
             self.reference(image), context, self._sources.recipe(image), arguments, progress
         )
+
+    def _export(self, reference: str, progress: Progress) -> None:
+        with progress.step(node_images.described("export", [reference])) as step:
+            self._builder.export_ahead(reference, step)
 
     def _base_archive(self, base: Base) -> Path | None:
         if base == "scratch":

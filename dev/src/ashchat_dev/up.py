@@ -5,12 +5,14 @@ on where it was and a second one changes nothing.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
 from ashchat_dev import cluster, docker, graph, install
 from ashchat_dev.environment import read_env_file
+from ashchat_dev.graph import Task
 from ashchat_dev.images import Sources
 from ashchat_dev.on_current import OnCurrent
 from ashchat_dev.on_kind import OnKind
@@ -65,15 +67,28 @@ def target_of(
             assert_never(kind)
 
 
-def up(target: Target, kind: cluster.Kind, progress: Progress, phases: Phases) -> Running:
+def up(
+    target: Target,
+    kind: cluster.Kind,
+    progress: Progress,
+    phases: Phases,
+    also: Iterable[Task] = (),
+) -> Running:
     """Bring up a whole AshChat.
+
+    Args:
+        target: The cluster.
+        kind: Its kind.
+        progress: Receives the steps.
+        phases: Receives their durations.
+        also: Further tasks, which run at the same time as those of the cluster.
 
     Raises:
         NodeError: A step failed; it names the step, its log and what to do.
     """
     references = target.references()
     before = _written()
-    phases.add(graph.run(target.tasks(progress), SLOTS))
+    phases.add(graph.run([*target.tasks(progress), *also], SLOTS))
     programs = target.programs(progress)
     url, mailbox_url = target.urls(programs)
     with phases.phase("operator"):
@@ -112,6 +127,19 @@ def environment() -> dict[str, str]:
     """
     said = read_env_file(ENV_FILE) if ENV_FILE.exists() else {}
     return {**os.environ, **said}
+
+
+@contextmanager
+def env_kept() -> Iterator[None]:
+    """Restore .ashchat/env at the end."""
+    former = _written()
+    try:
+        yield
+    finally:
+        if former:
+            ENV_FILE.write_text(former, encoding="utf-8")
+        else:
+            ENV_FILE.unlink(missing_ok=True)
 
 
 def used() -> str | None:

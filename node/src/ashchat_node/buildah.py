@@ -9,12 +9,12 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ashchat_node import mounts
+from ashchat_node import images, mounts
 from ashchat_node.commands import capture, run_logged, succeeds
 from ashchat_node.progress import Progress, Step
 from ashchat_node.rootfs import IMAGE_ENV
@@ -94,7 +94,7 @@ class Builder:
         """
         if self.exists(name_and_tag):
             return name_and_tag
-        with progress.step(f"image {_short(name_and_tag)}") as step:
+        with progress.step(f"image {images.short_name(name_and_tag)}") as step:
             self._build(name_and_tag, context, containerfile, build_args, step)
         return name_and_tag
 
@@ -122,7 +122,7 @@ class Builder:
         if self.exists(name_and_tag):
             return name_and_tag
         with (
-            progress.step(f"image {_short(name_and_tag)}") as step,
+            progress.step(f"image {images.short_name(name_and_tag)}") as step,
             self._scratch_context(rootfs) as context,
         ):
             lines = ["FROM scratch", "ADD rootfs.tar /"]
@@ -134,26 +134,69 @@ class Builder:
         return name_and_tag
 
     @contextmanager
+    def export_all(self, names: Sequence[str], step: Step | None = None) -> Iterator[Path]:
+        """Write images as one docker-archive for as long as the context is open.
+
+        Raises:
+            NodeError: There is no such image, or the disk is full.
+        """
+        self._exports.mkdir(parents=True, exist_ok=True)
+        archive = self._archive(f"{names[0]}-and-others")
+        try:
+            # Each single one is deleted once it is in the archive.
+            images.merge(archive, self._exported(names, step))
+            yield archive
+        finally:
+            archive.unlink(missing_ok=True)
+
+    def _exported(self, names: Sequence[str], step: Step | None) -> Iterator[Path]:
+        for name in names:
+            with self.export(name, step) as archive:
+                yield archive
+
+    @contextmanager
     def export(self, name_and_tag: str, step: Step | None = None) -> Iterator[Path]:
         """Write an image as a docker-archive for as long as the context is open.
 
         Raises:
             NodeError: There is no such image, or the disk is full.
         """
-        self._exports.mkdir(parents=True, exist_ok=True)
-        archive = self._exports / f"{_file_name(name_and_tag)}.{os.getpid()}.tar"
-        archive.unlink(missing_ok=True)  # buildah does not write over an archive
         try:
-            run_logged(
-                f"export {_short(name_and_tag)}",
-                [*self._buildah("push"), name_and_tag, f"docker-archive:{archive}:{name_and_tag}"],
-                log=self._log / f"{_file_name(name_and_tag)}-export.log",
-                step=step,
-                env=self._env,
-            )
-            yield archive
+            self.export_ahead(name_and_tag, step)
+            yield self._archive(name_and_tag)
         finally:
-            archive.unlink(missing_ok=True)
+            self._archive(name_and_tag).unlink(missing_ok=True)
+
+    def export_ahead(self, name_and_tag: str, step: Step | None = None) -> None:
+        """Write the archive that the next `export` of this process uses and deletes.
+
+        Raises:
+            NodeError: There is no such image, or the disk is full.
+        """
+        self._remove_abandoned_archives()
+        archive = self._archive(name_and_tag)
+        if archive.exists():
+            return
+        self._exports.mkdir(parents=True, exist_ok=True)
+        unfinished = archive.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)  # buildah does not write over an archive
+        run_logged(
+            f"export {images.short_name(name_and_tag)}",
+            [*self._buildah("push"), name_and_tag, f"docker-archive:{unfinished}:{name_and_tag}"],
+            log=self._log / f"{_file_name(name_and_tag)}-export.log",
+            step=step,
+            env=self._env,
+        )
+        unfinished.rename(archive)
+
+    def _archive(self, name_and_tag: str) -> Path:
+        return self._exports / f"{_file_name(name_and_tag)}.{os.getpid()}.tar"
+
+    def _remove_abandoned_archives(self) -> None:
+        for each in self._exports.glob("*.*.*"):
+            process = each.name.split(".")[-2]
+            if not Path("/proc", process).exists():
+                each.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Unmount what the storage has mounted; the images stay."""
@@ -170,7 +213,7 @@ class Builder:
     ) -> None:
         arguments = [f"--build-arg={key}={value}" for key, value in sorted(build_args.items())]
         run_logged(
-            f"image {_short(name_and_tag)}",
+            f"image {images.short_name(name_and_tag)}",
             [*self._buildah("build"), "--layers", "--pull-never", "--format=docker",
              *arguments, "--file", containerfile, "--tag", name_and_tag, context],
             log=self._log / f"{_file_name(name_and_tag)}.log",
@@ -202,11 +245,6 @@ class Builder:
                 yield context
             finally:
                 shutil.rmtree(context, ignore_errors=True)
-
-
-def _short(name_and_tag: str) -> str:
-    """Return the name without registry and tag, for display."""
-    return name_and_tag.rsplit("/", 1)[-1].split(":", 1)[0]
 
 
 def _file_name(name_and_tag: str) -> str:

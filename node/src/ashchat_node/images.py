@@ -9,11 +9,11 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -36,6 +36,16 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     rootfs: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+
+
+def described(what: str, names: Sequence[str]) -> str:
+    """Return what is done with images, for display."""
+    return f"{what} {short_name(names[0]) if len(names) == 1 else f'{len(names)} images'}"
+
+
+def short_name(name_and_tag: str) -> str:
+    """Return the name without registry and tag, for display."""
+    return name_and_tag.rsplit("/", 1)[-1].split(":", 1)[0]
 
 
 def static_program(name: str, program: Path, *, at: str | None = None) -> Image:
@@ -93,6 +103,38 @@ def write_archive(archive: Path, images: Sequence[Image]) -> None:
                 }
             )
         _add_bytes(tar, "manifest.json", json.dumps(manifest).encode())
+
+
+def merge(archive: Path, parts: Iterable[Path]) -> None:
+    """Write the images of docker-archives into one; shared layers are written once.
+
+    A part is read completely before the next one is requested, so it may then be deleted.
+    """
+    written: set[str] = set()
+    manifest: list[dict[str, Any]] = []
+    with tarfile.open(archive, "w") as tar:
+        for part in parts:
+            with tarfile.open(part) as source:
+                listed = json.load(_member(source, "manifest.json"))
+                manifest += listed
+                for name in dict.fromkeys(_files(listed)):
+                    if name not in written:
+                        written.add(name)
+                        tar.addfile(source.getmember(name), _member(source, name))
+        _add_bytes(tar, "manifest.json", json.dumps(manifest).encode())
+
+
+def _files(manifest: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for image in manifest:
+        yield image["Config"]
+        yield from image["Layers"]
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = tar.extractfile(name)
+    if found is None:
+        raise ValueError(f"{name} is not a file")
+    return found
 
 
 def _layers(image: Image, folder: Path) -> Iterator["_Layer"]:

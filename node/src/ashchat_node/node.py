@@ -9,7 +9,7 @@ volumes, wait. Every step detects what exists, so an interrupted `up` continues,
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -134,27 +134,25 @@ class Node:
         """
         return self._containerd().images()
 
-    def import_image(self, name: str, builder: Builder, progress: Progress) -> bool:
-        """Import an image from a builder unless the node has that name and tag.
+    def import_images(self, names: Sequence[str], builder: Builder, progress: Progress) -> None:
+        """Import images from a builder unless the node has those names and tags.
 
         Args:
-            name: Name and tag, a hash of the image's inputs.
-            builder: The builder that has it.
+            names: Names and tags, which are hashes of the images' inputs.
+            builder: The builder that has them.
             progress: Receives the steps.
-
-        Returns:
-            Whether it was imported now.
 
         Raises:
             NodeError: There is no node or no such image.
         """
         containerd = self._containerd()
-        if name in containerd.images():
-            return False
-        short = name.rsplit("/", 1)[-1].split(":", 1)[0]
-        with progress.step(f"load {short}") as step, builder.export(name, step) as archive:
-            containerd.import_archive(archive, short, step)
-        return True
+        present = containerd.images()
+        if missing := [name for name in names if name not in present]:
+            with (
+                progress.step(images.described("load", missing)) as step,
+                builder.export_all(missing, step) as archive,
+            ):
+                containerd.import_archive(archive, "images", step)
 
     def metrics(self, progress: Progress) -> None:
         """Add metrics-server, which autoscalers need.

@@ -12,12 +12,13 @@ from typing import Any, Final
 from ashchat_dev.kind.settings import STEP
 from ashchat_node.commands import capture
 from ashchat_node.errors import NodeError
-from ashchat_node.machine import CAP_SYS_RESOURCE, CgroupVersion, parse_capability
+from ashchat_node.machine import CAP_SYS_RESOURCE, CgroupVersion, parse_capability, parse_cgroup
 
 _RUNTIMES: Final = 2
 """kind configures runc, and a second runtime for tests of Kubernetes."""
 
 _STATUS: Final = Path("/proc/self/status")
+_MOUNTS: Final = Path("/proc/mounts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Machine:
         """
         version = capture(STEP, ["docker", "info", "--format={{.CgroupVersion}}"]).strip()
         # Elsewhere than on Linux, Docker runs in a virtual machine that lacks nothing.
-        status = _STATUS.read_text() if _STATUS.exists() else None
-        return cls(
-            cgroup="v1" if version == "1" else "v2",
-            sys_resource=status is None or parse_capability(status, CAP_SYS_RESOURCE),
-        )
+        return cls("v1" if version == "1" else "v2", not _STATUS.exists() or _sys_resource())
+
+    @classmethod
+    def this(cls) -> "Machine":
+        """Return this Linux machine, on which a Docker engine may be started later."""
+        version, _ = parse_cgroup(_MOUNTS.read_text())
+        return cls(version, _sys_resource())
 
     def described(self) -> str:
         """Return what is adapted, for display; empty if nothing is."""
@@ -63,6 +66,10 @@ class Machine:
             # The kubelet then continues if the kernel rejects limits and OOM scores.
             fields["featureGates"] = {"KubeletInUserNamespace": True}
         return fields
+
+
+def _sys_resource() -> bool:
+    return parse_capability(_STATUS.read_text(), CAP_SYS_RESOURCE)
 
 
 def containerd_config(text: str, machine: Machine, sandbox_image: str) -> str:

@@ -3,17 +3,15 @@
 Everything that is asked about it is read from Docker, so nothing that is recorded can be wrong.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from ashchat_dev.images import ROOT
-from ashchat_dev.kind.settings import STEP
+from ashchat_dev.kind.settings import NAME, STEP
 from ashchat_node.commands import capture, run_logged, succeeds
 from ashchat_node.progress import Step
 
-NAME: Final = "ashchat"
-CONTROL_PLANE: Final = f"{NAME}-control-plane"
-_LABEL: Final = f"label=io.x-k8s.kind.cluster={NAME}"
 _COMPLETE: Final = "/kind/ashchat-complete"
 """Exists in the control plane's container once the cluster was created without interruption."""
 
@@ -25,7 +23,19 @@ Source = Literal["docker-image", "image-archive"]
 
 
 class KindCluster:
-    """A dedicated kind cluster with a unique name."""
+    """A dedicated kind cluster with a unique name.
+
+    Attributes:
+        name: Its name.
+        control_plane: The name of the first node.
+        volumes_node: The node of all volumes, if there are several: every other one can be lost.
+    """
+
+    def __init__(self, name: str = NAME) -> None:
+        self.name = name
+        self.control_plane = f"{name}-control-plane"
+        self.volumes_node = f"{name}-worker"
+        self._label = f"label=io.x-k8s.kind.cluster={name}"
 
     def nodes(self) -> list[str]:
         """Return the names of the nodes, which are those of their containers.
@@ -37,20 +47,20 @@ class KindCluster:
 
     def exists(self) -> bool:
         """Return whether the cluster was created completely."""
-        return CONTROL_PLANE in self._containers() and succeeds(
-            ["docker", "exec", CONTROL_PLANE, "test", "-e", _COMPLETE]
+        return self.control_plane in self._containers() and succeeds(
+            ["docker", "exec", self.control_plane, "test", "-e", _COMPLETE]
         )
 
     def running(self) -> bool:
         """Return whether the cluster was created completely and all of its nodes run."""
         listed = capture(
-            STEP, ["docker", "ps", "--quiet", f"--filter={_LABEL}", "--filter=status=running"]
+            STEP, ["docker", "ps", "--quiet", f"--filter={self._label}", "--filter=status=running"]
         )
         return len(listed.split()) == len(self._containers()) and self.exists()
 
     def node_image(self) -> str | None:
         """Return the node image of the cluster; None if there is no cluster."""
-        return self._containers().get(CONTROL_PLANE)
+        return self._containers().get(self.control_plane)
 
     def create(self, kind: Path, config: Path, kubeconfig: Path, log: Path, step: Step) -> None:
         """Create the containers and the control plane; nodes need not become Ready.
@@ -60,7 +70,7 @@ class KindCluster:
         """
         run_logged(
             STEP,
-            [kind, "create", "cluster", f"--name={NAME}", f"--config={config}",
+            [kind, "create", "cluster", f"--name={self.name}", f"--config={config}",
              f"--kubeconfig={kubeconfig}", "--wait=0s"],
             log=log,
             step=step,
@@ -74,11 +84,11 @@ class KindCluster:
         Raises:
             NodeError: There is no cluster.
         """
-        return capture(STEP, [kind, "get", "kubeconfig", f"--name={NAME}"])
+        return capture(STEP, [kind, "get", "kubeconfig", f"--name={self.name}"])
 
     def completed(self) -> None:
         """Record that the cluster was created without interruption."""
-        self.execute(CONTROL_PLANE, "touch", _COMPLETE)
+        self.execute(self.control_plane, "touch", _COMPLETE)
 
     def resume(self) -> bool:
         """Start the containers that are stopped or paused; return whether there were any."""
@@ -86,7 +96,7 @@ class KindCluster:
         for state, command in (("paused", "unpause"), ("exited", "start")):
             listed = capture(
                 STEP,
-                ["docker", "ps", "--quiet", f"--filter={_LABEL}", f"--filter=status={state}"],
+                ["docker", "ps", "--quiet", f"--filter={self._label}", f"--filter=status={state}"],
             )
             for container in listed.split():
                 capture(STEP, ["docker", command, container])
@@ -102,7 +112,7 @@ class KindCluster:
         if self._containers():
             capture(
                 STEP,
-                [kind, "delete", "cluster", f"--name={NAME}", f"--kubeconfig={kubeconfig}"],
+                [kind, "delete", "cluster", f"--name={self.name}", f"--kubeconfig={kubeconfig}"],
                 timeout_seconds=_DELETE_SECONDS,
             )
 
@@ -131,13 +141,13 @@ class KindCluster:
         ]
         return frozenset.intersection(*listed) if listed else frozenset()
 
-    def load(self, kind: Path, source: Source, what: str, log: Path, step: Step) -> None:
-        """Load an image of Docker, or the images of a docker-archive, into all nodes.
+    def load(self, kind: Path, source: Source, what: Sequence[str], log: Path, step: Step) -> None:
+        """Load images of Docker, or those of docker-archives, into all nodes.
 
         Raises:
             NodeError: There is no such image, or a node rejects it.
         """
-        run_logged("load", [kind, "load", source, f"--name={NAME}", what], log=log, step=step)
+        run_logged("load", [kind, "load", source, f"--name={self.name}", *what], log=log, step=step)
 
     def address(self, node_port: int) -> str:
         """Return the address of this machine that leads to a node port.
@@ -145,13 +155,13 @@ class KindCluster:
         Raises:
             NodeError: The cluster does not map it.
         """
-        listed = capture(STEP, ["docker", "port", CONTROL_PLANE, f"{node_port}/tcp"]).split()
+        listed = capture(STEP, ["docker", "port", self.control_plane, f"{node_port}/tcp"]).split()
         return listed[0]
 
     def _containers(self) -> dict[str, str]:
         """Return the image of each node's container."""
         listed = capture(
             STEP,
-            ["docker", "ps", "--all", f"--filter={_LABEL}", "--format={{.Names}} {{.Image}}"],
+            ["docker", "ps", "--all", f"--filter={self._label}", "--format={{.Names}} {{.Image}}"],
         )
         return dict(line.split(" ", 1) for line in listed.splitlines())

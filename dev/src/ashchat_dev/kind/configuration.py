@@ -24,6 +24,9 @@ Packets between kind's nodes pass a bridge of this machine, and so its packet fi
 rules for a pod of this machine would change packets of a pod with the same address.
 """
 
+AUDIT_LOG: Final = "/var/log/kubernetes"
+"""Where the API server's audit log is in the node of the control plane."""
+
 _KUBELET: Final[Mapping[str, Any]] = {
     "syncFrequency": "10s",  # a changed Secret is in its pods by then; by default in a minute
     "maxPods": 200,  # of the 254 addresses of a node; the suite runs several AshChats
@@ -67,6 +70,13 @@ def cluster(
             node["image"] = node_image
         config["networking"]["disableDefaultCNI"] = True
     return config
+
+
+def mount_audit_log(config: Object, folder: Path) -> None:
+    """Let the API server write its audit log to a folder of this machine."""
+    mounts = config["nodes"][0]["extraMounts"]
+    (mount,) = (each for each in mounts if each["containerPath"] == AUDIT_LOG)
+    mount["hostPath"] = str(folder)
 
 
 def _kubelet_patch(machine: Machine) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ashchat_dev.kind import pod_network
-from ashchat_dev.kind.cluster import CONTROL_PLANE, EXEC_SECONDS, KindCluster
+from ashchat_dev.kind.cluster import EXEC_SECONDS, KindCluster
 from ashchat_dev.kind.pod_network import PodNetwork
 from ashchat_node import metrics
 from ashchat_node.errors import NodeError
@@ -31,8 +31,8 @@ class ClusterInside:
             NodeError: It failed.
         """
         return self._cluster.execute(
-            CONTROL_PLANE, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", *arguments,
-            stdin=stdin, seconds=seconds,
+            self._cluster.control_plane, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf",
+            *arguments, stdin=stdin, seconds=seconds,
         )  # fmt: skip
 
     def apply(self, objects: Sequence[Mapping[str, Any]]) -> None:

@@ -75,15 +75,8 @@ class NodeImage:
         """
         if self.exists():
             return
+        self.prepare(base, progress)
         reference = self.reference()
-        programs: dict[str, Path] = {}
-        for tool in TOOLS:
-            programs |= self._tools.build(tool, progress)
-        if not self._builder.exists(reference):
-            with progress.step("kind node image: files"), self._context(programs) as context:
-                self._builder.build(
-                    reference, context, context / "Containerfile", {"BASE": base}, progress
-                )
         with (
             progress.step("kind node image: load into Docker") as step,
             self._builder.export(reference, step) as archive,
@@ -93,6 +86,30 @@ class NodeImage:
                 ["docker", "load", "--quiet", f"--input={archive}"],
                 log=self._paths.log / "images" / "kind-node-load.log",
                 step=step,
+            )
+
+    def prepared(self) -> bool:
+        """Return whether the image is built, so that it only has to be loaded into Docker."""
+        return self._builder.exists(self.reference())
+
+    def prepare(self, base: str, progress: Progress) -> None:
+        """Build the image unless it is built, which needs no Docker.
+
+        Args:
+            base: The reference of the Debian base, which the builder has.
+            progress: Receives the steps.
+
+        Raises:
+            NodeError: A tool, a package or the image cannot be built.
+        """
+        if self.prepared():
+            return
+        programs: dict[str, Path] = {}
+        for tool in TOOLS:
+            programs |= self._tools.build(tool, progress)
+        with progress.step("kind node image: files"), self._context(programs) as context:
+            self._builder.build(
+                self.reference(), context, context / "Containerfile", {"BASE": base}, progress
             )
 
     @property

@@ -1,14 +1,14 @@
 """Where the images and programs of a kind cluster come from: registries, or packages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from ashchat_dev import docker, programs
-from ashchat_dev.graph import Task
-from ashchat_dev.images import GOOGLE_TEST, OURS, Base, Image, Sources
+from ashchat_dev.graph import Batched, Task
+from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Base, Image, Sources
 from ashchat_dev.kind.adaptations import Machine
 from ashchat_dev.kind.cluster import KindCluster
 from ashchat_dev.kind.inside import ClusterInside
@@ -33,6 +33,24 @@ NODE_IMAGE: Final = "node image"
 """The task that builds the node image."""
 
 METRICS_IMAGE: Final = "registry.k8s.io/metrics-server/metrics-server"
+
+
+def ahead(paths: Paths, progress: Progress) -> list[Task]:
+    """Return the task that builds the node image on a machine with a node from packages.
+
+    It runs after that node's task and needs no Docker, so that a later `make up` finds the image.
+    """
+    node = Node(paths)
+    built = PackagedImages(Sources(ROOT), paths, node.tools, node.builder)
+    image = NodeImage(paths, node.tools, node.builder, Machine.this())
+    if image.prepared():
+        return []
+
+    def prepare() -> None:
+        built.make_base("base", progress)
+        image.prepare(built.base_reference("base"), progress)
+
+    return [Task(NODE_IMAGE, "images", prepare, (CLUSTER,))]
 
 
 class Supplies(Protocol):
@@ -118,22 +136,22 @@ class PulledSupplies:
         cluster: tuple[str, ...] = (),
     ) -> list[Task]:
         tasks: list[Task] = []
+        load = partial(self._load, progress)
         for image in wanted:
             if (reference := self.reference(image)) in present:
                 continue
             built = f"image {image.name}"
             build = partial(docker.build, reference, image, self._sources, progress, LOGS)
-            load = partial(self._load, reference, image.name, progress)
             tasks += [
                 Task(built, "images", build),
-                Task(f"load {image.name}", "load", load, (built, *cluster)),
+                Task(f"load {image.name}", "load", Batched(load, reference), (built, *cluster)),
             ]
         return tasks
 
-    def _load(self, reference: str, name: str, progress: Progress) -> None:
-        with progress.step(f"load {name}") as step:
+    def _load(self, progress: Progress, references: Sequence[str]) -> None:
+        with progress.step(images.described("load", references)) as step:
             kind = self.program("kind", progress)
-            self._cluster.load(kind, "docker-image", reference, LOGS / f"load-{name}.log", step)
+            self._cluster.load(kind, "docker-image", references, LOGS / "load.log", step)
 
 
 class PackagedSupplies:
@@ -189,7 +207,9 @@ class PackagedSupplies:
             *(self._node_image_task(first, progress) for _ in node),
             create_cluster,
             *self._images.tool_tasks(then, progress),
-            *self._images.image_tasks(missing, self._load, progress, cluster=(CLUSTER,)),
+            *self._images.image_tasks(
+                missing, partial(self._load, progress), progress, cluster=(CLUSTER,)
+            ),
         ]
 
     def later(
@@ -199,7 +219,7 @@ class PackagedSupplies:
         test_images = self._images.missing([GOOGLE_TEST], present)
         tasks = [
             *self._images.base_tasks((image.base for image in test_images), progress),
-            *self._images.image_tasks(test_images, self._load, progress),
+            *self._images.image_tasks(test_images, partial(self._load, progress), progress),
         ]
         measure = Task(metrics.NAME, "Go tools", partial(self._measure, inside, progress))
         tasks.append(measure)
@@ -213,18 +233,17 @@ class PackagedSupplies:
         needs = ("base base", *(f"tool {tool}" for tool in tools))
         return Task(NODE_IMAGE, "images", action, needs)
 
-    def _load(self, reference: str, progress: Progress) -> None:
-        name = reference.rsplit("/", 1)[-1].split(":", 1)[0]
+    def _load(self, progress: Progress, references: Sequence[str]) -> None:
         with (
-            progress.step(f"load {name}") as step,
-            self._builder.export(reference, step) as archive,
+            progress.step(images.described("load", references)) as step,
+            self._builder.export_all(references, step) as archive,
         ):
-            self._load_archive(name, archive, step)
+            self._load_archive("images", archive, step)
 
     def _load_archive(self, name: str, archive: Path, step: Step) -> None:
         kind = self._tools.build("kind", SilentProgress())["kind"]
         log = self._paths.log / "images" / f"{name}-kind.log"
-        self._cluster.load(kind, "image-archive", str(archive), log, step)
+        self._cluster.load(kind, "image-archive", [str(archive)], log, step)
 
     def _measure(self, inside: ClusterInside, progress: Progress) -> None:
         program = self._tools.build(metrics.NAME, progress)[metrics.NAME]
