@@ -10,6 +10,7 @@ from ashchat_dev.kind.adaptations import Machine
 from ashchat_dev.kind.cluster import KindCluster
 from ashchat_dev.kind.supplies import CLUSTER, NODE_IMAGE, PackagedSupplies, ahead
 from ashchat_dev.on_node import OnNode
+from ashchat_dev.registry_images import PushedPackages, on_loopback
 from ashchat_node.paths import Paths
 from ashchat_node.progress import SilentProgress
 
@@ -30,6 +31,31 @@ def runnable(found: list[graph.Task]) -> dict[str, graph.Task]:
     assert len(named) == len(found)
     graph.check(named)
     return named
+
+
+def test_pushed_packages_are_those_of_the_node_under_the_registrys_name(paths: Paths) -> None:
+    pushed = PushedPackages(Sources(ROOT), "registry.example/team", paths)
+    local = OnNode(Sources(ROOT), paths).references()
+    assert pushed.references() == {
+        name: reference.replace("localhost/", "registry.example/team/")
+        for name, reference in local.items()
+    }
+    found = runnable(pushed.tasks(SilentProgress()))
+    assert {f"load {name}" for name in local} <= set(found)
+    assert runnable(pushed.later(SilentProgress()))
+
+
+@pytest.mark.parametrize(
+    ("reference", "loopback"),
+    [
+        ("localhost:5001/ashchat-auth:1", True),
+        ("127.0.0.1:5001/ashchat-auth:1", True),
+        ("registry.example/ashchat-auth:1", False),
+        ("10.0.0.1:5000/ashchat-auth:1", False),
+    ],
+)
+def test_only_a_registry_on_this_machine_needs_no_tls(reference: str, *, loopback: bool) -> None:
+    assert on_loopback(reference) is loopback
 
 
 def tasks(supplies: PackagedSupplies, present: frozenset[str] | None) -> dict[str, graph.Task]:

@@ -12,7 +12,7 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_temporary_cluster_leaves_the_environment_of_the_former_one(env_file: Path) -> None:
+def test_a_temporary_cluster_restores_the_environment(env_file: Path) -> None:
     up.write_env({"CLUSTER": "node"})
 
     def fail() -> None:

@@ -5,8 +5,6 @@ started here is ever stopped. What dockerd would change for other programs is pr
 the policy of iptables' FORWARD chain to DROP if it is the one that enables forwarding.
 """
 
-import os
-import platform
 import shutil
 import time
 from pathlib import Path
@@ -16,7 +14,7 @@ from ashchat_dev import docker, docker_rules, runc_without_sys_resource
 from ashchat_node import mounts, network, packages
 from ashchat_node.commands import capture, succeeds
 from ashchat_node.errors import NodeError, tail
-from ashchat_node.machine import CAP_SYS_RESOURCE, parse_capability
+from ashchat_node.machine import CAP_SYS_RESOURCE, debian_and_root, parse_capability
 from ashchat_node.paths import Paths, default_paths
 from ashchat_node.processes import Daemon
 from ashchat_node.progress import Progress
@@ -131,7 +129,7 @@ def _sys_resource() -> bool:
 
 
 def _require_debian_and_root() -> None:
-    if platform.system() != "Linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if not debian_and_root():
         raise NodeError(
             _STEP,
             "`make docker` installs Debian's docker.io, which needs Debian and root",

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from ashchat_dev import docker
 from ashchat_dev.graph import Task
-from ashchat_dev.images import GOOGLE_TEST, OURS, ROOT, Image, Sources
-from ashchat_dev.programs import LOGS, program
+from ashchat_dev.images import GOOGLE_TEST, ROOT
+from ashchat_dev.programs import program
+from ashchat_dev.registry_images import RegistryImages
 from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT, Engine, Programs
 from ashchat_node.errors import NodeError
 from ashchat_node.progress import Progress
@@ -22,37 +22,33 @@ KUBECONFIG: Final = ROOT / ".ashchat" / "current.kubeconfig"
 class OnCurrent:
     """A cluster that is there already; images go by a registry that it can pull from."""
 
-    engine: Engine = "MongoDB"
-
     nodes: int = 1
 
-    def __init__(self, sources: Sources, registry: str) -> None:
-        """Uses a registry, for example registry.example/team; `docker login` is the user's."""
-        self._sources = sources
-        self._registry = registry.rstrip("/")
+    def __init__(self, images: RegistryImages) -> None:
+        """Use images in a registry that the cluster can pull from."""
+        self._images = images
+
+    @property
+    def engine(self) -> Engine:
+        """The database engine that there are images for."""
+        return self._images.engine
 
     def described(self) -> str:
         """Return the kind of cluster, in one line."""
-        return f"current context of kubectl, images pushed to {self._registry}, MongoDB"
+        return f"current context of kubectl, {self._images.described()}"
 
     def references(self) -> dict[str, str]:
-        """Return what is built here; the chart knows the official images of the rest."""
-        return {image.name: self.reference(image) for image in OURS}
-
-    def reference(self, image: Image) -> str:
-        """Return an image's name and tag, whether it is built or not."""
-        return f"{self._registry}/ashchat-{image.name}:{self._sources.tag(image, 'docker')}"
+        """Return image name → reference of all that is built here."""
+        return self._images.references()
 
     def tasks(self, progress: Progress) -> list[Task]:
         """Return the look at the context, and the images."""
-        return [
-            Task("cluster", "cluster", partial(self._look, progress)),
-            *self._image_tasks(OURS, progress),
-        ]
+        look = Task("cluster", "cluster", partial(self._look, progress))
+        return [look, *self._images.tasks(progress)]
 
     def later(self, progress: Progress) -> list[Task]:
-        """Return the image of Google's server for tests."""
-        return self._image_tasks((GOOGLE_TEST,), progress)
+        """Return the tasks of the images that only tests need."""
+        return self._images.later(progress)
 
     def programs(self, progress: Progress) -> Programs:
         """Return kubectl and helm with the copy of the context."""
@@ -75,7 +71,7 @@ class OnCurrent:
 
     def environment(self) -> dict[str, str]:
         """Return where the test images are; nobody reads the audit log of such a cluster."""
-        return {"ASHCHAT_TEST_GOOGLE_IMAGE": self.reference(GOOGLE_TEST)}
+        return {"ASHCHAT_TEST_GOOGLE_IMAGE": self._images.reference(GOOGLE_TEST)}
 
     def down(self, progress: Progress) -> None:  # noqa: ARG002 - the Protocol's name
         """Leave the cluster as it is: what `up` put there is the user's to remove.
@@ -112,18 +108,6 @@ class OnCurrent:
             KUBECONFIG.touch(mode=0o600)
             KUBECONFIG.write_text(done.stdout)
             step.detail("answers")
-
-    def _image_tasks(self, images: tuple[Image, ...], progress: Progress) -> list[Task]:
-        return [
-            Task(f"image {image.name}", "images", partial(self._deliver, image, progress))
-            for image in images
-        ]
-
-    def _deliver(self, image: Image, progress: Progress) -> None:
-        reference = self.reference(image)
-        if not docker.in_registry(reference):
-            docker.build(reference, image, self._sources, progress, LOGS)
-            docker.push(reference, image, progress, LOGS)
 
 
 def reachable(nodes: Mapping[str, list[dict[str, dict[str, list[dict[str, str]]]]]]) -> str:

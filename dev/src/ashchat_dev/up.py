@@ -14,13 +14,17 @@ from ashchat_dev import cluster, docker, graph, install
 from ashchat_dev.environment import read_env_file
 from ashchat_dev.graph import Task
 from ashchat_dev.images import Sources
+from ashchat_dev.kind.way import registry_answers
 from ashchat_dev.on_current import OnCurrent
 from ashchat_dev.on_kind import OnKind
 from ashchat_dev.on_node import OnNode
 from ashchat_dev.packaged_images import SLOTS
 from ashchat_dev.progress import Phases
+from ashchat_dev.registry_images import DockerImages, PushedPackages, RegistryImages
 from ashchat_dev.target import ENV_FILE, Programs, Target
 from ashchat_node.errors import NodeError
+from ashchat_node.machine import debian_and_root
+from ashchat_node.paths import default_paths
 from ashchat_node.progress import Progress
 
 
@@ -61,10 +65,16 @@ def target_of(
                     "IMAGE_REGISTRY is not set",
                     what_to_do="Say which registry the images go by: IMAGE_REGISTRY=host/path.",
                 )
-            docker.require()
-            return OnCurrent(sources, environ["IMAGE_REGISTRY"])
+            return OnCurrent(_registry_images(sources, environ["IMAGE_REGISTRY"].rstrip("/")))
         case _:
             assert_never(kind)
+
+
+def _registry_images(sources: Sources, registry: str) -> RegistryImages:
+    if debian_and_root() and not registry_answers():  # then there are no official images either
+        return PushedPackages(sources, registry, default_paths())
+    docker.require()
+    return DockerImages(sources, registry)
 
 
 def up(

@@ -198,6 +198,28 @@ class Builder:
             if not Path("/proc", process).exists():
                 each.unlink(missing_ok=True)
 
+    def push(self, name_and_tag: str, target: str, step: Step, *, encrypted: bool = True) -> None:
+        """Push an image to a registry, with the credentials of `docker login`.
+
+        Args:
+            name_and_tag: The image.
+            target: Its name in the registry.
+            step: Receives the last line of the output.
+            encrypted: Whether the registry must use TLS.
+
+        Raises:
+            NodeError: There is no such image, or the registry rejects it.
+        """
+        run_logged(
+            f"push {images.short_name(name_and_tag)}",
+            [*self._buildah("push"), f"--tls-verify={str(encrypted).lower()}", name_and_tag,
+             f"docker://{target}"],
+            log=self._log / f"{_file_name(name_and_tag)}-push.log",
+            step=step,
+            env=self._env,
+            what_to_do="Check whether the registry responds and `docker login` is done for it.",
+        )  # fmt: skip
+
     def release(self) -> None:
         """Unmount what the storage has mounted; the images stay."""
         mounts.release_below(self._storage)

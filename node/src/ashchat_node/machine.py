@@ -134,6 +134,11 @@ class Machine:
         return found
 
 
+def debian_and_root() -> bool:
+    """Return whether this process can install Debian packages."""
+    return os.uname().sysname == "Linux" and os.geteuid() == 0 and bool(shutil.which("apt-get"))
+
+
 def parse_cgroup(mounts: str) -> tuple[CgroupVersion, tuple[str, ...]]:
     """Return the cgroup version and the missing v1 controllers from /proc/mounts.
 
