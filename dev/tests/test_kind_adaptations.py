@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from ashchat_dev.kind.adaptations import Machine, containerd_config, systemd_unit
+from ashchat_dev.kind.memory import require_memory
 from ashchat_node.errors import NodeError
 
 CONFIG = """\
@@ -56,3 +59,13 @@ def test_what_is_adapted_is_described() -> None:
     assert Machine().described() == ""
     both = Machine(cgroup="v1", sys_resource=False)
     assert both.described() == "cgroup v1, no CAP_SYS_RESOURCE"
+
+
+def test_a_machine_with_too_little_memory_is_refused(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    require_memory(meminfo)  # absent elsewhere than on Linux
+    meminfo.write_text("MemTotal: 8388608 kB\nMemFree: 1024 kB\nMemAvailable:    4194304 kB\n")
+    require_memory(meminfo)
+    meminfo.write_text("MemTotal: 8388608 kB\nMemAvailable:    1048576 kB\n")
+    with pytest.raises(NodeError, match=r"needs 3.0 GiB of memory, and 1.0 GiB are available"):
+        require_memory(meminfo)

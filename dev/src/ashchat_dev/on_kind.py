@@ -17,6 +17,7 @@ from ashchat_dev.kind import configuration, node_image
 from ashchat_dev.kind.adaptations import Machine
 from ashchat_dev.kind.cluster import KindCluster
 from ashchat_dev.kind.inside import ClusterInside
+from ashchat_dev.kind.memory import require_memory
 from ashchat_dev.kind.settings import STEP, Settings, Way
 from ashchat_dev.kind.supplies import PackagedSupplies, PulledSupplies, Supplies
 from ashchat_dev.kind.way import Decision, decide, registry_answers
@@ -132,6 +133,7 @@ class OnKind:
                 kind = self._supplies.program("kind", progress)
                 self._cluster.delete(kind, self._kubeconfig)  # of an interrupted run
                 self._check_ports()
+                require_memory()
                 self._configure()
                 self._cluster.create(kind, self._config, self._kubeconfig, LOGS / "kind.log", step)
             elif (found := len(self._cluster.nodes())) != self._settings.nodes:
