@@ -10,6 +10,7 @@ from ashchat_dev import suite_namespaces
 from ashchat_dev.images import ROOT
 from ashchat_dev.kind import configuration
 from ashchat_dev.kind.adaptations import Machine
+from ashchat_dev.kind.cluster import ARCHIVES
 from ashchat_dev.kind.inside import storage_class_on
 from ashchat_dev.kind.settings import Settings
 from ashchat_dev.target import EDGE_PORT, MAILBOX_PORT
@@ -101,6 +102,13 @@ def test_the_audit_log_is_in_the_folder_of_the_cluster(tmp_path: Path) -> None:
     mounts = {each["containerPath"]: each for each in config["nodes"][0]["extraMounts"]}
     assert mounts[configuration.AUDIT_LOG]["hostPath"] == str(tmp_path)
     assert machine()["extraMounts"] != config["nodes"][0]["extraMounts"]
+
+
+def test_all_nodes_read_exported_images(tmp_path: Path) -> None:
+    config = configuration.cluster(configuration.load(), Settings(nodes=3), Machine(), IMAGE)
+    configuration.mount_archives(config, tmp_path)
+    mount = {"hostPath": str(tmp_path), "containerPath": ARCHIVES, "readOnly": True}
+    assert [each["extraMounts"].count(mount) for each in config["nodes"]] == [1, 1, 1]
 
 
 def test_kinds_own_image_keeps_its_network() -> None:

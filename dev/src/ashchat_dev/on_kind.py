@@ -162,6 +162,9 @@ class OnKind:
             configuration.load(), self._settings, self._machine, self._supplies.node_image
         )
         configuration.mount_audit_log(config, self._audit_log_dir)
+        if (archives := self._supplies.archives) is not None:
+            archives.mkdir(parents=True, exist_ok=True)
+            configuration.mount_archives(config, archives)
         self._config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def _check_ports(self) -> None:

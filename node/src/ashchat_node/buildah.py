@@ -43,7 +43,7 @@ class Builder:
     ) -> None:
         """Use the storage below `cache`, log to `log`/images, and lock below `run`."""
         self._storage = cache / "buildah"
-        self._exports = cache / "exports"
+        self.exports = cache / "exports"
         self._run = run / "buildah"
         self._log = log / "images"
         self._conf = cache / "containers.conf"
@@ -140,7 +140,7 @@ class Builder:
         Raises:
             NodeError: There is no such image, or the disk is full.
         """
-        self._exports.mkdir(parents=True, exist_ok=True)
+        self.exports.mkdir(parents=True, exist_ok=True)
         archive = self._archive(f"{names[0]}-and-others")
         try:
             # Each single one is deleted once it is in the archive.
@@ -177,7 +177,7 @@ class Builder:
         archive = self._archive(name_and_tag)
         if archive.exists():
             return
-        self._exports.mkdir(parents=True, exist_ok=True)
+        self.exports.mkdir(parents=True, exist_ok=True)
         unfinished = archive.with_suffix(".unfinished")
         unfinished.unlink(missing_ok=True)  # buildah does not write over an archive
         run_logged(
@@ -190,10 +190,10 @@ class Builder:
         unfinished.rename(archive)
 
     def _archive(self, name_and_tag: str) -> Path:
-        return self._exports / f"{_file_name(name_and_tag)}.{os.getpid()}.tar"
+        return self.exports / f"{_file_name(name_and_tag)}.{os.getpid()}.tar"
 
     def _remove_abandoned_archives(self) -> None:
-        for each in self._exports.glob("*.*.*"):
+        for each in self.exports.glob("*.*.*"):
             process = each.name.split(".")[-2]
             if not Path("/proc", process).exists():
                 each.unlink(missing_ok=True)

@@ -4,8 +4,9 @@ Everything that is asked about it is read from Docker, so nothing that is record
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from ashchat_dev.images import ROOT
 from ashchat_dev.kind.settings import NAME, STEP
@@ -16,10 +17,11 @@ _COMPLETE: Final = "/kind/ashchat-complete"
 """Exists in the control plane's container once the cluster was created without interruption."""
 
 EXEC_SECONDS: Final = 60.0
+
+ARCHIVES: Final = "/var/ashchat-archives"
+"""Where the nodes see the folder of exported images, if images are from packages."""
+
 _DELETE_SECONDS: Final = 300.0
-
-
-Source = Literal["docker-image", "image-archive"]
 
 
 class KindCluster:
@@ -141,13 +143,38 @@ class KindCluster:
         ]
         return frozenset.intersection(*listed) if listed else frozenset()
 
-    def load(self, kind: Path, source: Source, what: Sequence[str], log: Path, step: Step) -> None:
-        """Load images of Docker, or those of docker-archives, into all nodes.
+    def load(self, kind: Path, images: Sequence[str], log: Path, step: Step) -> None:
+        """Load images of Docker into all nodes.
 
         Raises:
             NodeError: There is no such image, or a node rejects it.
         """
-        run_logged("load", [kind, "load", source, f"--name={self.name}", *what], log=log, step=step)
+        run_logged(
+            "load",
+            [kind, "load", "docker-image", f"--name={self.name}", *images],
+            log=log,
+            step=step,
+        )
+
+    def import_archive(self, archive: Path, log: Path, step: Step) -> None:
+        """Import a docker-archive in the folder ARCHIVES into all nodes, concurrently.
+
+        It is not streamed through Docker, and a node unpacks only what it runs: `kind load
+        image-archive` uses three times as much of the processor.
+
+        Raises:
+            NodeError: A node rejects it.
+        """
+        command = ["ctr", "--namespace=k8s.io", "images", "import", "--local", "--no-unpack"]
+        file = f"{ARCHIVES}/{archive.name}"
+
+        def run(node: str) -> None:
+            arguments = ["docker", "exec", node, *command, file]
+            run_logged("load", arguments, log=log.with_suffix(f".{node}.log"), step=step)
+
+        nodes = self.nodes()
+        with ThreadPoolExecutor(len(nodes)) as executor:
+            list(executor.map(run, nodes))
 
     def address(self, node_port: int) -> str:
         """Return the address of this machine that leads to a node port.

@@ -13,6 +13,7 @@ import yaml
 
 from ashchat_dev.images import ROOT
 from ashchat_dev.kind.adaptations import Machine
+from ashchat_dev.kind.cluster import ARCHIVES
 from ashchat_dev.kind.settings import Settings
 
 CONFIG: Final = ROOT / "kind-config.yaml"
@@ -77,6 +78,13 @@ def mount_audit_log(config: Object, folder: Path) -> None:
     mounts = config["nodes"][0]["extraMounts"]
     (mount,) = (each for each in mounts if each["containerPath"] == AUDIT_LOG)
     mount["hostPath"] = str(folder)
+
+
+def mount_archives(config: Object, folder: Path) -> None:
+    """Let all nodes read exported images from a folder of this machine."""
+    mount = {"hostPath": str(folder), "containerPath": ARCHIVES, "readOnly": True}
+    for node in config["nodes"]:
+        node.setdefault("extraMounts", []).append(mount)
 
 
 def _kubelet_patch(machine: Machine) -> str:

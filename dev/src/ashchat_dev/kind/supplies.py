@@ -21,7 +21,7 @@ from ashchat_node.gotools import GoTools
 from ashchat_node.node import Node
 from ashchat_node.node_images import content
 from ashchat_node.paths import Paths
-from ashchat_node.progress import Progress, SilentProgress, Step
+from ashchat_node.progress import Progress, Step
 
 Action = Callable[[], object]
 Present = AbstractSet[str] | None
@@ -64,6 +64,10 @@ class Supplies(Protocol):
     def node_image(self) -> str | None:
         """The node image; None for kind's default."""
 
+    @property
+    def archives(self) -> Path | None:
+        """The folder of exported images, which the nodes must see; None if there is none."""
+
     def references(self) -> dict[str, str]:
         """Return image name → reference of all that is built here."""
 
@@ -93,6 +97,7 @@ class PulledSupplies:
 
     engine: Engine = "MongoDB"
     node_image: str | None = None
+    archives: Path | None = None
 
     def __init__(self, sources: Sources, cluster: KindCluster) -> None:
         self._sources = sources
@@ -151,7 +156,7 @@ class PulledSupplies:
     def _load(self, progress: Progress, references: Sequence[str]) -> None:
         with progress.step(images.described("load", references)) as step:
             kind = self.program("kind", progress)
-            self._cluster.load(kind, "docker-image", references, LOGS / "load.log", step)
+            self._cluster.load(kind, references, LOGS / "load.log", step)
 
 
 class PackagedSupplies:
@@ -174,6 +179,11 @@ class PackagedSupplies:
     def node_image(self) -> str | None:
         """The node image, which contains no pod network."""
         return self._node_image.reference()
+
+    @property
+    def archives(self) -> Path | None:
+        """The folder of exported images, which the nodes must see."""
+        return self._builder.exports
 
     def references(self) -> dict[str, str]:
         """Return image name → reference, for all images of an AshChat."""
@@ -241,9 +251,7 @@ class PackagedSupplies:
             self._load_archive("images", archive, step)
 
     def _load_archive(self, name: str, archive: Path, step: Step) -> None:
-        kind = self._tools.build("kind", SilentProgress())["kind"]
-        log = self._paths.log / "images" / f"{name}-kind.log"
-        self._cluster.load(kind, "image-archive", [str(archive)], log, step)
+        self._cluster.import_archive(archive, self._paths.log / "images" / f"{name}-kind", step)
 
     def _measure(self, inside: ClusterInside, progress: Progress) -> None:
         program = self._tools.build(metrics.NAME, progress)[metrics.NAME]
