@@ -198,6 +198,33 @@ async def test_secrets_that_cannot_be_stored_stop_everything_that_follows_from_t
     await settle(reconciler, cluster)
 
 
+async def test_a_terminating_namespace_is_reported_once_and_then_left_alone(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    await settle(reconciler, cluster)
+    refused = ApiServerError(FORBIDDEN, "is being terminated", frozenset({"NamespaceTerminating"}))
+    cluster.fail["apply", "Secret"] = refused
+    for secret in cluster.of_kind("Secret"):
+        await cluster.delete({"kind": "Secret", "metadata": secret["metadata"]})
+    assert await run(reconciler, cluster) > PACE.progressing
+    assert condition(cluster, ConditionType.READY) == ("False", "NamespaceTerminating")
+    cluster.fail["list", "Secret"] = ApiServerError(500, "nothing is read again")
+    assert await run(reconciler, cluster) == PACE.settled
+    assert cluster.writes == []
+
+
+async def test_a_namespace_of_the_same_name_as_one_that_was_deleted_is_reconciled(
+    reconciler: Reconciler, cluster: FakeCluster
+) -> None:
+    refused = ApiServerError(FORBIDDEN, "is being terminated", frozenset({"NamespaceTerminating"}))
+    cluster.fail["apply", "Secret"] = refused
+    await run(reconciler, cluster)
+    cluster.fail.clear()
+    # Both the deletion and the creation happened between two passes.
+    ashchat(cluster)["metadata"]["uid"] = "another"
+    await settle(reconciler, cluster)
+
+
 async def test_a_paused_resource_is_only_reported(
     reconciler: Reconciler, cluster: FakeCluster
 ) -> None:

@@ -32,6 +32,8 @@ class Memory:
     proven: frozenset[ExternalServer] = frozenset()
     """The external backends that were found in order as they are now."""
     drift: Drift = field(default_factory=Drift)
+    terminating_uid: str = ""
+    """The uid of the AshChat in whose namespace nothing can be created any more."""
 
     async def close(self) -> None:
         """Stop the background work."""

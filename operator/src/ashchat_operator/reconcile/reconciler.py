@@ -132,6 +132,10 @@ class Reconciler:
             await self._report_invalid(body, error)
             return self._pace.settled
         memory = self.memories.of((namespace, name), wake)
+        if memory.terminating_uid == ash.uid:
+            # No deletion of a namespace is taken back, and each of its objects that is deleted
+            # wakes this resource: another pass could only be refused once more.
+            return self._pace.settled
         memory.referenced = frozenset(referenced(ash.spec))
         settled = await self._pass(ash, body, memory, wake)
         metrics.count_completed()
@@ -184,9 +188,10 @@ class Reconciler:
             or (accepted is not None and accepted.reason in candidates.MOVING)
         )
         ready = status["conditions"][0]["status"] == ConditionStatus.TRUE
-        # In a terminating namespace another pass cannot help.
-        terminating = applied.reason is Reason.NAMESPACE_TERMINATING
-        return terminating or (ready and written and not moving)
+        if applied.reason is Reason.NAMESPACE_TERMINATING and written:
+            memory.terminating_uid = ash.uid
+            return True
+        return ready and written and not moving
 
     async def _begin(self, ash: AshChat, body: Object, memory: Memory) -> Pass:
         """Find the objects; decide which backends are used and what annotations request."""
