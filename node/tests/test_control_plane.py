@@ -46,6 +46,7 @@ def test_containerd_adapts() -> None:
     assert runc["runtime_path"] == "/tools/shim"
     assert weak["root"].startswith(str(PATHS.cache))
     assert weak["state"].startswith(str(PATHS.run))
+    assert weak["plugins"][runtime]["stats_collect_period"] == "1h"
     images = weak["plugins"]["io.containerd.cri.v1.images"]
     assert images["pinned_images"]["sandbox"] == pause
 
