@@ -8,8 +8,10 @@ from ashchat_dev.checks import Check
 from ashchat_dev.suite_namespaces import WORKERS
 
 
-def test_all_unit_tests_by_default() -> None:
-    assert checks.unit() == checks.UNIT
+def test_all_unit_tests_run_on_all_cores() -> None:
+    assert checks.unit().command[: len(checks.UNIT.command)] == checks.UNIT.command
+    assert "--numprocesses=auto" in checks.unit().command
+    assert not any(each.startswith("--num") for each in checks.unit("dev/tests").command)
 
 
 def test_unit_tests_at_a_path_with_more_arguments() -> None:

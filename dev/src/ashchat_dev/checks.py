@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ashchat_dev import timings
 from ashchat_dev.images import ROOT
+from ashchat_dev.programs import CACHE
 from ashchat_dev.progress import seconds
 from ashchat_dev.suite_namespaces import WORKERS
 
@@ -40,7 +41,8 @@ class Check:
 LINT: Final = (
     Check("format", ("ruff", "format", "--check", "--quiet", ".")),
     Check("ruff", ("ruff", "check", "--quiet", ".")),
-    Check("types", ("mypy", *SOURCES)),
+    # Every clone shares the cache: mypy compares the content of files, not only their times.
+    Check("types", ("mypy", f"--cache-dir={CACHE / 'mypy'}", *SOURCES)),
     Check("layers", ("lint-imports", "--no-cache")),
     Check("phrases", ("python", "-m", "ashchat_dev.prose")),
     Check("spelling", ("codespell",)),
@@ -48,6 +50,9 @@ LINT: Final = (
 UNIT: Final = Check(
     "unit tests and manifests", ("python", "-m", "pytest", "--quiet", "-rfE"), shown=True
 )
+_ON_ALL_CORES: Final = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+"""For all unit tests; for a few, starting processes would take longer than the tests."""
+
 CHART: Final = Check(
     "manifests with the chart", ("python", "-m", "pytest", "--quiet", "tests/manifests"), shown=True
 )
@@ -64,7 +69,8 @@ def unit(where: str = "", arguments: str = "") -> Check:
         where: Files, folders or node ids, separated by spaces; empty: all.
         arguments: More arguments for pytest, as typed in a shell.
     """
-    return _with(UNIT, where.split(), arguments)
+    command = UNIT.command if where else (*UNIT.command, *_ON_ALL_CORES)
+    return _with(replace(UNIT, command=command), where.split(), arguments)
 
 
 def e2e(where: str = "", marks: str = "", arguments: str = "") -> Check:
