@@ -23,13 +23,14 @@ from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.suite_namespaces import SCOPED
 from ashchat_dev.waiting import until
 from ashchat_e2e.fault_proxy import WATCH_SILENCE_S, Fault, Proxy, Tried, proxied
+from ashchat_e2e.sampling import whole
 from ashchat_e2e.temporary_namespace import KINDS, belongings, gone, idle, of
 
 pytestmark = pytest.mark.slow
 
 Object = dict[str, Any]
 
-PARALLEL: Final = 6
+PARALLEL: Final = 6 if whole() else 3
 """Maximum concurrent AshChats, each in a separate namespace."""
 
 WITHIN_S: Final = 60.0

@@ -52,6 +52,16 @@ def test_few_has_every_fault_once_on_a_call_that_the_seed_draws(
     assert len(drawn) > 30
 
 
+def test_a_shorter_sweep_draws_its_faults_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = set()
+    for number in range(30):
+        monkeypatch.setattr(sampling, "seed", lambda number=number: str(number))
+        faults = [fault for _, _, fault in Tried.FEW.cases({"one": 9}, few=3)]
+        assert len(set(faults)) == 3
+        drawn |= set(faults)
+    assert drawn == set(Fault)
+
+
 def test_the_sweep_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASHCHAT_API_FAULTS", raising=False)
     monkeypatch.delenv("ASHCHAT_SOAK", raising=False)

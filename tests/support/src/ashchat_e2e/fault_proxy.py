@@ -15,7 +15,7 @@ import struct
 import sys
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import cycle, islice, takewhile
@@ -69,7 +69,7 @@ class Tried(StrEnum):
     """Which pairs of call and fault are tried."""
 
     FEW = "few"
-    """Every fault once, on a call that the seed draws; the sweeps take turns."""
+    """Faults that the seed draws, each once, on a call that it draws; the sweeps take turns."""
     EACH = "each"
     """Every call with one of the faults, in turn."""
     ALL = "all"
@@ -83,11 +83,14 @@ class Tried(StrEnum):
         """
         return cls(os.environ.get("ASHCHAT_API_FAULTS", cls.EACH if whole() else cls.FEW))
 
-    def cases(self, calls: Mapping[str, int]) -> list[tuple[str, int, Fault]]:
+    def cases(
+        self, calls: Mapping[str, int], *, few: int = len(Fault)
+    ) -> list[tuple[str, int, Fault]]:
         """Return which calls fail, and how: the sweep, the call's number in it, the fault.
 
         Args:
             calls: How many calls each sweep has; they are numbered from 0.
+            few: How many faults `FEW` tries.
         """
         faults = list(Fault)
         every = [(sweep, number) for sweep, count in calls.items() for number in range(count)]
@@ -99,7 +102,7 @@ class Tried(StrEnum):
         sweeps = islice(cycle(calls), first, None)
         return [
             (sweep, number, fault)
-            for sweep, fault in zip(sweeps, faults, strict=False)
+            for sweep, fault in zip(sweeps, sample(faults, few, f"{few} faults"), strict=False)
             for number in sample(range(calls[sweep]), 1, sweep + fault)
         ]
 
@@ -258,9 +261,18 @@ class Proxy:
     async def _forward(self, request: web.Request, body: bytes) -> AsyncIterator[httpx2.Response]:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _DROPPED}
         headers |= {"Impersonate-User": self._account, "Accept-Encoding": "identity"}
-        async with self._cluster.stream(
+        stream = self._cluster.stream(
             request.method, request.path_qs, headers=headers, content=body, seconds=WATCH_S
-        ) as answer:
+        )
+        async with AsyncExitStack() as stack:
+            # Not cancelled when the operator disconnects: the HTTP client does not close a
+            # connection whose TLS handshake is cancelled.
+            opening = asyncio.create_task(stack.enter_async_context(stream))
+            try:
+                answer = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait([opening])
+                raise
             yield answer
 
 
