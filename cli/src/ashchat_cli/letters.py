@@ -22,7 +22,7 @@ MODELS: Final[Mapping[Queue, type[messages.Message]]] = {
     Queue.CONFIRM_NEW_ACCOUNT: messages.ConfirmNewAccount,
     Queue.CONFIRM_NEW_DEVICE: messages.NewDeviceCode,
     Queue.CONFIRM_NEW_DEVICE_REPLY: messages.ConfirmNewDevice,
-    Queue.CHANGE_DEVICE_TOKEN: messages.ChangeDeviceToken,
+    Queue.CHANGE_DEVICE_TOKEN: messages.DevicesChanged,
     Queue.CHANGE_PASSWORD: messages.ChangePassword,
     Queue.CONFIRM_CHANGE_PASSWORD: messages.ConfirmChangePassword,
     Queue.CHANGE_EMAIL: messages.ChangeEmail,

@@ -1,5 +1,6 @@
 """The border of auth: what is refused before any rule runs, and the shape of it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ from ashchat_auth import api
 from ashchat_auth.api.fields import Address
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.settings import Settings
+from ashchat_core.tokens import (
+    SOCKET_TICKET_SECONDS,
+    InvalidTokenError,
+    TokenVerifier,
+    device_hash,
+)
 from ashchat_core.topology import Queue
 from auth_world import EMAIL, OTHER_PASSWORD, PASSWORD, World, add_signing_key, totp
 
@@ -136,7 +143,7 @@ def test_every_route_says_which_token_it_wants(client: TestClient) -> None:
     assert wanted["/refresh-token", "get"] == ["refresh"]
     assert wanted["/password", "patch"] == wanted["/confirm-new-device", "post"] == ["temporary"]
     assert wanted["/password", "put"] == wanted["", "delete"] == ["access"]
-    assert len(wanted) == 18
+    assert len(wanted) == 19
 
 
 def test_the_originals_documentation_leads_to_ours(client: TestClient) -> None:
@@ -273,3 +280,69 @@ def test_keys_may_be_cached(client: TestClient) -> None:
     answer = client.get("/.well-known/jwks.json")
     assert answer.headers["Cache-Control"] == "public, max-age=300"
     assert answer.headers["Content-Type"] == "application/jwk-set+json"
+
+
+def test_a_device_that_asks_for_it_gets_a_token_and_the_chosen_one_is_worthless(
+    client: TestClient, world: World
+) -> None:
+    device = {"deviceTokenId": "phone", "issueDeviceToken": True}
+    made = client.post(
+        "/api/user/confirm-email", json={"email": EMAIL, "emailCode": "123456", **device}
+    ).json()["data"]
+    assert set(made) == {"user_id", "device_token"}
+    assert len(made["device_token"]) >= 43, "256 random bits"
+    assert world.ana.device(device_hash("phone")) is None
+    assert world.ana.device(device_hash(made["device_token"])) is not None
+    (told,) = world.queues.of(Queue.CONFIRM_NEW_ACCOUNT)
+    assert told.device_token_hash == device_hash(made["device_token"])
+    sign_in = {"email": EMAIL, "password": PASSWORD}
+    known = {**sign_in, "deviceTokenId": made["device_token"]}
+    assert client.post("/api/user/signin", json=known).status_code == 200
+
+    asked = client.post("/api/user/signin", json={**sign_in, "deviceTokenId": "phone"})
+    assert (asked.status_code, asked.json()["reason"]) == (403, "new_device")
+    headers = {"Authorization": f"Bearer {asked.json()['data']['token']}"}
+    confirm = {"emailCode": "123456", **device}
+    answers = [
+        client.post("/api/user/confirm-new-device", json={**confirm, **change}, headers=headers)
+        for change in ({"deviceTokenId": "tablet"}, {}, {"issueDeviceToken": False})
+    ]
+    assert [answer.status_code for answer in answers] == [403, 200, 204]
+    issued = answers[1].json()["data"]["device_token"]
+    assert issued != made["device_token"]
+    another = {**sign_in, "deviceTokenId": issued}
+    assert client.post("/api/user/signin", json=another).status_code == 200
+
+
+def test_a_ticket_opens_a_socket_as_long_as_the_access_token_is_valid(
+    client: TestClient, signer: SigningKeys, tmp_path: Path
+) -> None:
+    body = {"email": EMAIL, "emailCode": "123456", "deviceTokenId": "phone"}
+    client.post("/api/user/confirm-email", json=body)
+    signed_in = client.post(
+        "/api/user/signin", json={"email": EMAIL, "password": PASSWORD, "deviceTokenId": "phone"}
+    ).json()["data"]
+    headers = {"Authorization": f"Bearer {signed_in['token']}", "device_token": "phone"}
+    tickets = [
+        client.post("/api/user/socket-ticket", headers=headers).json()["data"] for _ in range(2)
+    ]
+    assert tickets[0]["expires_in_seconds"] == SOCKET_TICKET_SECONDS
+    (tmp_path / "jwks.json").write_text(json.dumps(signer.jwks()))
+    verifier = TokenVerifier(tmp_path / "jwks.json", issuer="i", audience="a")
+    access = verifier.verify(signed_in["token"])
+    found = [verifier.verify_ticket(one["ticket"]) for one in tickets]
+    for ticket in found:
+        assert (ticket.user_id, ticket.session_id, ticket.epoch, ticket.expires_at) == (
+            access.user_id, access.session_id, access.epoch, access.expires_at,
+        )  # fmt: skip
+    assert found[0].id != found[1].id
+    # Neither stands for the other.
+    for wrong in (
+        lambda: verifier.verify(tickets[0]["ticket"]),
+        lambda: verifier.verify_ticket(signed_in["token"]),
+    ):
+        with pytest.raises(InvalidTokenError) as refused:
+            wrong()
+        assert refused.value.reason == "wrong_type"
+    as_access = {**headers, "Authorization": f"Bearer {tickets[0]['ticket']}"}
+    assert client.get("/api/user/sessions", headers=as_access).status_code == 401

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.models import Purpose, Temporary
 from ashchat_core import tokens
-from ashchat_core.tokens import InvalidTokenError, TokenVerifier
+from ashchat_core.clocks import CLOCK_SKEW_SECONDS
+from ashchat_core.tokens import SOCKET_TICKET_SECONDS, InvalidTokenError, TokenVerifier
 from auth_world import add_signing_key
 
 NOW = datetime.now(UTC)
@@ -207,3 +208,17 @@ def test_auth_reads_its_own_tokens_as_everybody_does(
     for wrong in (forge(tmp_path, {"kid": "theirs"}), forge(tmp_path, aud="other"), "rubbish"):
         with pytest.raises(InvalidTokenError):
             signer.read_access(wrong)
+
+
+def test_a_ticket_ends_after_half_a_minute(signer: SigningKeys, verifier: TokenVerifier) -> None:
+    def ticket(now: datetime) -> str:
+        return signer.socket_ticket(
+            user_id="u", session_id="s", epoch=2, until=NOW + timedelta(hours=1), now=now
+        )
+
+    now = datetime.now(UTC)
+    accepted = SOCKET_TICKET_SECONDS + CLOCK_SKEW_SECONDS
+    assert verifier.verify_ticket(ticket(now - timedelta(seconds=accepted - 20))).user_id == "u"
+    with pytest.raises(InvalidTokenError) as refused:
+        verifier.verify_ticket(ticket(now - timedelta(seconds=accepted + 1)))
+    assert refused.value.reason == "expired"

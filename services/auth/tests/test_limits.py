@@ -216,4 +216,4 @@ def test_without_redis_sign_in_works_and_is_limited_by_each_process(
 
 
 def wrong_code() -> DeviceProof:
-    return DeviceProof("000000")
+    return DeviceProof(TABLET.device_hash, "000000")

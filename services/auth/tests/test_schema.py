@@ -49,6 +49,7 @@ OWNERS = [
     ("DELETE", "/api/user/sessions"),
     ("DELETE", "/api/user/sessions/{session_id}"),
     ("POST", "/api/user/signout"),
+    ("POST", "/api/user/socket-ticket"),
     ("GET", "/api/user/security-events"),
     ("GET", "/api/user/two-factor"),
     ("POST", "/api/user/two-factor"),

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from ashchat_auth.models import Device
 from ashchat_auth.passwords import WORKERS
 from ashchat_auth.service.ports import Asker
 from ashchat_core.errors import APIError
 from ashchat_core.messages import ConfirmNewDeviceReply
+from ashchat_core.tokens import device_hash
 from ashchat_core.topology import Queue
 from auth_world import (
     EMAIL,
@@ -159,7 +161,10 @@ async def test_an_unpublished_device_is_published_later(world: World) -> None:
     world.store.age()
     assert await world.auth.outbox.sweep() == 1
     (told,) = world.queues.of(Queue.CHANGE_DEVICE_TOKEN)
-    assert told.device_token_hash == TABLET.device_hash
+    assert [one.device_token_hash for one in told.devices] == [
+        PHONE.device_hash, TABLET.device_hash,
+    ]  # fmt: skip
+    assert told.version == 1
 
 
 async def test_codes_for_new_devices_are_limited(world: World) -> None:
@@ -168,11 +173,30 @@ async def test_codes_for_new_devices_are_limited(world: World) -> None:
     assert (await world.challenge()).status == 429
 
 
-async def test_a_challenge_is_over_when_the_password_was_changed(world: World) -> None:
+async def test_devices_confirmed_at_once_are_all_published(world: World) -> None:
     await world.confirm()
-    token = (await world.challenge()).data["token"]
-    world.store.users["s1"] = world.ana.model_copy(update={"epoch": 1})
-    assert await refused(world.confirm_device(token)) == (401, "invalid_token")
+    names = [f"device {number}" for number in range(5)]
+    tokens = [(await world.challenge(name)).data["token"] for name in names]
+    devices = [Device(device_hash=device_hash(name)) for name in names]
+    await asyncio.gather(*map(world.confirm_device, tokens, devices))
+    assert {one.device_hash for one in world.ana.devices[1:]} == {
+        one.device_hash for one in devices
+    }
+    told = world.queues.of(Queue.CHANGE_DEVICE_TOKEN)
+    assert [one.version for one in told] == [1, 2, 3, 4, 5]
+    assert [len(one.devices) for one in told] == [2, 3, 4, 5, 6]
+
+
+async def test_the_oldest_device_is_removed_from_chat_as_well(world: World) -> None:
+    world.limits.devices_max = 2
+    await world.confirm()
+    for name, device in (("tablet", TABLET), ("laptop", LAPTOP)):
+        await world.confirm_device((await world.challenge(name)).data["token"], device)
+    assert world.ana.devices == (TABLET, LAPTOP)
+    told = world.queues.of(Queue.CHANGE_DEVICE_TOKEN)[-1]
+    assert [one.device_token_hash for one in told.devices] == [
+        TABLET.device_hash, LAPTOP.device_hash,
+    ]  # fmt: skip
 
 
 async def test_a_password_changed_during_a_sign_in_leaves_no_session(world: World) -> None:

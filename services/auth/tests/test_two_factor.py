@@ -71,6 +71,9 @@ async def test_confirming_ends_other_sessions_and_forgets_other_devices(world: W
     codes = await world.auth.two_factor.confirm(await world.caller(this), code=totp(begun.secret))
     assert len(set(codes)) == RECOVERY_CODES
     assert world.ana.devices == (PHONE,)
+    told = world.queues.of(Queue.CHANGE_DEVICE_TOKEN)[-1]
+    assert told.version == world.ana.devices_version == 2
+    assert [one.device_token_hash for one in told.devices] == [PHONE.device_hash]
     assert await refused(world.caller(other, "tablet")) == (401, "session_over")
     assert (await world.caller(this)).user.two_factor is not None
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)

@@ -16,8 +16,9 @@ from ashchat_core.amqp import Broker, Delivery, DependencyDownError, RejectError
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountDeletion,
-    ChangeDeviceToken,
+    ConfirmedDevice,
     ConfirmNewAccount,
+    DevicesChanged,
     Message,
     ProfileChanged,
     SessionRevoked,
@@ -63,7 +64,7 @@ class Rules:
         self._note(user_id, nickname, language, device)
         return self.tag
 
-    async def add_device(self, *what: object) -> None:
+    async def set_devices(self, *what: object) -> None:
         self._note(*what)
 
     async def profile_changed(self, *what: object, **fields: object) -> None:
@@ -97,7 +98,9 @@ BODIES: dict[str, Message] = {
     "CONFIRM_NEW_ACCOUNT_QUEUE": ConfirmNewAccount(
         user_id="ana", nickname="Ana", preferred_language="es", device_token_hash="h"
     ),
-    "CHANGE_DEVICE_TOKEN_QUEUE": ChangeDeviceToken(user_id="ana", device_token_hash="h"),
+    "CHANGE_DEVICE_TOKEN_QUEUE": DevicesChanged(
+        user_id="ana", version=2, devices=(ConfirmedDevice(device_token_hash="h"),)
+    ),
     "PROFILE_CHANGED_QUEUE": ProfileChanged(user_id="ana", nickname="Anita", at=NOW),
     "SESSION_REVOKED_CHAT_QUEUE": SessionRevoked(
         user_id="ana", session_ids=("s", "t"), below=2, but="u", at=NOW

@@ -63,7 +63,7 @@ class PeopleStore(MemoryStore):
         self.erasing: dict[str, set[str]] = {}
         self.people: dict[str, Profile] = {}
         self.times: dict[tuple[str, str], datetime] = {}
-        self.devices: dict[str, set[Device]] = {}
+        self.devices: dict[str, tuple[int, Sequence[Device]]] = {}
         self.graves: set[str] = set()
         self.online = {"ana"}
 
@@ -83,9 +83,10 @@ class PeopleStore(MemoryStore):
             raise ConflictError
         self.people[profile.user_id] = profile
 
-    async def add_device(self, user_id: str, device: Device) -> None:
-        await self._turn("add_device")
-        self.devices.setdefault(user_id, set()).add(device)
+    async def set_devices(self, user_id: str, version: int, devices: Sequence[Device]) -> None:
+        await self._turn("set_devices")
+        if user_id not in self.devices or self.devices[user_id][0] < version:
+            self.devices[user_id] = version, devices
 
     async def profile(self, user_id: str) -> Profile | None:
         await self._turn("profile")
@@ -575,7 +576,7 @@ async def test_a_sign_up_that_comes_after_the_deletion_makes_nobody(
     _, deletion = pod(store)
     await deletion.delete("ana", EPOCH)
     assert await confirm(people) is None
-    await people.add_device("ana", DEVICE)
+    await people.set_devices("ana", 1, [DEVICE])
     await people.profile_changed("ana", EPOCH, nickname="Ana", language="es")
     assert left_of(store) == []
     assert await confirm(people, "ben")

@@ -21,6 +21,8 @@ from ashchat_core.clocks import CLOCK_SKEW_SECONDS
 from ashchat_core.tokens import (
     ACCESS_TOKEN_TYPE,
     ALGORITHM,
+    SOCKET_TICKET_SECONDS,
+    SOCKET_TICKET_TYPE,
     AccessToken,
     InvalidTokenError,
     key_set_revision,
@@ -64,6 +66,20 @@ class SigningKeys:
             now,
             self._life,
         )
+
+    def socket_ticket(
+        self, *, user_id: str, session_id: str, epoch: int, until: datetime, now: datetime
+    ) -> str:
+        """Return a ticket that opens one socket, which is closed at `until`."""
+        claims = {
+            "aud": self._audience,
+            "sub": user_id,
+            "sid": session_id,
+            "epoch": epoch,
+            "until": int(until.timestamp()),
+        }
+        life = timedelta(seconds=SOCKET_TICKET_SECONDS)
+        return self._sign(claims, SOCKET_TICKET_TYPE, now, life)
 
     def read_access(self, token: str) -> AccessToken:
         """Return the claims of an access token.

@@ -47,6 +47,9 @@ class AuthLimits:
 
     def __init__(self, admission: Limiter, settings: Settings) -> None:
         self._admission = admission
+        self.devices_max = settings.devices_per_account
+        """Maximum devices of an account; another one replaces the oldest."""
+
         self._rates = {
             **FIXED,
             "mail.network": Rate(settings.code_mails_per_network_per_day, DAY),

@@ -47,11 +47,7 @@ def build(settings: Settings) -> runtime.App:
     broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
-    store = MongoStore(
-        mongo,
-        event_life=timedelta(days=settings.security_event_days),
-        devices_max=settings.devices_per_account,
-    )
+    store = MongoStore(mongo, event_life=timedelta(days=settings.security_event_days))
     signer = SigningKeys(
         settings.signing_keys_dir,
         issuer=settings.token_issuer,

@@ -61,6 +61,7 @@ class Enrolment(Stored):
 
     secret: str = Field(repr=False, description="Sealed.")
     at: datetime
+    epoch: int = Field(default=0, description="The account's challenge epoch when it began.")
 
 
 class EmailChange(Stored):
@@ -69,6 +70,7 @@ class EmailChange(Stored):
     id: str
     new_email: str
     at: datetime
+    epoch: int = Field(default=0, description="The account's challenge epoch when it began.")
 
 
 class SecurityEvent(Stored):
@@ -123,8 +125,10 @@ class Due(Stored):
 class User(Stored):
     """An account. `email` is as typed, `email_key` is unique.
 
-    `epoch` counts the changes of its password and second factor. A session or challenge of an
-    older epoch is not valid, even if ending it could not be written.
+    `epoch` counts the changes of its password and second factor. A session of an older epoch is not
+    valid, even if ending it could not be written. `challenge_epoch` also counts the changes of its
+    address and recovery codes. No code, reset, address change or enrolment that was begun in an
+    older one is valid.
     """
 
     id: str
@@ -135,7 +139,9 @@ class User(Stored):
     preferred_language: Language
     created_at: datetime
     devices: tuple[Device, ...] = ()
+    devices_version: int = 0
     epoch: int = 0
+    challenge_epoch: int = 0
     two_factor: TwoFactor | None = None
     enrolment: Enrolment | None = None
     email_change: EmailChange | None = None
@@ -204,14 +210,14 @@ class Temporary(Stored):
     subject: str
     challenge_id: str
     device_hash: str = ""
-    epoch: int = 0
+    epoch: int = Field(default=0, description="The account's challenge epoch.")
 
 
 class Reset(Stored):
     """A requested reset; `user_id` is empty if no account has the address."""
 
     user_id: str
-    epoch: int
+    epoch: int = Field(description="The account's challenge epoch.")
 
 
 class Caller(Stored):
@@ -220,6 +226,7 @@ class Caller(Stored):
     user: User
     session: Session
     address: str
+    expires_at: datetime = Field(description="When the access token expires.")
 
 
 def email_key(address: str) -> str:

@@ -29,7 +29,7 @@ from ashchat_auth.models import (
 )
 from ashchat_auth.service import Lifetimes, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
-from ashchat_auth.service.ports import Asker, Changes, M, Ports, Signer, Where
+from ashchat_auth.service.ports import Asker, Changes, Ends, M, Ports, Signer, Where
 from ashchat_auth.service.resealing import Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
@@ -125,7 +125,7 @@ class MemoryStore:
         changes: Changes,
         *,
         where: Where | None = None,
-        new_epoch: bool = False,
+        ends: Ends = "nothing",
         due: Sequence[Due] = (),
     ) -> bool:
         self._may("change")
@@ -141,14 +141,11 @@ class MemoryStore:
         key = changes.get("email_key")
         if any(x.email_key == key and x.id != user_id for x in self.users.values()):
             raise EmailTakenError
-        self._put(user, {**changes, "epoch": user.epoch + new_epoch}, *due)
-        return True
-
-    async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
-        user = await self.user(user_id)
-        if user is None or user.device(device.device_hash):
-            return False
-        self._put(user, {"devices": (*user.devices, device)}, due)
+        epochs = {
+            "epoch": user.epoch + (ends == "sessions"),
+            "challenge_epoch": user.challenge_epoch + (ends != "nothing"),
+        }
+        self._put(user, {**changes, **epochs}, *due)
         return True
 
     async def accept_step(self, user_id: str, step: int) -> bool:
@@ -165,7 +162,7 @@ class MemoryStore:
         if user is None or user.two_factor is None or user.epoch != epoch:
             return False
         fresh = user.two_factor.model_copy(update={"recovery": tuple(codes)})
-        self._put(user, {"two_factor": fresh}, due)
+        self._put(user, {"two_factor": fresh, "challenge_epoch": user.challenge_epoch + 1}, due)
         return True
 
     async def use_recovery(self, user_id: str, hashes: Sequence[str], due: Due) -> bool:
@@ -463,6 +460,13 @@ class Tokens:
         )
         return token
 
+    def socket_ticket(
+        self, *, user_id: str, session_id: str, epoch: int, until: datetime, now: datetime
+    ) -> str:
+        assert until
+        assert now
+        return f"ticket of {user_id} {session_id} {epoch}"
+
     def read_access(self, token: str) -> AccessToken:
         if token == "expired":
             raise InvalidTokenError("expired", "x")
@@ -601,7 +605,10 @@ class World:
         recovery: str | None = None,
     ) -> None:
         await self.auth.sign_in.confirm_new_device(
-            temporary=token, proof=DeviceProof(code, recovery), device=device, address=HERE
+            temporary=token,
+            proof=DeviceProof(device.device_hash, code, recovery),
+            device=device,
+            address=HERE,
         )
 
     async def caller(self, signed_in: SignedIn | None = None, device: str = "phone") -> Caller:

@@ -15,8 +15,8 @@ from ashchat_core.amqp import Broker, Delivery, DependencyDownError, PublishErro
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountDeletion,
-    ChangeDeviceToken,
     ConfirmNewAccount,
+    DevicesChanged,
     ProfileChanged,
     SessionRevoked,
     TranslationResult,
@@ -73,12 +73,11 @@ def register_people(broker: Broker, chats: Chats) -> None:
             # The pod that asked has stopped, and its queue was deleted; the profile is stored.
             log.info("no caller waits for the answer", queue=Queue.CONFIRM_NEW_ACCOUNT.value)
 
-    async def change_device(delivery: Delivery[ChangeDeviceToken]) -> None:
+    async def change_devices(delivery: Delivery[DevicesChanged]) -> None:
         body = delivery.body
+        devices = [Device(one.device_token_hash, one.notification_token) for one in body.devices]
         with _held_while_away():
-            await chats.add_device(
-                body.user_id, Device(body.device_token_hash, body.notification_token)
-            )
+            await chats.set_devices(body.user_id, body.version, devices)
 
     async def change_profile(delivery: Delivery[ProfileChanged]) -> None:
         body = delivery.body
@@ -98,7 +97,7 @@ def register_people(broker: Broker, chats: Chats) -> None:
         Queue.CONFIRM_NEW_ACCOUNT.value, ConfirmNewAccount, confirm_account, prefetch=PREFETCH
     )
     broker.consume(
-        Queue.CHANGE_DEVICE_TOKEN.value, ChangeDeviceToken, change_device, prefetch=PREFETCH
+        Queue.CHANGE_DEVICE_TOKEN.value, DevicesChanged, change_devices, prefetch=PREFETCH
     )
     broker.consume(Queue.PROFILE_CHANGED.value, ProfileChanged, change_profile, prefetch=PREFETCH)
 

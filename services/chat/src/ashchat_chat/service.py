@@ -84,8 +84,8 @@ class ChatStore(Protocol):
         """Keep a new profile. Raises ConflictError: the tag (or the person) is there."""
         ...
 
-    async def add_device(self, user_id: str, device: Device) -> None:
-        """Keep a device of an account, whose profile may come later."""
+    async def set_devices(self, user_id: str, version: int, devices: Sequence[Device]) -> None:
+        """Store an account's devices; the newest version wins. Its profile may come later."""
         ...
 
     async def profile(self, user_id: str) -> Profile | None:
@@ -228,7 +228,7 @@ class Chats:
         Raises:
             StoreUnavailableError: not now; to repeat it is safe.
         """
-        await self._store.add_device(user_id, device)
+        await self._store.set_devices(user_id, 0, [device])
         tag = await self._make_profile(user_id, nickname, language)
         return None if await self._removed(user_id) else tag
 
@@ -251,13 +251,13 @@ class Chats:
             return profile.tag
         raise RuntimeError("no free tag was found")
 
-    async def add_device(self, user_id: str, device: Device) -> None:
-        """Add a device to an account.
+    async def set_devices(self, user_id: str, version: int, devices: Sequence[Device]) -> None:
+        """Store the devices of an account; the newest version wins.
 
         Raises:
             StoreUnavailableError: not now; to repeat it is safe.
         """
-        await self._store.add_device(user_id, device)
+        await self._store.set_devices(user_id, version, devices)
         await self._removed(user_id)
 
     async def profile_changed(

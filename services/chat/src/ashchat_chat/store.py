@@ -7,12 +7,12 @@ No transactions and no change streams, so that FerretDB serves as well. Collecti
 * `rooms`: who is in a room (unique `pair` for direct ones), and how far it is projected.
   `erasing` lists whose messages are still to be erased there.
 * `messages`: a projection of the log, one document a message.
-* `profiles`: people; `devices`: what to push to, one document a device.
+* `profiles`: people; `devices`: what to push to, one document a person.
 * `graves`: the placeholders of deleted accounts, so that none comes back.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,7 +89,6 @@ class Store:
             name="erasing",
             partialFilterExpression={"erasing": {"$exists": True}},
         )
-        await self._devices.create_index([("user", 1)], name="user")
         await self._messages.create_index([("room", 1), ("rev", 1)], unique=True, name="room_rev")
         await self._profiles.create_index([("tag", 1)], unique=True, name="tag")
 
@@ -290,17 +289,16 @@ class Store:
                 }
             )
 
-    async def add_device(self, user_id: str, device: Device) -> None:
-        """Keep a device of an account, whose profile may come later."""
-        async with _store():
-            await self._devices.update_one(
-                {"_id": f"{user_id}:{device.token_hash}"},
-                {
-                    "$set": {"user": user_id, "push": device.notification_token},
-                    "$setOnInsert": {"created_at": datetime.now(UTC)},
-                },
-                upsert=True,
-            )
+    async def set_devices(self, user_id: str, version: int, devices: Sequence[Device]) -> None:
+        """Store an account's devices; the newest version wins. Its profile may come later."""
+        found = [{"hash": one.token_hash, "push": one.notification_token} for one in devices]
+        with suppress(ConflictError):  # a newer version is stored
+            async with _store():
+                await self._devices.update_one(
+                    {"_id": user_id, "version": {"$lt": version}},
+                    {"$set": {"version": version, "devices": found}},
+                    upsert=True,
+                )
 
     async def profile(self, user_id: str) -> Profile | None:
         """Return a user's profile."""
@@ -363,7 +361,7 @@ class Store:
         """Delete a user's profile and devices."""
         async with _store():
             await self._profiles.delete_one({"_id": user_id})
-            await self._devices.delete_many({"user": user_id})
+            await self._devices.delete_one({"_id": user_id})
 
     async def remove_direct_room(self, room: str, members: tuple[str, str]) -> None:
         """Remove a room in which nothing was said, unless its members have changed."""

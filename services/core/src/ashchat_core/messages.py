@@ -80,13 +80,24 @@ class AccountConfirmed(Message):
     tag_user_id: str
 
 
-class ChangeDeviceToken(Message):
-    """auth → chat: a device was added to an account. Queue: CHANGE_DEVICE_TOKEN_QUEUE."""
+class ConfirmedDevice(Message):
+    """A device of an account."""
+
+    device_token_hash: str = Field(description="SHA-256 of the device token, in hex.")
+    notification_token: str | None = None
+
+
+class DevicesChanged(Message):
+    """auth → chat: all confirmed devices of an account. Queue: CHANGE_DEVICE_TOKEN_QUEUE.
+
+    The highest version wins; an older message that arrives late has no effect. The first device
+    of an account, which `ConfirmNewAccount` names, is version 0.
+    """
 
     v: Literal[1] = 1
     user_id: str
-    device_token_hash: str
-    notification_token: str | None = None
+    version: int = Field(ge=1)
+    devices: tuple[ConfirmedDevice, ...]
 
 
 class AccountCreation(Message):

@@ -21,6 +21,11 @@ from ashchat_core.clocks import CLOCK_SKEW_SECONDS
 
 ALGORITHM: Final = "ES256"
 ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
+SOCKET_TICKET_TYPE: Final = "socket-ticket+jwt"
+SOCKET_TICKET_SECONDS: Final = 30
+"""Lifetime of a ticket. The service that accepts tickets must remember used ones for that time
+plus twice CLOCK_SKEW_SECONDS."""
+
 JWKS: Final = "jwks"
 """Credential name under which services report the `key_set_revision` of their keys."""
 
@@ -56,6 +61,21 @@ class AccessToken(BaseModel):
     expires_at: datetime
 
 
+class SocketTicket(BaseModel):
+    """The claims of a verified ticket, which opens one socket."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    """The service that accepts the ticket must refuse it the second time."""
+
+    user_id: str
+    session_id: str
+    epoch: int
+    expires_at: datetime
+    """When the access token expires that the ticket was issued for, and with it the socket."""
+
+
 def device_hash(device_token: str) -> str:
     """Return the SHA-256, in hex, of a device token without surrounding white space."""
     return hashlib.sha256(device_token.strip().encode()).hexdigest()
@@ -75,12 +95,48 @@ def verify_access(
     Raises:
         InvalidTokenError: the token is not valid; see its `reason`.
     """
+    claims = _verified(token, ACCESS_TOKEN_TYPE, key_of, issuer=issuer, audience=audience)
+    if claims.get("type") != "MAIN" or not isinstance(claims.get("dev"), str):
+        raise InvalidTokenError("wrong_type", "This is not an access token.")
+    return AccessToken(
+        user_id=claims["sub"],
+        session_id=claims["sid"],
+        epoch=claims["epoch"],
+        device_hash=claims["dev"],
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+    )
+
+
+def verify_ticket(
+    ticket: str, key_of: Callable[[str], Any], *, issuer: str, audience: str
+) -> SocketTicket:
+    """Return the claims of a ticket for a socket; see `verify_access`.
+
+    Raises:
+        InvalidTokenError: the ticket is not valid; see its `reason`.
+    """
+    claims = _verified(ticket, SOCKET_TICKET_TYPE, key_of, issuer=issuer, audience=audience)
+    until = claims.get("until")
+    if not isinstance(until, int):
+        raise InvalidTokenError("wrong_type", "This is not a ticket.")
+    return SocketTicket(
+        id=claims["jti"],
+        user_id=claims["sub"],
+        session_id=claims["sid"],
+        epoch=claims["epoch"],
+        expires_at=datetime.fromtimestamp(until, UTC),
+    )
+
+
+def _verified(
+    token: str, kind: str, key_of: Callable[[str], Any], *, issuer: str, audience: str
+) -> dict[str, Any]:
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
         raise InvalidTokenError("malformed", "This is not a token.") from None
-    if header.get("typ") != ACCESS_TOKEN_TYPE or header.get("alg") != ALGORITHM:
-        raise InvalidTokenError("wrong_type", "This is not an access token.")
+    if header.get("typ") != kind or header.get("alg") != ALGORITHM:
+        raise InvalidTokenError("wrong_type", "This is another kind of token.")
     key = key_of(str(header.get("kid", "")))
     try:
         claims: dict[str, Any] = jwt.decode(
@@ -96,19 +152,9 @@ def verify_access(
         raise InvalidTokenError("expired", "The token has expired: refresh it.") from None
     except jwt.InvalidTokenError:
         raise InvalidTokenError("invalid", "The token is not valid here.") from None
-    if (
-        claims.get("type") != "MAIN"
-        or not isinstance(claims.get("dev"), str)
-        or not isinstance(claims["epoch"], int)
-    ):
-        raise InvalidTokenError("wrong_type", "This is not an access token.")
-    return AccessToken(
-        user_id=claims["sub"],
-        session_id=claims["sid"],
-        epoch=claims["epoch"],
-        device_hash=claims["dev"],
-        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
-    )
+    if not isinstance(claims["epoch"], int):
+        raise InvalidTokenError("wrong_type", "This is another kind of token.")
+    return claims
 
 
 def key_set_revision(kids: Iterable[str]) -> str:
@@ -134,6 +180,14 @@ class TokenVerifier:
             InvalidTokenError: the token is not valid; see its `reason`.
         """
         return verify_access(token, self._key, issuer=self._issuer, audience=self._audience)
+
+    def verify_ticket(self, ticket: str) -> SocketTicket:
+        """Return the claims of a ticket for a socket.
+
+        Raises:
+            InvalidTokenError: the ticket is not valid; see its `reason`.
+        """
+        return verify_ticket(ticket, self._key, issuer=self._issuer, audience=self._audience)
 
     @property
     def revision(self) -> str:

@@ -1,5 +1,6 @@
 """Fields of requests and their constraints."""
 
+import secrets
 from typing import Annotated, Final
 
 import email_validator
@@ -12,6 +13,9 @@ from ashchat_core.tokens import device_hash
 
 EMAIL_MAX_CHARS: Final = 254
 """Maximum length: RFC 5321, section 4.5.3.1.3, and erratum 1690 of RFC 3696."""
+
+DEVICE_TOKEN_BYTES: Final = 32
+"""Random bytes of an issued device token."""
 
 # An organisation's own mail domain may be under .local or .internal.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -86,13 +90,23 @@ class DeviceFields(Body):
     deviceNotificationToken: Annotated[str, StringConstraints(max_length=512), Line] | None = None  # noqa: N815
     deviceOS: Annotated[str, StringConstraints(max_length=64), Line] | None = None  # noqa: N815
 
-    def device(self) -> Device:
-        """Return the device, its token hashed."""
-        return Device(
-            device_hash=device_hash(self.deviceTokenId),
+    issueDeviceToken: Annotated[  # noqa: N815
+        bool,
+        Field(
+            description="Whether the server issues a random token, which the device uses from now "
+            "on instead of the one that it has chosen."
+        ),
+    ] = False
+
+    def device(self) -> tuple[Device, str | None]:
+        """Return the device, its token hashed, and the token if it was issued now."""
+        issued = secrets.token_urlsafe(DEVICE_TOKEN_BYTES) if self.issueDeviceToken else None
+        device = Device(
+            device_hash=device_hash(issued or self.deviceTokenId),
             os=self.deviceOS,
             notification_token=self.deviceNotificationToken,
         )
+        return device, issued
 
 
 class SecondFactorFields(Body):

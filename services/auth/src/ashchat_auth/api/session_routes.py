@@ -10,6 +10,7 @@ from ashchat_auth.api.context import Context
 from ashchat_auth.api.envelope import Envelope, answer, signed_in_errors
 from ashchat_auth.models import Caller, EventKind
 from ashchat_auth.service.events import PAGE_EVENTS
+from ashchat_core.tokens import SOCKET_TICKET_SECONDS
 
 YEARS: Final = range(2000, 3000)
 """Accepted years of times in requests; outside of them, some arithmetic overflows."""
@@ -53,6 +54,19 @@ class RevokedAnswer(Envelope):
     """The response to ending several sessions."""
 
     data: Revoked
+
+
+class Ticket(BaseModel):
+    """A ticket for a socket."""
+
+    ticket: str = Field(description="Opaque; valid once.")
+    expires_in_seconds: int
+
+
+class TicketAnswer(Envelope):
+    """The response to a request for a ticket."""
+
+    data: Ticket
 
 
 class EventItem(BaseModel):
@@ -119,6 +133,14 @@ def routes(context: Context) -> APIRouter:
         """End all other sessions, or all sessions."""
         count = await flows.sessions.revoke_all(caller, current=current)
         return answer(200, "The sessions were ended.", {"revoked": count})
+
+    @router.post("/socket-ticket", response_model=TicketAnswer, responses=signed_in_errors())
+    async def socket_ticket(caller: SignedIn) -> Response:
+        """Return a ticket that opens one socket, within 30 seconds."""
+        ticket = Ticket(
+            ticket=flows.sessions.socket_ticket(caller), expires_in_seconds=SOCKET_TICKET_SECONDS
+        )
+        return answer(200, "Open the socket with this ticket.", ticket.model_dump())
 
     @router.post("/signout", status_code=204, responses=signed_in_errors())
     async def sign_out(caller: SignedIn) -> Response:

@@ -21,6 +21,7 @@ from ashchat_auth.api.fields import (
 )
 from ashchat_auth.service.second_factor import Factor
 from ashchat_auth.service.sign_in import DeviceProof
+from ashchat_core.tokens import device_hash
 
 TOKEN_MAX_CHARS: Final = 2_048
 """Maximum length of a token in a body; ours have about 500 characters."""
@@ -104,6 +105,9 @@ class Account(BaseModel):
     """The created account."""
 
     user_id: str
+    device_token: str | None = Field(
+        default=None, description="The device's token from now on, with `issueDeviceToken`."
+    )
 
 
 class AccountMade(Envelope):
@@ -117,6 +121,18 @@ class Tokens(BaseModel):
 
     token: str = Field(description="JWT (RFC 9068), for the header Authorization: Bearer.")
     refresh_token: str = Field(description="Opaque; valid once.")
+
+
+class IssuedToken(BaseModel):
+    """The token that was issued for a device."""
+
+    device_token: str = Field(description="The device's token from now on.")
+
+
+class DeviceConfirmed(Envelope):
+    """The response to a right code of a device that gets a token."""
+
+    data: IssuedToken
 
 
 class Refreshed(Envelope):
@@ -202,14 +218,18 @@ def routes(context: Context) -> APIRouter:
     )
     async def confirm_email(body: ConfirmEmail, request: Request) -> Response:
         """Create the account with the mailed code."""
+        device, issued = body.device()
         user_id = await auth.sign_up.confirm(
             email=body.email,
             code=body.emailCode,
             temporary=body.signUpToken,
-            device=body.device(),
+            device=device,
             address=context.address(request),
         )
-        return answer(201, "The account was created: sign in.", {"user_id": user_id})
+        account = Account(user_id=user_id, device_token=issued)
+        return answer(
+            201, "The account was created: sign in.", account.model_dump(exclude_none=True)
+        )
 
     @router.post(
         "/signin",
@@ -244,25 +264,35 @@ def routes(context: Context) -> APIRouter:
     @router.post(
         "/confirm-new-device",
         status_code=204,
-        responses=errors(
-            _401="missing_token, invalid_token",
-            _403="wrong_device, wrong_code, wrong_recovery_code, expired, too_many_tries, "
-            "two_factor_required",
-            _404="no_such_user",
-            _429="too_many_requests",
-        ),
+        responses={
+            **errors(
+                _401="missing_token, invalid_token",
+                _403="wrong_device, wrong_code, wrong_recovery_code, expired, too_many_tries, "
+                "two_factor_required",
+                _404="no_such_user",
+                _429="too_many_requests",
+            ),
+            200: {"model": DeviceConfirmed, "description": "With `issueDeviceToken`"},
+        },
     )
     async def confirm_new_device(
         body: ConfirmNewDevice, request: Request, temporary: TemporaryToken
     ) -> Response:
         """Confirm a new device with the temporary token and the required code."""
+        device, issued = body.device()
         await auth.sign_in.confirm_new_device(
             temporary=temporary,
-            proof=DeviceProof(body.emailCode or body.totpCode, body.recoveryCode),
-            device=body.device(),
+            proof=DeviceProof(
+                device_hash(body.deviceTokenId),
+                body.emailCode or body.totpCode,
+                body.recoveryCode,
+            ),
+            device=device,
             address=context.address(request),
         )
-        return Response(status_code=204)
+        if issued is None:
+            return Response(status_code=204)
+        return answer(200, "The device is confirmed: sign in.", {"device_token": issued})
 
     @router.get(
         "/refresh-token",

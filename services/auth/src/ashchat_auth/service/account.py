@@ -94,9 +94,13 @@ class AccountSettings:
             raise APIError(409, "same_email", "This already is the account's address.")
         raise_if_limited(await self._limits.code_mailed(user.id))
         taken = await self._store.user_by_email(email_key(new_email)) is not None
-        change = EmailChange(id=new_id(), new_email=new_email.strip(), at=now())
+        change = EmailChange(
+            id=new_id(), new_email=new_email.strip(), at=now(), epoch=user.challenge_epoch
+        )
         if not await self._store.change(
-            user.id, {"email_change": change}, where={"epoch": user.epoch}
+            user.id,
+            {"email_change": change},
+            where={"challenge_epoch": user.challenge_epoch},
         ):
             raise changed_meanwhile()
         await self._requests.publish(
@@ -124,7 +128,7 @@ class AccountSettings:
         user = caller.user
         raise_if_limited(await self._limits.code_tried(user.id, caller.address))
         change = user.email_change
-        if change is None:
+        if change is None or change.epoch != user.challenge_epoch:
             raise APIError(409, "no_email_change", "Begin with POST /api/user/email.")
         request_id = new_id()
         reply = await ask(
@@ -163,7 +167,8 @@ class AccountSettings:
             changed = await self._store.change(
                 user.id,
                 changes,
-                where={"epoch": user.epoch, "email_change.id": change.id},
+                where={"challenge_epoch": change.epoch, "email_change.id": change.id},
+                ends="challenges",
                 due=[due],
             )
         except EmailTakenError:
@@ -213,7 +218,7 @@ class AccountSettings:
             user.id,
             {"deleting_since": moment},
             where={"epoch": user.epoch},
-            new_epoch=True,
+            ends="sessions",
             due=dues,
         ):
             raise changed_meanwhile()

@@ -19,8 +19,8 @@ from ashchat_auth.service.ports import Requests, Store
 from ashchat_core.errors import PublishError
 from ashchat_core.messages import (
     AccountDeletion,
-    ChangeDeviceToken,
     ConfirmNewAccount,
+    DevicesChanged,
     Message,
     ProfileChanged,
     SecurityNotice,
@@ -33,7 +33,7 @@ SWEEP_AFTER: Final = timedelta(seconds=15)
 
 MODELS: dict[Queue, type[Message]] = {
     Queue.CONFIRM_NEW_ACCOUNT: ConfirmNewAccount,
-    Queue.CHANGE_DEVICE_TOKEN: ChangeDeviceToken,
+    Queue.CHANGE_DEVICE_TOKEN: DevicesChanged,
     Queue.SECURITY_NOTICE: SecurityNotice,
     Queue.SESSION_REVOKED_CHAT: SessionRevoked,
     Queue.SESSION_REVOKED_STATIC: SessionRevoked,

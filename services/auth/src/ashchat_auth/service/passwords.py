@@ -135,7 +135,11 @@ class PasswordChange:
         reset_id = new_id()
         try:
             user = await self._store.user_by_email(key)
-            kept = Reset(user_id=user.id, epoch=user.epoch) if user else Reset(user_id="", epoch=0)
+            kept = (
+                Reset(user_id=user.id, epoch=user.challenge_epoch)
+                if user
+                else Reset(user_id="", epoch=0)
+            )
             await self._resets.put(reset_id, kept)
             wanted = ChangePassword(
                 kind="reset" if user else "no_account",
@@ -178,7 +182,7 @@ class PasswordChange:
         user = await self._store.user(kept.user_id)
         if user is None:
             raise no_such_user()
-        if user.epoch != kept.epoch:
+        if user.challenge_epoch != kept.epoch:
             raise _wrong_code()
         self._rules.check(new_password, user.email, user.name, field="newPassword")
         if user.two_factor is not None and factor:
@@ -237,10 +241,10 @@ class PasswordChange:
         dues = credentials_changed(user, kind, address=asker.address, caller=keep)
         changed = await self._store.change(
             user.id,
-            # Also cancel what another person may have begun with the old password.
+            # Also delete what another person may have begun with the old password.
             {"password_hash": hashed, "enrolment": None, "email_change": None},
-            where={"epoch": user.epoch},
-            new_epoch=True,
+            where={"challenge_epoch": user.challenge_epoch},
+            ends="sessions",
             due=dues,
         )
         if changed:

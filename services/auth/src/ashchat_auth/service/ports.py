@@ -35,6 +35,7 @@ class Changes(TypedDict, total=False):
     preferred_language: str
     password_hash: str
     devices: tuple[Device, ...]
+    devices_version: int
     two_factor: TwoFactor | None
     enrolment: Enrolment | None
     email_change: EmailChange | None
@@ -45,6 +46,8 @@ Where = TypedDict(
     "Where",
     {
         "epoch": int,
+        "challenge_epoch": int,
+        "devices_version": int,
         "password_hash": str,
         "enrolment.secret": str,
         "email_change.id": str,
@@ -52,6 +55,9 @@ Where = TypedDict(
     total=False,
 )
 """Conditions of a change, checked by the same write."""
+
+Ends = Literal["nothing", "challenges", "sessions"]
+"""What a change ends: challenges (codes, resets, address changes, enrolments), or sessions too."""
 
 
 class Accounts(Protocol):
@@ -76,16 +82,13 @@ class Accounts(Protocol):
         changes: Changes,
         *,
         where: Where | None = None,
-        new_epoch: bool = False,
+        ends: Ends = "nothing",
         due: Sequence[Due] = (),
     ) -> bool:
         """Change an account in one write; False if it does not exist or `where` does not hold.
 
         Raises EmailTakenError.
         """
-
-    async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
-        """Add a confirmed device; False if it is known or the account does not exist."""
 
     async def remove_due(self, user_id: str, due_id: str) -> None:
         """Remove what is done from what is due."""
@@ -106,7 +109,7 @@ class FactorStore(Protocol):
     async def renew_recovery(
         self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
     ) -> bool:
-        """Replace the recovery codes; False if the epoch has changed."""
+        """Replace the recovery codes, which ends challenges; False if the epoch has changed."""
 
     async def reseal(
         self, user_id: str, part: Literal["two_factor", "enrolment"], before: str, after: str
@@ -229,6 +232,9 @@ class Limits(Protocol):
     `address` is the client's network address, `device` a confirmed device's hash.
     """
 
+    devices_max: int
+    """Maximum devices of an account; another one replaces the oldest."""
+
     async def mail(self, kind: Literal["sign-up", "reset"], email_key: str, address: str) -> int:
         """Charge a code that a client without a session has mailed to an address."""
 
@@ -294,6 +300,11 @@ class Signer(Protocol):
         self, *, user_id: str, session_id: str, epoch: int, device_hash: str, now: datetime
     ) -> str:
         """Return an access token."""
+
+    def socket_ticket(
+        self, *, user_id: str, session_id: str, epoch: int, until: datetime, now: datetime
+    ) -> str:
+        """Return a ticket that opens one socket, which is closed at `until`."""
 
     def read_access(self, token: str) -> AccessToken:
         """Return the claims of an access token. Raises InvalidTokenError."""

@@ -75,7 +75,7 @@ class Sessions:
         user = await self._store.user(claims.user_id)
         if session is None or user is None or session.epoch != user.epoch:
             raise _unauthorized("session_over", "The session has ended: sign in again.")
-        return Caller(user=user, session=session, address=address)
+        return Caller(user=user, session=session, address=address, expires_at=claims.expires_at)
 
     async def refresh(self, *, refresh_token: str, device_token: str, address: str) -> SignedIn:
         """Exchange a refresh token for new tokens.
@@ -121,6 +121,19 @@ class Sessions:
         )
         return SignedIn(token, fresh, user.id)
 
+    def socket_ticket(self, caller: Caller) -> str:
+        """Return a ticket with which the caller opens one socket, instead of the access token.
+
+        Unlike the token and the device token, it is worthless when it is found in a log of URLs.
+        """
+        return self._signer.socket_ticket(
+            user_id=caller.user.id,
+            session_id=caller.session.id,
+            epoch=caller.session.epoch,
+            until=caller.expires_at,
+            now=now(),
+        )
+
     async def all_of(self, caller: Caller) -> list[Listed]:
         """Return the caller's live sessions, last used first."""
         found = []
@@ -160,7 +173,7 @@ class Sessions:
         ended = [item for item in await self.all_of(caller) if item.id != but]
         dues = all_sessions_end(user, at=now(), but=but)
         if not await self._store.change(
-            user.id, {}, where={"epoch": user.epoch}, new_epoch=True, due=dues
+            user.id, {}, where={"epoch": user.epoch}, ends="sessions", due=dues
         ):
             raise changed_meanwhile()
         if but is not None:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 from ashchat_auth.models import (
     Device,
-    Due,
     Purpose,
     Session,
     Temporary,
@@ -27,6 +26,7 @@ from ashchat_auth.service.common import (
     raise_if_limited,
     refused,
 )
+from ashchat_auth.service.devices import devices_changed
 from ashchat_auth.service.events import Events, event
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.passwords import PasswordCheck
@@ -35,7 +35,6 @@ from ashchat_auth.service.second_factor import Factor, SecondFactor
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_core.errors import APIError
 from ashchat_core.messages import (
-    ChangeDeviceToken,
     ConfirmNewDevice,
     ConfirmNewDeviceReply,
     NewDeviceCode,
@@ -59,6 +58,9 @@ NEW_DEVICE: Mapping[Purpose, tuple[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class DeviceProof:
     """The proof for a new device: one of these."""
+
+    device_hash: str
+    """Hash of the device token of the sign-in."""
 
     code: str | None
     """The mailed code, or the authenticator's if that is required."""
@@ -126,6 +128,12 @@ class SignIn:
     ) -> None:
         """Add a device to the account if the required code is right.
 
+        Args:
+            temporary: The token of the challenge.
+            proof: The code, and the device that the challenge is for.
+            device: The device to add: the same, or one with a token that was issued for it.
+            address: The client's network address.
+
         Raises:
             APIError: 401 invalid_token; 403 wrong_device or the reason of a wrong code; 404;
                 429; 503.
@@ -133,14 +141,9 @@ class SignIn:
         claims = self._signer.read_temporary(temporary)
         if claims is None or claims.purpose not in NEW_DEVICE:
             raise _sign_in_again()
-        if claims.device_hash != device.device_hash:
+        if claims.device_hash != proof.device_hash:
             raise APIError(403, "wrong_device", "This code is for another device.")
-        user = await self._store.user(claims.subject)
-        if user is None:
-            raise no_such_user()
-        enrolled = user.two_factor is not None
-        if user.epoch != claims.epoch or enrolled != (claims.purpose is Purpose.TOTP):
-            raise _sign_in_again()
+        user = await self._user_of(claims)
         raise_if_limited(await self._limits.code_tried(user.id, address))
         if claims.purpose is Purpose.TOTP:
             factor = Factor(proof.code, proof.recovery_code)
@@ -150,6 +153,16 @@ class SignIn:
             await self._check_mailed(claims, proof)
         await self._limits.code_right(user.id, address)
         await self._add(user, device, claims, address)
+
+    async def _user_of(self, claims: Temporary) -> User:
+        """Return the account of a challenge, unless the challenge has ended."""
+        user = await self._store.user(claims.subject)
+        if user is None:
+            raise no_such_user()
+        enrolled = user.two_factor is not None
+        if user.challenge_epoch != claims.epoch or enrolled != (claims.purpose is Purpose.TOTP):
+            raise _sign_in_again()
+        return user
 
     async def _check_mailed(self, claims: Temporary, proof: DeviceProof) -> None:
         request_id = new_id()
@@ -171,28 +184,30 @@ class SignIn:
 
     async def _add(self, user: User, device: Device, claims: Temporary, address: str) -> None:
         moment = now()
-        due = Due.for_message(
-            Queue.CHANGE_DEVICE_TOKEN,
-            ChangeDeviceToken(
-                user_id=user.id,
-                device_token_hash=device.device_hash,
-                notification_token=device.notification_token,
-            ),
+        added = event(
+            user.id,
+            "device_added",
             id=f"device.{claims.challenge_id}",
             at=moment,
-            event=event(
-                user.id,
-                "device_added",
-                id=f"device.{claims.challenge_id}",
-                at=moment,
-                address=address,
-                device_os=device.os,
-            ),
+            address=address,
+            device_os=device.os,
         )
-        if await self._store.add_device(user.id, device, due):
-            await self._outbox.settle(user.id, [due])
-        elif await self._store.user(user.id) is None:
-            raise no_such_user()
+        while user.device(device.device_hash) is None:
+            devices = (*user.devices, device)[-self._limits.devices_max :]
+            changes, due = devices_changed(user, devices, at=moment, event=added)
+            if await self._store.change(
+                user.id,
+                changes,
+                where={
+                    "challenge_epoch": claims.epoch,
+                    "devices_version": user.devices_version,
+                },
+                due=[due],
+            ):
+                await self._outbox.settle(user.id, [due])
+                break
+            # Another device was added meanwhile, or the challenge has ended.
+            user = await self._user_of(claims)
         if claims.purpose is Purpose.MAILED_CODE:
             # If this is lost, the challenge expires by itself.
             settled = ConfirmNewDevice(
@@ -229,7 +244,7 @@ class SignIn:
             subject=user.id,
             challenge_id=challenge_id,
             device_hash=hashed,
-            epoch=user.epoch,
+            epoch=user.challenge_epoch,
         )
         token = self._signer.temporary(claims, now())
         reason, sentence = NEW_DEVICE[purpose]

@@ -12,6 +12,7 @@ import pyotp
 
 from ashchat_auth.models import Caller, Due, Enrolment, KeyRingMissingError, TwoFactor
 from ashchat_auth.service.common import changed_meanwhile, new_id, now, raise_if_limited
+from ashchat_auth.service.devices import devices_changed
 from ashchat_auth.service.events import event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.passwords import PasswordCheck, credentials_changed
@@ -84,9 +85,11 @@ class TwoFactorSettings:
             sealed = self._vault.seal(secret, user.id)
         except KeyRingMissingError:
             raise no_ring() from None
-        enrolment = Enrolment(secret=sealed, at=now())
+        enrolment = Enrolment(secret=sealed, at=now(), epoch=user.challenge_epoch)
         if not await self._store.change(
-            user.id, {"enrolment": enrolment}, where={"epoch": user.epoch}
+            user.id,
+            {"enrolment": enrolment},
+            where={"challenge_epoch": user.challenge_epoch},
         ):
             raise changed_meanwhile()
         text = base32(secret)
@@ -104,7 +107,7 @@ class TwoFactorSettings:
         raise_if_limited(await self._limits.code_tried(user.id, caller.address))
         if user.two_factor is not None:
             raise _enabled()
-        if user.enrolment is None:
+        if user.enrolment is None or user.enrolment.epoch != user.challenge_epoch:
             raise APIError(409, "no_enrolment", "Begin with POST /api/user/two-factor.")
         secret = self._second_factor.secret_of(user, user.enrolment.secret)
         moment = now()
@@ -116,19 +119,21 @@ class TwoFactorSettings:
         await self._limits.code_right(user.id, caller.address)
         codes, kept = self._second_factor.new_recovery_codes(user.id)
         device = user.device(caller.session.device_hash)
+        changes, devices_due = devices_changed(user, (device,) if device else (), at=moment)
         dues = credentials_changed(
             user, "two_factor_enabled", address=caller.address, caller=caller
         )
+        dues.append(devices_due)
         enrolled = TwoFactor(secret=user.enrolment.secret, last_step=step, recovery=kept, at=moment)
         if not await self._store.change(
             user.id,
-            {
-                "two_factor": enrolled,
-                "enrolment": None,
-                "devices": (device,) if device else (),
+            {**changes, "two_factor": enrolled, "enrolment": None},
+            where={
+                "challenge_epoch": user.challenge_epoch,
+                "devices_version": user.devices_version,
+                "enrolment.secret": user.enrolment.secret,
             },
-            where={"epoch": user.epoch, "enrolment.secret": user.enrolment.secret},
-            new_epoch=True,
+            ends="sessions",
             due=dues,
         ):
             raise changed_meanwhile()
@@ -175,7 +180,7 @@ class TwoFactorSettings:
             caller.user.id,
             {"two_factor": None, "enrolment": None},
             where={"epoch": caller.user.epoch},
-            new_epoch=True,
+            ends="sessions",
             due=dues,
         ):
             raise changed_meanwhile()

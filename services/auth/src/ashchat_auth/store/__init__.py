@@ -15,10 +15,9 @@ from ashchat_core.mongo import Mongo
 class MongoStore(MongoFactors, MongoSessions, MongoEvents):
     """Everything that auth stores; see `service.ports.Store`."""
 
-    def __init__(self, mongo: Mongo, *, event_life: timedelta, devices_max: int) -> None:
+    def __init__(self, mongo: Mongo, *, event_life: timedelta) -> None:
         super().__init__(mongo)
         self._event_life = event_life
-        self._devices_max = devices_max
 
     async def create_indexes(self) -> None:
         """Create the indexes that do not exist."""

@@ -23,11 +23,14 @@ class MongoFactors(MongoUsers):
     async def renew_recovery(
         self, user_id: str, epoch: int, codes: Sequence[RecoveryCode], due: Due
     ) -> bool:
-        """Replace the recovery codes; False if the epoch has changed."""
+        """Replace the recovery codes, which ends challenges; False if the epoch has changed."""
         return await self._update(
             user_id,
             {**conditions({"epoch": epoch}), "two_factor.last_step": {"$exists": True}},
-            {"$set": {"two_factor.recovery": plain(codes)}},
+            {
+                "$set": {"two_factor.recovery": plain(codes)},
+                "$inc": {"challenge_epoch": 1},
+            },
             [due],
         )
 

@@ -8,8 +8,8 @@ import structlog
 from pydantic import ValidationError
 from pymongo.errors import DuplicateKeyError
 
-from ashchat_auth.models import Device, Due, EmailTakenError, User
-from ashchat_auth.service.ports import Changes, Where
+from ashchat_auth.models import Due, EmailTakenError, User
+from ashchat_auth.service.ports import Changes, Ends, Where
 from ashchat_auth.store.base import MongoPart, document, fields, plain
 
 SWEPT_AT_ONCE: Final = 100
@@ -23,9 +23,6 @@ LIVING: Document = {"deleting_since": None}
 
 class MongoUsers(MongoPart):
     """Accounts. The unique index on `email_key` gives an address to one account only."""
-
-    _devices_max: int
-    """Maximum devices per account; the oldest are removed beyond that."""
 
     async def add_user(self, user: User) -> User:
         """Store a user; storing it again returns the stored one.
@@ -58,7 +55,7 @@ class MongoUsers(MongoPart):
         changes: Changes,
         *,
         where: Where | None = None,
-        new_epoch: bool = False,
+        ends: Ends = "nothing",
         due: Sequence[Due] = (),
     ) -> bool:
         """Change an account in one write; False if it does not exist or `where` does not hold.
@@ -69,22 +66,14 @@ class MongoUsers(MongoPart):
         update: Document = {}
         if changes:
             update["$set"] = {key: plain(value) for key, value in changes.items()}
-        if new_epoch:
-            update["$inc"] = {"epoch": 1}
+        if ends != "nothing":
+            update["$inc"] = {"challenge_epoch": 1}
+        if ends == "sessions":
+            update["$inc"]["epoch"] = 1
         try:
             return await self._update(user_id, conditions(where or {}), update, due)
         except DuplicateKeyError:
             raise EmailTakenError from None
-
-    async def add_device(self, user_id: str, device: Device, due: Due) -> bool:
-        """Add a confirmed device; False if it is known or the account does not exist."""
-        push = {"$each": [plain(device)], "$slice": -self._devices_max}
-        return await self._update(
-            user_id,
-            {"devices.device_hash": {"$ne": device.device_hash}},
-            {"$push": {"devices": push}},
-            [due],
-        )
 
     async def remove_due(self, user_id: str, due_id: str) -> None:
         """Remove what is done from what is due."""
@@ -113,8 +102,7 @@ class MongoUsers(MongoPart):
         self, user_id: str, where: Document, update: Document, due: Sequence[Due] = ()
     ) -> bool:
         if due:
-            push = {**update.get("$push", {}), "due": {"$each": plain(due)}}
-            update = {**update, "$push": push}
+            update = {**update, "$push": {"due": {"$each": plain(due)}}}
         changed = await self._users.update_one({"_id": user_id, **LIVING, **where}, update)
         return bool(changed.matched_count)
 
@@ -125,11 +113,8 @@ class MongoUsers(MongoPart):
 
 def conditions(where: Where) -> Document:
     """Return the conditions of a change as a filter."""
-    # A missing epoch counts as 0.
-    return {
-        key: {"$in": [0, None]} if key == "epoch" and value == 0 else value
-        for key, value in where.items()
-    }
+    # A missing number counts as 0.
+    return {key: {"$in": [0, None]} if value == 0 else value for key, value in where.items()}
 
 
 def user_of(found: Document) -> User:
