@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ashchat_auth.models import Enrolment, RecoveryCode, TwoFactor, User
-from ashchat_auth.service.resealing import Resealing
+from ashchat_auth.service.resealing import PAGE_ACCOUNTS, Resealing
 from ashchat_auth.vault import Vault
 from ashchat_core import at_rest
 from auth_world import LostError, MemoryStore, make_ring
@@ -68,7 +68,7 @@ async def test_a_new_active_key_alone_moves_nothing(
     ring: Path, vault: Vault, store: MemoryStore
 ) -> None:
     make_ring(ring, "2")
-    assert await Resealing(store, vault).run() == {"1": 3, "2": 0}
+    assert await Resealing(store, vault).run() == {"1": 6, "2": 0}
 
 
 async def test_a_retiring_key_is_emptied_and_everything_opens_without_it(
@@ -77,8 +77,8 @@ async def test_a_retiring_key_is_emptied_and_everything_opens_without_it(
     before = opened(vault, store)
     retire(ring)
     resealing = Resealing(store, vault)
-    assert await resealing.run() == {"1": 0, "2": 3}
-    assert await resealing.run() == {"1": 0, "2": 3}
+    assert await resealing.run() == {"1": 0, "2": 6}
+    assert await resealing.run() == {"1": 0, "2": 6}
     (ring / "1.key").unlink()
     (ring / "retire").unlink()
     assert vault.versions() == ("2",)
@@ -119,7 +119,61 @@ async def test_a_secret_that_does_not_open_keeps_its_key_and_stops_no_other(
     stolen = ben.two_factor.model_copy(update={"secret": vault.seal(b"x", "ana")})
     store.users["ben"] = ben.model_copy(update={"two_factor": stolen})
     retire(ring)
-    assert await Resealing(store, vault).run() == {"1": 1, "2": 3}
+    assert await Resealing(store, vault).run() == {"1": 1, "2": 5}
+
+
+async def test_every_account_is_read_once_in_pages_and_none_at_the_next_start(
+    ring: Path, vault: Vault, store: MemoryStore
+) -> None:
+    names = [f"{number:04}" for number in range(3 * PAGE_ACCOUNTS)]
+    store.users = {name: user(vault, name) for name in names}
+    retire(ring)
+    assert (await Resealing(store, vault).run())["1"] == 0
+    assert store.read == 2 * len(names), "each of the two secrets once"
+    assert store.largest_page == PAGE_ACCOUNTS
+    store.read = 0
+    assert (await Resealing(store, vault).run())["1"] == 0
+    assert store.read == 0
+
+
+async def test_what_was_interrupted_is_not_begun_again(
+    ring: Path, vault: Vault, store: MemoryStore
+) -> None:
+    names = [f"{number:04}" for number in range(3 * PAGE_ACCOUNTS)]
+    store.users = {name: user(vault, name) for name in names}
+    retire(ring)
+    left = PAGE_ACCOUNTS * 2
+    reseal = store.reseal
+
+    async def fails_later(*arguments: str) -> None:
+        nonlocal left
+        if left == 0:
+            raise LostError
+        left -= 1
+        await reseal(*arguments)  # type: ignore[arg-type]
+
+    store.reseal = fails_later  # type: ignore[method-assign,assignment]
+    with pytest.raises(LostError):
+        await Resealing(store, vault).run()
+    store.reseal = reseal  # type: ignore[method-assign]
+    store.read = 0
+    assert (await Resealing(store, vault).run())["1"] == 0
+    assert store.read == 2 * len(names) - 2 * PAGE_ACCOUNTS
+
+
+async def test_one_secret_that_does_not_open_is_passed(
+    ring: Path, vault: Vault, store: MemoryStore
+) -> None:
+    names = [f"{number:04}" for number in range(2 * PAGE_ACCOUNTS)]
+    store.users = {name: user(vault, name) for name in names}
+    for name in names[: PAGE_ACCOUNTS + 1]:  # more than a page of them
+        found = store.users[name].two_factor
+        assert found is not None
+        stolen = found.model_copy(update={"secret": vault.seal(b"x", "ana")})
+        store.users[name] = store.users[name].model_copy(update={"two_factor": stolen})
+    retire(ring)
+    assert (await Resealing(store, vault).run())["1"] == PAGE_ACCOUNTS + 1
+    assert store.read == 2 * len(names)
 
 
 def test_the_revision_differs_for_every_step(ring: Path, vault: Vault) -> None:

@@ -34,9 +34,12 @@ from ashchat_core.topology import Service
 SERVICE: Final = Service.AUTH
 SWEEP_SECONDS: Final = 5.0
 
+RESEAL_AGAIN_SECONDS: Final = 10.0
+"""Interval between two attempts to re-encrypt what a retiring key still seals."""
+
 _SEALED = Gauge(
-    "ashchat_auth_sealed_documents",
-    "Accounts with a secret sealed with each version of the key ring, when it last changed",
+    "ashchat_auth_sealed_secrets",
+    "Secrets sealed with each version of the key ring, when it last changed, at most 20000",
     ["version"],
 )
 
@@ -167,6 +170,8 @@ async def _reseal(vault: Vault, store: MongoStore, credentials: Credentials) -> 
                 if revision == vault.revision and not any(left.get(x) for x in retiring):
                     credentials.use("at-rest", revision)
                     done = revision
+                else:
+                    await asyncio.sleep(RESEAL_AGAIN_SECONDS)
         await asyncio.sleep(POLL_SECONDS)
 
 

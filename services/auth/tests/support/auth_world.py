@@ -30,7 +30,7 @@ from ashchat_auth.models import (
 from ashchat_auth.service import Lifetimes, build
 from ashchat_auth.service.outbox import SWEEP_AFTER
 from ashchat_auth.service.ports import Asker, Changes, Ends, M, Ports, Signer, Where
-from ashchat_auth.service.resealing import Part
+from ashchat_auth.service.resealing import COUNTED_MAX, PAGE_ACCOUNTS, Part
 from ashchat_auth.service.sessions import SignedIn
 from ashchat_auth.service.sign_in import DeviceProof
 from ashchat_auth.settings import Settings
@@ -97,7 +97,9 @@ class MemoryStore:
         self.events: dict[str, SecurityEvent] = {}
         self.fails: set[str] = set()
         self.largest_page = 0
-        """The most sessions or events that one call has returned or deleted."""
+        """The most documents that one call has returned or deleted."""
+        self.read = 0
+        """Accounts that were read because of their sealed secrets."""
 
     def _may(self, method: str) -> None:
         if method in self.fails:
@@ -182,14 +184,18 @@ class MemoryStore:
         if user and found and found.secret == before:
             self._put(user, {part: found.model_copy(update={"secret": after})})
 
-    async def sealed_under(self, version: str) -> AsyncIterator[User]:
-        for user in self._living():
-            parts = [part for part in (user.two_factor, user.enrolment) if part]
-            if any(part.secret.startswith(f"{version}.") for part in parts):
-                yield user
+    async def sealed_page(self, part: Part, version: str, after: str) -> list[User]:
+        found = self._sealed(part, version)
+        page = [found[secret] for secret in sorted(found) if secret > after][:PAGE_ACCOUNTS]
+        self.read += len(page)
+        return self._page(page)
 
-    async def count_sealed(self, version: str) -> int:
-        return len([user async for user in self.sealed_under(version)])
+    async def count_sealed(self, part: Part, version: str) -> int:
+        return min(COUNTED_MAX, len(self._sealed(part, version)))
+
+    def _sealed(self, part: Part, version: str) -> dict[str, User]:
+        parts = {getattr(user, part).secret: user for user in self._living() if getattr(user, part)}
+        return {key: user for key, user in parts.items() if key.startswith(f"{version}.")}
 
     async def remove_due(self, user_id: str, due_id: str) -> None:
         user = self.users.get(user_id)

@@ -25,6 +25,8 @@ class MongoStore(MongoFactors, MongoSessions, MongoEvents):
         await users.create_index("email_key", unique=True)
         await users.create_index("due.at")
         await users.create_index("deleting_since")
+        await users.create_index("two_factor.secret")
+        await users.create_index("enrolment.secret")
         sessions = self._mongo.database["sessions"]
         await sessions.create_index("user_id")
         await sessions.create_index("revoked_at")

@@ -1,10 +1,9 @@
 """Second factors in the collection `users`: time steps, recovery codes, sealed secrets."""
 
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from ashchat_auth.models import Due, RecoveryCode, User
-from ashchat_auth.service.resealing import Part
+from ashchat_auth.service.resealing import COUNTED_MAX, PAGE_ACCOUNTS, Part
 from ashchat_auth.store.base import plain
 from ashchat_auth.store.users import LIVING, Document, MongoUsers, conditions, user_of
 
@@ -48,16 +47,19 @@ class MongoFactors(MongoUsers):
         path = f"{part}.secret"
         await self._update(user_id, {path: before}, {"$set": {path: after}})
 
-    async def sealed_under(self, version: str) -> AsyncIterator[User]:
-        """Yield the accounts with a secret sealed with a version of the key ring."""
-        async for found in self._users.find(_sealed(version)):
-            yield user_of(found)
+    async def sealed_page(self, part: Part, version: str, after: str) -> Sequence[User]:
+        """Return a page of the accounts whose secret was sealed with a version of the key ring."""
+        cursor = self._users.find(_sealed(part, version, after)).sort(f"{part}.secret", 1)
+        return [user_of(found) async for found in cursor.limit(PAGE_ACCOUNTS)]
 
-    async def count_sealed(self, version: str) -> int:
-        """Return the number of these accounts."""
-        return int(await self._users.count_documents(_sealed(version)))
+    async def count_sealed(self, part: Part, version: str) -> int:
+        """Return the number of these accounts, at most COUNTED_MAX."""
+        which = _sealed(part, version, "")
+        return int(await self._users.count_documents(which, limit=COUNTED_MAX))
 
 
-def _sealed(version: str) -> Document:
-    by = {"$regex": f"^{re.escape(version)}\\."}
-    return {**LIVING, "$or": [{"two_factor.secret": by}, {"enrolment.secret": by}]}
+def _sealed(part: Part, version: str, after: str) -> Document:
+    """Return a filter whose range the index on the secret has."""
+    # A secret is "<version>.<text>", and "/" is the character after ".".
+    within = {"$gt": after or f"{version}.", "$lt": f"{version}/"}
+    return {**LIVING, f"{part}.secret": within}
