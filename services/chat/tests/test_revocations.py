@@ -86,7 +86,7 @@ async def test_a_redis_that_lost_what_it_had_is_followed_from_its_beginning(
         await here.revoke([session_over("a"), session_over("b")])
         await eventually(lambda: knows(there, "b"))
         log.away = True
-        await asyncio.sleep(0.03)
+        await eventually(lambda: there._cursor == revocations_module.BEGINNING)
         log.entries.clear()
         log.away = False
         await here.revoke([session_over("c")])
