@@ -83,19 +83,28 @@ def test_each_service_gets_files_for_its_backends(tmp_path: Path) -> None:
         for service in Service
     }
     assert got == {
-        Service.AUTH: ["mongodb.uri", "rabbitmq.uri", "redis.uri"],
-        Service.EMAIL: ["rabbitmq.uri", "redis.uri"],
+        Service.AUTH: ["counters.uri", "mongodb.uri", "rabbitmq.uri", "redis.uri"],
+        Service.EMAIL: ["counters.uri", "rabbitmq.uri", "redis.uri"],
         Service.CHAT: ["mongodb.uri", "rabbitmq.uri", "redis.uri"],
         Service.TRANSLATE: ["rabbitmq.uri", "redis.uri"],
         Service.STATIC: ["rabbitmq.uri"],
     }
+    counters, durable = (
+        urlsplit((tmp_path / f"auth/{name}.uri").read_text()) for name in ("counters", "redis")
+    )
+    assert (counters.username, counters.password) == (durable.username, durable.password)
     assert len(bytes.fromhex((tmp_path / "email/code.key").read_text())) == 32
     version = (tmp_path / "key-ring/active").read_text()
     assert len(bytes.fromhex((tmp_path / f"key-ring/{version}.key").read_text())) == 32
     uri = urlsplit((tmp_path / "chat/mongodb.uri").read_text())
     assert (uri.path, uri.username) == ("/second-chat", "second-chat-a")
     assert urlsplit((tmp_path / "chat/rabbitmq.uri").read_text()).path == "/second"
-    assert len({login.password for login in logins}) == len(logins)
+    # A service has one password at both Redis instances, and another one at every other backend.
+    passwords = {(login.password, login.service) for login in logins}
+    instances = {Backend.REDIS, Backend.CACHE}
+    elsewhere = [login for login in logins if not login.backends & instances]
+    at_redis = {login.service for login in logins if login.backends & instances}
+    assert len(passwords) == len({word for word, _ in passwords}) == len(elsewhere) + len(at_redis)
     assert {login.backends for login in logins if login.service is Service.TRANSLATE} == {
         frozenset({Backend.RABBITMQ}),
         frozenset({Backend.CACHE}),

@@ -215,17 +215,18 @@ class CredentialFiles:
 def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login, ...]:
     """Return the logins in the files, and new ones where files are missing. Writes nothing.
 
-    Files of a service: `rabbitmq.uri`, `mongodb.uri`, `redis.uri` each with a
+    Files of a service: `rabbitmq.uri`, `mongodb.uri`, `redis.uri`, `counters.uri`, each with a
     `.revision`, and `code.key` (email). Also `signing-keys/` and `key-ring/` (auth) and
     `jwks/jwks.json` (chat and static).
     """
     logins: list[Login] = []
-    grants = {grant.service: grant for grant in REDIS_GRANTS}
     for service in Service:
         username = f"{name}-{service}-a" if name else f"{service}-a"
 
-        def login(backend: Backend, service: Service = service, username: str = username) -> Login:
-            password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        def login(
+            backend: Backend, service: Service = service, username: str = username, word: str = ""
+        ) -> Login:
+            password = word or secrets.token_urlsafe(_PASSWORD_BYTES)
             return Login(service, username, password, frozenset({backend}))
 
         uris: dict[str, tuple[Login, str]] = {}
@@ -239,11 +240,16 @@ def collect(files: CredentialFiles, admin: Admin, name: str = "") -> tuple[Login
             database = admin.mongodb.databases[service]
             uri = mongodb_uri(admin.mongodb.host, new, database, admin.mongodb.port)
             uris["mongodb"] = (new, uri)
-        if service in grants:
-            cached = grants[service].cache
-            new = login(Backend.CACHE if cached else Backend.REDIS)
-            target = admin.cache if cached else admin.redis
-            uris["redis"] = (new, redis_uri(target.host, new, target.port))
+        password = ""
+        for grant in REDIS_GRANTS:
+            if grant.service is service:
+                # One password, because both instances may be one server, with one user.
+                new = login(Backend.CACHE if grant.cache else Backend.REDIS, word=password)
+                target = admin.cache if grant.cache else admin.redis
+                uri = redis_uri(target.host, new, target.port)
+                uris[grant.credential] = (new, uri)
+                parts = urlsplit(files.get(f"{service}/{grant.credential}.uri", uri))
+                password = _who(parts)[1]
         for kind, (new, uri) in uris.items():
             parts = urlsplit(files.get(f"{service}/{kind}.uri", uri))
             files.get(f"{service}/{kind}.revision", secrets.token_hex(4))

@@ -78,8 +78,20 @@ def test_the_cache_instance_has_only_the_users_that_cache() -> None:
         "default",
         "admin",
         "probe",
+        "auth-a",
+        "email-a",
         "translate-a",
     ]
+
+
+def test_a_service_is_the_same_user_at_both_instances_which_may_be_one_server() -> None:
+    durable, cache = (
+        {user.name: user for user in service_users(LOGINS, cache=is_cache)}
+        for is_cache in (False, True)
+    )
+    both = {*durable} & {*cache}
+    assert both
+    assert {name: durable[name] for name in both} == {name: cache[name] for name in both}
 
 
 def test_the_administrator_must_not_be_the_disabled_user() -> None:

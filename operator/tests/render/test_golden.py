@@ -127,10 +127,12 @@ def test_each_service_gets_only_the_credentials_it_needs() -> None:
     rabbit = {"rabbitmq.uri", "rabbitmq.revision"}
     redis = {"redis.uri", "redis.revision"}
     mongo = {"mongodb.uri", "mongodb.revision"}
+    counters = {"counters.uri", "counters.revision"}
     assert keys == {
-        Service.AUTH: rabbit | redis | mongo,
+        Service.AUTH: rabbit | redis | counters | mongo,
         Service.EMAIL: rabbit
         | redis
+        | counters
         | {"code.key", "code.revision", "smtp.username", "smtp.password", "smtp.revision"}
         | {"smtp-ca.pem"},
         Service.CHAT: rabbit | redis | mongo,
@@ -139,15 +141,20 @@ def test_each_service_gets_only_the_credentials_it_needs() -> None:
     }
 
 
-def test_translate_uses_the_instance_that_evicts() -> None:
+def test_translations_and_counters_are_in_the_instance_that_evicts() -> None:
     ash = resource("minimal")
     credentials = fixed_credentials(ash)
     uri = {
-        service: secrets.service_files(ash, service, credentials, CONTEXT)["redis.uri"].decode()
-        for service in (Service.EMAIL, Service.TRANSLATE)
+        (service, name): files[f"{name}.uri"].decode()
+        for service in (Service.AUTH, Service.EMAIL, Service.TRANSLATE)
+        for files in [secrets.service_files(ash, service, credentials, CONTEXT)]
+        for name in ("redis", "counters")
+        if f"{name}.uri" in files
     }
-    assert "@small-redis.team.svc" in uri[Service.EMAIL]
-    assert "@small-cache.team.svc" in uri[Service.TRANSLATE]
+    for service in (Service.AUTH, Service.EMAIL):
+        assert "@small-redis.team.svc" in uri[service, "redis"]
+        assert "@small-cache.team.svc" in uri[service, "counters"]
+    assert "@small-cache.team.svc" in uri[Service.TRANSLATE, "redis"]
 
 
 def test_no_secret_is_rendered_outside_a_secret() -> None:

@@ -127,7 +127,9 @@ def test_static_only_reads_what_is_for_it() -> None:
 
 
 def test_redis_grants_do_not_overlap() -> None:
-    keys = [key for grant in topology.REDIS_GRANTS for key in grant.keys]
-    assert len(set(keys)) == len(keys)
+    for cache in (False, True):
+        grants = [grant for grant in topology.REDIS_GRANTS if grant.cache is cache]
+        keys = [key for grant in grants for key in grant.keys]
+        assert len(set(keys)) == len(keys)
     for grant in topology.REDIS_GRANTS:
         assert all(key.startswith(f"{grant.service}:") for key in (*grant.keys, *grant.channels))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from ashchat_core.topology import MONGODB_DATABASES, VHOST, Service
+from ashchat_core.topology import MONGODB_DATABASES, REDIS_GRANTS, VHOST, Service
 from ashchat_operator.backends.base import Backend, Login
 from ashchat_operator.resource.enums import Users
 from ashchat_operator.resource.model import AshChat, External
@@ -235,7 +235,7 @@ def files(external: ExternalServer, service: Service, login: Login) -> dict[str,
         service: The service.
         login: The service's own login; ignored with a provided login.
     """
-    name = "redis" if external.backend is Backend.CACHE else external.backend.value
+    name = credential(external.backend, service)
     declared = external.users is Users.DECLARE
     username = external.prefix + login.username if declared else external.username
     password = login.password if declared else external.password
@@ -264,9 +264,19 @@ def files(external: ExternalServer, service: Service, login: Login) -> dict[str,
     return made
 
 
-def file_names(backend: Backend) -> tuple[str, ...]:
+def credential(backend: Backend, service: Service) -> str:
+    """Return the name of a service's credential for a backend that it uses."""
+    for grant in REDIS_GRANTS:
+        if grant.service is service and backend is (
+            Backend.CACHE if grant.cache else Backend.REDIS
+        ):
+            return grant.credential
+    return backend.value
+
+
+def file_names(backend: Backend, service: Service) -> tuple[str, ...]:
     """Return the names of the files that `files` may return."""
-    name = "redis" if backend is Backend.CACHE else backend.value
+    name = credential(backend, service)
     return (f"{name}.uri", f"{name}.revision", f"{name}-ca.pem")
 
 

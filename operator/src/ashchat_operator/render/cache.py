@@ -1,7 +1,7 @@
-"""cache: the Redis of the translation cache, which is not persisted and may be evicted.
+"""cache: the Redis of cached translations and of counters of limits, which may be evicted.
 
-It is a separate instance: with one eviction policy for both, a full cache would either block
-sign-ups (noeviction) or evict them (allkeys-lru).
+It is a separate instance, which stores nothing on disk: with one eviction policy for both, a full
+cache, or a flood of counters, would either block sign-ups (noeviction) or evict them (allkeys-lru).
 """
 
 from ashchat_operator.backends.base import Backend

@@ -10,9 +10,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ashchat_core.api.names import Annotation
+from ashchat_core.topology import REDIS_GRANTS
 from ashchat_operator.resource.types import Object
 
-_FILE: Final = "redis.uri"
+_FILES: Final = tuple(dict.fromkeys(f"{grant.credential}.uri" for grant in REDIS_GRANTS))
 
 
 def at_another_redis(objects: list[Object]) -> None:
@@ -38,8 +39,16 @@ def at_another_redis(objects: list[Object]) -> None:
 
 
 def _external(data: dict[str, str]) -> str:
-    """Return a digest of an external address, or an empty string for a managed backend."""
-    parts = urlsplit(base64.b64decode(data.get(_FILE, "")).decode())
-    where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    outside = parts.scheme == "rediss" or parts.query
-    return hashlib.sha256(where.encode()).hexdigest()[:12] if outside else ""
+    """Return a digest of the external addresses, or an empty string if there are none."""
+    addresses = [
+        address for file in _FILES if (address := _outside(base64.b64decode(data.get(file, ""))))
+    ]
+    return hashlib.sha256(" ".join(addresses).encode()).hexdigest()[:12] if addresses else ""
+
+
+def _outside(uri: bytes) -> str:
+    """Return the URI of an external backend without its login; empty for a managed one."""
+    parts = urlsplit(uri.decode())
+    if parts.scheme != "rediss" and not parts.query:
+        return ""
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

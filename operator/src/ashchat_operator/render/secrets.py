@@ -98,7 +98,9 @@ def service_files(
             if instance in brought:
                 outside |= _external(ash, service, instance, credentials)
             else:
-                files["redis.uri"] = redis_uri(host(ash, instance.value, context), login)
+                files[f"{grant.credential}.uri"] = redis_uri(
+                    host(ash, instance.value, context), login
+                )
     if service is Service.EMAIL:
         files["code.key"] = credentials.code_key
     for name in [name for name in files if name.endswith((".uri", ".key"))]:
@@ -116,7 +118,7 @@ def _external(
     or a login that may not work never replaces one that does.
     """
     data = credentials.held.get(service_secret(ash, service), {})
-    held = {name: data[name] for name in external.file_names(backend) if name in data}
+    held = {name: data[name] for name in external.file_names(backend, service) if name in data}
     found = credentials.external.get(backend)
     if found is None or (held and backend not in credentials.proven):
         return held

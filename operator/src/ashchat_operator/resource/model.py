@@ -241,7 +241,7 @@ class Google(Model):
 
 
 class Cache(Workload):
-    """The cache of translations."""
+    """The cache of translations and the counters of limits."""
 
     max_memory: str = "64Mi"
     external: External | None = None

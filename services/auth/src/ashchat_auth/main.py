@@ -29,7 +29,7 @@ from ashchat_core.credentials import POLL_SECONDS, Credentials
 from ashchat_core.mongo import Mongo, unavailable
 from ashchat_core.redis import Redis
 from ashchat_core.tokens import JWKS, SIGNING_KEYS
-from ashchat_core.topology import Service
+from ashchat_core.topology import COUNTERS, Service
 
 SERVICE: Final = Service.AUTH
 SWEEP_SECONDS: Final = 5.0
@@ -50,6 +50,7 @@ def build(settings: Settings) -> runtime.App:
     broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     mongo = Mongo(credentials)
     redis = Redis(credentials)
+    counters = Redis(credentials, COUNTERS)
     store = MongoStore(mongo, event_life=timedelta(days=settings.security_event_days))
     signer = SigningKeys(
         settings.signing_keys_dir,
@@ -66,7 +67,7 @@ def build(settings: Settings) -> runtime.App:
             passwords=passwords,
             common_passwords=common_passwords.load(),
             signer=signer,
-            limits=AuthLimits(Admission(RedisCounters(redis, "auth:admission")), settings),
+            limits=AuthLimits(Admission(RedisCounters(counters, "auth:admission")), settings),
             resets=RedisResets(redis),
             vault=vault,
         ),
@@ -97,6 +98,7 @@ def build(settings: Settings) -> runtime.App:
             broker.run,
             mongo.watch,
             redis.watch,
+            counters.watch,
             lambda: _sweep(auth),
             lambda: _report(vault, credentials),
             lambda: credentials.report(JWKS, lambda: signer.revision),
@@ -104,7 +106,7 @@ def build(settings: Settings) -> runtime.App:
             lambda: _reseal(vault, store, credentials),
         ),
         on_stop=(auth.events.drain, broker.stop),
-        on_close=(redis.close, mongo.close),
+        on_close=(counters.close, redis.close, mongo.close),
     )
 
 

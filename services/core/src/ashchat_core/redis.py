@@ -5,8 +5,8 @@ first; once its login works, new connections use it, idle ones are closed, and c
 use are replaced when they become idle. Another address requires a restart, because
 subscriptions would stay with the old server.
 
-`rediss://` means TLS, verified with the authority in `redis-ca.pem` next to the address or, if
-that is absent, with the public authorities.
+`rediss://` means TLS, verified with the authority in `redis-ca.pem` (or `counters-ca.pem`) next to
+the address or, if that is absent, with the public authorities.
 """
 
 import asyncio
@@ -43,9 +43,6 @@ UNAVAILABLE: Final = (
 """Errors of the library if the server is unavailable; requests get 503 with Retry-After."""
 
 
-CA_FILE: Final = "redis-ca.pem"  # next to redis.uri
-
-
 class TlsConnection(SSLConnection):
     """Trusts the configured authority only, and reads it again for each connection."""
 
@@ -73,12 +70,18 @@ class _Login(CredentialProvider):
 
 
 class Redis:
-    """The Redis of one service."""
+    """A Redis of one service.
 
-    def __init__(self, credentials: Credentials, *, file: str = "redis.uri") -> None:
+    Args:
+        credentials: The folder of credentials.
+        credential: The name of the credential: `redis` is in `redis.uri`.
+    """
+
+    def __init__(self, credentials: Credentials, credential: str = "redis") -> None:
         self._credentials = credentials
-        self._file = file
-        self._login = _Login(credentials.read(file))
+        self._credential = credential
+        self._file = f"{credential}.uri"
+        self._login = _Login(credentials.read(self._file))
         self._log = structlog.get_logger("redis")
         self._leaving: set[asyncio.Task[None]] = set()
         self.client = self._connect(self._login)
@@ -105,7 +108,7 @@ class Redis:
             redis.exceptions.RedisError: it failed.
         """
         await self.client.ping()
-        self._credentials.use("redis", self._login.credential.revision)
+        self._credentials.use(self._credential, self._login.credential.revision)
 
     async def swap(self) -> None:
         """Switch to the credentials that are in the folder now, if they work.
@@ -126,11 +129,11 @@ class Redis:
         finally:
             await trial.aclose()
         former, self._login.credential = self._login.credential, login.credential
-        self._credentials.hold("redis", former.revision)
+        self._credentials.hold(self._credential, former.revision)
         pool: Any = self.client.connection_pool  # parts of it have no types
         await pool.disconnect(inuse_connections=False)
         await pool.update_active_connections_for_reconnect()
-        self._credentials.use("redis", login.credential.revision)
+        self._credentials.use(self._credential, login.credential.revision)
         task = asyncio.create_task(self._let_go(former.revision))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -143,7 +146,7 @@ class Redis:
             while any(one.should_reconnect() for one in busy):  # noqa: ASYNC110 (there is no event to wait for)
                 await asyncio.sleep(LEAVING_POLL_SECONDS)
         finally:
-            self._credentials.release("redis", revision)
+            self._credentials.release(self._credential, revision)
 
     async def watch(self) -> None:
         """Test the first credentials, then swap whenever the file changes; until cancelled."""
@@ -179,7 +182,8 @@ class Redis:
         parts = urlsplit(login.credential.text)
         encryption: dict[str, Any] = {}
         if parts.scheme == "rediss":
-            ca = str(self._credentials.path(CA_FILE)) if self._credentials.has(CA_FILE) else None
+            file = f"{self._credential}-ca.pem"
+            ca = str(self._credentials.path(file)) if self._credentials.has(file) else None
             encryption = {"connection_class": TlsConnection, "ssl_ca_certs": ca}
         return Client.from_pool(
             ConnectionPool(

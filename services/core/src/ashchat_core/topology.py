@@ -157,10 +157,19 @@ class RedisGrant:
     cache: bool = False
     """Whether this is the cache, which may evict keys; otherwise the durable instance."""
 
+    credential: str = "redis"
+    """The name of the credential, and of its files: `redis.uri`."""
 
+
+COUNTERS: Final = "counters"
+"""The credential for counters of limits, which the cache may evict."""
+
+# A service has the same keys in both instances, because both may be one server.
 REDIS_GRANTS: tuple[RedisGrant, ...] = (
     RedisGrant(Service.AUTH, keys=("auth:*",)),
+    RedisGrant(Service.AUTH, keys=("auth:*",), cache=True, credential=COUNTERS),
     RedisGrant(Service.EMAIL, keys=("email:*",)),
+    RedisGrant(Service.EMAIL, keys=("email:*",), cache=True, credential=COUNTERS),
     RedisGrant(Service.CHAT, keys=("chat:*",), channels=("chat:*",)),
     RedisGrant(Service.TRANSLATE, keys=("translate:*",), cache=True),
 )

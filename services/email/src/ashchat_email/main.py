@@ -8,7 +8,7 @@ from ashchat_core.admission.gate import Admission
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.redis import Redis
-from ashchat_core.topology import Service
+from ashchat_core.topology import COUNTERS, Service
 from ashchat_email import consumers
 from ashchat_email.codes import CodeKey, CodeKeys
 from ashchat_email.limits import MailLimits
@@ -26,6 +26,7 @@ def build(settings: Settings) -> runtime.App:
     credentials = Credentials(settings.credentials_dir)
     broker = Broker(credentials, f"{SERVICE}/{settings.pod_name}", own_exchange=SERVICE.value)
     redis = Redis(credentials)
+    counters = Redis(credentials, COUNTERS)
     keys = CodeKeys(_code_key(credentials))
     mailer = Mailer(settings, credentials)
     service = EmailService(
@@ -33,7 +34,7 @@ def build(settings: Settings) -> runtime.App:
         mailer,
         keys,
         MailLimits(
-            Admission(RedisCounters(redis, "email:admission")),
+            Admission(RedisCounters(counters, "email:admission")),
             per_address=settings.mails_per_address_per_day,
             in_total=settings.mails_per_day,
         ),
@@ -54,10 +55,10 @@ def build(settings: Settings) -> runtime.App:
         public=None,
         revisions=lambda: credentials.in_use,
         checks=(("Redis", redis.ping), runtime.queues_check(broker, SERVICE)),
-        background=(broker.run, redis.watch, watch_code_key, mailer.run),
+        background=(broker.run, redis.watch, counters.watch, watch_code_key, mailer.run),
         on_ready=(broker.start_consuming,),
         on_stop=(broker.stop,),
-        on_close=(mailer.close, redis.close),
+        on_close=(mailer.close, counters.close, redis.close),
     )
 
 
