@@ -22,6 +22,7 @@ from ashchat_core.topology import Queue
 from auth_world import (
     EMAIL,
     HERE,
+    OTHER_PASSWORD,
     PASSWORD,
     PHONE,
     TABLET,
@@ -81,6 +82,29 @@ async def test_a_code_that_is_right_costs_nothing(limits: AuthLimits) -> None:
     for number in range(FLOOD):
         assert await limits.code_tried(f"{number}@example.org", HERE) == 0
         await limits.code_right(f"{number}@example.org", HERE)
+
+
+async def test_right_codes_of_all_flows_are_returned(world: World) -> None:
+    """What strangers may try is not used up by users who make no mistake."""
+    await world.confirm(temporary=await world.sign_up())
+    caller = await world.caller()
+    await world.confirm_device((await world.challenge()).data["token"])
+    change = {"new_email": "ana@new.example", "password": PASSWORD}
+    await world.auth.account.begin_email_change(caller, **change)
+    await world.auth.account.finish_email_change(
+        await world.caller(), old_code="111111", new_code="222222"
+    )
+    token = await world.auth.passwords.ask(email="ana@new.example", address=HERE)
+    await world.auth.passwords.reset(
+        temporary=token,
+        code="123456",
+        new_password=OTHER_PASSWORD,
+        factor=Factor(None),
+        address=HERE,
+    )
+    left = {key.partition(":")[0] for key in world.buckets._full_at}
+    assert left
+    assert not [limit for limit in left if limit.startswith(("code.", "password."))]
 
 
 async def test_mails_to_an_address_wait_longer_the_more_there_are(

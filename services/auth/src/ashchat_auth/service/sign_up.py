@@ -130,7 +130,7 @@ class SignUp:
         )
         if reply.account is None:
             raise refused(400, reply.refusal or "expired")
-        await self._limits.code_right(email_key(email), address)
+        await self._limits.code_right(tried, address)
         user = await self._create(reply.account, device, address)
         await self._settled(user)
         return user.id
