@@ -191,7 +191,7 @@ class AuthLimits(Limits):
     code_mails_per_address_per_day: int = 50
     code_mails_per_day: int = 20_000
     wrong_passwords_per_network_per_hour: int = 1_000
-    wrong_codes_per_network_per_hour: int = 500
+    wrong_codes_per_network_per_day: int = 300
     sign_ins_per_device_per_hour: int = 100
     devices_per_account: int = 50
     requests_per_network_per_minute: int = 6_000

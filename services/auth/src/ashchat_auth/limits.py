@@ -62,7 +62,7 @@ class AuthLimits:
             "password.network": Rate(settings.wrong_passwords_per_network_per_hour, HOUR),
             "sign-in.device": Rate(settings.sign_ins_per_device_per_hour, HOUR),
             "code.subject-network": Rate(settings.code_tries_per_quarter, QUARTER),
-            "code.network": Rate(settings.wrong_codes_per_network_per_hour, HOUR),
+            "code.network": Rate(settings.wrong_codes_per_network_per_day, DAY),
             "second-factor.account": Rate(settings.wrong_second_factors_per_day, DAY),
         }
 

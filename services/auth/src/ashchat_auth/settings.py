@@ -78,8 +78,8 @@ class Settings(PublicSettings):
         ge=1,
         description="Maximum wrong mailed codes for one account from one network per 15 minutes.",
     )
-    wrong_codes_per_network_per_hour: int = Field(
-        500, ge=1, description="Maximum wrong mailed codes from one network per hour."
+    wrong_codes_per_network_per_day: int = Field(
+        300, ge=1, description="Maximum wrong mailed codes from one network per day."
     )
     wrong_second_factors_per_day: int = Field(
         20, ge=1, description="Maximum wrong codes of one account's authenticator per day."
