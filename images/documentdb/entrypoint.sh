@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts PostgreSQL for FerretDB. The administrator's password is that of the file at every
-# start, so a Secret that was made anew locks nobody out.
+# start, so that a Secret that was generated again locks nobody out.
 #
 # POSTGRES_USER (default ashchat), POSTGRES_PASSWORD_FILE; data in PGDATA (below a volume),
 # sockets in /var/run/postgresql (an emptyDir where the root is read-only).
@@ -9,21 +9,21 @@ user=${POSTGRES_USER:-ashchat}
 : "${POSTGRES_PASSWORD_FILE:?the file with the password}"
 data=$PGDATA/18
 if [ ! -s "$data/PG_VERSION" ]; then
-  # Into a folder of its own first: an initdb that was interrupted leaves no half database.
+  # Into another folder first: an interrupted initdb leaves no partial database.
   rm -rf "$data.new"
   initdb --pgdata="$data.new" --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
     --encoding=UTF8 --no-instructions >/dev/null
   mv "$data.new" "$data"
 fi
-# The extension itself connects to localhost (it creates indexes and users that way), hence
-# trust there; PostgreSQL listens on loopback only, and FerretDB's port is the way in.
+# The extension itself connects to localhost to create indexes and users, which is therefore
+# trusted. PostgreSQL listens on loopback only; clients connect to FerretDB's port.
 cat > "$data/pg_hba.conf" <<HBA
 local all all trust
 host  all all 127.0.0.1/32 trust
 host  all all ::1/128 trust
 HBA
-# The extension runs a job every two seconds: not logged, neither to the output nor to a table
-# that would grow for ever.
+# The extension runs a job every two seconds. Do not log it, neither to the output nor to a table
+# that would grow without bound.
 cat > "$data/postgresql.auto.conf" <<CONF
 listen_addresses = 'localhost'
 unix_socket_directories = '/var/run/postgresql'

@@ -15,11 +15,11 @@ class Kopf:
     """Replaces kopf, and records its arguments."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
         self.fails: Exception | None = None
 
-    async def spawn(self, **told: Any) -> list[asyncio.Task[None]]:
-        self.told = told
+    async def spawn(self, **arguments: Any) -> list[asyncio.Task[None]]:
+        self.arguments = arguments
         return []
 
     async def run(self, _tasks: object, *, ignored: object) -> None:
@@ -78,7 +78,7 @@ async def begin(followers: Followers, **settings: Any) -> None:
 async def test_kopf_handles_only_events_of_ashchats(fake: Kopf, followers: Followers) -> None:
     """Handlers of other types would add finalizers and annotations, or more watches."""
     await begin(followers)
-    registry = fake.told["registry"]
+    registry = fake.arguments["registry"]
     (watching,) = registry._watching.get_all_handlers()
     selector = watching.selector
     assert (selector.group, selector.version, selector.any_name) == (GROUP, VERSION, PLURAL)
@@ -88,7 +88,7 @@ async def test_kopf_handles_only_events_of_ashchats(fake: Kopf, followers: Follo
 
 async def test_kopf_does_not_use_peering(fake: Kopf, followers: Followers) -> None:
     await begin(followers)
-    assert fake.told["standalone"] is True
+    assert fake.arguments["standalone"] is True
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ async def test_kopf_watches_the_namespaces_given_or_all(
     fake: Kopf, followers: Followers, named: str, namespaces: tuple[str, ...]
 ) -> None:
     await begin(followers, watch_namespaces=named)
-    assert fake.told["namespaces"] == namespaces
-    assert fake.told["clusterwide"] is (not namespaces)
+    assert fake.arguments["namespaces"] == namespaces
+    assert fake.arguments["clusterwide"] is (not namespaces)
 
 
 async def test_every_watch_and_request_of_kopf_has_a_timeout(
     fake: Kopf, followers: Followers
 ) -> None:
     await begin(followers)
-    told = fake.told["settings"]
-    watching, networking = told.watching, told.networking
+    settings = fake.arguments["settings"]
+    watching, networking = settings.watching, settings.networking
     assert 0 < watching.server_timeout < watching.client_timeout <= 310
     assert 0 < watching.connect_timeout <= 30
     assert 0 < networking.request_timeout <= 60
@@ -120,8 +120,8 @@ async def test_kopf_does_not_scan_for_definitions_or_post_events(
 ) -> None:
     """Both need cluster-wide permissions, which an operator of some namespaces lacks."""
     await begin(followers)
-    assert fake.told["settings"].scanning.disabled
-    assert not fake.told["settings"].posting.enabled
+    assert fake.arguments["settings"].scanning.disabled
+    assert not fake.arguments["settings"].posting.enabled
 
 
 async def test_kopfs_failure_ends_the_process(fake: Kopf, followers: Followers) -> None:
@@ -160,5 +160,5 @@ async def test_another_operators_namespace_is_left_alone(
 
 async def tell(fake: Kopf, kind: str | None, namespace: str) -> None:
     """Pass on an event as kopf does."""
-    (handler,) = fake.told["registry"]._watching.get_all_handlers()
+    (handler,) = fake.arguments["registry"]._watching.get_all_handlers()
     await handler.fn(event={"type": kind, "object": {}}, namespace=namespace, name="demo")

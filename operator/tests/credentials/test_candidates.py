@@ -119,7 +119,7 @@ def test_stored_credentials_are_read_back(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "waits", "said"),
+    ("verdict", "waits", "expected"),
     [
         (None, "", ("Unknown", "Trying")),
         (REFUSED, "", ("False", "LoginRefused")),
@@ -128,12 +128,12 @@ def test_stored_credentials_are_read_back(name: str) -> None:
     ],
 )
 def test_the_condition_reports_the_progress(
-    verdict: Verdict | None, waits: str, said: tuple[str, str]
+    verdict: Verdict | None, waits: str, expected: tuple[str, str]
 ) -> None:
     decisions = {"smtp": decide(candidate(Pair(login("new"))), WORKS, verdict)}
     found = condition(decisions, waits)
     assert found is not None
-    assert found[:2] == said
+    assert found[:2] == expected
 
 
 def test_failing_credentials_are_reported_first() -> None:

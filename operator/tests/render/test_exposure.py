@@ -80,19 +80,19 @@ def test_without_an_edge_no_object_of_it_is_rendered(how: Object) -> None:
 def test_without_the_gateway_api_no_route_is_rendered_and_this_is_reported() -> None:
     ash = exposed(GATEWAY)
     assert render(ash, gateway_api=False) == []
-    (said,) = exposure.components(ash, [], {}, NOTHING_OBSERVED)
-    assert (said.name, said.ready, said.reason) == ("exposure", False, "GatewayApiMissing")
-    assert "install the Gateway API 1.2 or newer" in said.message
+    (found,) = exposure.components(ash, [], {}, NOTHING_OBSERVED)
+    assert (found.name, found.ready, found.reason) == ("exposure", False, "GatewayApiMissing")
+    assert "install the Gateway API 1.2 or newer" in found.message
 
 
 def test_the_address_of_an_ingress_is_reported() -> None:
-    def said(status: Object) -> Component:
+    def observed(status: Object) -> Component:
         live = {("Ingress", "small-exposure"): {"status": status}}
         (component,) = exposure.components(exposed(INGRESS), [], live, NOTHING_OBSERVED)
         return component
 
-    assert (said({}).ready, said({}).reason) == (True, "NotReported")
-    admitted = said({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})
+    assert (observed({}).ready, observed({}).reason) == (True, "NotReported")
+    admitted = observed({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})
     assert (admitted.ready, admitted.reason) == (True, "Admitted")
     assert admitted.message == "served at 192.0.2.1"
 
@@ -139,10 +139,10 @@ def test_a_route_is_ready_when_its_gateways_accepted_it(
     reason: str,
 ) -> None:
     live = {("HTTPRoute", "small-exposure"): body}
-    (said,) = exposure.components(exposed(GATEWAY), [], live, KNOWN)
-    assert (said.ready, said.reason) == (ready, reason)
+    (found,) = exposure.components(exposed(GATEWAY), [], live, KNOWN)
+    assert (found.ready, found.reason) == (ready, reason)
     if not ready:
-        assert "gateways/public" in said.message
+        assert "gateways/public" in found.message
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_the_edge_is_ready_while_it_serves_a_certificate_that_works(
     )
     edge = Component("edge", ready=True, reason="Available")
     ash = exposed({"edge": {"tls": {"certificateSecretRef": {"name": "x"}}}})
-    (said,) = exposure.components(ash, [edge], {}, ObservedExposure(choice))
-    assert said.ready is ready
+    (found,) = exposure.components(ash, [edge], {}, ObservedExposure(choice))
+    assert found.ready is ready
     assert exposure.conditions(ObservedExposure(choice)) == {
         "CertificateReady": ("False", "CertificateExpired", "it ended")
     }

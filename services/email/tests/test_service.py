@@ -33,9 +33,12 @@ from ashchat_email.ports import PermanentFailureError, ServerUnavailableError, T
 from ashchat_email.service import EmailService
 from ashchat_email.store import RedisPending
 
-NOW = datetime.now(UTC)
 MAILS_PER_ADDRESS, MAILS = 20, 30
 EVENTS: tuple[SecurityEventKind, ...] = get_args(SecurityEventKind)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Outgoing:
@@ -109,7 +112,7 @@ def sign_up(sign_up_id: str = "s1", **changes: Any) -> AccountCreation:
         nickname="Ana",
         password_hash="$argon2id$x",
         preferred_language="es",
-        requested_at=NOW,
+        requested_at=now(),
     )
     return body.model_copy(update=changes)
 
@@ -128,7 +131,7 @@ def device(challenge_id: str = "c1") -> NewDeviceCode:
         email="ana@example.org",
         nickname="Ana",
         preferred_language="pt-BR",
-        requested_at=NOW,
+        requested_at=now(),
     )
 
 
@@ -139,7 +142,7 @@ def reset(reset_id: str = "p1", **changes: Any) -> ChangePassword:
         email="ana@example.org",
         nickname="Ana",
         preferred_language="ar",
-        requested_at=NOW,
+        requested_at=now(),
     )
     return body.model_copy(update=changes)
 
@@ -163,7 +166,7 @@ def notice(**changes: Any) -> SecurityNotice:
         email="ana@example.org",
         nickname="Ana",
         preferred_language="en",
-        at=NOW,
+        at=now(),
     )
     return body.model_copy(update=changes)
 
@@ -176,7 +179,7 @@ def change(change_id: str = "e1", **changes: Any) -> ChangeEmail:
         new_email=NEW,
         nickname="Ana",
         preferred_language="en",
-        requested_at=NOW,
+        requested_at=now(),
     )
     return body.model_copy(update=changes)
 
@@ -349,10 +352,10 @@ async def test_a_second_sign_up_gets_another_code_and_an_older_one_does_not_retu
 ) -> None:
     await world.email.account_creation(sign_up())
     first = world.outgoing.code()
-    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    await world.email.account_creation(sign_up("s2", requested_at=now() + timedelta(seconds=1)))
     assert world.outgoing.code() != first
     newest = world.outgoing.code()
-    await world.email.account_creation(sign_up("s0", requested_at=NOW - timedelta(seconds=1)))
+    await world.email.account_creation(sign_up("s0", requested_at=now() - timedelta(seconds=1)))
     reply = await world.email.confirm_code(confirm(newest))
     assert reply is not None
     assert reply.account is not None
@@ -362,7 +365,7 @@ async def test_a_second_sign_up_gets_another_code_and_an_older_one_does_not_retu
 async def test_after_a_resend_the_former_code_is_dead(world: World) -> None:
     await world.email.account_creation(sign_up())
     former = world.outgoing.code()
-    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    await world.email.account_creation(sign_up("s2", requested_at=now() + timedelta(seconds=1)))
     reply = await world.email.confirm_code(confirm(former))
     assert reply is not None
     assert (reply.account, reply.refusal) == (None, "wrong_code")
@@ -378,7 +381,7 @@ async def test_after_a_resend_the_tries_of_the_former_do_not_count(world: World)
     await world.email.account_creation(sign_up())
     for number in range(6):
         await world.email.confirm_code(confirm(another(world.outgoing.code()), f"r{number}"))
-    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    await world.email.account_creation(sign_up("s2", requested_at=now() + timedelta(seconds=1)))
     reply = await world.email.confirm_code(confirm(world.outgoing.code(), "r9"))
     assert reply is not None
     assert reply.account is not None
@@ -386,7 +389,7 @@ async def test_after_a_resend_the_tries_of_the_former_do_not_count(world: World)
 
 async def test_settling_the_former_sign_up_leaves_the_resent_one(world: World) -> None:
     await world.email.account_creation(sign_up())
-    await world.email.account_creation(sign_up("s2", requested_at=NOW + timedelta(seconds=1)))
+    await world.email.account_creation(sign_up("s2", requested_at=now() + timedelta(seconds=1)))
     await world.email.confirm_code(confirm(None, kind="settled", sign_up_id="s1"))
     reply = await world.email.confirm_code(confirm(world.outgoing.code(), "r2"))
     assert reply is not None
@@ -394,7 +397,7 @@ async def test_settling_the_former_sign_up_leaves_the_resent_one(world: World) -
 
 
 async def test_a_sign_up_that_is_over_gets_no_mail(world: World) -> None:
-    await world.email.account_creation(sign_up(requested_at=NOW - timedelta(minutes=11)))
+    await world.email.account_creation(sign_up(requested_at=now() - timedelta(minutes=11)))
     assert not world.outgoing.mails
     assert not await world.pending()
 
@@ -448,7 +451,7 @@ async def test_a_token_confirms_its_own_sign_up_also_after_another_sign_up(world
     await world.email.account_creation(sign_up("owner"))
     owners = world.outgoing.code()
     await world.email.account_creation(
-        sign_up("stranger", nickname="Eve", requested_at=NOW + timedelta(seconds=1))
+        sign_up("stranger", nickname="Eve", requested_at=now() + timedelta(seconds=1))
     )
     strangers = world.outgoing.code()
     assert owners != strangers
@@ -473,7 +476,7 @@ async def test_a_token_confirms_its_own_sign_up_also_after_another_sign_up(world
 
 async def test_an_older_sign_up_that_is_delivered_late_still_gets_its_code(world: World) -> None:
     await world.email.account_creation(sign_up("s2"))
-    await world.email.account_creation(sign_up("s1", requested_at=NOW - timedelta(seconds=1)))
+    await world.email.account_creation(sign_up("s1", requested_at=now() - timedelta(seconds=1)))
     reply = await world.email.confirm_code(confirm(world.outgoing.code(), sign_up_id="s1"))
     assert reply is not None
     assert reply.account is not None
@@ -489,7 +492,7 @@ async def test_a_deadline_of_a_clock_that_is_behind_has_not_passed(world: World)
 
 
 async def test_nobody_is_answered_after_the_deadline(world: World) -> None:
-    late = NOW - timedelta(seconds=CLOCK_SKEW_SECONDS + 1)
+    late = now() - timedelta(seconds=CLOCK_SKEW_SECONDS + 1)
     await world.email.account_creation(sign_up())
     await world.email.change_password(reset())
     await world.email.change_email(change())
@@ -573,7 +576,7 @@ async def test_an_expired_reset_is_reported(world: World) -> None:
     reply = await world.email.confirm_password(confirm_reset(world.outgoing.code()))
     assert reply is not None
     assert reply.refusal == "expired"
-    await world.email.change_password(reset("p2", requested_at=NOW - timedelta(minutes=11)))
+    await world.email.change_password(reset("p2", requested_at=now() - timedelta(minutes=11)))
     assert len(world.outgoing.mails) == 1
 
 
@@ -685,7 +688,7 @@ async def test_a_change_with_an_end_that_does_not_exist_is_given_up(world: World
 async def test_an_owner_is_notified_of_every_event_once_and_without_a_code(
     world: World, event: SecurityEventKind
 ) -> None:
-    old = notice(event=event, at=NOW - timedelta(days=3))
+    old = notice(event=event, at=now() - timedelta(days=3))
     for _ in range(2):
         world.email = world.process()
         await world.email.security_notice(old)
