@@ -1,4 +1,4 @@
-"""An authenticator app: what a person with two-factor has on the phone."""
+"""An authenticator app, as on the phone of a user with two-factor sign-in."""
 
 import time
 
@@ -19,7 +19,7 @@ class Authenticator:
         """The time step of the code that was given out last."""
 
     def code(self) -> str:
-        """Return the code of this time step, or of the next where this one's was given out."""
+        """Return the code of this time step, or of the next one if this step's was used."""
         totp = pyotp.TOTP(self.secret)
         self.last_step = max(int(time.time()) // totp.interval, self.last_step + 1)
         return totp.generate_otp(self.last_step)

@@ -48,7 +48,7 @@ SMOKE_CLUSTER: Final = {
 
 @app.command("up")
 def up_() -> None:
-    """Bring up a whole AshChat; where anything had to be done, two people talk on it."""
+    """Start a cluster and an AshChat; if anything was changed, show a conversation."""
     code = 0
     with _target(kind := _choice()) as target:
         if _up(target, kind):
@@ -277,14 +277,14 @@ def _demo() -> int:
 
 
 def _module(name: str) -> int:
-    """Run a module of ours against the AshChat of the last `up`; return its exit code."""
+    """Run a module against the AshChat of the last `up`; return its exit code."""
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", name], cwd=ROOT, check=False, env=up.environment())
     return done.returncode
 
 
 def _choice(*, again: bool = False, environ: Mapping[str, str] = os.environ) -> cluster.Kind:
-    """Return the cluster to use; `again`: the one that was used last, unless said otherwise."""
+    """Return the cluster to use; `again`: by default the one that was used last."""
     wanted = environ.get("CLUSTER") or (up.used() if again else None)
     try:
         return cluster.choose(wanted, cluster.look())
@@ -321,7 +321,7 @@ def _print_failure(error: NodeError) -> None:
 
 
 def _end_children() -> None:
-    """End what builds were started here and still run; finished parts of them are kept."""
+    """End the builds that were started here and still run; their finished parts are kept."""
     for listed in Path("/proc/self/task").glob("*/children"):
         for process in listed.read_text().split():
             with contextlib.suppress(ProcessLookupError):

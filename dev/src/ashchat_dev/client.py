@@ -22,7 +22,7 @@ _TIMEOUT_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer: its status, its JSON body (None when it had none), how long it took."""
+    """An HTTP response: its status, its JSON body (None if there is none) and its duration."""
 
     status: int
     body: Any
@@ -49,7 +49,7 @@ class Reply:
 
 
 class RequestRefusedError(RuntimeError):
-    """A step that had to succeed was answered otherwise."""
+    """A step that must succeed was refused."""
 
     def __init__(self, step: str, reply: Reply) -> None:
         super().__init__(f"{step}: HTTP {reply.status} {reply.body}")
@@ -121,7 +121,7 @@ class ChatApi:
 
 
 def fresh_address(name: str) -> str:
-    """Return an e-mail address nobody had before (example.org is nobody's, RFC 2606)."""
+    """Return an e-mail address that was never used (example.org is reserved, RFC 2606)."""
     letters = "".join(letter for letter in name.lower() if letter.isascii() and letter.isalnum())
     return f"{letters or 'person'}.{secrets.token_hex(4)}@example.org"
 
@@ -129,7 +129,7 @@ def fresh_address(name: str) -> str:
 # More than 12 methods: one for each operation of the API that a user performs.
 @dataclass(eq=False)
 class Person:
-    """Someone with a name, a language, an address and one device."""
+    """A user with a name, a language, an address and one device."""
 
     environment: Environment
     name: str
@@ -169,7 +169,7 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The two headers every call of the chat API carries."""
+        """The two headers of each call of the chat API."""
         return {"Authorization": f"Bearer {self.token}", "device_token": self.device_token}
 
     @property
@@ -220,7 +220,7 @@ class Person:
         return reply
 
     async def confirm_new_device(self, code: str, temporary: str) -> Reply:
-        """Make this device known: 204."""
+        """Confirm this device: 204."""
         return await self.auth.request(
             "POST",
             "/confirm-new-device",
@@ -247,8 +247,8 @@ class Person:
         """Sign up, give the code from the mail, sign in.
 
         Raises:
-            RequestRefusedError: A step was answered otherwise than it should.
-            NoMailError: The code did not come.
+            RequestRefusedError: A step was refused.
+            NoMailError: The code did not arrive.
         """
         _expect("signup", await self.signup(), httpx2.codes.ACCEPTED)
         code = await mailbox.code_for(self.email, within=within)
@@ -257,10 +257,10 @@ class Person:
         return self
 
     async def enrol_authenticator(self) -> Authenticator:
-        """Turn two-factor on, with the code that the new authenticator shows.
+        """Enable two-factor with the new authenticator's code.
 
         Raises:
-            RequestRefusedError: A step was answered otherwise than it should.
+            RequestRefusedError: A step was refused.
         """
         begun = await self._own("POST", "/two-factor", password=self.password)
         _expect("two-factor", begun, httpx2.codes.OK)
@@ -286,14 +286,14 @@ class Person:
         return self
 
     def on_another_device(self) -> "Person":
-        """Return the same account on a device that it does not know yet."""
+        """Return the same account on a new device."""
         return Person(self.environment, self.name, self.language, self.email, self.password)
 
     async def profile(self) -> dict[str, Any]:
         """Return the person's own chat profile.
 
         Raises:
-            RequestRefusedError: The chat service does not give it.
+            RequestRefusedError: The chat service does not return it.
         """
         reply = await self.chat.get("/user")
         _expect("profile", reply, httpx2.codes.OK)
@@ -303,15 +303,15 @@ class Person:
         """Return the tag by which others find this person.
 
         Raises:
-            RequestRefusedError: The chat service does not give the profile.
+            RequestRefusedError: The chat service does not return the profile.
         """
         return str((await self.profile())["tag_user_id"])
 
     async def open_chat(self, tag: str) -> str:
-        """Make a chat with the person of that tag and return its id.
+        """Create a chat with the owner of a tag and return its id.
 
         Raises:
-            RequestRefusedError: The chat could not be made.
+            RequestRefusedError: The chat could not be created.
         """
         reply = await self.chat.post("/chat", json={"receiver_tag": tag})
         _expect("chat", reply, httpx2.codes.CREATED)

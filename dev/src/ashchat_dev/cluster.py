@@ -12,12 +12,12 @@ Kind = Literal["kind", "node", "current"]
 
 
 class NoClusterError(Exception):
-    """No cluster can be had; the message names the ways to get one."""
+    """No cluster is available; the message names the ways to get one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides.
+    """The facts that decide.
 
     Attributes:
         docker: Whether a Docker engine answers.
@@ -47,7 +47,7 @@ def choose(wanted: str | None, machine: Machine) -> Kind:
     """Return the cluster to use.
 
     Raises:
-        NoClusterError: none can be had, or the wanted one cannot.
+        NoClusterError: None is available, or the requested one is not.
     """
     match wanted:
         case "current":

@@ -1,4 +1,4 @@
-"""Two people in one chat, in either protocol: what they say, what they hear, how long it took."""
+"""Two users in one chat, in either protocol: sends, deliveries and their durations."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ HEARD_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message that was sent: its text, the client's own reference, and when."""
+    """A message that was sent: its text, the client's reference, and the time."""
 
     text: str
     ref: str
@@ -76,7 +76,7 @@ class Participant:
 
     @property
     def pod(self) -> str:
-        """The chat pod that has the socket; empty in protocol 1, which does not tell."""
+        """The chat pod of the socket; empty in protocol 1, which does not report it."""
         return str(self.channel.response.get("pod", ""))
 
     async def close(self) -> None:
@@ -84,11 +84,11 @@ class Participant:
         await self.channel.socket.close()
 
     async def say(self, text: str, ref: str | None = None) -> Said:
-        """Send a message and return when the service has it.
+        """Send a message and return once the service has stored it.
 
         Raises:
             NotSentError: The service refused it.
-            SocketLostError, TimeoutError: It is not known whether the service has it.
+            SocketLostError, TimeoutError: Whether the service stored it is unknown.
         """
         own = ref or str(uuid.uuid4())
         started = time.monotonic()
@@ -100,10 +100,10 @@ class Participant:
     async def hear(self, said: Said, *, within: float = HEARD_SECONDS) -> Heard:
         """Return another user's message as this user receives it.
 
-        In protocol 1 messages carry no reference, so they have to be heard in their order.
+        In protocol 1 messages carry no reference, so they must be awaited in order.
 
         Raises:
-            SocketLostError, TimeoutError: It did not come.
+            SocketLostError, TimeoutError: It did not arrive.
         """
         if self.protocol == 1:
             return await self._hear_once(said, within)
@@ -172,7 +172,7 @@ async def on_different_pods(
 async def converse(
     first: Person, second: Person, chat_id: str | None = None, *, protocol: Protocol = 2
 ) -> str:
-    """Let two people exchange a sentence each, and return their chat's id.
+    """Let two users exchange one sentence each; return the id of their chat.
 
     Raises:
         RequestRefusedError, SocketRefusedError, JoinRefusedError, NotSentError,
@@ -196,7 +196,7 @@ async def messages_of(person: Person, chat_id: str) -> list[dict[str, Any]]:
     """Return everything a person can read in a chat, oldest first, page by page.
 
     Raises:
-        RequestRefusedError: The service does not give it.
+        RequestRefusedError: The service does not return it.
     """
     found: list[dict[str, Any]] = []
     query: dict[str, int] = {"limit": 100}

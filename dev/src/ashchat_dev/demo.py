@@ -40,7 +40,7 @@ SCRIPT: tuple[tuple[int, str], ...] = (
 
 
 class DemoFailedError(RuntimeError):
-    """The conversation did not go as it should; the message is for the person at the terminal."""
+    """The conversation failed; the message is for the user of the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Seat:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration as a person reads it, never less than a millisecond."""
+    """Return a duration for display, at least a millisecond."""
     return f"{max(1, math.ceil(seconds * 1000))} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
@@ -67,7 +67,7 @@ def console_for_reading() -> Console:
 
 
 def people_table(seats: list[Seat]) -> Table:
-    """Return who takes part, and on which pod."""
+    """Return the participants and their pods."""
     table = Table.grid(padding=(0, 2))
     for seat, colour in zip(seats, COLOURS, strict=True):
         table.add_row(
@@ -80,7 +80,7 @@ def people_table(seats: list[Seat]) -> Table:
 
 
 def sign_in_lines(second: Person, signed_up: float, signed_in: float) -> list[Text]:
-    """Return how the two came in: by mailed codes, and one of them by two-factor after that."""
+    """Return how the two signed in: by mailed codes, and then one of them with two-factor."""
     return [
         Text(
             f"  Both signed up with the codes from their mails and signed in: {signed_up:.1f} s.",
@@ -95,7 +95,7 @@ def sign_in_lines(second: Person, signed_up: float, signed_in: float) -> list[Te
 
 
 def exchange_table(writer: Person, reader: Person, heard: Heard, *, colours: list[str]) -> Table:
-    """Return one message as both saw it, and how long it took."""
+    """Return one message as both users saw it, and its duration."""
     table = Table.grid(padding=(0, 2))
     table.add_column(width=13)
     table.add_column()
@@ -114,7 +114,7 @@ def exchange_table(writer: Person, reader: Person, heard: Heard, *, colours: lis
 
 
 def summary(all_heard: list[Heard]) -> Text:
-    """Return the last line: how many, and the medians."""
+    """Return the last line: the number of messages and the medians."""
     originals = [heard.original_seconds for heard in all_heard]
     translations = [
         heard.translation_seconds for heard in all_heard if heard.translation_seconds is not None
@@ -130,7 +130,7 @@ def summary(all_heard: list[Heard]) -> Text:
 
 
 async def open_sockets(where: Environment, pod: str) -> int | None:
-    """Return how many sockets a pod says it has open, None when the cluster cannot be asked."""
+    """Return a pod's number of open sockets; None if the cluster does not answer."""
     if where.kubeconfig is None or not where.kubeconfig.is_file():
         return None
     async with Cluster(
@@ -160,7 +160,7 @@ async def seats(where: Environment, participants: list[Participant]) -> list[Sea
 
 
 async def talk(where: Environment, console: Console) -> None:
-    """Hold the conversation and print it.
+    """Run the conversation and print it.
 
     Raises:
         DemoFailedError, RequestRefusedError, NoMailError, SocketRefusedError, SocketLostError,
@@ -216,7 +216,7 @@ async def talk(where: Environment, console: Console) -> None:
 
 
 def explain(error: Exception, where: Environment) -> str:
-    """Return what went wrong and what to do, for the person at the terminal."""
+    """Return what failed and what to do, for the user of the terminal."""
     match error:
         case httpx2.TransportError():
             asked = error.request.url if getattr(error, "_request", None) else where.url
@@ -235,7 +235,7 @@ def explain(error: Exception, where: Environment) -> str:
 
 
 def main() -> int:
-    """Run the demo; return the exit code: 0 done, 1 it failed, 2 AshChat is not known."""
+    """Run the demo; return the exit code: 0 success, 1 failure, 2 no AshChat is configured."""
     console = console_for_reading()
     complain = Console(stderr=True, width=console.width, highlight=False)
     try:

@@ -44,7 +44,7 @@ def exists(reference: str) -> bool:
 
 
 def build(reference: str, image: Image, sources: Sources, progress: Progress, logs: Path) -> None:
-    """Build an image; nothing where its tag exists.
+    """Build an image unless its tag exists.
 
     Raises:
         NodeError: The build failed.
@@ -85,7 +85,7 @@ def push(reference: str, image: Image, progress: Progress, logs: Path) -> None:
 
 
 def require() -> None:
-    """Refuse to go on without an engine.
+    """Refuse to continue without an engine.
 
     Raises:
         NodeError: No Docker engine answers.

@@ -11,15 +11,15 @@ ENV_FILE: Final = Path(".ashchat") / "env"
 
 
 class NotConfiguredError(RuntimeError):
-    """Nobody said where AshChat is; the message says what to do."""
+    """No AshChat is configured; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The addresses a person or a test needs.
+    """The addresses that a user or a test needs.
 
     `kubeconfig` is missing if only the URL is known: the conversation works without it,
-    what looks into the cluster does not.
+    inspecting the cluster does not.
     """
 
     url: str
@@ -62,7 +62,7 @@ def load(environ: Mapping[str, str] | None = None, start: Path | None = None) ->
     """Return where AshChat is.
 
     Args:
-        environ: The process environment; what it says wins over the file.
+        environ: The process environment, which takes precedence over the file.
         start: The folder to look for `.ashchat/env` from, upwards.
 
     Raises:

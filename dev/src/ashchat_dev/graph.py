@@ -1,7 +1,7 @@
-"""Tasks that need each other, run side by side: so many at a time of each kind.
+"""Runs tasks with dependencies concurrently, with a limit for each kind.
 
-A task is started as soon as what it needs is done and its kind has a free slot. The first
-failure is raised at once; what is still running is left to itself.
+A task starts as soon as its dependencies are done and its kind has a free slot. The first
+failure is raised at once; tasks that are still running are not stopped.
 """
 
 import queue
@@ -51,7 +51,7 @@ class Span:
 
 
 class UnrunnableGraphError(ValueError):
-    """A task needs something that is not there, or tasks need each other in a circle."""
+    """A task depends on one that does not exist, or dependencies form a cycle."""
 
 
 def run(tasks: Iterable[Task], slots: Mapping[str, int]) -> list[Span]:
@@ -122,7 +122,7 @@ def _act(batch: Sequence[Task]) -> None:
 
 
 def check(tasks: Mapping[str, Task]) -> None:
-    """Refuse tasks that could never all run.
+    """Reject tasks that could never all run.
 
     Raises:
         UnrunnableGraphError: See there.

@@ -44,7 +44,7 @@ def operator_values(references: Mapping[str, str]) -> Object:
 
 
 def operator(programs: Programs, references: Mapping[str, str], progress: Progress) -> bool:
-    """Install or upgrade the operator; nothing where chart and values are what they were.
+    """Install or upgrade the operator, unless chart and values are unchanged.
 
     The release's description contains a hash of both, so it can be read from the cluster.
 
@@ -84,7 +84,7 @@ def definition(programs: Programs) -> None:
 
 
 def release(programs: Programs) -> tuple[str, str]:
-    """Return the state and the description of the operator's release; empty where none is."""
+    """Return the state and the description of the operator's release; empty if there is none."""
     try:
         text = programs.run(
             programs.helm, "status", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--output=json",
@@ -99,7 +99,7 @@ def release(programs: Programs) -> tuple[str, str]:
 
 
 def unlock(programs: Programs, state: str) -> None:
-    """Give up what an interrupted Helm left: it refuses to go on by itself."""
+    """Undo what an interrupted Helm left, because Helm refuses to continue by itself."""
     where = f"--namespace={OPERATOR_NAMESPACE}"
     if state == "pending-install":
         programs.run(programs.helm, "uninstall", RELEASE, where, step="operator (helm)")
@@ -151,7 +151,7 @@ def examples(programs: Programs, target: Target, url: str, progress: Progress) -
 
 
 def wait(programs: Programs, references: Mapping[str, str], progress: Progress) -> bool:
-    """Wait until operator, mailbox and AshChat are as applied, telling what is waited for.
+    """Wait until operator, mailbox and AshChat are as applied; report what is awaited.
 
     Returns:
         Whether there was anything to wait for.
@@ -225,7 +225,7 @@ def answers(programs: Programs, url: str, progress: Progress) -> None:
 
 
 def _silent(client: httpx2.Client) -> str:
-    """Return what does not answer, and why; nothing where all do."""
+    """Return what does not answer, and why; empty if everything does."""
     for path in ASKED:
         try:
             status = client.get(path).status_code
@@ -316,7 +316,7 @@ def _rollout(programs: Programs, namespace: str, name: str, step: Step) -> None:
 
 
 def _logs(programs: Programs) -> str:
-    """Return the operator's last lines, or why there are none."""
+    """Return the operator's last log lines, or why there are none."""
     try:
         return programs.run(
             programs.kubectl, "logs", f"deployment/{RELEASE}", "--tail=15",

@@ -2,7 +2,7 @@
 
 A frame is the JSON array `[join_ref, ref, topic, event, payload]`
 (https://hexdocs.pm/phoenix/writing_a_channels_client.html). Both protocols of AshChat
-travel in such frames; which one a channel speaks is said in its join payload.
+travel in such frames; the join payload chooses the one of a channel.
 """
 
 import asyncio
@@ -82,8 +82,9 @@ class Channel:
         """Send an event and return the server's reply to it.
 
         Raises:
-            SocketLostError: The connection ended before the reply came; it may have been done.
-            TimeoutError: No reply within that many seconds.
+            SocketLostError: The connection ended before the reply; the server may have handled the
+                event.
+            TimeoutError: No reply in time.
         """
         return await self.socket.request(self.topic, event, payload, self.join_ref, within)
 
@@ -103,7 +104,7 @@ class Channel:
         within: float = 10.0,
         after: int = 0,
     ) -> Event:
-        """Return the first event of that name that matches: one had before, or one to come.
+        """Return the first matching event of a name, received already or in the future.
 
         Args:
             name: The event's name.
@@ -148,7 +149,7 @@ class Channel:
         return reply
 
     def receive(self, event: Event) -> None:
-        """Keep an event and wake those who wait for it."""
+        """Store an event and wake those who wait for it."""
         self.events.append(event)
         if event.name in {"phx_close", "phx_error"}:
             self.ended = event.name
@@ -161,7 +162,7 @@ class Channel:
                 waiter.future.set_result(event)
 
     def lost(self, closed: Closed) -> None:
-        """Tell those who wait that the connection ended."""
+        """Notify those who wait that the connection ended."""
         for waiter in self._waiters:
             if not waiter.future.done():
                 waiter.future.set_exception(SocketLostError(f"the socket closed: {closed}"))
@@ -202,7 +203,7 @@ class PhoenixSocket:
         """Open the connection.
 
         Raises:
-            SocketRefusedError: The server answered the handshake with an error, or not at all.
+            SocketRefusedError: The server refused the handshake or did not answer.
         """
         try:
             self._connection = await connect(
@@ -232,7 +233,7 @@ class PhoenixSocket:
         """Join a topic.
 
         Raises:
-            JoinRefusedError: The server said no; its `response` has the reason.
+            JoinRefusedError: The server refused; its `response` has the reason.
             SocketLostError: The connection ended first.
             TimeoutError: No reply.
         """
@@ -260,8 +261,8 @@ class PhoenixSocket:
         """Send a frame and return the reply to it.
 
         Raises:
-            SocketLostError: The connection ended before the reply came.
-            TimeoutError: No reply within that many seconds.
+            SocketLostError: The connection ended before the reply.
+            TimeoutError: No reply in time.
         """
         own = ref or self._next_ref()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -297,7 +298,7 @@ class PhoenixSocket:
         return await self.request("phoenix", "heartbeat", {}, None, _REPLY_SECONDS)
 
     async def send_text(self, text: str) -> None:
-        """Send any text: what a broken client might.
+        """Send any text, as a broken client might.
 
         Raises:
             SocketLostError: The connection had ended.
@@ -319,7 +320,7 @@ class PhoenixSocket:
                 await task
 
     def forget(self, channel: Channel) -> None:
-        """Drop a channel whose topic was left."""
+        """Forget a channel whose topic was left."""
         if self._channels.get(channel.topic) is channel:
             del self._channels[channel.topic]
 

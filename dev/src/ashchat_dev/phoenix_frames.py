@@ -7,7 +7,7 @@ Payload = dict[str, Any]
 
 
 class SocketRefusedError(ConnectionError):
-    """The server refused the connection; `status` is its HTTP status, 0 when it gave none."""
+    """The server refused the connection; `status` is its HTTP status, 0 if there was none."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class SocketLostError(ConnectionError):
 
 
 class JoinRefusedError(RuntimeError):
-    """The server refused a join; `response` is what it gave as the reason."""
+    """The server refused a join; `response` contains the reason."""
 
     def __init__(self, topic: str, response: Payload) -> None:
         super().__init__(f"join of {topic} refused: {response}")
@@ -28,7 +28,7 @@ class JoinRefusedError(RuntimeError):
 
     @property
     def reason(self) -> str:
-        """The machine-readable reason, empty when none was given."""
+        """The machine-readable reason; empty if there is none."""
         return str(self.response.get("reason", ""))
 
 
@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A server's answer to a push: `status` "ok" or "error", and what came with it."""
+    """A server's answer to a push: `status` "ok" or "error", and its payload."""
 
     status: str
     response: Payload
@@ -66,7 +66,7 @@ class Closed(NamedTuple):
 
 
 def encode(frame: Frame) -> str:
-    """Return a frame as the wire has it."""
+    """Return a frame as sent on the wire."""
     return json.dumps(list(frame), ensure_ascii=False, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""kind, kubectl and helm: the user's own where they are on PATH, else built from Go modules."""
+"""kind, kubectl and helm: from PATH, or else built from Go modules."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def program(name: str, progress: Progress) -> Path:
     """Return a program, from PATH or built.
 
     Raises:
-        NodeError: It is neither there nor can it be built.
+        NodeError: It is neither on PATH nor can it be built.
     """
     if found := shutil.which(name):
         return Path(found)

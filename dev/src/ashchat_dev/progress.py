@@ -1,7 +1,7 @@
-"""What a person sees while `make up` works: steps with their time, and a table at the end.
+"""The output of `make up`: steps with their durations, and a table at the end.
 
-On a terminal the steps under way stay at the bottom, each with what it is at; elsewhere a
-line is printed when a step begins and when it ends. NO_COLOR is respected (https://no-color.org).
+On a terminal the current steps stay at the bottom, each with its detail; elsewhere a line is
+printed when a step begins and when it ends. NO_COLOR is respected (https://no-color.org).
 """
 
 import threading
@@ -25,7 +25,7 @@ REFRESHES_PER_SECOND: Final = 8
 
 
 class Display(Progress, Protocol):
-    """A progress that has a beginning and an end."""
+    """A progress that can be shown and closed."""
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -36,7 +36,7 @@ class Display(Progress, Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the screen as it should stay."""
+        """Leave the final state on the screen."""
 
 
 class Lines(PlainProgress):
@@ -69,7 +69,7 @@ class LiveStep:
 
 
 class Screen:
-    """Steps under way at the bottom of the terminal, those that ended above."""
+    """Current steps at the bottom of the terminal, completed ones above."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -127,12 +127,12 @@ class Screen:
 
 
 def display(console: Console) -> Display:
-    """Return the display that fits where the output goes."""
+    """Return the display for the kind of output."""
     return Screen(console) if console.is_terminal else Lines()
 
 
 def seconds(duration: float) -> str:
-    """Return a duration as a person reads it: 0.4 s, 12 s, 3:05 min."""
+    """Return a duration for display: 0.4 s, 12 s, 3:05 min."""
     if duration < 10:  # noqa: PLR2004 - below this a tenth matters
         return f"{duration:.1f} s"
     if round(duration) < 60:  # noqa: PLR2004 - seconds in a minute
@@ -156,7 +156,7 @@ class Phases:
         self._spans.append(Span(name, begun, time.monotonic()))
 
     def add(self, spans: Iterable[Span]) -> None:
-        """Count tasks that ran side by side under their kinds."""
+        """Count concurrent tasks under their kinds."""
         self._spans += spans
 
     def rows(self) -> list[tuple[str, float, float]]:
@@ -171,7 +171,7 @@ class Phases:
         return [(span.kind, span.begun - self.begun, span.ended - span.begun) for span in ordered]
 
     def table(self) -> Table:
-        """Return the table that ends a run."""
+        """Return the table at the end of a run."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_footer=True, header_style="dim")
         table.add_column("phase", footer="until Ready")
         table.add_column("began at", justify="right")

@@ -1,4 +1,4 @@
-"""What `make up` asks of a cluster, whichever it is, and the programs that talk to it."""
+"""The interface of `make up` to any cluster, and the programs that use it."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Engine = Literal["MongoDB", "FerretDB"]
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """kubectl and helm, always with the kubeconfig of the one cluster that is meant."""
+    """kubectl and helm with the kubeconfig of one cluster."""
 
     kubeconfig: Path
     kubectl: Path
@@ -42,7 +42,7 @@ class Programs:
         """Run a program; return what it printed.
 
         Raises:
-            NodeError: It failed or took too long; with its last words.
+            NodeError: It failed or took too long; the message has the end of its output.
         """
         where = f"--kubeconfig={self.kubeconfig}"
         try:
@@ -66,7 +66,7 @@ class Programs:
         return done.stdout
 
     def apply(self, objects: Sequence[Mapping[str, Any]], *, step: str) -> None:
-        """Apply objects server-side; what is as it should be is not written.
+        """Apply objects server-side; unchanged ones are not written.
 
         Raises:
             NodeError: The API server refused one; with its reason.
@@ -96,10 +96,10 @@ class Target(Protocol):
         """Return image name → reference of all that is built here, as the repository is now."""
 
     def tasks(self, progress: Progress) -> list[Task]:
-        """Return what has to be done until the cluster runs and has every image."""
+        """Return the tasks until the cluster runs and has every image."""
 
     def later(self, progress: Progress) -> list[Task]:
-        """Return what only tests need: done when AshChat is Ready."""
+        """Return the tasks that only tests need, which run once AshChat is Ready."""
 
     def programs(self, progress: Progress) -> Programs:
         """Return kubectl and helm; called when the tasks are done."""
@@ -118,7 +118,7 @@ class Target(Protocol):
 
 
 def described(images: Sequence[Image]) -> str:
-    """Return how many images a person waits for."""
+    """Return the number of images to wait for, for display."""
     return f"{len(images)} image{'' if len(images) == 1 else 's'}"
 
 

@@ -14,7 +14,7 @@ _WRITING: Final = Lock()
 
 
 def last(name: str) -> float | None:
-    """Return the seconds that a check took last time, None if it has not passed here yet."""
+    """Return the seconds of a check's last success; None if it has never passed here."""
     return _read().get(name)
 
 

@@ -1,7 +1,7 @@
 """From a bare machine to a Ready AshChat: cluster, images, operator, examples, wait.
 
-Every phase finds what is there and does only what is missing, so an interrupted run goes
-on where it was and a second one changes nothing.
+Every phase does only what is missing, so an interrupted run continues and a second one
+changes nothing.
 """
 
 import os
@@ -35,8 +35,8 @@ class Running:
     Attributes:
         url: Where people open it.
         mailbox_url: Where its mails are read.
-        programs: What to look into its cluster with.
-        changed: Whether anything had to be done for it.
+        programs: The programs to inspect its cluster with.
+        changed: Whether anything was changed for it.
     """
 
     url: str
@@ -51,7 +51,7 @@ def target_of(
     """Return the cluster that was chosen.
 
     Raises:
-        NodeError: It lacks something that the user has to say.
+        NodeError: It requires a setting of the user's.
     """
     match kind:
         case "node":
@@ -123,7 +123,7 @@ def up(
 
 
 def write_env(pairs: Mapping[str, str]) -> None:
-    """Write .ashchat/env, which the demo and the suite read; not touched where it is the same."""
+    """Write .ashchat/env, which the demo and the suite read, unless it is unchanged."""
     text = "".join(f"{key}={value}\n" for key, value in pairs.items())
     if _written() != text:
         ENV_FILE.parent.mkdir(exist_ok=True)
@@ -131,9 +131,9 @@ def write_env(pairs: Mapping[str, str]) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment with what .ashchat/env says, which wins.
+    """Return this process's environment, overridden by .ashchat/env.
 
-    A KUBECONFIG of the user's own must not lead the demo or the suite to another cluster.
+    The user's KUBECONFIG must not lead the demo or the suite to another cluster.
     """
     said = read_env_file(ENV_FILE) if ENV_FILE.exists() else {}
     return {**os.environ, **said}

@@ -43,8 +43,8 @@ async def until(
     """Return the probe's first truthy value.
 
     Args:
-        probe: Sync or async, cheap, without effect.
-        within: Seconds after which it is given up.
+        probe: Synchronous or asynchronous, cheap, without side effects.
+        within: Seconds until the failure.
         what: What is awaited, for the message.
         every: Seconds between two tries.
         ignoring: Exceptions that mean "not yet".
@@ -71,7 +71,7 @@ async def until(
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Let something run as long as the context is open."""
+    """Run something as long as the context is open."""
     task = asyncio.create_task(work)
     try:
         yield
