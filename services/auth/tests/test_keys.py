@@ -216,7 +216,7 @@ def test_auth_reads_its_own_tokens_as_everybody_does(
 def test_a_ticket_ends_after_half_a_minute(signer: SigningKeys, verifier: TokenVerifier) -> None:
     def ticket(now: datetime) -> str:
         return signer.socket_ticket(
-            user_id="u", session_id="s", epoch=2, until=NOW + timedelta(hours=1), now=now
+            user_id="u", session_id="s", epoch=2, until=now + timedelta(hours=1), now=now
         )
 
     now = datetime.now(UTC)
