@@ -157,7 +157,12 @@ def test_every_field_has_a_description() -> None:
 
 
 SECRET = re.compile("password|passphrase|token|credential|secret|key", re.IGNORECASE)
-NUMBERS = {("auth", "accessTokenMinutes"), ("auth", "limits", "wrongPasswordsPerNetworkPerHour")}
+NUMBERS = {
+    ("auth", "accessTokenMinutes"),
+    ("auth", "limits", "strangerPasswordsPerHour"),
+    ("auth", "limits", "wrongPasswordsPerNetworkPerHour"),
+    ("auth", "limits", "wrongPasswordsPerQuarter"),
+}
 """Named for a secret, and say how long one is good for, or how many may be tried."""
 
 

@@ -194,6 +194,11 @@ class AuthLimits(Limits):
     wrong_codes_per_network_per_day: int = 300
     sign_ins_per_device_per_hour: int = 100
     devices_per_account: int = 50
+    device_codes_per_hour: int = 20
+    wrong_passwords_per_quarter: int = 10
+    stranger_passwords_per_hour: int = 100
+    code_tries_per_quarter: int = 60
+    wrong_second_factors_per_day: int = 20
     requests_per_network_per_minute: int = 6_000
 
 
