@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from ashchat_auth.models import User, email_key
+from ashchat_auth.models import User
 from ashchat_auth.service.second_factor import Factor
 from ashchat_core.messages import ConfirmChangeEmailReply
+from ashchat_core.text import address_key
 from ashchat_core.topology import Queue
 from auth_world import EMAIL, HERE, PASSWORD, World, refused, totp
 
@@ -62,7 +63,7 @@ async def test_an_address_changes_with_both_codes_and_the_old_one_is_notified(
     (asked,) = world.queues.of(Queue.CHANGE_EMAIL)
     assert (asked.kind, asked.old_email, asked.new_email) == ("change", world.ana.email, NEW)
     await finish(world, await world.caller(signed_in))
-    assert (world.ana.email, world.ana.email_key) == (NEW, email_key(NEW))
+    assert (world.ana.email, world.ana.email_key) == (NEW, address_key(NEW))
     assert world.ana.email_change is None
     (notice,) = world.queues.of(Queue.SECURITY_NOTICE)
     assert (notice.event, notice.email) == ("email_changed", asked.old_email)

@@ -60,6 +60,13 @@ def client(world: World, signer: SigningKeys) -> Iterator[TestClient]:
         {"email": "josé@example.org"},
         {"name": "Ana\r\nBcc: everybody"},
         {"email": "a" * 250 + "@example.org"},
+        {"name": "\u200b\u200b"},
+        {"name": "\u3164"},
+        {"name": "\u2800"},
+        {"name": "\u00ad"},
+        {"name": "Ana\u202egnp.exe"},
+        {"name": "Ana\u2067"},
+        {"name": "x" * 65},
     ],
 )
 def test_a_bad_sign_up_names_the_field_and_shows_no_value(
@@ -71,6 +78,41 @@ def test_a_bad_sign_up_names_the_field_and_shows_no_value(
     assert body["reason"] == "invalid_request"
     assert body["data"]["fields"][0]["field"] == next(iter(change))
     assert "correct horse" not in answer.text
+
+
+def test_what_is_pasted_with_blanks_and_other_digits_is_understood(
+    client: TestClient, world: World
+) -> None:
+    sign_up = {
+        **SIGN_UP,
+        "name": " Ana\u200b\u00a0 Mari\u0301a",
+        "email": "\ufeffAna@Example.ORG\n",
+    }
+    assert client.post("/api/user/signup", json=sign_up).status_code == 202
+    (creation,) = world.queues.of(Queue.ACCOUNT_CREATION)
+    assert (creation.nickname, creation.email) == ("Ana Mar\u00eda", "Ana@example.org")
+    for code in (
+        "\uff11\uff12\uff13 \uff14\uff15\uff16",
+        "123-456",
+        " 123\u00a0456\n",
+        "\u0661\u0662\u0663456",
+    ):
+        body = {"email": "ana@example.org", "emailCode": code, "deviceTokenId": "phone"}
+        assert client.post("/api/user/confirm-email", json=body).status_code == 201
+    asked = [x.code for x in world.queues.of(Queue.CONFIRM_EMAIL_CODE) if x.kind == "confirm"]
+    assert asked == ["123456"] * 4
+    body = {"email": "ana@example.org", "emailCode": "12345", "deviceTokenId": "phone"}
+    assert client.post("/api/user/confirm-email", json=body).status_code == 422
+
+
+def test_a_kind_of_device_that_nobody_sees_is_not_stored(client: TestClient, world: World) -> None:
+    for typed, stored in (("\u200b", ""), (" ANDROID\u200b ", "ANDROID")):
+        body = {"email": EMAIL, "emailCode": "123456", "deviceTokenId": "p", "deviceOS": typed}
+        world.store.users.clear()
+        assert client.post("/api/user/confirm-email", json=body).status_code == 201
+        assert world.ana.devices[0].os == stored
+    body["deviceOS"] = "AND\u202eROID"
+    assert client.post("/api/user/confirm-email", json=body).status_code == 422
 
 
 def test_a_password_of_128_characters_of_four_bytes_works_and_129_are_refused(

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from ashchat_auth.models import Purpose, email_key
+from ashchat_auth.models import Purpose
 from ashchat_auth.service.second_factor import Factor
 from ashchat_core.errors import APIError, BrokerUnavailableError
 from ashchat_core.messages import ConfirmEmailCodeReply
+from ashchat_core.text import address_key
 from ashchat_core.topology import Queue
 from auth_world import EMAIL, HERE, PASSWORD, PENDING, LostError, World, refused
 
@@ -97,7 +98,7 @@ async def test_a_password_may_be_anything_else(world: World, password: str) -> N
 
 async def test_a_right_code_creates_the_account_then_notifies_chat_and_email(world: World) -> None:
     assert await world.confirm() == "s1"
-    assert (world.ana.email, world.ana.email_key) == (EMAIL.capitalize(), email_key(EMAIL))
+    assert (world.ana.email, world.ana.email_key) == (EMAIL.capitalize(), address_key(EMAIL))
     assert world.queues.names() == [
         Queue.CONFIRM_EMAIL_CODE,
         Queue.CONFIRM_NEW_ACCOUNT,

@@ -203,6 +203,13 @@ def test_each_refusal_has_its_status_and_reason(  # noqa: PLR0917 (what pytest f
         ("PATCH", "/api/user/nickname", {"nickname": ""}),
         ("PATCH", "/api/user/nickname", {"nickname": "x" * 65}),
         ("PATCH", "/api/user/nickname", {"nickname": "a\0b"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u200b\u200b"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u3164"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u2800"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u00ad"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "Ana\u202egnp.exe"}),
+        ("PATCH", "/api/user/description", {"description": "a\u2067\nb\u2069"}),
+        ("PATCH", "/api/user/description", {"description": "a\x00b"}),
         ("PATCH", "/api/user/description", {"description": None}),
         ("GET", "/api/chats/room/messages?limit=0", None),
         ("GET", "/api/chats/room/messages?limit=101", None),
@@ -224,6 +231,15 @@ def test_half_a_character_is_no_text(client: TestClient, headers: dict[str, str]
         content=b'{"nickname": "\\ud800"}',
     )
     assert answer.status_code == 422
+
+
+def test_what_others_see_is_normalised(
+    client: TestClient, chats: Chats, headers: dict[str, str]
+) -> None:
+    for path, typed in (("nickname", " Jose\u0301\u200b "), ("description", " a\r\nb\u200b ")):
+        answer = client.patch(f"/api/user/{path}", headers=headers, json={path: typed})
+        assert answer.status_code == 200
+    assert chats.changed == [{"nickname": "Jos\u00e9"}, {"description": "a\nb"}]
 
 
 def test_a_description_that_is_too_long_is_refused_and_not_kept(

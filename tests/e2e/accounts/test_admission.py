@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 from redis.asyncio import Redis
 
 from ashchat_auth.limits import AuthLimits
-from ashchat_auth.models import email_key
 from ashchat_auth.settings import Settings
 from ashchat_core.admission.gate import Admission
+from ashchat_core.text import address_key
 from ashchat_core.topology import Service
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_e2e.backends import forwarded_uri
@@ -23,7 +23,7 @@ async def test_counters_are_in_the_redis_that_may_evict(
     thief = person.names_only("Thief", "en", email=ana.email, password="not the password")
     assert (await thief.signin()).status == 401
     limits = AuthLimits(Admission(), Settings(_env_file=None))
-    bucket = limits._bucket("password.strangers", email_key(ana.email))
+    bucket = limits._bucket("password.strangers", address_key(ana.email))
     key = f"auth:admission:{bucket.key}"
     found = {}
     async with AsyncExitStack() as stack:

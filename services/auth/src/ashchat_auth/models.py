@@ -227,8 +227,3 @@ class Caller(Stored):
     session: Session
     address: str
     expires_at: datetime = Field(description="When the access token expires.")
-
-
-def email_key(address: str) -> str:
-    """Return the key by which addresses are unique: without case and surrounding space."""
-    return address.strip().casefold()

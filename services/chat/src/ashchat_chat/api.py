@@ -30,8 +30,7 @@ from ashchat_chat.service import (
     SelfChatError,
     message_body,
 )
-from ashchat_chat.text import is_storable
-from ashchat_core import languages
+from ashchat_core import languages, text
 from ashchat_core.http import APIError, Border, UnavailableError, create_app, error_response
 from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
@@ -39,13 +38,8 @@ PAGE_DEFAULT = 50
 PHOTO_PATH = "/api/user/photo"
 
 
-def _storable(text: str) -> str:
-    if not is_storable(text):
-        raise ValueError("not Unicode text")
-    return text
-
-
-Storable = AfterValidator(_storable)
+Typed = StringConstraints(max_length=256)
+"""Maximum length of a short field as it was typed; what has no effect is removed from it."""
 
 
 class _Request(BaseModel):
@@ -57,9 +51,7 @@ class NewChat(_Request):
     """POST /chat."""
 
     receiver_tag: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=128),
-        Storable,
+        str, Typed, AfterValidator(text.tag), StringConstraints(min_length=1, max_length=128)
     ]
 
 
@@ -68,15 +60,16 @@ class Nickname(_Request):
 
     nickname: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=NICKNAME_MAX_CHARS),
-        Storable,
+        Typed,
+        AfterValidator(text.line),
+        StringConstraints(max_length=NICKNAME_MAX_CHARS),
     ]
 
 
 class Description(_Request):
     """PATCH /user/description; a long one is rejected with 400, as by the original."""
 
-    description: Annotated[str, Storable]
+    description: Annotated[str, AfterValidator(text.paragraphs)]
 
 
 class Problem(BaseModel):

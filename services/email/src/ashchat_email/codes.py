@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal
 
+from ashchat_core.text import address_key
+
 DIGITS: Final = 6
 TRIES: Final = 5
 """Maximum attempts at a code before a new one is required."""
@@ -69,4 +71,4 @@ class CodeKeys:
 
 def mail_key(address: str) -> str:
     """Return the key of a pending sign-up: a hash, so that keys do not contain addresses."""
-    return sha256(address.strip().casefold().encode()).hexdigest()
+    return sha256(address_key(address).encode()).hexdigest()

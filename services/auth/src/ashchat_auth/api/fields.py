@@ -3,43 +3,21 @@
 import secrets
 from typing import Annotated, Final
 
-import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from ashchat_auth.models import Device
 from ashchat_auth.service.password_rules import MAX_CHARS, MIN_CHARS
-from ashchat_core import languages
+from ashchat_core import languages, text
 from ashchat_core.tokens import device_hash
-
-EMAIL_MAX_CHARS: Final = 254
-"""Maximum length: RFC 5321, section 4.5.3.1.3, and erratum 1690 of RFC 3696."""
 
 DEVICE_TOKEN_BYTES: Final = 32
 """Random bytes of an issued device token."""
 
-# An organisation's own mail domain may be under .local or .internal.
-email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
-
-
-def _address(text: str) -> str:
-    """Return a syntactically valid address (RFC 5321), its domain as in the DNS.
-
-    Not every mail server accepts a local part with non-ASCII characters (RFC 6531), so such an
-    address could not be confirmed.
-    """
-    try:
-        valid = email_validator.validate_email(
-            text.strip(), check_deliverability=False, allow_smtputf8=False
-        )
-    except email_validator.EmailNotValidError as error:
-        raise ValueError("not an e-mail address") from error
-    return valid.ascii_email or valid.normalized
-
-
 Address = Annotated[
     str,
-    StringConstraints(max_length=EMAIL_MAX_CHARS),
-    AfterValidator(_address),
+    StringConstraints(max_length=2 * text.EMAIL_MAX_CHARS),
+    AfterValidator(text.address),
+    StringConstraints(max_length=text.EMAIL_MAX_CHARS),
     Field(examples=["ana@example.org"], json_schema_extra={"format": "email"}),
 ]
 
@@ -52,17 +30,32 @@ def _language(tag: str) -> str:
     return known
 
 
-# No control characters: the values are written to mails and logs.
-Line = StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")
+PushToken = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+TYPED_MAX_CHARS: Final = 256
+"""Maximum length of a short field as it was typed; what has no effect is removed from it."""
+
+Typed = StringConstraints(max_length=TYPED_MAX_CHARS)
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
-    Line,
+    Typed,
+    AfterValidator(text.line),
+    StringConstraints(max_length=64),
     Field(examples=["Ana"]),
 ]
-Code = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$"), Field(examples=["123456"])]
+Kind = Annotated[str, Typed, AfterValidator(text.optional_line), StringConstraints(max_length=64)]
+Code = Annotated[
+    str,
+    Typed,
+    AfterValidator(text.code),
+    StringConstraints(pattern=r"^[0-9]{6}$"),
+    Field(examples=["123456"]),
+]
 RecoveryCode = Annotated[
-    str, StringConstraints(min_length=1, max_length=64), Field(examples=["k3fw-09ra-tm2x-c81z"])
+    str,
+    Typed,
+    AfterValidator(text.letters_code),
+    StringConstraints(min_length=1, max_length=64),
+    Field(examples=["k3fw-09ra-tm2x-c81z"]),
 ]
 LanguageTag = Annotated[
     str,
@@ -87,8 +80,8 @@ class DeviceFields(Body):
     """Fields that identify a device, the same in every request."""
 
     deviceTokenId: DeviceToken  # noqa: N815 (the original's name)
-    deviceNotificationToken: Annotated[str, StringConstraints(max_length=512), Line] | None = None  # noqa: N815
-    deviceOS: Annotated[str, StringConstraints(max_length=64), Line] | None = None  # noqa: N815
+    deviceNotificationToken: PushToken | None = None  # noqa: N815
+    deviceOS: Kind | None = None  # noqa: N815
 
     issueDeviceToken: Annotated[  # noqa: N815
         bool,

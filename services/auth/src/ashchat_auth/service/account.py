@@ -7,7 +7,6 @@ from ashchat_auth.models import (
     Due,
     EmailChange,
     EmailTakenError,
-    email_key,
 )
 from ashchat_auth.service.common import (
     ask,
@@ -32,6 +31,7 @@ from ashchat_core.messages import (
     ConfirmChangeEmailReply,
     ProfileChanged,
 )
+from ashchat_core.text import address_key
 from ashchat_core.topology import Queue
 
 
@@ -90,10 +90,10 @@ class AccountSettings:
         """
         user = caller.user
         await self._password_check.check(caller, password)
-        if email_key(new_email) == user.email_key:
+        if address_key(new_email) == user.email_key:
             raise APIError(409, "same_email", "This already is the account's address.")
         raise_if_limited(await self._limits.code_mailed(user.id))
-        taken = await self._store.user_by_email(email_key(new_email)) is not None
+        taken = await self._store.user_by_email(address_key(new_email)) is not None
         change = EmailChange(
             id=new_id(), new_email=new_email.strip(), at=now(), epoch=user.challenge_epoch
         )
@@ -160,7 +160,7 @@ class AccountSettings:
         )
         changes: Changes = {
             "email": change.new_email,
-            "email_key": email_key(change.new_email),
+            "email_key": address_key(change.new_email),
             "email_change": None,
         }
         try:

@@ -17,7 +17,6 @@ from ashchat_auth.models import (
     SecurityEvent,
     Temporary,
     User,
-    email_key,
 )
 from ashchat_auth.service.common import (
     ask,
@@ -41,6 +40,7 @@ from ashchat_core.messages import (
     ConfirmChangePasswordReply,
     SecurityEventKind,
 )
+from ashchat_core.text import address_key
 from ashchat_core.topology import Queue
 
 NOBODY: Final = "nobody"
@@ -130,7 +130,7 @@ class PasswordChange:
         Raises:
             APIError: 429; 503.
         """
-        key = email_key(email)
+        key = address_key(email)
         raise_if_limited(await self._limits.mail("reset", key, address))
         reset_id = new_id()
         try:

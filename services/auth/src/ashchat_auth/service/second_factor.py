@@ -21,6 +21,7 @@ from ashchat_auth.service.common import new_id, now, raise_if_limited
 from ashchat_auth.service.events import Events, event, notice
 from ashchat_auth.service.outbox import Outbox
 from ashchat_auth.service.ports import Ports
+from ashchat_core import text
 from ashchat_core.errors import APIError, UnavailableError
 from ashchat_core.topology import Queue
 
@@ -197,8 +198,7 @@ def new_secret() -> bytes:
 
 def plain(recovery_code: str) -> str:
     """Return a recovery code without hyphens and spaces, its mistakable letters corrected."""
-    letters = recovery_code.casefold().translate(_MISTAKEN)
-    return "".join(letter for letter in letters if letter.isalnum())
+    return text.letters_code(recovery_code).translate(_MISTAKEN)
 
 
 def no_ring() -> APIError:

@@ -14,7 +14,6 @@ from ashchat_auth.models import (
     Session,
     Temporary,
     User,
-    email_key,
 )
 from ashchat_auth.service.common import (
     ask,
@@ -39,6 +38,7 @@ from ashchat_core.messages import (
     ConfirmNewDeviceReply,
     NewDeviceCode,
 )
+from ashchat_core.text import address_key
 from ashchat_core.tokens import device_hash
 from ashchat_core.topology import Queue
 
@@ -101,7 +101,7 @@ class SignIn:
             APIError: 401 wrong_credentials; 403 new_device (a code is mailed) or
                 new_device_totp, with a temporary token; 429; 503.
         """
-        key = email_key(email)
+        key = address_key(email)
         hashed = device_hash(device_token)
         user = await self._store.user_by_email(key)
         device = user.device(hashed) if user else None

@@ -11,7 +11,6 @@ from ashchat_auth.models import (
     Purpose,
     Temporary,
     User,
-    email_key,
 )
 from ashchat_auth.service.common import (
     ask,
@@ -35,6 +34,7 @@ from ashchat_core.messages import (
     ConfirmNewAccount,
     PendingAccount,
 )
+from ashchat_core.text import address_key
 from ashchat_core.topology import Queue
 
 
@@ -72,12 +72,12 @@ class SignUp:
                 503.
         """
         self._rules.check(password, email, name)
-        raise_if_limited(await self._limits.mail("sign-up", email_key(email), address))
+        raise_if_limited(await self._limits.mail("sign-up", address_key(email), address))
         sign_up_id = new_id()
         try:
             # Hashed in either case: the response time must not reveal a taken address.
             hashed = await self._passwords.hash(password, Asker(address))
-            owner = await self._store.user_by_email(email_key(email))
+            owner = await self._store.user_by_email(address_key(email))
             creation = AccountCreation(
                 kind="address_taken" if owner else "sign_up",
                 sign_up_id=sign_up_id,
@@ -89,7 +89,7 @@ class SignUp:
             )
             await self._requests.publish(Queue.ACCOUNT_CREATION, creation, message_id=sign_up_id)
         except Exception:  # no mail was requested, so the next attempt need not wait
-            await quietly(self._limits.uncount_mail("sign-up", email_key(email), address))
+            await quietly(self._limits.uncount_mail("sign-up", address_key(email), address))
             raise
         claims = Temporary(purpose=Purpose.SIGN_UP, subject=sign_up_id, challenge_id=sign_up_id)
         return self._signer.temporary(claims, now())
@@ -111,7 +111,7 @@ class SignUp:
             APIError: 400 with the email service's refusal as reason; 409 email_taken; 429; 503.
         """
         sign_up_id = None if temporary is None else self._sign_up_of(temporary)
-        tried = sign_up_id or email_key(email)
+        tried = sign_up_id or address_key(email)
         raise_if_limited(await self._limits.code_tried(tried, address))
         request_id = new_id()
         reply = await ask(
@@ -167,7 +167,7 @@ class SignUp:
         user = User(
             id=account.sign_up_id,
             email=account.email,
-            email_key=email_key(account.email),
+            email_key=address_key(account.email),
             name=account.nickname,
             password_hash=account.password_hash,
             preferred_language=account.preferred_language,
