@@ -15,6 +15,7 @@ import pytest_asyncio
 from bson.codec_options import CodecOptions
 
 from ashchat_auth.models import Session, TokenReusedError
+from ashchat_auth.store.base import DELETED_AT_ONCE
 from ashchat_auth.store.sessions import GRACE_SECONDS, SIBLINGS, MongoSessions
 from ashchat_core.mongo import Mongo
 from ashchat_e2e.backends import MongoAs
@@ -132,3 +133,25 @@ async def test_concurrent_refreshes_with_one_token_all_succeed(chain: Chain) -> 
     used = await asyncio.gather(*(chain.use(token, chain.in_time) for token in given))
     assert None not in used
     assert await chain.lives()
+
+
+async def test_sessions_of_older_epochs_are_deleted_page_by_page_except_one(
+    chain: Chain, mongo_as: MongoAs
+) -> None:
+    sessions = (await mongo_as("auth"))["sessions"]
+    mine = {"user_id": chain.session.user_id}
+    older = 2 * DELETED_AT_ONCE + 1
+    found = await sessions.find_one(mine)
+    assert found is not None
+    copies = [{**found, "_id": uuid4().hex, "epoch": number % 2} for number in range(older)]
+    copies += [{**found, "_id": uuid4().hex, "epoch": 2} for _ in range(3)]
+    await sessions.insert_many(copies)
+    pages = 1
+    while not await chain.store.delete_ended(chain.session.user_id, below=2, but=chain.session.id):
+        pages += 1
+        assert pages <= 3
+    assert pages == 3
+    assert await sessions.count_documents(mine) == 3 + 1
+    assert await chain.lives()
+    assert await chain.store.delete_ended(chain.session.user_id)
+    assert await sessions.count_documents(mine) == 0
