@@ -132,6 +132,28 @@ async def test_a_token_names_its_own_sign_up_and_nothing_else_does(world: World)
     assert [body.sign_up_id for body in asked] == [*begun, None]
 
 
+@pytest.mark.parametrize("with_token", [False, True])
+async def test_a_right_code_returns_what_its_attempt_charged(
+    world: World, *, with_token: bool
+) -> None:
+    token = await world.sign_up()
+    charged: list[str] = []
+    tried, right = world.limits.code_tried, world.limits.code_right
+
+    async def charges(subject: str, address: str) -> int:
+        charged.append(subject)
+        return await tried(subject, address)
+
+    async def returns(subject: str, address: str) -> None:
+        charged.remove(subject)
+        await right(subject, address)
+
+    world.limits.code_tried = charges  # type: ignore[method-assign]
+    world.limits.code_right = returns  # type: ignore[method-assign]
+    await world.confirm(temporary=token if with_token else None)
+    assert not charged
+
+
 async def test_the_token_of_another_flow_confirms_no_sign_up(world: World) -> None:
     await world.sign_up()
     reset = await world.auth.passwords.ask(email=EMAIL, address=HERE)

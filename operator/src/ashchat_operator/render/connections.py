@@ -66,7 +66,7 @@ TABLE: Final = (
     Row("email", "rabbitmq", "5672", "consumes mails to send, publishes results of codes"),
     Row("chat", "rabbitmq", "5672", "consumes accounts and translations, requests translations"),
     Row("translate", "rabbitmq", "5672", "consumes texts, publishes translations"),
-    Row("static", "rabbitmq", "5672", "consumes deletions of accounts"),
+    Row("static", "rabbitmq", "5672", "consumes ended sessions and deletions of accounts"),
     Row("auth", "redis", "6379", "password resets"),
     Row("email", "redis", "6379", "pending sign-ups and codes"),
     Row("chat", "redis", "6379", "fan-out between its pods, ended sessions"),
