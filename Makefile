@@ -33,7 +33,7 @@ smoke: tools ## Run the short end-to-end tests, at most 3 minutes
 	@$(ASHCHAT) smoke
 smoke-kind: tools ## Run them on a kind cluster that exists only for this
 	@$(ASHCHAT) smoke-kind
-ci: tools ## Run what CI runs: test, and smoke-kind
+ci: tools ## Run test, and then smoke-kind
 	@$(ASHCHAT) ci
 test-e2e: tools ## Run the end-to-end tests, or T=chat MARK="not slow"
 	@$(ASHCHAT) test-e2e

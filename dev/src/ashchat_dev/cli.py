@@ -175,7 +175,7 @@ def test() -> None:
 
 @app.command()
 def ci() -> None:
-    """Run what CI runs: `test`, and `smoke-kind` with a node image built during `up`."""
+    """Run `test`, then `smoke-kind` with a node image that is built during `up`."""
     passed = _test(also=partial(supplies.ahead, default_paths()))
     raise typer.Exit(0 if passed and _smoke_kind() else 1)
 

@@ -159,8 +159,8 @@ class KindCluster:
     def import_archive(self, archive: Path, log: Path, step: Step) -> None:
         """Import a docker-archive in the folder ARCHIVES into all nodes, concurrently.
 
-        It is not streamed through Docker, and a node unpacks only what it runs: `kind load
-        image-archive` uses three times as much of the processor.
+        It is not streamed through Docker, and a node unpacks only what it runs, in contrast to
+        `kind load image-archive`.
 
         Raises:
             NodeError: A node rejects it.
