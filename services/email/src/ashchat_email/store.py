@@ -6,7 +6,7 @@ Keys, all with a time to live:
   `email:reset:<reset>` and `email:change:<change>`: hashes of what waits for its code (an address
   change has two digests and one count of attempts; a sign-up is stored under two keys, each with
   its own count)
-- `email:settled:<flow>:<id>`: the last item that was used there
+- `email:settled:<flow>:<id>`: the last item that was used there, without what it was for
 - `email:answer:<flow>:<id>:<request>`: the answer to a request
 - `email:sent:<hash of the message's id>`: a mail that the server accepted; a hash, because the id
   may identify an account that was deleted since
@@ -30,28 +30,29 @@ SENT_SECONDS: Final = 24 * 3600
 _FIELDS: Final = ("digest", "digest2")
 """Fields of an item's digests: of its code, or of the codes of both addresses."""
 
-# KEYS: pending, answer. ARGV: maximum attempts, the answer's lifetime in seconds, then pairs of
-# a field and a digest that it may contain. Every stored digest must match; both addresses share
-# the attempts. A repeated request gets the same answer and does not count as an attempt. That an
-# item was used is revealed by its right code only: to others it looks as before.
+# KEYS: pending, answer, settled. ARGV: maximum attempts, the answer's lifetime in seconds, then
+# pairs of a field and a digest that it may contain. Every stored digest must match; both addresses
+# share the attempts. A repeated request gets the same answer and does not count as an attempt. That
+# an item was used is revealed by its right code only: to others it looks as before.
 _CHECK: Final = """
 local before = redis.call('GET', KEYS[2])
 if before then return before end
-local tries = redis.call('HGET', KEYS[1], 'tries')
+local used = redis.call('EXISTS', KEYS[1]) == 0
+local item = used and KEYS[3] or KEYS[1]
+local tries = redis.call('HGET', item, 'tries')
 local met = {}
 for index = 3, #ARGV, 2 do
-  if ARGV[index + 1] == redis.call('HGET', KEYS[1], ARGV[index]) then met[ARGV[index]] = true end
+  if ARGV[index + 1] == redis.call('HGET', item, ARGV[index]) then met[ARGV[index]] = true end
 end
 local right = met['digest']
-if redis.call('HEXISTS', KEYS[1], 'digest2') == 1 then right = right and met['digest2'] end
-local used = redis.call('HEXISTS', KEYS[1], 'used') == 1
+if redis.call('HEXISTS', item, 'digest2') == 1 then right = right and met['digest2'] end
 local answer
 if not tries then
   answer = cjson.encode({refusal = 'expired'})
 elseif tonumber(tries) >= tonumber(ARGV[1]) then
   answer = cjson.encode({refusal = 'too_many_tries'})
 elseif not right then
-  local now = redis.call('HINCRBY', KEYS[1], 'tries', 1)
+  local now = redis.call('HINCRBY', item, 'tries', 1)
   if now >= tonumber(ARGV[1]) then
     answer = cjson.encode({refusal = 'too_many_tries'})
   else
@@ -60,7 +61,7 @@ elseif not right then
 elseif used then
   answer = cjson.encode({refusal = 'expired'})
 else
-  answer = cjson.encode({payload = redis.call('HGET', KEYS[1], 'payload')})
+  answer = cjson.encode({payload = redis.call('HGET', item, 'payload')})
 end
 redis.call('SET', KEYS[2], answer, 'EX', ARGV[2])
 return answer
@@ -72,7 +73,7 @@ return answer
 # lifetime and its count of attempts (its code changes with the key). One that was used is not
 # stored again.
 _PUT: Final = """
-if redis.call('GET', KEYS[2]) == ARGV[1] then return 'settled' end
+if redis.call('HGET', KEYS[2], 'subject') == ARGV[1] then return 'settled' end
 local same = redis.call('HGET', KEYS[1], 'subject') == ARGV[1]
 if not same then
   local at = redis.call('HGET', KEYS[1], 'at')
@@ -85,12 +86,12 @@ for index = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[index], ARGV[index +
 return 'kept'
 """
 
-# KEYS: pending, settled. ARGV: subject, lifetime in seconds. Marks only this item, not a newer
-# one, and deletes what it was for.
+# KEYS: pending, settled. ARGV: subject. Settles only this item, not a newer one, and deletes what
+# it was for. Its time to live stays.
 _SETTLE: Final = """
 if redis.call('HGET', KEYS[1], 'subject') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
-return redis.call('HSET', KEYS[1], 'used', 1, 'payload', '')
+redis.call('RENAME', KEYS[1], KEYS[2])
+return redis.call('HDEL', KEYS[2], 'payload')
 """
 
 
@@ -118,17 +119,16 @@ class RedisPending:
         for field, possible in zip(_FIELDS[: len(digests)], digests, strict=True):
             for digest in possible:
                 arguments += [field, digest]
+        answered = f"email:answer:{key}:{request_id}"
         raw = await self._eval(
-            _CHECK, [f"email:{key}", f"email:answer:{key}:{request_id}"], arguments
+            _CHECK, [f"email:{key}", answered, f"email:settled:{key}"], arguments
         )
         answer: dict[str, Any] = json.loads(raw)
         return Checked(answer.get("refusal"), answer.get("payload"))
 
     async def settle(self, key: str, subject: str) -> None:
         """Mark a pending item as used, and delete its payload; it cannot be stored again."""
-        await self._eval(
-            _SETTLE, [f"email:{key}", f"email:settled:{key}"], [subject, LIFETIME_SECONDS]
-        )
+        await self._eval(_SETTLE, [f"email:{key}", f"email:settled:{key}"], [subject])
 
     async def was_sent(self, message_id: str) -> bool:
         """Return whether the server has accepted this mail before."""
