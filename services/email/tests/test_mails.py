@@ -93,6 +93,12 @@ def test_no_language_file_was_left_in_english(language: str) -> None:
     assert not same
 
 
+def test_no_english_article_depends_on_the_product_s_name() -> None:
+    """It would be wrong for half of the names: "a AshChat account"."""
+    article = re.compile(r"\ban? \{product\}", re.IGNORECASE)
+    assert [place for *place, value in sentences("en") if article.search(value)] == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_both_parts_of_every_mail_in_every_language_say_the_same(kind: Kind, language: str) -> None:
