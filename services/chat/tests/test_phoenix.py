@@ -41,6 +41,11 @@ def test_anything_else_is_malformed(value: object) -> None:
         '["1","2",null,"e",{}]',
         json.dumps(["1", "2", "t" * 257, "e", {}]),
         json.dumps(["1" * 65, "2", "t", "e", {}]),
+        r'["1","\ud800","t","e",{}]',
+        r'["1","2","\ud800","e",{}]',
+        r'["1","2","t","e",{"content":"\udc00\ud800"}]',
+        r'["1","2","t","e",{"\ud800":1}]',
+        '["1","2","t","e",{"rev":NaN}]',
     ],
 )
 def test_malformed_texts_are_reported(text: str) -> None:

@@ -19,9 +19,11 @@ from pamqp.commands import Basic
 
 from ashchat_core import amqp, amqp_consumers, credentials
 from ashchat_core.amqp import (
+    SHORT_STRING_BYTES,
     Broker,
     BrokerUnavailableError,
     PublishError,
+    short_id,
 )
 from ashchat_core.backoff import backoff
 from ashchat_core.credentials import Credential, Credentials
@@ -32,6 +34,15 @@ from ashchat_dev.waiting import beside, until
 def test_backoff_grows_to_its_ceiling_and_is_never_zero() -> None:
     assert all(0.1 <= backoff(0) <= 0.2 for _ in range(100))
     assert all(2.5 <= backoff(1000) <= 5.0 for _ in range(100))
+
+
+@pytest.mark.parametrize("character", ["a", "ß", "😀"])
+def test_an_id_of_any_length_fits_into_a_message(character: str) -> None:
+    longest = character * (SHORT_STRING_BYTES // len(character.encode()))
+    assert short_id(longest) == longest
+    other, longer = short_id(f"{longest}aaaa"), short_id(f"{longest}aaab")
+    assert len({other, longer, longest}) == 3
+    assert len(longer.encode()) <= SHORT_STRING_BYTES
 
 
 async def test_publishing_without_a_session_raises_an_error(

@@ -9,6 +9,8 @@ sockets; the official client takes a message without join_ref as one of its pres
 import json
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 Payload = dict[str, Any]
 
 JOIN = "phx_join"
@@ -43,8 +45,10 @@ def decode(text: str) -> Frame:
         MalformedFrameError: it is not a valid frame.
     """
     try:
-        parts = json.loads(text)
-    except (ValueError, RecursionError):
+        # Unlike the standard library it refuses lone surrogates, which no answer could contain,
+        # and numbers that JSON does not have.
+        parts = from_json(text, allow_inf_nan=False)
+    except ValueError:
         raise MalformedFrameError("a frame is JSON") from None
     match parts:
         case [str() | None as join_ref, str() | None as ref, str(topic), str(event), dict(payload)]:

@@ -17,6 +17,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 
 import aio_pika
@@ -57,6 +58,7 @@ PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 """Maximum duration of `publish`, including the wait for a connection."""
 
 CA_FILE: Final = "rabbitmq-ca.pem"  # next to rabbitmq.uri
+SHORT_STRING_BYTES: Final = 255
 HEARTBEAT_SECONDS: Final = 10
 OVERLAP_SECONDS: Final = 10.0
 """How long an old session stays open after a change of credentials, to finish its work."""
@@ -65,6 +67,16 @@ _CONNECTED = Gauge("ashchat_amqp_connected", "1: connected to the broker")
 _PUBLISHED = Counter(
     "ashchat_amqp_published_total", "Messages confirmed by the broker", ["routing_key"]
 )
+
+
+def short_id(message_id: str) -> str:
+    """Return an id that fits into a property of a message; a longer one is replaced by its hash.
+
+    Ids are composed of fields of other messages, which may be of any length; a short string has at
+    most 255 bytes (AMQP 0-9-1, section 4.2.5.3).
+    """
+    encoded = message_id.encode()
+    return message_id if len(encoded) <= SHORT_STRING_BYTES else sha256(encoded).hexdigest()
 
 
 class Broker:
@@ -177,7 +189,7 @@ class Broker:
             body.model_dump_json().encode(),
             content_type="application/json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=message_id,
+            message_id=short_id(message_id),
             correlation_id=correlation_id,
             reply_to=reply_to,
             app_id=self._name,
