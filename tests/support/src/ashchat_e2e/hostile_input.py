@@ -27,7 +27,7 @@ VALUES: Final[tuple[Json, ...]] = (
     "2026-02-30T00:00:00Z", "zz-Zzzz-ZZ-x-" + "a" * 3_000, "-" * 300, "*:" * 100,
     [], {}, [[]], {"$gt": ""}, {"": {}}, {"__proto__": 1}, {"v": 2}, ["a"] * 500, _nested(DEEP),
 )  # fmt: skip
-"""Values in place of any other: of the wrong type, too large, too long, or with a meaning."""
+"""Values instead of any other: of the wrong type, too large, too long, or with a meaning."""
 
 TEXTS: Final = (
     "", "null", "[]", "{", '"', "[1,2,3,4]", "[null,null,null,null,null]", "[" * 5_000,

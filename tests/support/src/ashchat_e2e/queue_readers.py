@@ -42,7 +42,7 @@ def consumers(service: Service, folder: Path) -> frozenset[Consumer]:
 
     Args:
         service: The service.
-        folder: An empty directory, in place of its credentials.
+        folder: An empty directory, instead of its credentials.
     """
     broker = Broker(Credentials(folder), service, own_exchange=service)
     _REGISTRATIONS[service](broker)
