@@ -22,6 +22,7 @@ FOLDERS: Final = {
     "e2e": "tests/e2e",
     "manifests": "tests/manifests",
     "operator": "operator/tests",
+    "support": "tests/support/tests",
     **{name: f"services/{name}/tests" for name in ("core", *Service)},
 }
 
