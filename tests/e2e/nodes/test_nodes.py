@@ -142,6 +142,7 @@ async def test_the_status_names_what_has_its_volume_on_a_lost_node(
 ) -> None:
     ((node, components),) = (await nodes.volumes()).items()
     assert {"mongodb", "rabbitmq", "redis", "static"} <= components
+    await operate_from(cluster, nodes, await nodes.without_data())
 
     async def named() -> bool:
         status = (await cluster.resource())["status"]
@@ -181,6 +182,15 @@ async def test_an_operator_on_another_node_leads_when_the_leaders_node_is_lost(
         await all_ready(cluster, 2)
     finally:
         await configured(cluster, {"replicas": 1})
+
+
+async def operate_from(cluster: Cluster, nodes: Nodes, node: str) -> None:
+    """Move the only operator to a node: on the lost one it could not report the loss."""
+    async with nodes.only(node):
+        for pod in await operator_pods(cluster):
+            await removed(cluster, pod["metadata"]["name"])
+        await all_ready(cluster, 1)
+    assert (await leader(cluster))["spec"]["nodeName"] == node
 
 
 async def lead_from(cluster: Cluster, nodes: Nodes, node: str) -> None:
