@@ -40,6 +40,9 @@ ENDINGS = {1007, 1009, 4400, 4429}
 QUEUES_PATH = "/api/queues/ashchat"
 AMQP_PORT = 5672
 
+HELD = {Queue.PROFILE_CHANGED}
+"""Not tried: chat holds a message about an account that it does not know yet."""
+
 READERS = sorted({spec.reader for spec in QUEUES})
 
 
@@ -65,17 +68,17 @@ async def defects(cluster: Cluster, service: Service) -> Counter[str]:
 
 
 def frames(chat_id: str, user_id: str) -> list[Any]:
-    """Return valid frames of every kind that a client sends; no other frame has their refs."""
+    """Return valid frames of every kind that a client sends; no other frame has these refs."""
     chat, reference = f"chat:{chat_id}", str(uuid.uuid4())
     return [
-        ["1", "f1", chat, "phx_join", {"protocol": 2, "since": 0}],
-        ["2", "f2", f"notifications:{user_id}", "phx_join", {}],
-        ["3", "f3", "presence:lobby", "phx_join", {}],
-        ["1", "f4", chat, "send_message", {"content": "Hola", "mobile_ref_id": reference}],
-        ["1", "f5", chat, "typing", {"is_typing": True}],
-        ["1", "f6", chat, "ack", {"rev": 1}],
+        ["j1", "f1", chat, "phx_join", {"protocol": 2, "since": 0}],
+        ["j2", "f2", f"notifications:{user_id}", "phx_join", {}],
+        ["j3", "f3", "presence:lobby", "phx_join", {}],
+        ["j1", "f4", chat, "send_message", {"content": "Hola", "mobile_ref_id": reference}],
+        ["j1", "f5", chat, "typing", {"is_typing": True}],
+        ["j1", "f6", chat, "ack", {"rev": 1}],
         [None, "f7", "phoenix", "heartbeat", {}],
-        ["3", "f8", "presence:lobby", "phx_leave", {}],
+        ["j3", "f8", "presence:lobby", "phx_leave", {}],
     ]
 
 
@@ -128,6 +131,11 @@ async def waiting(rabbit: RabbitManagement) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+def is_dead(queue: str) -> bool:
+    """Return whether a queue holds dead letters."""
+    return queue.endswith(DEAD_LETTER_SUFFIX)
+
+
 async def publish(cluster: Cluster, bodies: Mapping[Queue, Sequence[str]]) -> None:
     """Publish to each queue as its writer; the broker confirms each message."""
     async with AsyncExitStack() as stack:
@@ -138,7 +146,7 @@ async def publish(cluster: Cluster, bodies: Mapping[Queue, Sequence[str]]) -> No
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             exchanges[service] = await channel.get_exchange(service, ensure=False)
         for spec in QUEUES:
-            for body in bodies[spec.name]:
+            for body in bodies.get(spec.name, ()):
                 message = aio_pika.Message(
                     body.encode(errors="surrogatepass"), message_id=str(uuid.uuid4())
                 )
@@ -152,10 +160,12 @@ async def test_hostile_messages_are_handled_or_dead_lettered(
     tmp_path: Path,
     record_property: Any,
 ) -> None:
-    assert await waiting(rabbit) == {}
+    former = await waiting(rabbit)
+    assert all(map(is_dead, former)), former
     bodies = {
         queue: [*variants(example(model), MESSAGES, f"{seed()} {queue}")]
         for queue, model in models(tmp_path).items()
+        if queue not in HELD
     }
     began = time.monotonic()
     await publish(cluster, bodies)
@@ -168,14 +178,14 @@ async def test_hostile_messages_are_handled_or_dead_lettered(
         before = dict(dead)
         dead.clear()
         dead.update(await waiting(rabbit))
-        only_dead = all(name.endswith(DEAD_LETTER_SUFFIX) for name in dead)
-        return bool(dead) and only_dead and dead == before
+        return dead == before != former and all(map(is_dead, dead))
 
     await until(all_handled, within=90, every=6, what="every message handled or dead-lettered")
     seconds = time.monotonic() - began
-    record_property("messages", f"{sent}, {sum(dead.values())} dead in {seconds:.1f} s: {dead}")
-    assert 0 < sum(dead.values()) <= sent
-    for name in dead:
+    added = sum(dead.values()) - sum(former.values())
+    record_property("messages", f"{sent}, {added} dead in {seconds:.1f} s: {dead}")
+    assert 0 < added <= sent
+    for name in dead.keys() - former.keys():
         await rabbit.delete(f"{QUEUES_PATH}/{name}/contents")
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     await converse(ana, ben)
