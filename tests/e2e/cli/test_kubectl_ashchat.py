@@ -31,7 +31,7 @@ from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.resilient_client import Steadfast
 
 BIN = Path(sys.executable).parent
-REVOKED = spec_of("session_revoked")
+REVOKED = spec_of("session_revoked_chat")
 MANY = 600
 
 
@@ -289,7 +289,7 @@ async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
         process = await begin(
             cluster,
             str(BIN / "ashchat"),
-            *("dlq", "replay", "session_revoked", "--all", "-n", cluster.namespace),
+            *("dlq", "replay", "session_revoked_chat", "--all", "-n", cluster.namespace),
         )
 
         async def some_sent() -> bool:
@@ -310,7 +310,7 @@ async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
         remaining = [letter.message_id for letter in await broker.look(REVOKED, MANY)]
         assert remaining == ids[-left:]
 
-        ran = await ashchat(cluster, "dlq", "replay", "session_revoked", "--all", "-o", "json")
+        ran = await ashchat(cluster, "dlq", "replay", "session_revoked_chat", "--all", "-o", "json")
         assert ran.code == Exit.OK
         assert len(ran.data["items"]) == left
 
