@@ -252,6 +252,7 @@ async def test_a_repeated_request_gets_the_same_answer_even_after_settled(world:
     settled = confirm(None, "r2", kind="settled", sign_up_id="s1")
     assert await world.email.confirm_code(settled) is None
     assert not await world.pending()
+    assert not await world.redis.keys("*s1*"), "a sign-up's id becomes that of the account"
     for key in await world.redis.keys("email:settled:*"):
         assert "argon2id" not in str(await world.redis.hgetall(key)), "what it was for is deleted"
         assert 0 < await world.redis.ttl(key) <= 600

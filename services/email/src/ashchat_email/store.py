@@ -6,10 +6,11 @@ Keys, all with a time to live:
   `email:reset:<reset>` and `email:change:<change>`: hashes of what waits for its code (an address
   change has two digests and one count of attempts; a sign-up is stored under two keys, each with
   its own count)
-- `email:settled:<flow>:<id>`: the last item that was used there, without what it was for
-- `email:answer:<flow>:<id>:<request>`: the answer to a request
-- `email:sent:<hash of the message's id>`: a mail that the server accepted; a hash, because the id
-  may identify an account that was deleted since
+- `email:settled:<hash of flow and id>`: the last item that was used there, without what it was for
+- `email:answer:<hash of flow, id and request>`: the answer to a request
+- `email:sent:<hash of the message's id>`: a mail that the server accepted
+
+The last three have hashes, because an id may identify an account that was deleted since.
 """
 
 import json
@@ -108,7 +109,7 @@ class RedisPending:
         arguments: list[str | float] = [subject, payload, at, LIFETIME_SECONDS]
         for field, digest in zip(_FIELDS[: len(digests)], digests, strict=True):
             arguments += [field, digest]
-        outcome = await self._eval(_PUT, [f"email:{key}", f"email:settled:{key}"], arguments)
+        outcome = await self._eval(_PUT, [f"email:{key}", _hashed("settled", key)], arguments)
         return outcome == "kept"
 
     async def check(
@@ -119,24 +120,26 @@ class RedisPending:
         for field, possible in zip(_FIELDS[: len(digests)], digests, strict=True):
             for digest in possible:
                 arguments += [field, digest]
-        answered = f"email:answer:{key}:{request_id}"
+        answered = _hashed("answer", f"{key}:{request_id}")
         raw = await self._eval(
-            _CHECK, [f"email:{key}", answered, f"email:settled:{key}"], arguments
+            _CHECK, [f"email:{key}", answered, _hashed("settled", key)], arguments
         )
         answer: dict[str, Any] = json.loads(raw)
         return Checked(answer.get("refusal"), answer.get("payload"))
 
     async def settle(self, key: str, subject: str) -> None:
         """Mark a pending item as used, and delete its payload; it cannot be stored again."""
-        await self._eval(_SETTLE, [f"email:{key}", f"email:settled:{key}"], [subject])
+        await self._eval(_SETTLE, [f"email:{key}", _hashed("settled", key)], [subject])
 
     async def was_sent(self, message_id: str) -> bool:
         """Return whether the server has accepted this mail before."""
-        return bool(await self._redis.client.exists(self._redis.key(_sent_key(message_id))))
+        return bool(await self._redis.client.exists(self._redis.key(_hashed("sent", message_id))))
 
     async def sent(self, message_id: str) -> None:
         """Record that the server accepted this mail."""
-        await self._redis.client.set(self._redis.key(_sent_key(message_id)), "1", ex=SENT_SECONDS)
+        await self._redis.client.set(
+            self._redis.key(_hashed("sent", message_id)), "1", ex=SENT_SECONDS
+        )
 
     async def _eval(self, script: str, keys: list[str], arguments: list[str | float]) -> str:
         client: Any = self._redis.client
@@ -144,5 +147,5 @@ class RedisPending:
         return str(await client.eval(script, len(named), *named, *arguments))
 
 
-def _sent_key(message_id: str) -> str:
-    return f"email:sent:{sha256(message_id.encode()).hexdigest()}"
+def _hashed(kind: str, name: str) -> str:
+    return f"email:{kind}:{sha256(name.encode()).hexdigest()}"
