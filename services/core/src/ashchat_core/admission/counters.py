@@ -67,10 +67,6 @@ class MemoryCounters:
 
     async def charge(self, buckets: Sequence[Bucket], now: float) -> Refusal | None:
         """Charge all buckets, or none of them and return why."""
-        return self.charge_now(buckets, now)
-
-    def charge_now(self, buckets: Sequence[Bucket], now: float) -> Refusal | None:
-        """Charge all buckets, or none of them and return why; without waiting."""
         charged = charge(self._full_at, buckets, now)
         if isinstance(charged, Refusal):
             return charged
