@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import aio_pika
 import httpx2
+from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPConnectionError, ProbableAuthenticationError
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -91,13 +92,16 @@ async def accepts(cluster: Cluster, backend: str, username: str, password: str) 
 
 async def _amqp(port: int, username: str, password: str) -> bool:
     uri = f"amqp://{quote(username, safe='')}:{quote(password, safe='')}@127.0.0.1:{port}/ashchat"
+    connection = aio_pika.Connection(make_url(uri))
     try:
-        connection = await aio_pika.connect(uri, timeout=10)
+        await connection.connect(timeout=10)
     except (ProbableAuthenticationError, AMQPConnectionError) as error:
         if "ACCESS_REFUSED" not in str(error):
             raise
         return False
-    await connection.close()
+    finally:
+        # Also after a refusal: else its finalizer closes it, in a thread without an event loop.
+        await connection.close()
     return True
 
 
