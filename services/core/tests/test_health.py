@@ -6,8 +6,8 @@ from fastapi.testclient import TestClient
 from prometheus_client import REGISTRY
 
 from ashchat_core.health import (
-    DEAF_AFTER_SECONDS,
     BUSY_HEARTBEAT_SECONDS,
+    DEAF_AFTER_SECONDS,
     Heartbeat,
     Readiness,
     private_app,
