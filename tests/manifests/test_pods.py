@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ashchat_chat import socket
+from ashchat_chat.wire import socket
 from ashchat_core import redis, runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.topology import Service

@@ -6,19 +6,22 @@ from collections.abc import Awaitable, Callable
 import structlog
 from redis.exceptions import RedisError
 
-from ashchat_chat import api, consumers, socket
-from ashchat_chat.deletion import Deletion
-from ashchat_chat.fanout import PRESENCE_CHANNEL, RedisFanout, RedisRevocationLog
-from ashchat_chat.inbox import Inbox, Pending
-from ashchat_chat.news import PROFILE_CHANNEL, News
-from ashchat_chat.outbox import TranslationOutbox
-from ashchat_chat.photos import Photos
-from ashchat_chat.presence import Presence, Typing
-from ashchat_chat.revocations import Revocations
-from ashchat_chat.rooms import ROOM_CHANNEL, USER_CHANNEL, Rooms
-from ashchat_chat.service import Chats
+from ashchat_chat.adapters import consumers
+from ashchat_chat.adapters.mongo_store import Store
+from ashchat_chat.adapters.outbox import TranslationOutbox
+from ashchat_chat.adapters.photos import Photos
+from ashchat_chat.adapters.redis_fanout import RedisFanout, RedisRevocationLog
+from ashchat_chat.channels import PRESENCE_CHANNEL, PROFILE_CHANNEL, ROOM_CHANNEL, USER_CHANNEL
+from ashchat_chat.rooms.assembly import Rooms
+from ashchat_chat.rooms.chats import Chats, Pending
 from ashchat_chat.settings import Settings
-from ashchat_chat.store import Store
+from ashchat_chat.users.deletion import Deletion
+from ashchat_chat.users.notifications import Inbox
+from ashchat_chat.users.presence import Presence, Typing
+from ashchat_chat.users.profile_changes import ProfileChanges
+from ashchat_chat.users.profiles import Profiles
+from ashchat_chat.users.revocations import Revocations
+from ashchat_chat.wire import http, socket
 from ashchat_core import origins, runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
@@ -62,30 +65,31 @@ def build(settings: Settings) -> runtime.App:
 
     def heard(channel: str, text: str) -> None:
         if channel.startswith(ROOM_CHANNEL):
-            rooms.heard(channel, text)
+            rooms.catching_up.heard(channel, text)
         elif channel.startswith(USER_CHANNEL):
             inbox.heard(channel, text)
         elif channel == PRESENCE_CHANNEL:
             presence.heard(text)
         elif channel == PROFILE_CHANNEL:
-            news.heard(text)
+            changes.heard(text)
 
     def subscribed(channel: str) -> None:
         if channel.startswith(ROOM_CHANNEL):
-            rooms.subscribed(channel)
+            rooms.catching_up.subscribed(channel)
         elif channel.startswith(USER_CHANNEL):
             inbox.subscribed(channel)
 
     fanout = RedisFanout(redis, heard=heard, subscribed=subscribed)
     outbox = TranslationOutbox(broker, store)
     rooms = Rooms(store, fanout, pod=settings.pod_name, job=outbox.add)
-    news = News(store, rooms, fanout.publish)
-    chats = Chats(store, rooms, fanout, changed=news.changed)
-    inbox = Inbox(_InboxStore(chats, store), fanout, rooms)
+    changes = ProfileChanges(store, rooms.live, rooms.languages, fanout.publish)
+    profiles = Profiles(store, changed=changes.changed)
+    chats = Chats(store, rooms.directory, rooms.projecting, fanout)
+    inbox = Inbox(_InboxStore(chats, store), fanout, rooms.live)
     presence = Presence(
         fanout,
         lambda text: fanout.publish(PRESENCE_CHANNEL, text),
-        rooms,
+        rooms.live,
         pod=settings.pod_name,
         away=(RedisError, OSError),
     )
@@ -99,16 +103,17 @@ def build(settings: Settings) -> runtime.App:
         rooms=rooms,
         inbox=inbox,
         presence=presence,
-        typing=Typing(rooms),
-        chats=chats,
+        typing=Typing(rooms.live),
+        profiles=profiles,
         verifier=verifier,
         revocations=revocations,
         pod=settings.pod_name,
         allowed_origins=origins.parse_list(settings.allowed_origins),
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
-    app = api.build(
+    app = http.build(
         chats=chats,
+        profiles=profiles,
         photos=photos,
         verifier=verifier,
         revocations=revocations,
@@ -116,9 +121,9 @@ def build(settings: Settings) -> runtime.App:
     )
     socket.register(app, sockets)
     deletion = Deletion(store, rooms, revocations, fanout)
-    consumers.register_people(broker, chats)
+    consumers.register_people(broker, profiles)
     consumers.register_endings(broker, revocations, deletion)
-    consumers.register_translations(broker, rooms)
+    consumers.register_translations(broker, rooms.appending)
 
     return runtime.App(
         name=SERVICE.value,
@@ -141,11 +146,9 @@ def build(settings: Settings) -> runtime.App:
                 (
                     fanout.run_publisher,
                     fanout.run_subscriber,
-                    rooms.compare,
-                    rooms.flush_reads,
-                    rooms.keep_projecting,
+                    *rooms.background(),
                     inbox.flush,
-                    news.run,
+                    changes.run,
                     revocations.follow,
                     presence.run,
                     outbox.run,

@@ -16,11 +16,15 @@ from typing import Any
 
 import pytest
 
-from ashchat_chat import rooms as rooms_module
-from ashchat_chat.log import AnyEvent, MessageView, RoomView, Sent
-from ashchat_chat.ports import ConflictError, RoomRecord, StoreUnavailableError
-from ashchat_chat.revocations import Over, Revocations
-from ashchat_chat.rooms import Rooms
+from ashchat_chat.rooms import appending as appending_module
+from ashchat_chat.rooms import protocol1 as protocol1_module
+from ashchat_chat.rooms import room as room_module
+from ashchat_chat.rooms.assembly import Rooms
+from ashchat_chat.rooms.events import AnyEvent, Sent
+from ashchat_chat.rooms.ports import ConflictError, Push, RoomRecord, StoreUnavailableError
+from ashchat_chat.rooms.views import MessageView, RoomView
+from ashchat_chat.users.revocations import Over, Revocations
+from ashchat_chat.wire import phoenix
 from ashchat_core.messages import TranslationResult
 
 ROOM = "r"
@@ -178,9 +182,9 @@ class Reader:
     protocol: int = 2
     frames: list[Any] = field(default_factory=list)
 
-    def send(self, text: str, event: str) -> None:
-        frame = json.loads(text)
-        assert frame[3] == event
+    def send(self, push: Push) -> None:
+        frame = json.loads(phoenix.text_of(push))
+        assert frame[3] == push.event
         self.frames.append(frame)
 
     async def drained(self) -> None:
@@ -213,10 +217,10 @@ async def world(
     doubles: float = 0.0,
 ) -> AsyncIterator[World]:
     # The same rules, in milliseconds.
-    monkeypatch.setattr(rooms_module, "CHECK_FIRST_SECONDS", 0.01)
-    monkeypatch.setattr(rooms_module, "CHECK_MAX_SECONDS", 0.02)
-    monkeypatch.setattr(rooms_module, "APPEND_AGAIN_SECONDS", 0.001)
-    monkeypatch.setattr(rooms_module, "READ_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr(room_module, "CHECK_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(room_module, "CHECK_MAX_SECONDS", 0.02)
+    monkeypatch.setattr(appending_module, "APPEND_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(protocol1_module, "READ_DELAY_SECONDS", 0.005)
     store = MemoryStore({ROOM: ("ana", "ben")}, PEOPLE)
     bus = LossyBus(
         random.Random(seed),  # noqa: S311
@@ -228,9 +232,9 @@ async def world(
     for number in range(pods):
         end = LossyFanout(bus)
         rooms = Rooms(store, end, pod=f"pod-{number}", job=jobs.append)
-        end.heard = rooms.heard
+        end.heard = rooms.catching_up.heard
         made.append(rooms)
-    tasks = [asyncio.create_task(one.compare()) for one in made]
+    tasks = [asyncio.create_task(one.catching_up.compare()) for one in made]
     tasks += [asyncio.create_task(one.flush_reads()) for one in made]
     try:
         yield World(store, bus, made, jobs)
@@ -241,14 +245,14 @@ async def world(
 
 
 async def enter(rooms: Rooms, reader: Reader, since: int | None = None) -> int:
-    joined = await rooms.join(ROOM, reader.user, since)
+    joined = await rooms.live.join(ROOM, reader.user, since)
     assert not joined.reset
-    await rooms.attach(ROOM, reader, joined.since)
+    await rooms.live.attach(ROOM, reader, joined.since)
     return joined.rev
 
 
 async def say(rooms: Rooms, user: str, ref: str, text: str = "hola") -> tuple[Sent, bool]:
-    return await rooms.send(ROOM, user, text=text, language=PEOPLE[user], client_id=ref)
+    return await rooms.appending.send(ROOM, user, text=text, language=PEOPLE[user], client_id=ref)
 
 
 async def settled(readers: Sequence[Reader], head: int) -> None:

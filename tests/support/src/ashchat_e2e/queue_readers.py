@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import Mock
 
-import ashchat_chat.consumers
+import ashchat_chat.adapters.consumers
 import ashchat_email.consumers
 import ashchat_static.consumers
 import ashchat_translate.consumers
@@ -18,9 +18,9 @@ from ashchat_translate.settings import Settings as TranslateSettings
 
 
 def _chat(broker: Broker) -> None:
-    ashchat_chat.consumers.register_people(broker, Mock())
-    ashchat_chat.consumers.register_endings(broker, Mock(), Mock())
-    ashchat_chat.consumers.register_translations(broker, Mock())
+    ashchat_chat.adapters.consumers.register_people(broker, Mock())
+    ashchat_chat.adapters.consumers.register_endings(broker, Mock(), Mock())
+    ashchat_chat.adapters.consumers.register_translations(broker, Mock())
 
 
 def _translate(broker: Broker) -> None:

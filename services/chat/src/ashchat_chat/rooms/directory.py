@@ -1,0 +1,123 @@
+"""The rooms that this pod has loaded, each with a view of its log up to the newest event known."""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from ashchat_chat.rooms.errors import NoSuchRoomError
+from ashchat_chat.rooms.events import AnyEvent, Members
+from ashchat_chat.rooms.ports import ConflictError, LogStore
+from ashchat_chat.rooms.room import Room
+from ashchat_chat.rooms.sequence import Sequencer
+from ashchat_chat.rooms.views import RoomView
+
+IDLE_ROOMS = 5_000
+"""Maximum rooms without a socket whose view stays in memory, so that a send needs no reading."""
+
+REFRESH_PAGE = 200
+"""Events in one read."""
+
+Listener = Callable[[Room, RoomView, AnyEvent], None]
+"""Called with each event in order, and the view before it."""
+
+
+class RoomDirectory:
+    """Loads rooms, and passes each room's events on in order, each once, without a hole."""
+
+    def __init__(
+        self, store: LogStore, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._rooms: OrderedDict[str, Room] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[Room]] = {}
+        self._listeners: list[Listener] = []
+        self._on_gap: Callable[[str], None] = lambda _: None
+
+    def listen(self, listener: Listener) -> None:
+        """Call a listener for every event from now on."""
+        self._listeners.append(listener)
+
+    def call_on_gap(self, on_gap: Callable[[str], None]) -> None:
+        """Call a function with a room's id when an event is held because others are missing."""
+        self._on_gap = on_gap
+
+    def loaded(self, room_id: str) -> Room | None:
+        """Return a room if it is in memory."""
+        return self._rooms.get(room_id)
+
+    async def get(self, room_id: str) -> Room:
+        """Return a room, from memory or from the store.
+
+        Raises:
+            NoSuchRoomError: the room does not exist.
+            StoreUnavailableError: the store could not be read.
+        """
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self._rooms.move_to_end(room_id)
+            return room
+        loading = self._loading.get(room_id)
+        if loading is None:
+            loading = asyncio.ensure_future(self._load(room_id))
+            self._loading[room_id] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(room_id, None))
+        return await asyncio.shield(loading)
+
+    async def membership(self, room_id: str, user: str) -> tuple[str, ...]:
+        """Return a room's members, for one of them.
+
+        Raises:
+            NoSuchRoomError: the room does not exist, or the user is not in it.
+            StoreUnavailableError: the store could not be read.
+        """
+        room = await self.get(room_id)
+        if user not in room.view.members:
+            raise NoSuchRoomError
+        return room.view.members
+
+    async def refresh(self, room: Room) -> None:
+        """Bring a room's view to the head of the log.
+
+        Raises:
+            StoreUnavailableError: the store could not be read.
+        """
+        while True:
+            events = await self._store.after({room.id: room.view.rev}, REFRESH_PAGE)
+            self.offer(room, events)
+            if len(events) < REFRESH_PAGE:
+                return
+
+    def offer(self, room: Room, events: Iterable[AnyEvent]) -> None:
+        """Accept events in any order, and pass on those that are next."""
+        for before, event in room.accept(events):
+            for listener in self._listeners:
+                listener(room, before, event)
+        if room.sequencer.gap:
+            self._on_gap(room.id)
+
+    async def _load(self, room_id: str) -> Room:
+        record = await self._store.room(room_id)
+        if record is None:
+            raise NoSuchRoomError
+        room = Room(record.projected, Sequencer(record.projected.rev))
+        await self.refresh(room)
+        if room.view.rev == 0:
+            # The room's document was written, and its first event not yet.
+            first = Members(room=room_id, rev=1, at=self._now(), members=record.members)
+            with contextlib.suppress(ConflictError):
+                await self._store.insert(first)
+            await self.refresh(room)
+        self._rooms[room_id] = room
+        self._evict(room_id)
+        return room
+
+    def _evict(self, newest: str) -> None:
+        """Remove the least recently used room without a socket, if there are too many."""
+        if len(self._rooms) > IDLE_ROOMS:
+            idle = (key for key, room in self._rooms.items() if not room.occupied)
+            oldest = next(idle, newest)
+            if oldest != newest:
+                del self._rooms[oldest]

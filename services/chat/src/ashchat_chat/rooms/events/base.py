@@ -1,0 +1,64 @@
+"""What every kind of event has."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, field_validator
+
+from ashchat_chat.rooms.identifiers import timestamp
+from ashchat_chat.rooms.views import CONFIG, MessageView, RoomView
+
+ERASED = "erased"
+"""The reason of a translation whose message was erased with its sender's account."""
+
+
+class Event(BaseModel, ABC):
+    """An event of a room's log: at revision `rev`, at a time."""
+
+    model_config = CONFIG
+
+    room: str
+    rev: int = Field(ge=1)
+    at: datetime
+
+    @field_validator("at")
+    @classmethod
+    def _milliseconds(cls, at: datetime) -> datetime:
+        # MongoDB stores milliseconds: what was written and what is read back must be equal.
+        at = at.astimezone(UTC)
+        return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+    @property
+    @abstractmethod
+    def about(self) -> int | None:
+        """The revision of the message that this event creates or changes; None: of none."""
+
+    @abstractmethod
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+
+    @abstractmethod
+    def visible_to(self, language: str) -> bool:
+        """Return whether the event is sent to readers of a language."""
+
+    @abstractmethod
+    def fold_room(self, view: RoomView) -> RoomView:
+        """Return the room after this event, apart from `rev`."""
+
+    @abstractmethod
+    def fold_message(self, before: MessageView | None) -> MessageView | None:
+        """Return the message `about` after this event; None while it is not known."""
+
+    @abstractmethod
+    def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:
+        """Return the event without a deleted user; None if nothing of that user is in it.
+
+        What stays is what the others' room needs to hold together: that there was a message,
+        when, and its sender's own id of it. `theirs` are the revisions of the user's messages.
+        """
+
+    def head(self) -> dict[str, Any]:
+        """Return what the payloads of all kinds have."""
+        return {"rev": self.rev, "kind": getattr(self, "kind", ""), "at": timestamp(self.at)}

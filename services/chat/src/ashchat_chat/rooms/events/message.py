@@ -1,0 +1,83 @@
+"""Kind `message`: a message was sent."""
+
+from collections.abc import Collection
+from typing import Any, Literal, Self
+
+from ashchat_chat.rooms.events.base import Event
+from ashchat_chat.rooms.identifiers import message_id, placeholder
+from ashchat_chat.rooms.views import MessageView, RoomView
+from ashchat_core import languages
+
+
+class Sent(Event):
+    """A message was sent. (room, sender, client_id) is unique."""
+
+    kind: Literal["message"] = "message"
+    sender: str
+    client_id: str
+    text: str
+    language: str
+    targets: tuple[str, ...] = ()
+    erased: bool | None = None
+    """True: the sender's account was deleted, and with it what they wrote."""
+
+    @property
+    def about(self) -> int:
+        """Itself."""
+        return self.rev
+
+    @property
+    def message_id(self) -> str:
+        """The message's id: unique, and contains its place in the log."""
+        return message_id(self.room, self.rev)
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {
+            **self.head(),
+            "message_id": self.message_id,
+            "sender_id": self.sender,
+            "mobile_ref_id": self.client_id,
+            "content": self.text,
+            "language": self.language,
+            "targets": list(self.targets),
+            "text_version": 1,
+            **({"erased": True} if self.erased else {}),
+        }
+
+    def visible_to(self, language: str) -> bool:  # noqa: ARG002
+        """Return True: it is sent to every reader, whatever the language."""
+        return True
+
+    def fold_room(self, view: RoomView) -> RoomView:
+        """Return the room unchanged: sending does not move the sender's read position."""
+        return view
+
+    def fold_message(self, before: MessageView | None) -> MessageView | None:
+        """Return the message as it was sent, unless later events are folded into it already."""
+        if before is not None:
+            return before
+        return MessageView(
+            room=self.room,
+            rev=self.rev,
+            at=self.at,
+            sender=self.sender,
+            client_id=self.client_id,
+            text=self.text,
+            language=self.language,
+            erased=bool(self.erased),
+        )
+
+    def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
+        """Return the user's message without sender, text and languages."""
+        if self.sender != user:
+            return None
+        return self.model_copy(
+            update={
+                "sender": placeholder(user),
+                "text": "",
+                "language": languages.UNKNOWN,
+                "targets": (),
+                "erased": True,
+            }
+        )

@@ -1,0 +1,71 @@
+"""Kind `translation`: a message in another language."""
+
+from collections.abc import Collection
+from typing import Any, Literal, Self
+
+from ashchat_chat.rooms.events.base import ERASED, Event
+from ashchat_chat.rooms.identifiers import TRANSLATOR
+from ashchat_chat.rooms.views import MessageView, RoomView, Translation
+from ashchat_core import languages
+
+
+class Translated(Event):
+    """A message in another language, or the result that it will not be translated."""
+
+    kind: Literal["translation"] = "translation"
+    sender: Literal["system:translate"] = TRANSLATOR
+    client_id: str
+    message: str
+    message_rev: int
+    text_version: int
+    target: str
+    outcome: Literal["translated", "unchanged", "failed"]
+    text: str | None = None
+    provider: str | None = None
+    reason: str | None = None
+
+    @property
+    def about(self) -> int:
+        """The translated message."""
+        return self.message_rev
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {
+            **self.head(),
+            "message_id": self.message,
+            "message_rev": self.message_rev,
+            "text_version": self.text_version,
+            "language": self.target,
+            "outcome": self.outcome,
+            "content": self.text,
+            "provider": self.provider,
+            "reason": self.reason,
+        }
+
+    def visible_to(self, language: str) -> bool:
+        """Return whether readers of a language are sent this translation."""
+        return languages.same(language, self.target)
+
+    def fold_room(self, view: RoomView) -> RoomView:
+        """Return the room unchanged."""
+        return view
+
+    def fold_message(self, before: MessageView | None) -> MessageView | None:
+        """Return the message with this translation, unless it was erased."""
+        if before is None or before.erased:
+            return before
+        translation = Translation(
+            outcome=self.outcome, text=self.text, text_version=self.text_version
+        )
+        return before.model_copy(
+            update={"translations": {**before.translations, self.target: translation}}
+        )
+
+    def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
+        """Return the translation of the user's message without its text."""
+        if self.message_rev not in theirs or self.reason == ERASED:
+            return None
+        return self.model_copy(
+            update={"outcome": "failed", "text": None, "provider": None, "reason": ERASED}
+        )

@@ -1,0 +1,219 @@
+"""The sockets of this pod that have joined rooms, and what they are sent as it happens.
+
+Every socket of a room gets its events in order, without a hole and each once.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ashchat_chat import metrics
+from ashchat_chat.channels import ROOM_CHANNEL
+from ashchat_chat.rooms.directory import RoomDirectory
+from ashchat_chat.rooms.events import AnyEvent, Members
+from ashchat_chat.rooms.identifiers import is_placeholder
+from ashchat_chat.rooms.ports import Fanout, LogStore, Push, Subscriber, deleted_profile
+from ashchat_chat.rooms.protocol1 import Protocol1
+from ashchat_chat.rooms.room import Room
+from ashchat_chat.rooms.views import RoomView
+
+RESUME_MAX_EVENTS = 1_000
+"""A longer gap is answered with `reset`: fetching pages is cheaper than replaying."""
+
+REPLAY_PAGE = 200
+"""Events in one read of a replay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The answer to a join."""
+
+    rev: int
+    """The head of the log."""
+    since: int
+    """From where the socket is served: the events after it come next."""
+    reset: bool
+    """The gap is not replayed: the client must fetch the room."""
+    members: tuple[str, ...]
+
+
+class LiveRooms:
+    """Serves the sockets that have joined rooms."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        fanout: Fanout,
+        directory: RoomDirectory,
+        protocol1: Protocol1,
+        *,
+        pod: str,
+    ) -> None:
+        self._store = store
+        self._fanout = fanout
+        self._directory = directory
+        self._protocol1 = protocol1
+        self._pod = pod
+        self._occupied: set[str] = set()
+        self._rooms_of: dict[str, set[str]] = {}
+        directory.listen(self._follow)
+
+    # Joining
+
+    async def join(self, room_id: str, user: str, since: int | None) -> Joined:
+        """Prepare a join: check membership, subscribe to the other pods, and compare heads.
+
+        Raises:
+            NoSuchRoomError: the room does not exist, or the user is not in it.
+            StoreUnavailableError: the store could not be read.
+        """
+        await self._directory.membership(room_id, user)
+        room = await self._directory.get(room_id)
+        if not room.occupied:
+            await self._fanout.subscribe(ROOM_CHANNEL + room_id)
+        await self._directory.refresh(room)
+        head = room.view.rev
+        if since is None:
+            return Joined(head, head, reset=False, members=room.view.members)
+        # Ahead of the log: it was restored from a backup, or the client is mistaken.
+        if since > head or head - since > RESUME_MAX_EVENTS:
+            metrics.RESETS.inc()
+            return Joined(head, head, reset=True, members=room.view.members)
+        return Joined(head, since, reset=False, members=room.view.members)
+
+    async def attach(self, room_id: str, subscriber: Subscriber, since: int) -> None:
+        """Replay what came after `since`, then serve the socket live.
+
+        Raises:
+            NoSuchRoomError: the room was deleted.
+            StoreUnavailableError: the gap could not be read.
+        """
+        room = await self._directory.get(room_id)
+        await self._replay(room, subscriber, since)
+        # Without an await since the comparison in `_replay`, no event falls in between.
+        if subscriber.protocol == 1:
+            self._protocol1.attach(room, subscriber)
+        else:
+            room.two.setdefault(subscriber.language, set()).add(subscriber)
+        self._occupied.add(room_id)
+        for member in room.view.members:
+            self._rooms_of.setdefault(member, set()).add(room_id)
+        metrics.ROOMS.set(len(self._occupied))
+        room.touched()
+        # While replaying the room may have become empty and unsubscribed.
+        await self._fanout.subscribe(ROOM_CHANNEL + room_id)
+
+    async def _replay(self, room: Room, subscriber: Subscriber, since: int) -> None:
+        cursor = since
+        while cursor < room.view.rev:
+            events = await self._store.after({room.id: cursor}, REPLAY_PAGE)
+            if not events:
+                return
+            for event in events:
+                if subscriber.protocol != 1 and event.visible_to(subscriber.language):
+                    subscriber.send(_event_push(room.id, event))
+            cursor = events[-1].rev
+            # The store may be ahead of what this pod has received.
+            self._directory.offer(room, events)
+            await subscriber.drained()
+
+    def detach(self, room_id: str, subscriber: Subscriber) -> None:
+        """Stop serving a socket; harmless when it was not served."""
+        room = self._directory.loaded(room_id)
+        if room is None:
+            return
+        readers = room.two.get(subscriber.language, set())
+        readers.discard(subscriber)
+        if not readers:
+            room.two.pop(subscriber.language, None)
+        self._protocol1.detach(room, subscriber)
+        if not room.occupied and room_id in self._occupied:
+            self._occupied.discard(room_id)
+            for member in room.view.members:
+                self._not_here(room_id, member)
+            metrics.ROOMS.set(len(self._occupied))
+            self._fanout.unsubscribe(ROOM_CHANNEL + room_id)
+            self._protocol1.emptied(room)
+
+    # Serving
+
+    def tell(self, room_id: str, event: str, payload: dict[str, Any], *, but: str = "") -> None:
+        """Push an event that is not of the log to the room's sockets on this pod."""
+        room = self._directory.loaded(room_id)
+        if room is None:
+            return
+        push = Push(f"chat:{room_id}", event, payload)
+        for subscriber in room.subscribers():
+            if subscriber.user != but:
+                subscriber.send(push)
+
+    def typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
+        """Push to the room's sockets on every pod that a user is typing. Lossy, never stored."""
+        self._show_typing(room_id, user, is_typing=is_typing)
+        published = {"typing": {"user": user, "is_typing": is_typing, "pod": self._pod}}
+        self._fanout.publish(ROOM_CHANNEL + room_id, json.dumps(published))
+
+    def heard_typing(self, room_id: str, published: dict[str, Any]) -> None:
+        """Accept what a pod published about typing."""
+        if published.get("pod") != self._pod:
+            self._show_typing(room_id, published["user"], is_typing=published["is_typing"])
+
+    def occupied(self) -> frozenset[str]:
+        """Return the rooms that have sockets on this pod."""
+        return frozenset(self._occupied)
+
+    def rooms_of(self, user: str) -> frozenset[str]:
+        """Return a user's rooms that have sockets on this pod."""
+        return frozenset(self._rooms_of.get(user, ()))
+
+    def people(self) -> set[str]:
+        """Return the members of the rooms that have sockets on this pod."""
+        return set(self._rooms_of)
+
+    def has_joined(self, room_id: str, user: str) -> bool:
+        """Return whether a socket of the user on this pod has joined the room."""
+        room = self._directory.loaded(room_id)
+        return room is not None and any(one.user == user for one in room.subscribers())
+
+    def read_position(self, room_id: str, user: str) -> int:
+        """Return a user's read position, as far as this pod knows."""
+        room = self._directory.loaded(room_id)
+        return room.view.reads.get(user, 0) if room is not None else 0
+
+    def _show_typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
+        self.tell(room_id, "typing", {"is_typing": is_typing, "user_id": user}, but=user)
+
+    def _follow(self, room: Room, before: RoomView, event: AnyEvent) -> None:
+        if not room.occupied:
+            return
+        self._dispatch(room, event)
+        if isinstance(event, Members):
+            self._members_changed(room.id, before.members, room.view.members)
+
+    def _dispatch(self, room: Room, event: AnyEvent) -> None:
+        push = _event_push(room.id, event)
+        for language, readers in room.two.items():
+            if event.visible_to(language):
+                for reader in readers:
+                    reader.send(push)
+        self._protocol1.dispatch(room, event)
+
+    def _members_changed(self, room_id: str, before: Sequence[str], now: Sequence[str]) -> None:
+        for user in set(before) - set(now):
+            self._not_here(room_id, user)
+        for user in set(now) - set(before):
+            self._rooms_of.setdefault(user, set()).add(room_id)
+            if is_placeholder(user):
+                self.tell(room_id, "receiver_info", deleted_profile(user).payload())
+                self.tell(room_id, "receiver_online", {"status": "offline"})
+
+    def _not_here(self, room_id: str, user: str) -> None:
+        here = self._rooms_of.get(user, set())
+        here.discard(room_id)
+        if not here:
+            self._rooms_of.pop(user, None)
+
+
+def _event_push(room_id: str, event: AnyEvent) -> Push:
+    return Push(f"chat:{room_id}", "event", event.payload())

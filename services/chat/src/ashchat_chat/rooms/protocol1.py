@@ -1,0 +1,123 @@
+"""Protocol 1, the original's: sockets that get each message once, without ids.
+
+A joined room counts as being in view: what a socket is shown is read.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import assert_never
+
+from ashchat_chat.clock import monotonic
+from ashchat_chat.rooms.errors import NoSuchRoomError
+from ashchat_chat.rooms.events import AnyEvent, Members, Opaque, Read, Sent, Translated
+from ashchat_chat.rooms.holdback import Holdback, Ready
+from ashchat_chat.rooms.ports import Push, StoreUnavailableError, Subscriber
+from ashchat_chat.rooms.room import Room
+
+READ_DELAY_SECONDS = 0.2
+"""How long reads are gathered, so that a burst of messages is one event."""
+
+
+class Protocol1:
+    """Serves the sockets of protocol 1."""
+
+    def __init__(self) -> None:
+        self._reads: dict[tuple[str, str], int] = {}
+
+    def attach(self, room: Room, subscriber: Subscriber) -> None:
+        """Serve a socket; everything in the room so far is read."""
+        room.one.setdefault(subscriber.language, {})[subscriber] = room.view.rev
+        room.holds.setdefault(subscriber.language, Holdback(subscriber.language))
+        self._read(room.id, subscriber.user, room.view.rev)
+
+    def detach(self, room: Room, subscriber: Subscriber) -> None:
+        """Stop serving a socket; harmless when it was not served."""
+        readers = room.one.get(subscriber.language, {})
+        readers.pop(subscriber, None)
+        if not readers:
+            room.one.pop(subscriber.language, None)
+            room.holds.pop(subscriber.language, None)
+
+    def emptied(self, room: Room) -> None:
+        """Stop the timer of a room without sockets."""
+        if room.timer is not None:
+            room.timer.cancel()
+            room.timer = None
+
+    def dispatch(self, room: Room, event: AnyEvent) -> None:
+        """Show what an event means to the sockets of protocol 1."""
+        if not room.one:
+            return
+        now = monotonic()
+        for language, hold in room.holds.items():
+            self._show(room, language, hold.take(event, now))
+        match event:
+            case Sent():
+                room.unread.append((event.rev, event.sender, event.client_id))
+            case Read():
+                _report_read(room)
+            case Members() | Translated() | Opaque():
+                pass
+            case _:
+                assert_never(event)
+        self._set_timer(room)
+
+    async def flush_reads(self, acknowledge: Callable[[str, str, int], Awaitable[int]]) -> None:
+        """Commit the reads that showing messages implies; until cancelled."""
+        while True:
+            await asyncio.sleep(READ_DELAY_SECONDS)
+            reads, self._reads = self._reads, {}
+            for (room_id, user), up_to in reads.items():
+                try:
+                    await acknowledge(room_id, user, up_to)
+                except StoreUnavailableError:
+                    self._read(room_id, user, up_to)
+                except NoSuchRoomError:
+                    continue
+
+    def _read(self, room_id: str, user: str, up_to: int) -> None:
+        if up_to > 0:
+            key = (room_id, user)
+            self._reads[key] = max(self._reads.get(key, 0), up_to)
+
+    def _show(self, room: Room, language: str, ready: Iterable[Ready]) -> None:
+        for message in ready:
+            event = message.event
+            payload = {"chat_id": room.id, "content": message.text, "sender_id": event.sender}
+            push = Push(f"chat:{room.id}", "receive_message", payload)
+            for reader, joined_at in room.one.get(language, {}).items():
+                # What was there before the join came with the chat's history.
+                if reader.user != event.sender and event.rev > joined_at:
+                    reader.send(push)
+                    self._read(room.id, reader.user, event.rev)
+
+    def _set_timer(self, room: Room) -> None:
+        if room.timer is not None:
+            room.timer.cancel()
+            room.timer = None
+        deadlines = [hold.deadline for hold in room.holds.values() if hold.deadline is not None]
+        if deadlines:
+            room.timer = asyncio.get_running_loop().call_at(min(deadlines), self._expire, room)
+
+    def _expire(self, room: Room) -> None:
+        now = monotonic()
+        for language, hold in room.holds.items():
+            self._show(room, language, hold.expire(now))
+        self._set_timer(room)
+
+
+def _report_read(room: Room) -> None:
+    """Report to senders that their messages were read by all other members."""
+    still: list[tuple[int, str, str]] = []
+    for rev, sender, client_id in room.unread:
+        if room.view.read_by_others(sender) < rev:
+            still.append((rev, sender, client_id))
+            continue
+        payload = {"mobile_ref_id": client_id, "status": "READED", "chat_id": room.id}
+        push = Push(f"chat:{room.id}", "message_sent", payload)
+        for readers in room.one.values():
+            for reader in readers:
+                if reader.user == sender:
+                    reader.send(push)
+    room.unread.clear()
+    room.unread.extend(still)

@@ -1,0 +1,1 @@
+"""Users: profiles, presence, typing, notifications, ended sessions, deleted accounts."""

@@ -1,0 +1,1 @@
+"""What clients see: Phoenix frames, the socket and the HTTP API."""

@@ -1,0 +1,60 @@
+"""The kinds of events are a closed set; what every kind must do is tested for every kind."""
+
+from datetime import UTC, datetime
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+
+from ashchat_chat.rooms.events import KINDS, AnyEvent, Opaque, parse
+from ashchat_chat.rooms.events.base import Event
+from ashchat_chat.rooms.identifiers import placeholder
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+NOT_ABOUT_USERS = {"room", "client_id", "message", "target", "language"}
+"""Fields that never contain a user's id: ids of rooms and messages, and language tags."""
+
+
+def filled(kind: type[Event], user: str) -> Event:
+    """Return an event with a user's id in every field that could contain one."""
+
+    def value(name: str, annotation: Any) -> Any:
+        options = [one for one in get_args(annotation) if one is not NoneType]
+        if get_origin(annotation) is Literal:
+            return options[0]
+        if options and get_origin(annotation) is not tuple:
+            return value(name, options[0])
+        if get_origin(annotation) is tuple:
+            return () if name == "targets" else (user,)
+        if annotation is str:
+            return "en" if name in NOT_ABOUT_USERS else user
+        return {int: 3, datetime: AT, bool: False}[annotation]
+
+    return kind(**{name: value(name, one.annotation) for name, one in kind.model_fields.items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_stores_a_deleted_users_id(kind: type[Event]) -> None:
+    event = filled(kind, "ana")
+    assert "ana" in event.model_dump_json()
+    erased = event.erased_for("ana", {3})
+    assert erased is not None
+    assert "ana" not in erased.model_dump_json().replace(placeholder("ana"), "")
+    assert erased.rev == event.rev
+    # Repeating a deletion changes nothing.
+    again = erased.erased_for("ana", {3})
+    assert again is None or again == erased
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_users_events_are_not_changed_by_a_deletion(kind: type[Event]) -> None:
+    assert filled(kind, "ben").erased_for("ana", set()) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_stored_is_read_back(kind: type[Event]) -> None:
+    event = filled(kind, "ana")
+    read: AnyEvent = parse(event.model_dump(exclude_none=True))
+    assert read == event
+    assert not isinstance(read, Opaque)
+    assert read.payload()["kind"] == getattr(event, "kind", None)

@@ -1,0 +1,318 @@
+"""The border of the HTTP API: the gates, the shapes, what is refused before any store."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ashchat_chat.rooms.chats import Page
+from ashchat_chat.rooms.errors import (
+    ChatExistsError,
+    NoSuchRoomError,
+    NoSuchUserError,
+    SelfChatError,
+)
+from ashchat_chat.rooms.ports import Profile, StoreUnavailableError
+from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
+from ashchat_chat.wire import http
+from ashchat_core.tokens import TokenVerifier
+from chat_world import revocations
+
+ANA = Profile("ana", "Ana", "ana_abcdefgh", "es", "hola", "/files/a.webp")
+
+
+class Chats:
+    """Returns configured answers; the rules have their own tests."""
+
+    def __init__(self) -> None:
+        self.raises: Exception | None = None
+        self.changed: list[Mapping[str, str]] = []
+
+    async def profile(self, user_id: str) -> Profile:
+        if user_id != "ana":
+            raise NoSuchUserError
+        return ANA
+
+    async def change(self, user_id: str, **fields: str) -> None:
+        assert user_id == "ana"
+        self.changed.append(fields)
+
+    async def open_direct(self, user_id: str, receiver_tag: str) -> tuple[str, Profile]:
+        assert (user_id, receiver_tag) == ("ana", "ben_abcdefgh")
+        if self.raises is not None:
+            raise self.raises
+        return "room", Profile("ben", "Ben", receiver_tag, "en")
+
+    async def page(self, _user: str, room_id: str, *, before: int | None, limit: int) -> Page:
+        if room_id != "room":
+            raise NoSuchRoomError
+        assert (before, limit) == (7, 3)
+        return Page(RoomView(room="room", rev=9), [], more=False)
+
+
+class Photos:
+    """Reads what is uploaded, as static would."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.headers: dict[str, str] = {}
+        self.removed: list[str | None] = []
+
+    async def upload(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> str:
+        self.headers = dict(headers)
+        async for chunk in body:
+            self.body += chunk
+        return "/files/new.webp"
+
+    async def remove(self, url: str | None, headers: Mapping[str, str]) -> None:
+        assert set(headers) == {"Authorization", "Device-Token"}
+        self.removed.append(url)
+
+
+@pytest.fixture
+def chats() -> Chats:
+    return Chats()
+
+
+@pytest.fixture
+def photos() -> Photos:
+    return Photos()
+
+
+@pytest.fixture
+def over() -> Revocations:
+    return revocations()
+
+
+@pytest.fixture
+def client(chats: Any, photos: Any, verifier: TokenVerifier, over: Revocations) -> TestClient:
+    app = http.build(
+        chats=chats, profiles=chats, photos=photos, verifier=verifier, revocations=over
+    )
+    return TestClient(app, base_url="http://chat", raise_server_exceptions=False)
+
+
+@pytest.fixture
+def headers(token: Callable[..., str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token()}", "device_token": "device"}
+
+
+@pytest.mark.parametrize("prefix", ["", "/chat"])
+def test_with_and_without_the_prefix(
+    client: TestClient, headers: dict[str, str], prefix: str
+) -> None:
+    answer = client.get(f"{prefix}/api/user", headers=headers)
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "user": {
+            "nickname": "Ana",
+            "description": "hola",
+            "photo_url": "/files/a.webp",
+            "preferred_language": "es",
+            "tag_user_id": "ana_abcdefgh",
+        }
+    }
+
+
+def test_either_name_of_the_device_header(client: TestClient, headers: dict[str, str]) -> None:
+    headers["Device-Token"] = f" {headers.pop('device_token')} "
+    assert client.get("/api/user", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "reason"),
+    [
+        ({"Authorization": ""}, 401, "missing_token"),
+        ({"Authorization": "Basic x"}, 401, "missing_token"),
+        ({"Authorization": "Bearer x"}, 401, "invalid_token"),
+        ({"device_token": ""}, 400, "missing_device_token"),
+        ({"device_token": "another"}, 401, "device_mismatch"),
+    ],
+)
+def test_the_gates(
+    client: TestClient,
+    headers: dict[str, str],
+    change: dict[str, str],
+    status: int,
+    reason: str,
+) -> None:
+    for method, path in (("GET", "/api/chats"), ("GET", "/api/user/ana"), ("POST", "/api/chat")):
+        answer = client.request(method, path, headers=headers | change)
+        body = answer.json()
+        assert (answer.status_code, body["reason"]) == (status, reason)
+        assert set(body) == {"error", "details", "reason"}
+
+
+def test_an_expired_token_has_its_own_reason(
+    client: TestClient, headers: dict[str, str], token: Callable[..., str]
+) -> None:
+    headers["Authorization"] = f"Bearer {token(exp=1)}"
+    answer = client.get("/api/user", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "token_expired")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("what", [session_over("s"), user_over("ana")])
+async def test_an_ended_session_has_its_own_reason(
+    client: TestClient, headers: dict[str, str], over: Revocations, what: Over
+) -> None:
+    await over.revoke([session_over("another"), user_over("ben")])
+    assert client.get("/api/user", headers=headers).status_code == 200
+    await over.revoke([what])
+    answer = client.get("/api/user", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "session_revoked")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_new_chat_has_the_originals_shape(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/api/chat", headers=headers, json={"receiver_tag": " ben_abcdefgh "})
+    assert answer.status_code == 201
+    assert answer.json() == {
+        "message": "The chat was created.", "chat_id": "room", "messages": [], "nickname": "Ben",
+        "profile_picture": "", "description": "", "preferred_language": "en",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "details"),
+    [
+        (NoSuchUserError(), 404, "no_such_user", None),
+        (SelfChatError(), 400, "self_chat", None),
+        (ChatExistsError("room"), 409, "chat_exists", {"chat_id": "room"}),
+        (StoreUnavailableError(), 503, "unavailable", None),
+    ],
+)
+def test_each_refusal_has_its_status_and_reason(  # noqa: PLR0917 (what pytest fills in)
+    client: TestClient,
+    chats: Chats,
+    headers: dict[str, str],
+    error: Exception,
+    status: int,
+    reason: str,
+    details: Any,
+) -> None:
+    chats.raises = error
+    answer = client.post("/api/chat", headers=headers, json={"receiver_tag": "ben_abcdefgh"})
+    body = answer.json()
+    assert (answer.status_code, body["reason"], body["details"]) == (status, reason, details)
+    assert ("retry-after" in answer.headers) is (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/chat", {}),
+        ("POST", "/api/chat", {"receiver_tag": "  "}),
+        ("POST", "/api/chat", {"receiver_tag": "x" * 129}),
+        ("POST", "/api/chat", {"receiver_tag": 7}),
+        ("PATCH", "/api/user/nickname", {"nickname": ""}),
+        ("PATCH", "/api/user/nickname", {"nickname": "x" * 65}),
+        ("PATCH", "/api/user/nickname", {"nickname": "a\0b"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u200b\u200b"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u3164"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u2800"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "\u00ad"}),
+        ("PATCH", "/api/user/nickname", {"nickname": "Ana\u202egnp.exe"}),
+        ("PATCH", "/api/user/description", {"description": "a\u2067\nb\u2069"}),
+        ("PATCH", "/api/user/description", {"description": "a\x00b"}),
+        ("PATCH", "/api/user/description", {"description": None}),
+        ("GET", "/api/chats/room/messages?limit=0", None),
+        ("GET", "/api/chats/room/messages?limit=101", None),
+        ("GET", "/api/chats/room/messages?before=x", None),
+    ],
+)
+def test_bad_input_names_the_field(
+    client: TestClient, headers: dict[str, str], method: str, path: str, body: Any
+) -> None:
+    answer = client.request(method, path, headers=headers, json=body)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_request")
+    assert answer.json()["details"]["fields"]
+
+
+def test_half_a_character_is_no_text(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.patch(
+        "/api/user/nickname",
+        headers=headers | {"Content-Type": "application/json"},
+        content=b'{"nickname": "\\ud800"}',
+    )
+    assert answer.status_code == 422
+
+
+def test_what_others_see_is_normalised(
+    client: TestClient, chats: Chats, headers: dict[str, str]
+) -> None:
+    for path, typed in (("nickname", " Jose\u0301\u200b "), ("description", " a\r\nb\u200b ")):
+        answer = client.patch(f"/api/user/{path}", headers=headers, json={path: typed})
+        assert answer.status_code == 200
+    assert chats.changed == [{"nickname": "Jos\u00e9"}, {"description": "a\nb"}]
+
+
+def test_a_description_that_is_too_long_is_refused_and_not_kept(
+    client: TestClient, chats: Chats, headers: dict[str, str]
+) -> None:
+    for length, status in ((200, 200), (201, 400)):
+        answer = client.patch(
+            "/api/user/description", headers=headers, json={"description": "x" * length}
+        )
+        assert answer.status_code == status
+    assert answer.json()["reason"] == "too_long"
+    assert chats.changed == [{"description": "x" * 200}]
+
+
+def test_messages_are_paged(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.get("/api/chats/room/messages?before=7&limit=3", headers=headers)
+    assert answer.json() == {"messages": [], "rev": 9, "more": False}
+    other = client.get("/api/chats/other/messages", headers=headers)
+    assert (other.status_code, other.json()["reason"]) == (404, "chat_not_found")
+
+
+def test_a_body_over_the_limit_is_refused(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/api/chat", headers=headers, json={"receiver_tag": "x" * 70_000})
+    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+
+
+def test_a_photo_goes_on_as_it_came_with_the_callers_rights(
+    client: TestClient, chats: Chats, photos: Photos, headers: dict[str, str]
+) -> None:
+    picture = b"\x89PNG" + bytes(200_000)
+    answer = client.patch(
+        "/api/user/photo", headers=headers, files={"photo": ("a.png", picture, "image/png")}
+    )
+    assert answer.json() == {"message": "The photo was changed.", "url": "/files/new.webp"}
+    assert chats.changed == [{"photo_url": "/files/new.webp"}]
+    assert photos.removed == [ANA.photo_url]
+    assert picture in photos.body
+    assert photos.headers["Authorization"] == headers["Authorization"]
+    assert photos.headers["Device-Token"] == "device"
+    assert photos.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+
+
+def test_a_photo_that_could_not_be_set_is_removed(
+    client: TestClient,
+    chats: Chats,
+    photos: Photos,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unavailable(*_: object, **__: object) -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(chats, "change", unavailable)
+    answer = client.patch("/api/user/photo", headers=headers, files={"photo": ("a.png", b"x")})
+    assert answer.status_code == 503
+    assert photos.removed == ["/files/new.webp"]
+
+
+def test_a_request_without_a_photo_is_rejected(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.patch("/api/user/photo", headers=headers, json={})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "no_file")
+
+
+def test_every_route_documents_its_errors(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert len(paths) >= 7
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            assert {"400", "401", "422", "503"} <= set(operation["responses"]), (method, path)
