@@ -87,7 +87,7 @@ NEEDED: Final = {
     Seen("translate", "cache", 6379),
     Seen("static", "rabbitmq", 5672),
 }
-"""What two people who sign up and talk need; a sample without them watched nothing."""
+"""What those two people need; samples without them saw nothing."""
 
 
 async def test_every_actual_connection_is_in_the_table(
@@ -114,8 +114,11 @@ async def test_every_actual_connection_is_in_the_table(
 
 
 async def sign_up_and_talk(person: PersonFactory) -> None:
-    """Let two people sign up and talk, which uses every service but static."""
-    await converse(await person(), await person("Ben", "en"))
+    """Let two people sign up, talk and reset a password, which auth stores in Redis."""
+    ana, ben = await person(), await person("Ben", "en")
+    await converse(ana, ben)
+    reply = await ben.auth.request("POST", "/password", json={"email": ben.email})
+    assert reply.status == 202
 
 
 async def sample(cluster: Cluster) -> set[Seen]:
