@@ -12,7 +12,8 @@ from ashchat_chat.rooms.errors import NoSuchMessageError
 from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.users.profiles import Device, NoProfileError
 from ashchat_chat.users.revocations import Over, epochs_over, session_over
-from ashchat_core.amqp import Broker, Delivery, DependencyDownError, RejectError
+from ashchat_core.amqp import Broker, Delivery, DependencyDownError, RejectError, RetryError
+from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountDeletion,
@@ -117,9 +118,9 @@ Deliver = Callable[..., Any]
 
 @pytest.fixture
 def deliver(broker: Notebook) -> Deliver:
-    async def give(queue: str, reply_to: str | None = None) -> None:
+    async def give(queue: str, reply_to: str | None = None, attempts: int = 0) -> None:
         await broker.handlers[queue](
-            Delivery(BODIES[queue], "m", "c", reply_to, redelivered=False, attempts=0)
+            Delivery(BODIES[queue], "m", "c", reply_to, redelivered=False, attempts=attempts)
         )
 
     return give
@@ -156,10 +157,15 @@ async def test_a_backend_that_is_away_holds_the_message(
         await deliver(queue)
 
 
-async def test_a_change_waits_for_its_account(deliver: Deliver, rules: Rules) -> None:
+async def test_a_change_waits_for_its_account_for_a_bounded_time(
+    deliver: Deliver, rules: Rules
+) -> None:
     rules.raises = NoProfileError()
-    with pytest.raises(DependencyDownError):
-        await deliver("PROFILE_CHANGED_QUEUE")
+    for attempts in (0, RETRY_LIMIT - 1):
+        with pytest.raises(RetryError):
+            await deliver("PROFILE_CHANGED_QUEUE", attempts=attempts)
+    with pytest.raises(RejectError, match="the account is not known"):
+        await deliver("PROFILE_CHANGED_QUEUE", attempts=RETRY_LIMIT)
 
 
 async def test_a_translation_of_nothing_is_a_dead_letter(deliver: Deliver, rules: Rules) -> None:

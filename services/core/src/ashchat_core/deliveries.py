@@ -37,7 +37,8 @@ from ashchat_core.messages import Message
 ATTEMPTS_HEADER: Final = "x-ashchat-attempts"
 RETRY_LIMIT: Final = 40
 """Maximum passes through the retry queue before a message is dead-lettered: about ten minutes,
-longer than most servers greylist (RFC 6647, section 4.1)."""
+longer than most servers greylist (RFC 6647, section 4.1) and than a message of another queue, which
+this one needs, is on its way."""
 
 UNKNOWN_ERROR_LIMIT: Final = 5
 """Maximum attempts within one delivery after an unexpected error."""

@@ -139,7 +139,7 @@ QUEUES: tuple[QueueSpec, ...] = (
     QueueSpec(Queue.SECURITY_NOTICE, Service.AUTH, Service.EMAIL, retry=True),
     QueueSpec(Queue.SESSION_REVOKED_CHAT, Service.AUTH, Service.CHAT),
     QueueSpec(Queue.SESSION_REVOKED_STATIC, Service.AUTH, Service.STATIC),
-    QueueSpec(Queue.PROFILE_CHANGED, Service.AUTH, Service.CHAT),
+    QueueSpec(Queue.PROFILE_CHANGED, Service.AUTH, Service.CHAT, retry=True),
     QueueSpec(Queue.ACCOUNT_DELETION_CHAT, Service.AUTH, Service.CHAT),
     QueueSpec(Queue.ACCOUNT_DELETION_STATIC, Service.AUTH, Service.STATIC),
     QueueSpec(Queue.TRANSLATE, Service.CHAT, Service.TRANSLATE, retry=True),

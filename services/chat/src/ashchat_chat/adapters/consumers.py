@@ -12,7 +12,15 @@ from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.users.deletion import Deletion
 from ashchat_chat.users.profiles import Device, NoProfileError, Profiles
 from ashchat_chat.users.revocations import Revocations, epochs_over, session_over
-from ashchat_core.amqp import Broker, Delivery, DependencyDownError, PublishError, RejectError
+from ashchat_core.amqp import (
+    Broker,
+    Delivery,
+    DependencyDownError,
+    PublishError,
+    RejectError,
+    RetryError,
+)
+from ashchat_core.deliveries import RETRY_LIMIT
 from ashchat_core.messages import (
     AccountConfirmed,
     AccountDeletion,
@@ -91,8 +99,10 @@ def register_people(broker: Broker, profiles: Profiles) -> None:
                     language=body.preferred_language,
                 )
         except NoProfileError as error:
-            # The account's message is durable, too, and arrives through another queue.
-            raise DependencyDownError("the account this is about") from error
+            # The account's own message is durable, too, and arrives through another queue.
+            if delivery.attempts < RETRY_LIMIT:
+                raise RetryError("the account is not known yet") from error
+            raise RejectError("the account is not known") from error
 
     broker.consume(
         Queue.CONFIRM_NEW_ACCOUNT.value, ConfirmNewAccount, confirm_account, prefetch=PREFETCH
