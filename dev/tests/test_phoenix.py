@@ -51,6 +51,12 @@ def test_a_frame_survives_the_wire_with_any_script() -> None:
     assert "你好" in encode(frame)
 
 
+def test_a_lone_surrogate_is_escaped() -> None:
+    frame = Frame("1", "2", "chat:5f0", "send_message", {"content": "a\ud800"})
+    assert encode(frame).encode()
+    assert decode(encode(frame)) == frame
+
+
 def test_a_frame_is_an_array_of_five_in_the_order_phoenix_has() -> None:
     frame = Frame(None, "3", "phoenix", "heartbeat", {})
     assert encode(frame) == '[null,"3","phoenix","heartbeat",{}]'

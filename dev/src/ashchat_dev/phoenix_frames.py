@@ -66,8 +66,11 @@ class Closed(NamedTuple):
 
 
 def encode(frame: Frame) -> str:
-    """Return a frame as sent on the wire."""
-    return json.dumps(list(frame), ensure_ascii=False, separators=(",", ":"))
+    """Return a frame as sent on the wire; a lone surrogate is escaped, as browsers do."""
+    text = json.dumps(list(frame), ensure_ascii=False, separators=(",", ":"))
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return json.dumps(list(frame), separators=(",", ":"))
+    return text
 
 
 def decode(text: str) -> Frame:

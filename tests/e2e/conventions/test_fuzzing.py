@@ -8,22 +8,25 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aio_pika
 import pytest_asyncio
 
+from ashchat_core.messages import ProfileChanged
 from ashchat_core.topology import QUEUES, Queue, Service
 from ashchat_dev.client import Person
 from ashchat_dev.conversation import converse
 from ashchat_dev.kube.cluster import Cluster
-from ashchat_dev.phoenix import PhoenixSocket, SocketLostError
+from ashchat_dev.phoenix import Frame, Payload, PhoenixSocket, SocketLostError, encode
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import RabbitManagement, forwarded_uri
-from ashchat_e2e.hostile_input import variants
+from ashchat_e2e.hostile_input import objects, variants
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.queue_readers import example, models
 from ashchat_e2e.sampling import seed, whole
@@ -34,6 +37,15 @@ FRAMES = 2_000 if whole() else 200
 MESSAGES = 100 if whole() else 8
 """Hostile messages for each queue."""
 
+HANDLED_SHARE = 0.3
+"""Minimum share of the frames that reach a handler: half of them have a valid envelope, and an
+eighth of these are `typing`, which has no answer."""
+
+ANSWERED = {"phx_join", "phx_leave", "send_message", "ack", "heartbeat"}
+UNHANDLED = {"not_joined", "unknown_event", "unknown_topic", "rate_limited", "unavailable"}
+"""Reasons of answers that no handler gave."""
+
+ANSWER_S = 15.0
 ENDINGS = {1007, 1009, 4400, 4429}
 """How the server may end a socket for its frames, by docs/reference/protocol.md."""
 
@@ -41,8 +53,8 @@ QUEUES_PATH = "/api/queues/ashchat"
 AMQP_PORT = 5672
 CONSUMED = "ashchat_amqp_consumed_total"
 
-HELD = {Queue.PROFILE_CHANGED}
-"""Not tried: chat holds a message about an account that it does not know yet."""
+OUTCOMES = ("done", "rejected", "retried")
+"""How the handling of a message may end."""
 
 READERS = sorted({spec.reader for spec in QUEUES})
 
@@ -68,41 +80,86 @@ async def defects(cluster: Cluster, service: Service) -> Counter[str]:
     return found
 
 
-def frames(chat_id: str, user_id: str) -> list[Any]:
+def frames(chat_id: str, user_id: str) -> list[Frame]:
     """Return valid frames of every kind that a client sends; no other frame has these refs."""
     chat, reference = f"chat:{chat_id}", str(uuid.uuid4())
+    message = {"content": "Hola", "mobile_ref_id": reference}
     return [
-        ["j1", "f1", chat, "phx_join", {"protocol": 2, "since": 0}],
-        ["j2", "f2", f"notifications:{user_id}", "phx_join", {}],
-        ["j3", "f3", "presence:lobby", "phx_join", {}],
-        ["j1", "f4", chat, "send_message", {"content": "Hola", "mobile_ref_id": reference}],
-        ["j1", "f5", chat, "typing", {"is_typing": True}],
-        ["j1", "f6", chat, "ack", {"rev": 1}],
-        [None, "f7", "phoenix", "heartbeat", {}],
-        ["j3", "f8", "presence:lobby", "phx_leave", {}],
+        Frame("j1", "f1", chat, "phx_join", {"protocol": 2, "since": 0}),
+        Frame("j2", "f2", f"notifications:{user_id}", "phx_join", {}),
+        Frame("j3", "f3", "presence:lobby", "phx_join", {}),
+        Frame("j1", "f4", chat, "send_message", message),
+        Frame("j1", "f5", chat, "typing", {"is_typing": True}),
+        Frame("j1", "f6", chat, "ack", {"rev": 1}),
+        Frame(None, "f7", "phoenix", "heartbeat", {}),
+        Frame("j3", "f8", "presence:lobby", "phx_leave", {}),
     ]
 
 
-async def send_all(who: Person, texts: list[str]) -> Counter[int]:
-    """Send each frame; the server then still answers, or has ended the socket as documented.
+@dataclass(eq=False)
+class Fuzzer:
+    """A client that sends hostile frames on a socket with every topic joined."""
 
-    Returns:
-        How often the server ended a socket, by close code.
-    """
-    endings: Counter[int] = Counter()
-    socket: PhoenixSocket | None = None
-    for text in texts:
-        if socket is None:
-            socket = await who.socket()
-        try:
+    who: Person
+    valid: list[Frame]
+    endings: Counter[int] = field(default_factory=Counter)
+    """How often the server ended a socket, by close code."""
+
+    handled: Counter[str] = field(default_factory=Counter)
+    """How many hostile frames reached the handler of their event."""
+
+    _socket: PhoenixSocket | None = None
+
+    async def send_text(self, text: str) -> None:
+        """Send a text; the server then still answers, or has ended the socket as documented."""
+        with self._endings(text):
+            socket = await self._joined()
             await socket.send_text(text)
             assert (await socket.heartbeat()).status == "ok"
+
+    async def send_payload(self, frame: Frame, payload: Payload) -> None:
+        """Send a valid frame with a hostile payload; the server answers this frame.
+
+        The topics are joined again if an earlier frame has left them.
+        """
+        with self._endings(str(payload)):
+            while True:
+                socket = await self._joined()
+                if frame.event == "typing":
+                    await socket.send_text(encode(frame._replace(payload=payload)))
+                    assert (await socket.heartbeat()).status == "ok"
+                    return
+                reply = await socket.request(
+                    frame.topic, frame.event, payload, frame.join_ref, ANSWER_S, ref=frame.ref
+                )
+                if reply.response.get("reason") != "not_joined":
+                    break
+                await socket.close()
+                self._socket = None
+            self.handled[frame.event] += reply.response.get("reason") not in UNHANDLED
+
+    async def _joined(self) -> PhoenixSocket:
+        if self._socket is None:
+            self._socket = await self.who.socket()
+            for frame in self.valid:
+                if frame.event == "phx_join":
+                    reply = await self._socket.request(
+                        frame.topic, frame.event, {**frame.payload}, frame.join_ref, ANSWER_S,
+                        ref=frame.ref,
+                    )  # fmt: skip
+                    assert reply.status == "ok", reply
+        return self._socket
+
+    @contextmanager
+    def _endings(self, sent: str) -> Iterator[None]:
+        try:
+            yield
         except SocketLostError:
-            closed = await asyncio.wait_for(socket.closed, 5)
-            endings[closed.code] += 1
-            assert closed.code in ENDINGS, (closed, text[:200])
-            socket = None
-    return endings
+            assert self._socket is not None
+            closed = self._socket.closed.result()
+            self.endings[closed.code] += 1
+            assert closed.code in ENDINGS, (closed, sent[:200])
+            self._socket = None
 
 
 async def test_hostile_frames_get_documented_answers_and_others_talk_on(
@@ -113,15 +170,22 @@ async def test_hostile_frames_get_documented_answers_and_others_talk_on(
     )
     chat_id = await eve.open_chat(await ben.tag())
     valid = frames(chat_id, eve.user_id)
-    texts = [
-        text
-        for number, frame in enumerate(valid)
-        for text in variants(frame, FRAMES // len(valid), f"{seed()} frame {number}")
-    ]
+    fuzzer = Fuzzer(eve, valid)
+    each = FRAMES // len(valid) // 2
     began = time.monotonic()
-    endings = await send_all(eve, texts)
-    record_property("frames", f"{len(texts)} in {time.monotonic() - began:.1f} s, ended {endings}")
-    assert endings[4400], "no frame was malformed: the variants are too tame"
+    for number, frame in enumerate(valid):
+        for text in variants(list(frame), each, f"{seed()} frame {number}"):
+            await fuzzer.send_text(text)
+        for payload in objects(frame.payload, each, f"{seed()} payload {number}"):
+            await fuzzer.send_payload(frame, payload)
+    record_property(
+        "frames",
+        f"{2 * each * len(valid)} in {time.monotonic() - began:.1f} s, "
+        f"handled {dict(fuzzer.handled)}, ended {dict(fuzzer.endings)}",
+    )
+    assert fuzzer.endings[4400], "no frame was malformed: the variants are too tame"
+    assert fuzzer.handled.keys() == ANSWERED, "a kind of frame never reached its handler"
+    assert fuzzer.handled.total() >= FRAMES * HANDLED_SHARE
     await converse(ana, ben)
     await converse(eve, ana)
 
@@ -135,6 +199,12 @@ async def ended(cluster: Cluster, outcome: str) -> Counter[Queue]:
             for spec in QUEUES:
                 found[spec.name] += int(metrics.total(CONSUMED, queue=spec.name, outcome=outcome))
     return found
+
+
+def unknown_account() -> str:
+    """Return a change of the profile of an account that does not exist."""
+    change = ProfileChanged(user_id=str(uuid.uuid4()), nickname="Nobody", at=datetime.now(UTC))
+    return change.model_dump_json()
 
 
 async def publish(cluster: Cluster, bodies: Mapping[Queue, Sequence[str]]) -> None:
@@ -161,30 +231,37 @@ async def test_hostile_messages_are_handled_or_dead_lettered(
     tmp_path: Path,
     record_property: Any,
 ) -> None:
-    done, rejected = await ended(cluster, "done"), await ended(cluster, "rejected")
+    before = {outcome: await ended(cluster, outcome) for outcome in OUTCOMES}
     bodies = {
         queue: [*variants(example(model), MESSAGES, f"{seed()} {queue}")]
         for queue, model in models(tmp_path).items()
-        if queue not in HELD
     }
+    # Valid, and about an account that does not exist.
+    bodies[Queue.PROFILE_CHANGED].append(unknown_account())
     began = time.monotonic()
     await publish(cluster, bodies)
     sent = sum(map(len, bodies.values()))
 
-    new: Counter[Queue] = Counter()
+    new: dict[str, Counter[Queue]] = {}
 
     async def all_ended() -> bool:
-        new.clear()
-        new.update(await ended(cluster, "rejected"))
-        new.subtract(rejected)
-        both = new + await ended(cluster, "done")
-        return all(both[queue] - done[queue] >= len(bodies[queue]) for queue in bodies)
+        for outcome in OUTCOMES:
+            new[outcome] = await ended(cluster, outcome)
+            new[outcome].subtract(before[outcome])
+        total = sum(new.values(), Counter[Queue]())
+        return all(total[queue] >= len(bodies[queue]) for queue in bodies)
 
-    await until(all_ended, within=90, every=1, what="every message handled or dead-lettered")
+    await until(
+        all_ended, within=90, every=1, what="every message handled, parked or dead-lettered"
+    )
     seconds = time.monotonic() - began
-    record_property("messages", f"{sent} in {seconds:.1f} s, {new.total()} dead")
-    assert new.total(), "no message was malformed: the variants are too tame"
+    dead, parked = new["rejected"].total(), new["retried"]
+    record_property("messages", f"{sent} in {seconds:.1f} s, {dead} dead, {parked.total()} parked")
+    assert dead, "no message was malformed: the variants are too tame"
+    assert parked[Queue.PROFILE_CHANGED], "the change of an unknown account is not parked"
     for spec in QUEUES:
         await rabbit.delete(f"{QUEUES_PATH}/{spec.dead}/contents")
+        if spec.retry:
+            await rabbit.delete(f"{QUEUES_PATH}/{spec.retry_queue}/contents")
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     await converse(ana, ben)

@@ -2,7 +2,7 @@
 
 import json
 
-from ashchat_e2e.hostile_input import variants
+from ashchat_e2e.hostile_input import objects, variants
 
 VALID = {"v": 1, "user": {"name": "Ana", "tags": ["a", "b"]}, "at": "2026-01-01T00:00:00Z"}
 
@@ -32,3 +32,11 @@ def test_some_variants_are_objects_of_the_same_fields_and_some_are_not_json() ->
             same = isinstance(value, dict) and value.keys() == VALID.keys()
             kinds.add("the same fields" if same else type(value).__name__)
     assert {"not JSON", "the same fields", "dict", "list"} <= kinds
+
+
+def test_objects_stay_objects_and_most_keep_their_fields() -> None:
+    found = list(objects(VALID, 300, "a seed"))
+    assert found == list(objects(VALID, 300, "a seed"))
+    assert VALID not in found
+    assert sum(each.keys() == VALID.keys() for each in found) > 100
+    assert list(objects({}, 20, "a seed"))

@@ -57,6 +57,25 @@ def variants(valid: Json, count: int, seed: str) -> Iterator[str]:
         yield text[: draw.randrange(len(text))] if draw.random() < 0.1 else text
 
 
+def objects(valid: dict[str, Json], count: int, seed: str) -> Iterator[dict[str, Json]]:
+    """Yield objects near a valid one: with one to three parts replaced, removed or added.
+
+    Args:
+        valid: An object.
+        count: How many.
+        seed: The same seed gives the same objects.
+    """
+    draw = random.Random(seed)  # noqa: S311 (a sample, not a secret)
+    found = 0
+    while found < count:
+        changed: Json = valid
+        for _ in range(draw.randint(1, 3)):
+            changed = _changed(copy.deepcopy(changed), draw)
+        if isinstance(changed, dict) and changed != valid:
+            yield changed
+            found += 1
+
+
 def _changed(value: Json, draw: random.Random) -> Json:
     """Return a value with one part changed, at any depth."""
     if not isinstance(value, (dict, list)) or not value or draw.random() < 0.1:
