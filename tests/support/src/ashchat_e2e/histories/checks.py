@@ -1,0 +1,232 @@
+"""What a correct chat never does. Each check returns the violations that it finds."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from ashchat_e2e.histories.records import (
+    MESSAGE,
+    Count,
+    Entry,
+    Operation,
+    Outcome,
+    Run,
+    Stay,
+)
+from ashchat_e2e.history import ViolationsError
+
+Check = Callable[[Run], Iterable[str]]
+
+
+def check(run: Run) -> None:
+    """Check everything.
+
+    Raises:
+        ViolationsError: A correct chat cannot have this history.
+    """
+    found = [violation for each in CHECKS for violation in each(run)]
+    if found:
+        raise ViolationsError(found)
+
+
+def acknowledged_is_stored(run: Run) -> Iterator[str]:
+    """What was acknowledged is in the log, where the acknowledgement says."""
+    places: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for room, log in run.logs.items():
+        for entry in log:
+            places[room, entry.id].append(entry.rev)
+    for operation in run.operations.values():
+        if operation.outcome is not Outcome.ACKNOWLEDGED:
+            continue
+        at = places[operation.room, operation.id]
+        if not at:
+            yield f"{operation.id} was acknowledged, and {operation.room} does not have it"
+        elif operation.rev not in at:
+            yield f"{operation.id} was acknowledged at {operation.rev}, and is at {at}"
+
+
+def stored_was_sent(run: Run) -> Iterator[str]:
+    """What is in the log was sent there, by that user, as that kind, and was not refused."""
+    for room, log in run.logs.items():
+        for entry in log:
+            if entry.id is None:
+                continue
+            operation = run.operations.get(entry.id)
+            where = f"{room} has {entry.id} at {entry.rev}"
+            if operation is None:
+                yield f"{where}, which nobody sent"
+            elif (operation.room, operation.user) != (room, entry.sender):
+                yield f"{where}, which {operation.user} sent to {operation.room}"
+            elif (operation.kind, operation.about) != (entry.kind, entry.about):
+                yield f"{where} as {entry.kind} of {entry.about}, not as it was sent"
+            elif operation.outcome is Outcome.REFUSED:
+                yield f"{where}, which was refused"
+
+
+def nothing_is_stored_twice(run: Run) -> Iterator[str]:
+    """No operation is in the log twice."""
+    for room, log in run.logs.items():
+        counts = Counter(entry.id for entry in log if entry.id is not None)
+        yield from (f"{room} has {key} {n} times" for key, n in counts.items() if n > 1)
+
+
+def revisions_have_no_gap(run: Run) -> Iterator[str]:
+    """The log's revisions are 1, 2, 3 …, and so are the ordinals of its messages."""
+    for room, log in run.logs.items():
+        revs = [entry.rev for entry in log]
+        if revs != list(range(1, len(revs) + 1)):
+            yield f"the revisions of {room} are not contiguous: {_oddity(revs)}"
+        ordinals = [entry.n for entry in log if entry.kind == MESSAGE and entry.n is not None]
+        if ordinals != list(range(1, len(ordinals) + 1)):
+            yield f"the messages of {room} are not numbered contiguously: {_oddity(ordinals)}"
+
+
+def later_is_later(run: Run) -> Iterator[str]:
+    """What began after another's acknowledgement has a later place in the log."""
+    rooms: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in run.operations.values():
+        if operation.rev is not None:
+            rooms[operation.room].append(operation)
+    for room, operations in rooms.items():
+        earliest: Operation | None = None
+        for operation in sorted(operations, key=lambda each: -(each.rev or 0)):
+            if earliest is not None and _ended(earliest) < operation.began:
+                yield (
+                    f"in {room} {operation.id} is at {operation.rev}, before {earliest.id} at "
+                    f"{earliest.rev}, which was acknowledged before it began"
+                )
+            if earliest is None or _ended(operation) < _ended(earliest):
+                earliest = operation
+
+
+def received_is_stored(run: Run) -> Iterator[str]:
+    """What a client receives is what the log has at that place: one order for all."""
+    for stay in run.stays:
+        log = {entry.rev: entry for entry in _log(run, stay.room)}
+        for seen in stay.seen:
+            entry = log.get(seen.rev)
+            if entry is None:
+                yield f"{_who(stay)} received {seen.id} at {seen.rev}, which is not in the log"
+            elif (entry.kind, entry.id) != (seen.kind, seen.id):
+                yield (
+                    f"{_who(stay)} received {seen.kind} {seen.id} at {seen.rev}, where the log "
+                    f"has {entry.kind} {entry.id}"
+                )
+
+
+def received_in_order_and_once(run: Run) -> Iterator[str]:
+    """On one join, revisions ascend, and none is from before the resumption."""
+    for stay in run.stays:
+        start = [] if stay.since is None else [stay.since]
+        for earlier, later in pairwise([*start, *(seen.rev for seen in stay.seen)]):
+            if later <= earlier:
+                yield f"{_who(stay)} received {later} after {earlier}"
+
+
+def every_resume_is_complete(run: Run) -> Iterator[str]:
+    """Between the resumption and the last event received, nothing that is for the client lacks."""
+    for stay in run.stays:
+        log = _log(run, stay.room)
+        start = stay.head if stay.since is None or stay.reset else stay.since
+        last = max([stay.drained_to or 0, *(seen.rev for seen in stay.seen)])
+        received = {seen.rev for seen in stay.seen}
+        for entry, members in _with_members(log):
+            missed = start < entry.rev <= last and entry.rev not in received
+            if missed and stay.user in members and _is_for(entry, stay.language):
+                yield f"{_who(stay)} lacks {entry.kind} {entry.id} at {entry.rev}"
+
+
+def nothing_forbidden_is_received(run: Run) -> Iterator[str]:
+    """Nobody receives an event of a room that they were not a member of, but their own removal."""
+    for stay in run.stays:
+        allowed = set()
+        former: frozenset[str] = frozenset()
+        for entry, members in _with_members(_log(run, stay.room)):
+            if stay.user in members | (former if entry.members is not None else frozenset()):
+                allowed.add(entry.rev)
+            former = members
+        for seen in stay.seen:
+            if seen.rev not in allowed:
+                yield f"{_who(stay)} received {seen.kind} {seen.id} without being a member"
+
+
+def counts_equal_a_recount(run: Run) -> Iterator[str]:
+    """Unread messages and mentions are those of others after what was read."""
+    for count in run.counts:
+        entries = [
+            entry
+            for entry in _log(run, count.room)
+            if entry.kind == MESSAGE and entry.rev > count.read and entry.sender != count.user
+        ]
+        who = f"{count.user} in {count.room}"
+        if count.read < count.acknowledged:
+            yield f"{who} has read {count.acknowledged}, and the service says {count.read}"
+        if count.unread != len(entries):
+            yield f"{who} has {len(entries)} unread messages, and the service says {count.unread}"
+        mentions = sum(_mentioned(run, entry, count) for entry in entries)
+        if count.mentions is not None and count.mentions != mentions:
+            yield f"{who} has {mentions} mentions, and the service says {count.mentions}"
+
+
+def something_was_checked(run: Run) -> Iterator[str]:
+    """A room without a drained reader or without counts proves nothing."""
+    rooms = {operation.room for operation in run.operations.values()}
+    for room in sorted(rooms - {stay.room for stay in run.stays if stay.drained_to}):
+        yield f"nobody has read {room} to its end"
+    for room in sorted(rooms - {count.room for count in run.counts}):
+        yield f"nobody counted in {room}"
+    for room in sorted(rooms - run.logs.keys()):
+        yield f"the log of {room} was not read"
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    acknowledged_is_stored,
+    stored_was_sent,
+    nothing_is_stored_twice,
+    revisions_have_no_gap,
+    later_is_later,
+    received_is_stored,
+    received_in_order_and_once,
+    every_resume_is_complete,
+    nothing_forbidden_is_received,
+    counts_equal_a_recount,
+    something_was_checked,
+)
+
+
+def _log(run: Run, room: str) -> Sequence[Entry]:
+    return run.logs.get(room, ())
+
+
+def _with_members(log: Sequence[Entry]) -> Iterator[tuple[Entry, frozenset[str]]]:
+    """Yield each entry with the members of the room from it on."""
+    members: frozenset[str] = frozenset()
+    for entry in log:
+        members = members if entry.members is None else entry.members
+        yield entry, members
+
+
+def _is_for(entry: Entry, language: str) -> bool:
+    return entry.language is None or entry.language == language
+
+
+def _mentioned(run: Run, entry: Entry, count: Count) -> bool:
+    operation = run.operations.get(entry.id or "")
+    return operation is not None and count.user in operation.mentions
+
+
+def _ended(operation: Operation) -> float:
+    return float("inf") if operation.ended is None else operation.ended
+
+
+def _who(stay: Stay) -> str:
+    return f"{stay.user} in {stay.room} (since {stay.since})"
+
+
+def _oddity(numbers: Sequence[int]) -> str:
+    """Return the first place where numbers do not count from 1."""
+    for place, number in enumerate(numbers, 1):
+        if number != place:
+            return f"{number} instead of {place}"
+    return "none"

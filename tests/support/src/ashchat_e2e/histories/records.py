@@ -1,0 +1,146 @@
+"""What clients of rooms did and saw, and what the log of a room has. No I/O, no AshChat."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MESSAGE = "message"
+MEMBERS = "members"
+
+
+class Outcome(StrEnum):
+    """What a client knows about an operation."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    """It may have happened or not: its answer was lost."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """One change that a client attempted, however often it was sent."""
+
+    id: str
+    """Unique in the run; the log has it as the client's id of the event."""
+
+    room: str
+    user: str
+    kind: str
+    about: str | None = None
+    """The id of the operation whose message it edits, deletes or reacts to."""
+
+    mentions: frozenset[str] = frozenset()
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    outcome: Outcome = Outcome.UNKNOWN
+    rev: int | None = None
+    """Its place in the log, by the acknowledgement."""
+
+    def acknowledge(self, rev: int) -> None:
+        """Record the acknowledgement."""
+        self.outcome, self.rev, self.ended = Outcome.ACKNOWLEDGED, rev, time.monotonic()
+
+    def refuse(self) -> None:
+        """Record a refusal for good: it must not have happened."""
+        if self.outcome is Outcome.UNKNOWN:
+            self.outcome, self.ended = Outcome.REFUSED, time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of a room's log."""
+
+    rev: int
+    kind: str
+    id: str | None = None
+    """The client's id of the event; None for an event that no client sent."""
+
+    sender: str | None = None
+    n: int | None = None
+    """The ordinal of a message in its room, where the log has it."""
+
+    about: str | None = None
+    language: str | None = None
+    """The readers' language, of a translation; None: for all."""
+
+    members: frozenset[str] | None = None
+    """Who is in the room from this event on; None: as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event as a client received it."""
+
+    rev: int
+    kind: str
+    id: str | None = None
+
+
+@dataclass(slots=True)
+class Stay:
+    """What a client received on one join of a room."""
+
+    room: str
+    user: str
+    language: str
+    since: int | None
+    """The revision after which it resumed; None: it began with the live events."""
+
+    head: int
+    """The latest revision, by the answer to the join."""
+
+    reset: bool = False
+    """Whether the server replayed nothing, because too much was missed."""
+
+    seen: list[Seen] = field(default_factory=list)
+    drained_to: int | None = None
+    """The revision up to which the client waited for everything; None: the connection ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A member's counts, as the service reported them after the last change."""
+
+    room: str
+    user: str
+    read: int
+    """The revision up to which the member has read."""
+
+    acknowledged: int
+    """The highest revision whose reading the service has acknowledged to the member."""
+
+    unread: int
+    mentions: int | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that was recorded."""
+
+    operations: dict[str, Operation] = field(default_factory=dict)
+    stays: list[Stay] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+    logs: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
+    """The log of each room, read from the store after the last change."""
+
+    def begin(self, operation: Operation) -> Operation:
+        """Record an operation.
+
+        Raises:
+            ValueError: Its id was used before.
+        """
+        if operation.id in self.operations:
+            raise ValueError(f"the test used the id {operation.id!r} twice")
+        self.operations[operation.id] = operation
+        return operation
+
+    def tally(self) -> dict[str, int]:
+        """Return how many operations had which outcome, and how many events were received."""
+        outcomes = [operation.outcome for operation in self.operations.values()]
+        return {
+            **{outcome.value: outcomes.count(outcome) for outcome in Outcome},
+            "joins": len(self.stays),
+            "received": sum(len(stay.seen) for stay in self.stays),
+        }

@@ -1,0 +1,230 @@
+"""Each kind of broken history is detected by its check alone, and a correct one is accepted."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ashchat_e2e.histories import checks
+from ashchat_e2e.histories.checks import check
+from ashchat_e2e.histories.records import Count, Entry, Operation, Outcome, Run, Seen, Stay
+from ashchat_e2e.history import ViolationsError
+
+ROOM = "kitchen"
+BOTH = frozenset({"ana", "ben"})
+
+
+def operation(key: str, user: str, rev: int | None, **fields: Any) -> Operation:
+    made = Operation(key, ROOM, user, "message", began=2.0 * (rev or 99))
+    if rev is not None:
+        made.outcome, made.rev, made.ended = Outcome.ACKNOWLEDGED, rev, made.began + 1
+    return replace(made, **fields)
+
+
+def correct() -> Run:
+    """Return a history with a lost answer, a resumption, a translation, an edit and a mention."""
+    run = Run()
+    for each in (
+        operation("a1", "ana", 2),
+        operation("b1", "ben", 4, mentions=frozenset({"ana"})),
+        operation("a2", "ana", None),
+        operation("a3", "ana", None, outcome=Outcome.REFUSED, ended=300.0),
+        operation("e1", "ana", 6, kind="edit", about="a1"),
+        operation("b2", "ben", 7),
+    ):
+        run.begin(each)
+    run.logs = {
+        ROOM: [
+            Entry(1, "members", members=BOTH),
+            Entry(2, "message", "a1", "ana", 1),
+            Entry(3, "translation", language="en"),
+            Entry(4, "message", "b1", "ben", 2),
+            Entry(5, "message", "a2", "ana", 3),
+            Entry(6, "edit", "e1", "ana", about="a1"),
+            Entry(7, "message", "b2", "ben", 4),
+        ]
+    }
+    run.stays = [
+        Stay(ROOM, "ana", "es", None, 1, seen=[Seen(2, "message", "a1"), Seen(4, "message", "b1")]),
+        Stay(
+            ROOM, "ana", "es", 4, 6,
+            seen=[Seen(5, "message", "a2"), Seen(6, "edit", "e1"), Seen(7, "message", "b2")],
+            drained_to=7,
+        ),
+        Stay(ROOM, "ben", "en", None, 1, seen=[Seen(2, "message", "a1"), Seen(3, "translation")]),
+        Stay(ROOM, "ben", "en", 3, 5, seen=[]),
+    ]  # fmt: skip
+    run.counts = [Count(ROOM, "ana", 3, 3, 2, mentions=1), Count(ROOM, "ben", 4, 2, 1)]
+    return run
+
+
+def test_a_correct_history_is_accepted() -> None:
+    check(correct())
+    assert correct().tally() == {
+        "acknowledged": 4,
+        "refused": 1,
+        "unknown": 1,
+        "joins": 4,
+        "received": 7,
+    }
+
+
+def log(*changed: Entry, without: int = 0) -> Callable[[Run], None]:
+    """Return a change of the log: other entries at some revisions, or one less."""
+    by_rev = {entry.rev: entry for entry in changed}
+
+    def broken(run: Run) -> None:
+        entries = [by_rev.pop(entry.rev, entry) for entry in run.logs[ROOM]]
+        run.logs = {ROOM: [*(x for x in entries if x.rev != without), *by_rev.values()]}
+
+    return broken
+
+
+def seen(stay: int, *events: Seen) -> Callable[[Run], None]:
+    def broken(run: Run) -> None:
+        run.stays[stay].seen = list(events)
+
+    return broken
+
+
+def early(run: Run) -> None:
+    run.operations["b2"].began = 0.5
+    run.operations["b2"].ended = 0.6
+
+
+def elsewhere(run: Run) -> None:
+    run.operations["a1"].room = "garden"
+
+
+def stranger(run: Run) -> None:
+    run.stays[2].user = "eve"
+
+
+def removed(run: Run) -> None:
+    """Let ben be removed at 3, and receive what came afterwards."""
+    log(Entry(3, "members", members=frozenset({"ana"})))(run)
+    run.stays = [
+        Stay(
+            ROOM, "ben", "en", None, 1,
+            seen=[Seen(2, "message", "a1"), Seen(3, "members"), Seen(4, "message", "b1")],
+        ),
+        Stay(ROOM, "ana", "es", None, 7, drained_to=7),
+    ]  # fmt: skip
+
+
+def misnumbered(run: Run) -> None:
+    log(Entry(5, "message", "a2", "ana", 2))(run)
+
+
+def drained_short(run: Run) -> None:
+    run.stays[3].drained_to = 7
+
+
+def acknowledged_elsewhere(run: Run) -> None:
+    run.operations["a1"].rev = 1
+
+
+def count(**fields: Any) -> Callable[[Run], None]:
+    def broken(run: Run) -> None:
+        run.counts[0] = replace(run.counts[0], **fields)
+
+    return broken
+
+
+def unread_by_nobody(run: Run) -> None:
+    run.counts = []
+
+
+def unread_to_the_end(run: Run) -> None:
+    run.stays[1].drained_to = None
+
+
+BROKEN: dict[str, tuple[Callable[[Run], Iterable[str]], Callable[[Run], None]]] = {
+    "an acknowledged message was lost": (
+        checks.acknowledged_is_stored, log(Entry(2, "message", "ghost", "ana", 1)),
+    ),
+    "an acknowledgement names another place": (
+        checks.acknowledged_is_stored, acknowledged_elsewhere,
+    ),
+    "a message that nobody sent": (
+        checks.stored_was_sent, log(Entry(5, "message", "ghost", "ana", 3)),
+    ),
+    "a message of another sender": (
+        checks.stored_was_sent, log(Entry(5, "message", "a2", "ben", 3)),
+    ),
+    "a message in another room": (checks.stored_was_sent, elsewhere),
+    "an edit of another message": (
+        checks.stored_was_sent, log(Entry(6, "edit", "e1", "ana", about="b1")),
+    ),
+    "a refused message was stored": (
+        checks.stored_was_sent, log(Entry(5, "message", "a3", "ana", 3)),
+    ),
+    "a message stored twice": (
+        checks.nothing_is_stored_twice, log(Entry(5, "message", "b1", "ben", 3)),
+    ),
+    "an event vanished from the log": (checks.revisions_have_no_gap, log(without=5)),
+    "two events at one revision": (
+        checks.revisions_have_no_gap,
+        lambda run: run.logs[ROOM].append(Entry(7, "translation")),  # type: ignore[attr-defined]
+    ),
+    "messages numbered twice": (checks.revisions_have_no_gap, misnumbered),
+    "a later message before an earlier one": (checks.later_is_later, early),
+    "received what is not stored": (
+        checks.received_is_stored, seen(3, Seen(4, "message", "b1"), Seen(8, "message", "b9")),
+    ),
+    "received in another order": (
+        checks.received_is_stored, seen(1, Seen(5, "edit", "e1"), Seen(6, "message", "a2")),
+    ),
+    "received twice": (
+        checks.received_in_order_and_once,
+        seen(0, Seen(2, "message", "a1"), Seen(2, "message", "a1"), Seen(4, "message", "b1")),
+    ),
+    "received again after resuming": (
+        checks.received_in_order_and_once, seen(3, Seen(2, "message", "a1")),
+    ),
+    "a gap in what was received": (
+        checks.every_resume_is_complete, seen(0, Seen(4, "message", "b1")),
+    ),
+    "a translation was not received": (
+        checks.every_resume_is_complete,
+        seen(2, Seen(2, "message", "a1"), Seen(4, "message", "b1")),
+    ),
+    "the end was not received": (checks.every_resume_is_complete, drained_short),
+    "a stranger received": (checks.nothing_forbidden_is_received, stranger),
+    "a removed member received": (checks.nothing_forbidden_is_received, removed),
+    "a wrong number of unread messages": (checks.counts_equal_a_recount, count(unread=1)),
+    "a wrong number of mentions": (checks.counts_equal_a_recount, count(mentions=0)),
+    "what was read is unread again": (checks.counts_equal_a_recount, count(acknowledged=4)),
+    "nobody counted": (checks.something_was_checked, unread_by_nobody),
+    "nobody read to the end": (checks.something_was_checked, unread_to_the_end),
+    "the log was not read": (
+        checks.something_was_checked, lambda run: setattr(run, "logs", {}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_history_is_detected_by_its_check(what: str) -> None:
+    run = correct()
+    responsible, broken = BROKEN[what]
+    assert not list(responsible(run))
+    broken(run)
+    assert list(responsible(run))
+    with pytest.raises(ViolationsError):
+        check(run)
+
+
+def test_every_check_is_tried() -> None:
+    assert {responsible for responsible, _ in BROKEN.values()} == set(checks.CHECKS)
+
+
+def test_an_id_is_used_once() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        correct().begin(operation("a1", "ana", None))
+
+
+def test_a_refusal_after_an_acknowledgement_changes_nothing() -> None:
+    made = operation("a1", "ana", 2)
+    made.refuse()
+    assert made.outcome is Outcome.ACKNOWLEDGED
