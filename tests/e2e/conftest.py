@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 
 from ashchat_dev import environment
 from ashchat_dev.environment import Environment, NotConfiguredError
+from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
 from ashchat_e2e import order, worker
@@ -215,7 +216,7 @@ async def person(where: Environment, mailbox: Mailbox) -> AsyncIterator[PersonFa
 @pytest_asyncio.fixture(loop_scope="session")
 async def anybody(where: Environment) -> AsyncIterator[httpx2.AsyncClient]:
     """A client without an account, at the edge."""
-    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+    async with http_client(where.url, timeout=30) as client:
         yield client
 
 
@@ -235,9 +236,7 @@ async def rabbit(cluster: Cluster) -> AsyncIterator[RabbitManagement]:
     credentials = (secret["username"].decode(), secret["password"].decode())
     async with (
         cluster.forward(f"service/{cluster.name}-rabbitmq", 15672) as port,
-        httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", auth=credentials, timeout=20, trust_env=False
-        ) as client,
+        http_client(f"http://127.0.0.1:{port}", auth=credentials, timeout=20) as client,
     ):
         yield RabbitManagement(client)
 

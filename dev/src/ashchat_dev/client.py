@@ -14,6 +14,7 @@ import httpx2
 
 from ashchat_dev.authenticator import Authenticator
 from ashchat_dev.environment import Environment
+from ashchat_dev.http import http_client
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.phoenix import Channel, PhoenixSocket
 
@@ -146,9 +147,7 @@ class Person:
     def __post_init__(self) -> None:
         """Create a user with a dedicated address and dedicated connections."""
         self.email = self.email or fresh_address(self.name)
-        self._client = httpx2.AsyncClient(
-            base_url=self.environment.url, timeout=_TIMEOUT_SECONDS, trust_env=False
-        )
+        self._client = http_client(self.environment.url, timeout=_TIMEOUT_SECONDS)
         self._sockets: list[PhoenixSocket] = []
         self.auth = Api(self._client, "/auth/api/user")
         self.anonymous = Api(self._client, "")

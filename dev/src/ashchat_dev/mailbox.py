@@ -9,6 +9,8 @@ from typing import Any, Final, Self
 
 import httpx2
 
+from ashchat_dev.http import http_client
+
 _CODE: Final = re.compile(r"(?<![\w#])(\d{6})(?!\w)")
 _POLL_SECONDS: Final = 0.2
 
@@ -50,8 +52,7 @@ class Mailbox:
     """The mails of everyone, by address."""
 
     def __init__(self, url: str) -> None:
-        # trust_env=False: a proxy of the machine has no business between us and loopback.
-        self._client = httpx2.AsyncClient(base_url=url, timeout=10, trust_env=False)
+        self._client = http_client(url, timeout=10)
         self._known: dict[str, Mail] = {}
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -19,6 +18,7 @@ from ashchat_core.messages import AccountDeletion, ConfirmNewAccount
 from ashchat_core.topology import Queue, Service
 from ashchat_dev.client import Person
 from ashchat_dev.environment import Environment
+from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.phoenix import Channel, SocketRefusedError
 from ashchat_dev.waiting import until
@@ -88,7 +88,7 @@ async def story(person: PersonFactory, where: Environment) -> Story:
     photo = await ana.chat.patch("/user/photo", files={"photo": ("me.png", shared, "image/png")})
     assert photo.status == 200, photo.body
     files = [str(photo.body["url"])]
-    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+    async with http_client(where.url, timeout=30) as client:
         # Ben uploads the same image: his copy must remain.
         for who, content in ((ana, png()), (ben, shared)):
             answer = await client.post("/files", content=content, headers=who.headers)
@@ -154,7 +154,7 @@ async def nothing_left(
     await until(gone_from_mongodb, within=60, what="her data deleted from MongoDB")
     await until(gone_from_the_volume, within=60, what="her files deleted from the volume")
     await until(gone_from_redis, within=PRESENCE_S, what="her data deleted from Redis")
-    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+    async with http_client(where.url, timeout=30) as client:
         statuses = [(await client.get(url)).status_code for url in story.files]
     assert statuses == [404, 404, 200]
 
@@ -228,7 +228,7 @@ async def test_nothing_is_left_and_the_other_user_keeps_the_chat(
     with pytest.raises(SocketRefusedError):
         await ana.socket()
     assert (await ana.chat.get("/user")).reason == "session_revoked"
-    async with httpx2.AsyncClient(base_url=where.url, timeout=30, trust_env=False) as client:
+    async with http_client(where.url, timeout=30) as client:
         late = await client.post("/files", content=png(), headers=ana.headers)
         assert (late.status_code, late.json()["reason"]) == (401, "session_revoked")
     # Other users can neither find her nor start a chat with her.

@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx2
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from ashchat_core.topology import Service
+from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_operator.topology_cli import Admin
 
@@ -65,12 +65,8 @@ async def take_away(admin: Admin, name: str) -> None:
         raise ValueError("refusing to delete a topology without its own virtual host")
     users = [username(name, service) for service in Service]
     broker = admin.rabbitmq
-    async with httpx2.AsyncClient(
-        base_url=broker.management_url,
-        auth=(broker.username, broker.password),
-        timeout=20,
-        trust_env=False,
-    ) as management:
+    login = (broker.username, broker.password)
+    async with http_client(broker.management_url, auth=login, timeout=20) as management:
         await management.delete(f"/api/vhosts/{name}")
         for user in users:
             await management.delete(f"/api/users/{user}")
