@@ -20,6 +20,7 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from ashchat_chat.adapters.mongo_bulk import Appends
 from ashchat_chat.rooms.events import AnyEvent, Sent, parse
 from ashchat_chat.rooms.ports import ConflictError, Profile, RoomRecord, StoreUnavailableError
 from ashchat_chat.rooms.views import MessageView, RoomView
@@ -62,6 +63,7 @@ class Store:
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
+        self._appends = Appends(lambda: self._events)
 
     async def create_indexes(self) -> None:
         """Create what is not there; the same call changes nothing the second time."""
@@ -100,8 +102,7 @@ class Store:
         document = event.model_dump(exclude_none=True)
         if isinstance(event, Sent) and event.targets:
             document["translate"] = event.at
-        async with _store():
-            await self._events.insert_one(document)
+        await self._appends.insert(document)
 
     async def by_client_id(self, room: str, sender: str, client_id: str) -> AnyEvent | None:
         """Return the event of a sender's own id."""
