@@ -128,6 +128,13 @@ def test_slow_bodies_are_cut_slightly_later_than_in_the_services() -> None:
         assert int(found[2]) < request_bodies.UPLOAD_BYTES_PER_SECOND
 
 
+def test_an_early_answer_does_not_wait_for_the_rest_of_the_body() -> None:
+    text = edge.caddyfile(changed("minimal", {}), CONTEXT)
+    upstream = text[text.index("(upstream)") : text.index("(site)")]
+    assert "@cut status 408 413" in upstream
+    assert re.search(r"handle_response @cut {\s+header Connection close\s+copy_response", upstream)
+
+
 def test_the_edge_reports_the_limit_to_a_body_that_is_too_large() -> None:
     text = edge.caddyfile(changed("minimal", {}), CONTEXT)
     assert (

@@ -101,6 +101,13 @@ CADDYFILE: Final = """\
 	# A new configuration closes no WebSocket. Each ends with its access token, which is
 	# valid for an hour at most.
 	stream_close_delay 61m
+	# Answers that a service gives before the body has arrived. Unless the connection is closed, Go
+	# first reads the rest of the body, however slowly it comes, and sends the answer afterwards.
+	@cut status 408 413
+	handle_response @cut {{
+		header Connection close
+		copy_response
+	}}
 	# Forward exactly one address: that of the nearest hop that is not a trusted proxy.
 	header_up X-Forwarded-For {{client_ip}}
 	header_up -Forwarded
