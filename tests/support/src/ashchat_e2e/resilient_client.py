@@ -5,6 +5,7 @@ It behaves as a good client does, so that failures are those of the platform.
 
 import asyncio
 import uuid
+from collections import Counter
 from contextlib import suppress
 from typing import Any, Self
 
@@ -42,6 +43,8 @@ class Steadfast:
         """Reference → the translation received over the socket."""
         self._ids: dict[str, str] = {}
         self._listening: asyncio.Task[None] | None = None
+        self.refused: Counter[str] = Counter()
+        """How often a send was refused for the moment, by reason; it was then sent again."""
         self.reconnects = -1
         """How often a socket was lost, except because its token had expired."""
 
@@ -64,7 +67,7 @@ class Steadfast:
         """
         ref = str(uuid.uuid4())
         self._history.send(self.chat_id, self.person.user_id, ref)
-        last: object = None
+        last: Any = None
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
@@ -82,6 +85,7 @@ class Steadfast:
                         last = reply.response
                         if reply.response.get("reason") not in TRANSIENT:
                             break
+                        self.refused[str(last["reason"])] += 1
                     await asyncio.sleep(PAUSE_S)
         except TimeoutError:
             raise AssertionError(f"not acknowledged within {PATIENCE_S} s: {last}") from None

@@ -5,10 +5,11 @@ Nothing is retried: a refused request, a lost socket or a sign-out is a failure.
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from ashchat_dev.client import Person, Reply
 from ashchat_dev.conversation import messages_of
@@ -16,17 +17,41 @@ from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.history import History
 from ashchat_e2e.people import PersonFactory
+from ashchat_e2e.pictures import png
 from ashchat_e2e.resilient_client import Steadfast
 
-ROOMS = 2
-TALK_EVERY_S = 0.8
-SIGN_IN_EVERY_S = 1.0
-REFRESH_EVERY_S = 3.0
-SIGN_UP_EVERY_S = 4.0
 TRANSLATED_WITHIN_S = 60.0
+PICTURE_BYTES = 20_000
 NAMES = (("Ana", "es"), ("Ben", "en"))
 
 Rooms = list[tuple[Steadfast, Steadfast]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How many users do what, and how often."""
+
+    rooms: int = 2
+    """Rooms of two users who talk."""
+
+    signing_in: int = 2
+    staying: int = 2
+    uploading: int = 0
+    talk_every_s: float = 0.8
+    sign_in_every_s: float = 1.0
+    """A device may sign in 100 times an hour."""
+
+    refresh_every_s: float = 3.0
+    sign_up_every_s: float = 4.0
+    upload_every_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """An operation that succeeded: when it began, in seconds since the epoch, and its duration."""
+
+    at: float
+    seconds: float
 
 
 @dataclass
@@ -34,31 +59,43 @@ class Traffic:
     """What was done, and which of it failed."""
 
     history: History
-    done: Counter[str] = field(default_factory=Counter)
+    scale: Scale = Scale()
     failed: list[str] = field(default_factory=list)
-    slowest: dict[str, float] = field(default_factory=dict)
-    """Operation → seconds of the slowest one."""
+    took: defaultdict[str, list[Took]] = field(default_factory=lambda: defaultdict(list))
+    """By operation."""
     rooms: Rooms = field(default_factory=list)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def done(self) -> Counter[str]:
+        """How often each operation was answered."""
+        return Counter({name: len(found) for name, found in self.took.items()})
+
+    @property
+    def slowest(self) -> dict[str, float]:
+        """Operation → seconds of the slowest one."""
+        return {name: max(one.seconds for one in found) for name, found in self.took.items()}
 
     @property
     def reconnects(self) -> int:
         """How often a socket was lost."""
         return sum(who.reconnects for room in self.rooms for who in room)
 
-    async def step(self, name: str, call: Callable[[], Awaitable[Reply]], right: int) -> bool:
-        """Perform an operation once; return whether it succeeded."""
-        began = time.monotonic()
+    async def step(
+        self, name: str, call: Callable[[], Awaitable[Reply]], right: int
+    ) -> Reply | None:
+        """Perform an operation once; return the response if it succeeded."""
+        at, began = time.time(), time.monotonic()
         try:
             reply = await call()
         except Exception as error:  # noqa: BLE001 (any exception is a failed request)
             self.failed.append(f"{name}: {type(error).__name__} {error}")
-            return False
-        self.done[name] += 1
-        self.slowest[name] = max(self.slowest.get(name, 0.0), time.monotonic() - began)
+            return None
+        self.took[name].append(Took(at, time.monotonic() - began))
         if reply.status != right:
             self.failed.append(f"{name}: {reply.status} {reply.reason} {reply.message}")
-        return reply.status == right
+            return None
+        return reply
 
     async def pause(self, seconds: float) -> None:
         """Wait, unless the traffic has ended."""
@@ -73,26 +110,35 @@ class Traffic:
         number = 0
         while not self.stopped.is_set():
             number += 1
-            began = time.monotonic()
+            at, began = time.time(), time.monotonic()
             await who.send(sentence(who.person, number))
-            self.done["message"] += 1
-            took = time.monotonic() - began
-            self.slowest["message"] = max(self.slowest.get("message", 0.0), took)
-            await self.pause(TALK_EVERY_S)
+            self.took["message"].append(Took(at, time.monotonic() - began))
+            await self.pause(self.scale.talk_every_s)
 
     async def sign_in(self, who: Person) -> None:
         """Sign in and read the own profile, until the traffic ends."""
         while not self.stopped.is_set():
             if await self.step("sign-in", who.signin, 200):
                 await self.step("profile", lambda: who.chat.get("/user"), 200)
-            await self.pause(SIGN_IN_EVERY_S)
+            await self.pause(self.scale.sign_in_every_s)
 
     async def stay(self, who: Person) -> None:
         """Use a session that began before the change: a sign-out shows here."""
         while not self.stopped.is_set():
             await self.step("refresh", who.refresh, 200)
             await self.step("profile", lambda: who.chat.get("/user"), 200)
-            await self.pause(REFRESH_EVERY_S)
+            await self.pause(self.scale.refresh_every_s)
+
+    async def upload(self, who: Person) -> None:
+        """Upload pictures and read them, until the traffic ends."""
+        while not self.stopped.is_set():
+            await self.step("refresh", who.refresh, 200)
+            files = {"file": ("a.png", png(PICTURE_BYTES), "image/png")}
+            uploaded = await self.step("upload", partial(_upload, who, files), 201)
+            if uploaded is not None:
+                path = f"/files/{uploaded.body['name']}"
+                await self.step("download", partial(who.anonymous.request, "GET", path), 200)
+            await self.pause(self.scale.upload_every_s)
 
     async def sign_up(self, factory: PersonFactory, mailbox: Mailbox) -> None:
         """Sign up repeatedly; the codes travel through queues and mail."""
@@ -108,21 +154,40 @@ class Traffic:
                 else:
                     await self.step("confirm", lambda w=who, c=code: w.confirm_email(c), 201)  # type: ignore[misc]
                     await self.step("sign-in", who.signin, 200)
-            await self.pause(SIGN_UP_EVERY_S)
+            await self.pause(self.scale.sign_up_every_s)
+
+
+async def _upload(who: Person, files: Mapping[str, object]) -> Reply:
+    return await who.anonymous.request("POST", "/files", files=files, headers=who.headers)
 
 
 @asynccontextmanager
-async def traffic(factory: PersonFactory, mailbox: Mailbox) -> AsyncIterator[Traffic]:
+async def traffic(
+    factory: PersonFactory,
+    mailbox: Mailbox,
+    scale: Scale = Scale(),
+) -> AsyncIterator[Traffic]:
     """Generate traffic while the context is open; then check that nothing is missing.
 
     Raises:
         AssertionError: A message was lost, duplicated or not translated.
     """
-    found = Traffic(History())
+    found = Traffic(History(), scale)
     people = await asyncio.gather(
-        *(factory(f"{name}{room}", language) for room in range(ROOMS) for name, language in NAMES)
+        *(
+            factory(f"{name}{room}", language)
+            for room in range(scale.rooms)
+            for name, language in NAMES
+        )
     )
-    guests = await asyncio.gather(*(factory(f"Guest{number}", "en") for number in range(4)))
+    signing_in, staying, uploading = [
+        await asyncio.gather(*(factory(f"{name}{number}", "en") for number in range(count)))
+        for name, count in (
+            ("Guest", scale.signing_in),
+            ("Member", scale.staying),
+            ("Painter", scale.uploading),
+        )
+    ]
     pairs = list(zip(people[::2], people[1::2], strict=True))
     chats = [await one.open_chat(await other.tag()) for one, other in pairs]
     async with AsyncExitStack() as stack:
@@ -135,10 +200,12 @@ async def traffic(factory: PersonFactory, mailbox: Mailbox) -> AsyncIterator[Tra
             for room in found.rooms:
                 for who in room:
                     tasks.create_task(found.talk(who))
-            for guest in guests[:2]:
+            for guest in signing_in:
                 tasks.create_task(found.sign_in(guest))
-            for guest in guests[2:]:
-                tasks.create_task(found.stay(guest))
+            for member in staying:
+                tasks.create_task(found.stay(member))
+            for painter in uploading:
+                tasks.create_task(found.upload(painter))
             tasks.create_task(found.sign_up(factory, mailbox))
             try:
                 yield found

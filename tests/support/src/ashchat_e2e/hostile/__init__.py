@@ -1,0 +1,1 @@
+"""Hostile load from pods: a stranger's host and an account's, at fixed rates."""
