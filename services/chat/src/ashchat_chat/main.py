@@ -11,6 +11,7 @@ from ashchat_chat.adapters.mongo_store import Store
 from ashchat_chat.adapters.outbox import TranslationOutbox
 from ashchat_chat.adapters.photos import Photos
 from ashchat_chat.adapters.redis_fanout import RedisFanout, RedisRevocationLog
+from ashchat_chat.adapters.redis_tickets import RedisUsedTickets
 from ashchat_chat.channels import PRESENCE_CHANNEL, PROFILE_CHANNEL, ROOM_CHANNEL, USER_CHANNEL
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.chats import Chats, Pending
@@ -21,7 +22,10 @@ from ashchat_chat.users.presence import Presence, Typing
 from ashchat_chat.users.profile_changes import ProfileChanges
 from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
-from ashchat_chat.wire import http, socket
+from ashchat_chat.wire import http
+from ashchat_chat.wire.admission import Admission
+from ashchat_chat.wire.session import Rules
+from ashchat_chat.wire.socket import Sockets
 from ashchat_core import origins, runtime
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
@@ -99,16 +103,17 @@ def build(settings: Settings) -> runtime.App:
         keep_seconds=keep_seconds,
         away=(RedisError, OSError),
     )
-    sockets = socket.Sockets(
-        rooms=rooms,
-        inbox=inbox,
-        presence=presence,
-        typing=Typing(rooms.live),
-        profiles=profiles,
-        verifier=verifier,
-        revocations=revocations,
-        pod=settings.pod_name,
-        allowed_origins=origins.parse_list(settings.allowed_origins),
+    sockets = Sockets(
+        Rules(rooms, inbox, presence, Typing(rooms.live), profiles, settings.pod_name),
+        lambda sockets: Admission(
+            verifier=verifier,
+            revocations=revocations,
+            tickets=RedisUsedTickets(redis),
+            profiles=profiles,
+            stopping=lambda: sockets.stopping,
+            allowed_origins=origins.parse_list(settings.allowed_origins),
+        ),
+        revocations,
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
     app = http.build(
@@ -119,7 +124,6 @@ def build(settings: Settings) -> runtime.App:
         revocations=revocations,
         allowed_origins=settings.allowed_origins,
     )
-    socket.register(app, sockets)
     deletion = Deletion(store, rooms, revocations, fanout)
     consumers.register_people(broker, profiles)
     consumers.register_endings(broker, revocations, deletion)
@@ -129,6 +133,7 @@ def build(settings: Settings) -> runtime.App:
         name=SERVICE.value,
         settings=settings,
         public=app,
+        websocket=sockets.protocol,
         revisions=lambda: credentials.in_use,
         checks=(
             ("MongoDB", store.create_indexes),

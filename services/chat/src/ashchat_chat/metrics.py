@@ -10,9 +10,7 @@ DUPLICATES = Counter(
 )
 CONFLICTS = Counter("ashchat_chat_log_conflicts_total", "Inserts that lost the race for a revision")
 EVENTS = Counter("ashchat_chat_log_events_total", "Events committed by this pod", ["kind"])
-DELIVERED = Counter(
-    "ashchat_chat_frames_delivered_total", "Frames written to sockets, by event", ["event"]
-)
+DELIVERED = Counter("ashchat_chat_frames_delivered_total", "Frames written to sockets")
 FILLED = Counter(
     "ashchat_chat_gap_events_total", "Events lost by the fan-out and recovered from the store"
 )

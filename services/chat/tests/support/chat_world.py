@@ -182,13 +182,28 @@ class Reader:
     protocol: int = 2
     frames: list[Any] = field(default_factory=list)
 
-    def send(self, push: Push) -> None:
-        frame = json.loads(phoenix.text_of(push))
-        assert frame[3] == push.event
-        self.frames.append(frame)
+    gone: bool = False
+    room: int | None = None
+    """How many more frames it takes; None: any number."""
+    behind: list[int] = field(default_factory=list)
+
+    def send(self, push: Push) -> bool:
+        if self.room is not None:
+            if self.room == 0:
+                return False
+            self.room -= 1
+        frame = phoenix.frame_of(push)
+        head = {126: 4, 127: 10}.get(frame[1], 2)  # RFC 6455, section 5.2
+        self.frames.append(json.loads(frame[head:]))
+        return True
+
+    def fell_behind(self, since: int) -> None:
+        self.behind.append(since)
 
     async def drained(self) -> None:
         await asyncio.sleep(0)
+        if self.room == 0:
+            self.room = 1
 
     def events(self, name: str = "event") -> list[dict[str, Any]]:
         return [frame[4] for frame in self.frames if frame[3] == name]

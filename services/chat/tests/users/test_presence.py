@@ -67,14 +67,18 @@ class Lobbyist:
     user: str = "eve"
     language: str = "en"
     protocol: int = 1
+    gone: bool = False
     diffs: list[tuple[list[str], list[str]]] = field(default_factory=list)
 
-    def send(self, push: Push) -> None:
+    def send(self, push: Push) -> bool:
         assert (push.topic, push.event) == ("presence:lobby", "presence_diff")
         joins, leaves = push.payload["joins"], push.payload["leaves"]
         for meta in [*joins.values(), *leaves.values()]:
             assert set(meta["metas"][0]) == {"online_at", "phx_ref"}
         self.diffs.append((sorted(joins), sorted(leaves)))
+        return True
+
+    def fell_behind(self, since: int) -> None: ...
 
     async def drained(self) -> None: ...
 

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from ashchat_core import __version__, topology
 from ashchat_core.amqp import Broker
@@ -33,12 +34,13 @@ GRACE_SECONDS: Final = 12
 ENDING_SECONDS: Final = 2.0
 """How long requests are still accepted: longer than the edge's idle connections (1 s)."""
 
-FRAME_MAX_BYTES: Final = 64 * 1024
-"""Largest WebSocket frame from a client; a larger one closes the socket with 1009 (RFC 6455)."""
-
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 Check = Callable[[], Awaitable[None]]
+WebSocket = Callable[[set[Any]], asyncio.Protocol]
+"""Returns the protocol of a connection that asks for a WebSocket. It adds itself to the set of open
+connections, which the server waits for at its end after it has called `shutdown` of each."""
+
 Hook = Callable[[], Awaitable[None]]
 
 
@@ -50,6 +52,9 @@ class App:
     settings: ServiceSettings
     public: ASGIApp | None
     revisions: Callable[[], dict[str, str]]
+    websocket: WebSocket | None = None
+    """Accepts WebSockets on the public port; None: they are refused."""
+
     checks: Sequence[tuple[str, Check]] = ()
     """Name and function of each start-up check; retried until it succeeds."""
 
@@ -76,7 +81,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, settings: ServiceSettings, port: int) -> uvicorn.Config:
+def _config(
+    app: ASGIApp, settings: ServiceSettings, port: int, websocket: WebSocket | None = None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=settings.bind,
@@ -87,12 +94,20 @@ def _config(app: ASGIApp, settings: ServiceSettings, port: int) -> uvicorn.Confi
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ws="websockets-sansio",
-        ws_max_size=FRAME_MAX_BYTES,
+        ws="websockets-sansio" if websocket is None else _websocket_class(websocket),
         ws_per_message_deflate=False,
         lifespan="off",
         h11_max_incomplete_event_size=32 * 1024,
     )
+
+
+def _websocket_class(make: WebSocket) -> Any:
+    """Return what uvicorn calls for a connection that asks for a WebSocket."""
+
+    def accept(*, server_state: ServerState, **_: Any) -> asyncio.Protocol:
+        return make(server_state.connections)
+
+    return accept
 
 
 class _UntilEnding:
@@ -139,7 +154,7 @@ async def serve(app: App) -> None:
     servers = [private]
     if app.public is not None:
         public = _UntilEnding(app.public, stop)
-        servers.append(_Server(_config(public, settings, settings.port)))
+        servers.append(_Server(_config(public, settings, settings.port, app.websocket)))
 
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     background = [asyncio.create_task(_named(heartbeat.run))]

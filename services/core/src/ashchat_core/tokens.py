@@ -76,6 +76,14 @@ class SocketTicket(BaseModel):
     """When the access token expires that the ticket was issued for, and with it the socket."""
 
 
+def is_ticket(token: str) -> bool:
+    """Return whether a token is meant to be a ticket for a socket; it is not verified."""
+    try:
+        return bool(jwt.get_unverified_header(token).get("typ") == SOCKET_TICKET_TYPE)
+    except jwt.InvalidTokenError:
+        return False
+
+
 def device_hash(device_token: str) -> str:
     """Return the SHA-256, in hex, of a device token without surrounding white space."""
     return hashlib.sha256(device_token.strip().encode()).hexdigest()

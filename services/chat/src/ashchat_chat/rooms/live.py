@@ -90,33 +90,50 @@ class LiveRooms:
             StoreUnavailableError: the gap could not be read.
         """
         room = await self._directory.get(room_id)
-        await self._replay(room, subscriber, since)
+        if subscriber.gone:
+            return
+        self._occupy(room, subscriber)
+        try:
+            await self._replay(room, subscriber, since)
+        except BaseException:
+            self.detach(room_id, subscriber)
+            raise
+        if subscriber not in room.replaying:
+            # It has left meanwhile.
+            return
         # Without an await since the comparison in `_replay`, no event falls in between.
+        room.replaying.discard(subscriber)
         if subscriber.protocol == 1:
             self._protocol1.attach(room, subscriber)
         else:
             room.two.setdefault(subscriber.language, set()).add(subscriber)
-        self._occupied.add(room_id)
+        # While the join was answered the room may have become empty and unsubscribed.
+        await self._fanout.subscribe(ROOM_CHANNEL + room_id)
+
+    def _occupy(self, room: Room, subscriber: Subscriber) -> None:
+        """Count a socket that is served from the log: its room must stay loaded."""
+        room.replaying.add(subscriber)
+        self._occupied.add(room.id)
         for member in room.view.members:
-            self._rooms_of.setdefault(member, set()).add(room_id)
+            self._rooms_of.setdefault(member, set()).add(room.id)
         metrics.ROOMS.set(len(self._occupied))
         room.touched()
-        # While replaying the room may have become empty and unsubscribed.
-        await self._fanout.subscribe(ROOM_CHANNEL + room_id)
 
     async def _replay(self, room: Room, subscriber: Subscriber, since: int) -> None:
         cursor = since
-        while cursor < room.view.rev:
+        while cursor < room.view.rev and not subscriber.gone:
+            await subscriber.drained()
             events = await self._store.after({room.id: cursor}, REPLAY_PAGE)
             if not events:
                 return
             for event in events:
                 if subscriber.protocol != 1 and event.visible_to(subscriber.language):
-                    subscriber.send(_event_push(room.id, event))
+                    push = _event_push(room.id, event)
+                    while not subscriber.send(push):
+                        await subscriber.drained()
             cursor = events[-1].rev
             # The store may be ahead of what this pod has received.
             self._directory.offer(room, events)
-            await subscriber.drained()
 
     def detach(self, room_id: str, subscriber: Subscriber) -> None:
         """Stop serving a socket; harmless when it was not served."""
@@ -128,6 +145,7 @@ class LiveRooms:
         if not readers:
             room.two.pop(subscriber.language, None)
         self._protocol1.detach(room, subscriber)
+        room.replaying.discard(subscriber)
         if not room.occupied and room_id in self._occupied:
             self._occupied.discard(room_id)
             for member in room.view.members:
@@ -193,10 +211,14 @@ class LiveRooms:
 
     def _dispatch(self, room: Room, event: AnyEvent) -> None:
         push = _event_push(room.id, event)
+        behind: list[Subscriber] = []
         for language, readers in room.two.items():
             if event.visible_to(language):
-                for reader in readers:
-                    reader.send(push)
+                behind += [reader for reader in readers if not reader.send(push)]
+        for reader in behind:
+            room.two[reader.language].discard(reader)
+            room.replaying.add(reader)
+            reader.fell_behind(event.rev - 1)
         self._protocol1.dispatch(room, event)
 
     def _members_changed(self, room_id: str, before: Sequence[str], now: Sequence[str]) -> None:

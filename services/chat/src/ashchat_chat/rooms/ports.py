@@ -119,7 +119,7 @@ class Push:
     topic: str
     event: str
     payload: dict[str, Any]
-    encoded: str | None = field(default=None, repr=False)
+    encoded: bytes | None = field(default=None, repr=False)
     """Set by the first socket that sends it."""
 
 
@@ -141,12 +141,25 @@ class Subscriber(Protocol):
         """1 or 2."""
         ...
 
-    def send(self, push: Push) -> None:
-        """Queue a frame; never waits."""
+    @property
+    def gone(self) -> bool:
+        """Whether it takes nothing more."""
+        ...
+
+    def send(self, push: Push) -> bool:
+        """Queue a frame, and return True; False: there is no room for it. Never waits.
+
+        Only sockets that have joined a room with protocol 2 return False: they can be served from
+        the log again.
+        """
+        ...
+
+    def fell_behind(self, since: int) -> None:
+        """Attach the socket again, from a revision on, when it has room."""
         ...
 
     async def drained(self) -> None:
-        """Wait until little is queued."""
+        """Wait until there is room."""
         ...
 
 

@@ -27,6 +27,8 @@ class Room:
     # By language, so that a frame is made once for all who get the same.
     two: dict[str, set[Subscriber]] = field(default_factory=dict)
     one: dict[str, dict[Subscriber, int]] = field(default_factory=dict)
+    replaying: set[Subscriber] = field(default_factory=set)
+    """Sockets that are served from the log: they join the others when they have all of it."""
     holds: dict[str, Holdback] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     unread: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=500))
@@ -42,11 +44,11 @@ class Room:
     @property
     def occupied(self) -> bool:
         """Whether a socket of this pod has joined the room."""
-        return bool(self.two or self.one)
+        return bool(self.two or self.one or self.replaying)
 
     def subscribers(self) -> list[Subscriber]:
         """Return all sockets of this pod that have joined the room."""
-        groups = (*self.two.values(), *self.one.values())
+        groups = (*self.two.values(), *self.one.values(), self.replaying)
         return [subscriber for group in groups for subscriber in group]
 
     def accept(self, events: Iterable[AnyEvent]) -> Iterable[tuple[RoomView, AnyEvent]]:

@@ -163,6 +163,7 @@ class Inbox:
                 "content": message.text,
                 "timestamp": message.timestamp,
             }
+            await subscriber.drained()
             subscriber.send(Push(f"notifications:{user}", event, payload))
             self._note(message.room, user, message.rev)
 

@@ -1,17 +1,32 @@
 """Limits, and the token bucket that enforces them. Pure: the caller provides the time."""
 
 from dataclasses import dataclass
+from typing import Final
+
+from ashchat_core.messages import TEXT_MAX_CHARS
 
 REF_MAX_CHARS = 128
 """Maximum length of a `mobile_ref_id`."""
+
+ESCAPED_MAX_BYTES: Final = 12
+"""Bytes of one character in JSON at most: a pair of `\\uXXXX`."""
+
+FRAME_MAX_BYTES: Final = ESCAPED_MAX_BYTES * TEXT_MAX_CHARS + 32 * 1024
+"""Maximum size of a client's frame: a text of the maximum length, however JSON escapes it, and
+everything else in the frame. A larger frame closes the socket with 1009 (RFC 6455)."""
 
 TOPICS_PER_SOCKET = 200
 SOCKETS_PER_USER = 20
 """Maximum open sockets of one user on one pod."""
 
-QUEUE_MAX_FRAMES = 512
-QUEUE_MAX_CHARS = 1024 * 1024
-"""Maximum queue of one slow reader before its socket is closed; it resumes by `since`."""
+BUDGET_BYTES: Final = 256 * 1024
+"""Bytes that wait for one reader; events beyond that are read from the log again later."""
+
+UNRESUMABLE_BYTES: Final = 4 * BUDGET_BYTES
+"""The same for what cannot be read again (protocol 1); beyond that the socket is closed."""
+
+FRAMES_WAITING: Final = 32
+"""Frames of one client that wait for an earlier one; then nothing more is read from it."""
 
 SILENCE_SECONDS = 60.0
 """How long a heartbeat may be missing before Phoenix closes the socket."""

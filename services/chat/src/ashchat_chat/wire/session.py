@@ -1,0 +1,424 @@
+"""What an open socket asks for, and what it is answered; docs/reference/protocol.md has all of it.
+
+Thin: frames in, calls of the rules, frames out. Frames of a socket are answered in order, except
+heartbeats, which are answered at once. A session has a task only while it works.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from ashchat_chat.rooms.assembly import Rooms
+from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, ReceiverDeletedError
+from ashchat_chat.rooms.ports import Push, StoreUnavailableError
+from ashchat_chat.text import is_storable
+from ashchat_chat.users.notifications import Inbox
+from ashchat_chat.users.presence import LOBBY, Presence, Typing
+from ashchat_chat.users.profiles import Profiles
+from ashchat_chat.wire import limits, phoenix
+from ashchat_chat.wire.admission import Admitted
+from ashchat_chat.wire.connection import Close, Connection
+from ashchat_chat.wire.limits import Bucket
+from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Payload, Reference
+from ashchat_core.messages import TEXT_MAX_CHARS
+
+PROTOCOLS: Final = (1, 2)
+UNAVAILABLE: Final[Payload] = {"reason": "unavailable", "retry_after_ms": 1_000}
+
+
+class RequestRejectedError(Exception):
+    """A frame that is answered with an error."""
+
+    def __init__(self, reason: str, **more: Any) -> None:
+        super().__init__(reason)
+        self.response: Payload = {"reason": reason, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What sessions call, and what all of them share."""
+
+    rooms: Rooms
+    inbox: Inbox
+    presence: Presence
+    typing: Typing
+    profiles: Profiles
+    pod: str
+    sending: dict[str, Bucket] = field(default_factory=dict)
+    acking: dict[str, Bucket] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A socket's place in one topic: what the rules know as a subscriber."""
+
+    topic: str
+    user: str
+    language: str
+    protocol: int
+    session: "Session"
+    join_ref: Reference
+    left: bool = False
+    serving: asyncio.Task[None] | None = None
+    """Serves the seat from the log, or reads what it is sent first."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it takes nothing more."""
+        return self.left or self.session.connection.gone
+
+    def send(self, push: Push) -> bool:
+        """Queue a frame; return False if there is no room and it can be read again."""
+        frame = push.encoded or phoenix.frame_of(push)
+        if self.protocol > 1:
+            return self.session.connection.offer(frame)
+        self.session.connection.insist(frame)
+        return True
+
+    def fell_behind(self, since: int) -> None:
+        """Serve the seat from the log again, when it has room."""
+        self.serving = asyncio.create_task(self.session.catch_up(self, since))
+
+    async def drained(self) -> None:
+        """Wait until there is room."""
+        await self.session.connection.drained()
+
+
+class Session:
+    """One open socket."""
+
+    __slots__ = (
+        "_ended",
+        "_frames",
+        "_on_end",
+        "_rules",
+        "_waiting",
+        "_working",
+        "admitted",
+        "connection",
+        "expires_at",
+        "seats",
+        "seen_at",
+    )
+
+    def __init__(
+        self,
+        rules: Rules,
+        admitted: Admitted,
+        connection: Connection,
+        *,
+        expires_at: float,
+        on_end: Callable[["Session"], None],
+    ) -> None:
+        """Serve a connection.
+
+        Args:
+            rules: What it calls.
+            admitted: Whose socket it is.
+            connection: The socket.
+            expires_at: When its token expires, on the event loop's clock.
+            on_end: Called once, when the connection has ended and its last frame is handled.
+        """
+        now = asyncio.get_running_loop().time()
+        self._rules = rules
+        self.admitted = admitted
+        self.connection = connection
+        self.expires_at = expires_at
+        self.seen_at = now
+        self.seats: dict[str, Seat] = {}
+        self._on_end = on_end
+        self._frames = Bucket(limits.FRAMES, now)
+        self._waiting: deque[Frame] | None = None
+        self._working: asyncio.Task[None] | None = None
+        self._ended = False
+
+    # Frames
+
+    def received_text(self, text: str) -> None:
+        """Answer a frame, or close the socket."""
+        try:
+            frame = phoenix.decode(text)
+        except MalformedFrameError as error:
+            self.connection.close(Close.BAD_FRAME, str(error))
+            return
+        self._received(frame)
+
+    def received_binary(self, data: bytes) -> None:
+        """Refuse a binary frame: its payload has no meaning here."""
+        try:
+            frame = phoenix.decode_binary(data)
+        except MalformedFrameError as error:
+            self.connection.close(Close.BAD_FRAME, str(error))
+            return
+        if self._counted():
+            self._reply(frame, "error", {"reason": "binary_not_supported"})
+
+    def ended(self) -> None:
+        """Leave every topic, after the frames that came before the end."""
+        self._ended = True
+        if self._working is None:
+            self._finish()
+
+    def _finish(self) -> None:
+        for topic in list(self.seats):
+            self._vacate(topic)
+        self._on_end(self)
+
+    def _counted(self) -> bool:
+        self.seen_at = asyncio.get_running_loop().time()
+        if self._frames.take(self.seen_at):
+            self.connection.close(Close.TOO_MANY_FRAMES, "too_many_frames")
+            return False
+        return True
+
+    def _received(self, frame: Frame) -> None:
+        if not self._counted():
+            return
+        if frame.topic == phoenix.PHOENIX_TOPIC and frame.event == phoenix.HEARTBEAT:
+            self._reply(frame, "ok", {})
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(frame)
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
+        elif len(self._waiting) >= limits.FRAMES_WAITING:
+            self.connection.hold_reading()
+
+    async def _work(self) -> None:
+        """Answer the frames that wait; ends when there are none."""
+        try:
+            while self._waiting:
+                await self._handle(self._waiting.popleft())
+                if len(self._waiting) < limits.FRAMES_WAITING:
+                    self.connection.resume_reading()
+        finally:
+            self._waiting = self._working = None
+            if self._ended:
+                self._finish()
+
+    async def _handle(self, frame: Frame) -> None:
+        try:
+            response = await self._answer(frame)
+        except RequestRejectedError as refused:
+            self._reply(frame, "error", refused.response)
+        except NoSuchRoomError:
+            self._reply(frame, "error", {"reason": "chat_not_found"})
+        except ReceiverDeletedError:
+            self._reply(frame, "error", {"reason": "receiver_deleted"})
+        except StoreUnavailableError:
+            self._reply(frame, "error", UNAVAILABLE)
+        except Exception:
+            # One frame's defect must not end the socket.
+            log = structlog.get_logger("socket")
+            log.exception("a frame failed", frame_event=frame.event[:32])
+            self._reply(frame, "error", {"reason": "internal"})
+        else:
+            if response is not None:
+                self._reply(frame, "ok", response)
+
+    async def _answer(self, frame: Frame) -> Payload | None:
+        """Do what a frame asks; return the answer, None when none is due (any more)."""
+        seat = self.seats.get(frame.topic)
+        if frame.event == phoenix.LEAVE:
+            if seat is not None and frame.join_ref in {seat.join_ref, None}:
+                self._vacate(frame.topic)
+            return {}
+        if frame.payload is None:
+            raise RequestRejectedError("invalid_payload")
+        if frame.event == phoenix.JOIN:
+            await self._join(frame, frame.payload)
+            return None
+        # Without a reference it is for the only join that is possible: the present one.
+        if seat is None or frame.join_ref not in {seat.join_ref, None}:
+            raise RequestRejectedError("not_joined")
+        kind, _, room_id = frame.topic.partition(":")
+        if kind != "chat":
+            raise RequestRejectedError("unknown_event")
+        match frame.event:
+            case "send_message":
+                await self._send_message(seat, frame, frame.payload, room_id)
+                return None
+            case "typing":
+                # As the original: no answer.
+                is_typing = frame.payload.get("is_typing") is True
+                self._rules.typing.said(room_id, self.admitted.user, is_typing=is_typing)
+                return None
+            case "ack":
+                return await self._ack(room_id, frame.payload)
+            case _:
+                raise RequestRejectedError("unknown_event")
+
+    def _reply(self, frame: Frame, status: str, response: Payload) -> None:
+        seat = self.seats.get(frame.topic)
+        join_ref = seat.join_ref if seat is not None else None
+        self.connection.answer(phoenix.reply(frame, status, response, join_ref=join_ref))
+
+    # Topics
+
+    async def _join(self, frame: Frame, payload: Payload) -> None:
+        topic = frame.topic
+        before = self.seats.get(topic)
+        if before is not None:
+            # As Phoenix does: a second join of a topic ends the first.
+            self._vacate(topic)
+            self._end_topic(before, phoenix.CLOSE)
+        if len(self.seats) >= limits.TOPICS_PER_SOCKET:
+            raise RequestRejectedError("too_many_topics")
+        kind, _, rest = topic.partition(":")
+        if topic == LOBBY:
+            contacts = await self._rules.profiles.contacts(self.admitted.user)
+            seat = self._seat(frame, protocol=1)
+            self._reply(frame, "ok", {})
+            await self._rules.presence.enter_lobby(seat, contacts)
+        elif kind == "notifications":
+            if rest != self.admitted.user:
+                raise RequestRejectedError("forbidden")
+            seat = self._seat(frame, protocol=1)
+            self._reply(frame, "ok", {})
+            seat.serving = asyncio.create_task(self._show_notifications(seat))
+        elif kind == "chat" and rest:
+            await self._join_chat(frame, payload, rest)
+        else:
+            raise RequestRejectedError("unknown_topic")
+
+    async def _show_notifications(self, seat: Seat) -> None:
+        try:
+            await self._rules.inbox.attach(seat)
+        except StoreUnavailableError:
+            # Joined, and live; what is pending comes with the next join.
+            structlog.get_logger("socket").info("the pending notifications could not be read")
+
+    async def _join_chat(self, frame: Frame, payload: Payload, room_id: str) -> None:
+        protocol = payload.get("protocol", 1)
+        since = payload.get("since")
+        if protocol not in PROTOCOLS or isinstance(protocol, bool):
+            raise RequestRejectedError("unsupported_protocol", supported=list(PROTOCOLS))
+        if protocol == 1:
+            since = None
+        elif since is not None and not _is_natural(since):
+            raise RequestRejectedError("invalid_since")
+        joined = await self._rules.rooms.live.join(room_id, self.admitted.user, since)
+        seat = self._seat(frame, protocol=protocol)
+        response: Payload = {}
+        if protocol != 1:
+            response = {
+                "protocol": protocol,
+                "pod": self._rules.pod,
+                "rev": joined.rev,
+                "reset": joined.reset,
+            }
+        self._reply(frame, "ok", response)
+        seat.fell_behind(joined.since)
+        receiver = next((who for who in joined.members if who != self.admitted.user), "")
+        with contextlib.suppress(StoreUnavailableError):
+            await self._introduce(seat, receiver)
+
+    async def catch_up(self, seat: Seat, since: int) -> None:
+        """Serve a seat from the log, then live."""
+        room_id = seat.topic.partition(":")[2]
+        try:
+            await self._rules.rooms.live.attach(room_id, seat, since)
+        except (StoreUnavailableError, NoSuchRoomError):
+            # Joined by name only: end the topic, the client joins again with its `since`.
+            if self.seats.get(seat.topic) is seat:
+                self._vacate(seat.topic)
+                self._end_topic(seat, phoenix.ERROR)
+        except Exception:  # noqa: BLE001 (logged whole)
+            structlog.get_logger("socket").exception("a replay failed")
+            self.connection.close(Close.RESTART, "resume with since")
+        finally:
+            seat.serving = None
+
+    async def _introduce(self, seat: Seat, receiver: str) -> None:
+        """Report to a socket who the other user is, and whether they are online."""
+        with contextlib.suppress(NoSuchUserError):
+            profile = await self._rules.profiles.profile(receiver)
+            self._answer_with(Push(seat.topic, "receiver_info", profile.payload()))
+        online = await self._rules.presence.online(receiver)
+        status = {"status": "online" if online else "offline"}
+        self._answer_with(Push(seat.topic, "receiver_online", status))
+
+    def _answer_with(self, push: Push) -> None:
+        self.connection.answer(phoenix.frame_of(push))
+
+    def _end_topic(self, seat: Seat, event: str) -> None:
+        frame = phoenix.encode(seat.join_ref, seat.join_ref, seat.topic, event, {})
+        self.connection.answer(frame)
+
+    def _seat(self, frame: Frame, *, protocol: int) -> Seat:
+        who = self.admitted
+        seat = Seat(frame.topic, who.user, who.language, protocol, self, frame.join_ref)
+        self.seats[frame.topic] = seat
+        return seat
+
+    def _vacate(self, topic: str) -> None:
+        seat = self.seats.pop(topic, None)
+        if seat is None:
+            return
+        seat.left = True
+        kind, _, rest = topic.partition(":")
+        if topic == LOBBY:
+            self._rules.presence.leave_lobby(seat)
+        elif kind == "notifications":
+            self._rules.inbox.detach(seat)
+        else:
+            self._rules.rooms.live.detach(rest, seat)
+            self._rules.typing.said(rest, self.admitted.user, is_typing=False)
+
+    # Chats
+
+    async def _send_message(self, seat: Seat, frame: Frame, payload: Payload, room_id: str) -> None:
+        text = payload.get("content")
+        client_id = payload.get("mobile_ref_id")
+        if not isinstance(text, str) or not text.strip():
+            raise RequestRejectedError("invalid_message", field="content")
+        if len(text) > TEXT_MAX_CHARS:
+            raise RequestRejectedError("too_long", limit=TEXT_MAX_CHARS)
+        if not isinstance(client_id, str) or not 1 <= len(client_id) <= limits.REF_MAX_CHARS:
+            raise RequestRejectedError("invalid_message", field="mobile_ref_id")
+        if not is_storable(text) or not is_storable(client_id):
+            raise RequestRejectedError("invalid_message", field="content")
+        who = self.admitted
+        _limit(self._rules.sending, who.user, limits.MESSAGES)
+        event, fresh = await self._rules.rooms.appending.send(
+            room_id, who.user, text=text, language=who.language, client_id=client_id
+        )
+        answer: Payload = {
+            "chat_id": room_id,
+            "mobile_ref_id": client_id,
+            "message_id": event.message_id,
+            "rev": event.rev,
+            "duplicate": not fresh,
+        }
+        self._reply(frame, "ok", answer)
+        if seat.protocol == 1:
+            sent = {"mobile_ref_id": client_id, "status": "SENT", "chat_id": room_id}
+            self._answer_with(Push(frame.topic, "message_sent", sent))
+
+    async def _ack(self, room_id: str, payload: Payload) -> Payload:
+        rev: Any = payload.get("rev")
+        if not _is_natural(rev) or rev < 1:
+            raise RequestRejectedError("invalid_rev")
+        who = self.admitted.user
+        _limit(self._rules.acking, who, limits.ACKS)
+        return {"up_to": await self._rules.rooms.appending.acknowledge(room_id, who, rev)}
+
+
+def _is_natural(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _limit(buckets: dict[str, Bucket], user: str, rate: limits.Rate) -> None:
+    now = asyncio.get_running_loop().time()
+    bucket = buckets.get(user)
+    if bucket is None:
+        bucket = buckets[user] = Bucket(rate, now)
+    wait = bucket.take(now)
+    if wait:
+        raise RequestRejectedError("rate_limited", retry_after_ms=int(wait * 1000) + 1)

@@ -1,0 +1,127 @@
+"""What the tests of the socket stand on: rules that note what is asked, and open sockets."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, ReceiverDeletedError
+from ashchat_chat.rooms.events import Sent
+from ashchat_chat.rooms.live import Joined
+from ashchat_chat.rooms.ports import Profile, StoreUnavailableError
+from ashchat_chat.users.revocations import Revocations
+from ashchat_chat.wire import session as session_module
+from ashchat_chat.wire.admission import Admission
+from ashchat_chat.wire.socket import Sockets
+from ashchat_core.tokens import TokenVerifier
+from wire_client import DeniedError, WireClient
+
+ROOM = "room"
+
+
+class RecordingRules:
+    """Rooms, notifications, presence, typing and chats in one: they note what is asked."""
+
+    def __init__(self) -> None:
+        self.live = self.appending = self
+        self.away = False
+        self.alone = False
+        self.sent: list[tuple[str, str, str]] = []
+        self.attached: list[Any] = []
+        self.detached: list[Any] = []
+        self.typed: list[bool] = []
+
+    # rooms
+
+    async def join(self, room_id: str, user: str, since: int | None) -> Joined:
+        if room_id != ROOM:
+            raise NoSuchRoomError
+        return Joined(5, 5 if since is None else since, reset=False, members=(user, "ben"))
+
+    async def attach(self, *place: Any) -> None:
+        self.attached.append(place)
+
+    def detach(self, *place: Any) -> None:
+        self.detached.append(place)
+
+    async def send(
+        self, room_id: str, user: str, *, text: str, language: str, client_id: str
+    ) -> tuple[Sent, bool]:
+        if self.away:
+            raise StoreUnavailableError
+        if self.alone:
+            raise ReceiverDeletedError
+        self.sent.append((user, text, client_id))
+        event = Sent(
+            room=room_id, rev=6, at=datetime.now(UTC), sender=user,
+            client_id=client_id, text=text, language=language,
+        )  # fmt: skip
+        return event, True
+
+    async def acknowledge(self, _room: str, _user: str, up_to: int) -> int:
+        return up_to
+
+    # presence, typing, chats
+
+    def opened(self, user: str) -> None: ...
+
+    def closed(self, user: str) -> None: ...
+
+    async def leave(self) -> None: ...
+
+    async def online(self, _user: str) -> bool:
+        return True
+
+    def said(self, _room: str, _user: str, *, is_typing: bool) -> None:
+        self.typed.append(is_typing)
+
+    async def profile(self, user_id: str) -> Profile:
+        if user_id == "nobody":
+            raise NoSuchUserError
+        return Profile(user_id, user_id.title(), f"{user_id}_x", "en")
+
+
+class MemoryTickets:
+    """Remembers used tickets."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+        self.away = False
+
+    async def use(self, ticket_id: str) -> bool:
+        if self.away:
+            raise StoreUnavailableError
+        fresh = ticket_id not in self.used
+        self.used.add(ticket_id)
+        return fresh
+
+
+def admission_of(
+    verifier: TokenVerifier, over: Revocations, tickets: MemoryTickets, profiles: Any, **more: Any
+) -> Callable[[Sockets], Admission]:
+    """Return what makes the admission of sockets."""
+    return lambda sockets: Admission(
+        verifier=verifier, revocations=over, tickets=tickets, profiles=profiles,
+        stopping=lambda: sockets.stopping, **more,
+    )  # fmt: skip
+
+
+def sockets_of(
+    rules: Any, verifier: TokenVerifier, over: Revocations, tickets: MemoryTickets, **more: Any
+) -> Sockets:
+    """Return sockets that call these rules."""
+    return Sockets(
+        session_module.Rules(rules, rules, rules, rules, rules, "pod-1"),
+        admission_of(verifier, over, tickets, rules, **more),
+        over,
+    )
+
+
+async def denial(opening: AbstractAsyncContextManager[WireClient]) -> DeniedError:
+    """Return the refusal of a socket."""
+    with pytest.raises(DeniedError) as denied:
+        async with opening:
+            pass
+    return denied.value
