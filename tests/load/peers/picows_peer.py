@@ -1,6 +1,5 @@
 """A peer for `make bench-chat`: plain broadcast by picows, one `send` per client and message."""
 
-import asyncio
 import sys
 
 import uvloop

@@ -1,4 +1,4 @@
-"""A peer for `make bench-chat`: plain broadcast by Starlette on uvicorn, as a tutorial writes it."""
+"""A peer for `make bench-chat`: plain broadcast by Starlette on uvicorn."""
 
 import asyncio
 import sys

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import structlog
@@ -49,11 +49,10 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin (uvicorn calls this)."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (a connection's has both ends)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._open.add(self)
         # The client must wait for the response.
-        transport.pause_reading()
+        self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Read the request (uvicorn calls this)."""
