@@ -10,8 +10,8 @@ import uvloop
 
 from ashchat_chat.wire.admission import SocketRequest
 from ashchat_chat.wire.connection import Connection, Flusher
-from ashchat_chat.wire.frames import text_frame
 from ashchat_chat.wire.handshake import Handshake
+from ashchat_chat.wire.text_frames import text_frame
 
 connected: set[Connection] = set()
 flusher = Flusher()

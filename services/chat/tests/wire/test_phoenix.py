@@ -8,8 +8,8 @@ from websockets.streams import StreamReader
 
 from ashchat_chat.rooms.ports import Push
 from ashchat_chat.wire import phoenix
-from ashchat_chat.wire.frames import text_frame
 from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Reference
+from ashchat_chat.wire.text_frames import text_frame
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -100,7 +100,7 @@ def test_a_large_frame_and_many_small_ones_arrive_whole(
             await session.send(json.dumps(["1", "2", "chat:room", "send_message", message]))
             for number in range(100):
                 await session.send(f'[null,"h{number}","phoenix","heartbeat",{{}}]')
-            replied = set()
+            replied: set[str] = set()
             while len(replied) < 102:
                 frame = json.loads(await session.recv())
                 if frame[3] == "phx_reply":

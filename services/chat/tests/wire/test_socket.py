@@ -383,9 +383,7 @@ async def test_what_is_no_frame_closes_the_socket(
         assert (await session.receive())["code"] == 4400
 
 
-async def test_a_binary_frame_that_is_none_closes_the_socket(
-    sockets: Sockets, params: Params
-) -> None:
+async def test_an_invalid_binary_frame_closes_the_socket(sockets: Sockets, params: Params) -> None:
     async with connect(sockets, params=params) as session:
         session.send_bytes(b"x")
         assert await session.receive() == {

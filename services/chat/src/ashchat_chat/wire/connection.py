@@ -1,4 +1,4 @@
-"""One open socket: an asyncio protocol with a budget of bytes, and no task or timer of its own.
+"""One open socket: an asyncio protocol with a budget of bytes. It has no task and no timer.
 
 Everything that is written to a socket waits in its queue for a few milliseconds, so that one write
 carries all of it, and for room in the transport. What may wait is bounded by bytes. Events of a log

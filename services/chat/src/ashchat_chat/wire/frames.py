@@ -10,9 +10,6 @@ from typing import Final, NamedTuple
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 
-_ONE_BYTE_LENGTH: Final = 126
-_TWO_BYTE_LENGTH: Final = 1 << 16
-_TEXT: Final = 0x80 | Opcode.TEXT
 _CONTROL: Final = frozenset({Opcode.CLOSE, Opcode.PING, Opcode.PONG})
 _EMPTY: Final = bytearray()
 """Shared by all idle sockets; never changed."""
@@ -32,16 +29,6 @@ class Message(NamedTuple):
 
     opcode: Opcode
     data: bytes
-
-
-def text_frame(text: bytes) -> bytes:
-    """Return a server's text frame: not masked, so that the same bytes serve every socket."""
-    length = len(text)
-    if length < _ONE_BYTE_LENGTH:
-        return bytes((_TEXT, length)) + text
-    if length < _TWO_BYTE_LENGTH:
-        return bytes((_TEXT, 126)) + length.to_bytes(2, "big") + text
-    return bytes((_TEXT, 127)) + length.to_bytes(8, "big") + text
 
 
 def pong_frame(data: bytes) -> bytes:

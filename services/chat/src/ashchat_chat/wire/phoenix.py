@@ -13,7 +13,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from ashchat_chat.rooms.ports import Push
-from ashchat_chat.wire.frames import text_frame
+from ashchat_chat.wire.text_frames import text_frame
 
 Payload = dict[str, Any]
 Reference = str | int | None
