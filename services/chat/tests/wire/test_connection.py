@@ -246,7 +246,12 @@ async def test_fragments_pings_and_binary_messages(
         (client_frame(Opcode.CLOSE, b"\x00\x01"), 1002),
         (client_frame(Opcode.TEXT, b"\xff"), 1007),
     ],
-)
+    # The bytes contain random masks.
+    ids=[
+        "large", "large-in-parts", "no-beginning", "no-end", "not-masked", "no-frame",
+        "no-close-code", "no-utf-8",
+    ],
+)  # fmt: skip
 async def test_what_breaks_the_protocol_closes_the_socket(
     client: WireClient, connection: Connection, data: bytes, code: int
 ) -> None:
