@@ -206,6 +206,6 @@ async def messages_of(person: Person, chat_id: str) -> list[dict[str, Any]]:
             raise RequestRefusedError("messages", reply)
         page = reply.body["messages"]
         found = [*page, *found]
-        if not reply.body["more"] or not page:
+        if not reply.body["more_before"] or not page:
             return found
-        query["before"] = page[0]["rev"]
+        query["before"] = page[0]["n"]

@@ -90,7 +90,7 @@ def frames(chat_id: str, user_id: str) -> list[Frame]:
         Frame("j3", "f3", "presence:lobby", "phx_join", {}),
         Frame("j1", "f4", chat, "send_message", message),
         Frame("j1", "f5", chat, "typing", {"is_typing": True}),
-        Frame("j1", "f6", chat, "ack", {"rev": 1}),
+        Frame("j1", "f6", chat, "ack", {"n": 1}),
         Frame(None, "f7", "phoenix", "heartbeat", {}),
         Frame("j3", "f8", "presence:lobby", "phx_leave", {}),
     ]

@@ -55,7 +55,7 @@ def correct() -> Run:
         Stay(ROOM, "ben", "en", None, 1, seen=[Seen(2, "message", "a1"), Seen(3, "translation")]),
         Stay(ROOM, "ben", "en", 3, 5, seen=[]),
     ]  # fmt: skip
-    run.counts = [Count(ROOM, "ana", 3, 3, 2, mentions=1), Count(ROOM, "ben", 4, 2, 1)]
+    run.counts = [Count(ROOM, "ana", 1, 1, 3, mentions=1), Count(ROOM, "ben", 2, 2, 2)]
     return run
 
 

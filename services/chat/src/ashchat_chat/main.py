@@ -15,6 +15,9 @@ from ashchat_chat.adapters.redis_tickets import RedisUsedTickets
 from ashchat_chat.channels import PRESENCE_CHANNEL, PROFILE_CHANNEL, ROOM_CHANNEL, USER_CHANNEL
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.chats import Chats, Pending
+from ashchat_chat.rooms.history import History
+from ashchat_chat.rooms.ports import Position
+from ashchat_chat.rooms.room_list import RoomList
 from ashchat_chat.settings import Settings
 from ashchat_chat.users.deletion import Deletion
 from ashchat_chat.users.notifications import Inbox
@@ -51,9 +54,9 @@ class _InboxStore:
         """Return the messages that a user has not been shown, oldest first."""
         return await self._chats.pending(user, language)
 
-    async def notified(self, room: str, user: str, rev: int) -> None:
-        """Record that a user was shown a room's messages up to a revision."""
-        await self._store.notified(room, user, rev)
+    async def notified(self, room: str, user: str, n: int) -> None:
+        """Record that a user was shown a room's messages up to a number."""
+        await self._store.raise_positions({(room, user): Position(notified=n)})
 
 
 def build(settings: Settings) -> runtime.App:
@@ -88,7 +91,8 @@ def build(settings: Settings) -> runtime.App:
     rooms = Rooms(store, fanout, pod=settings.pod_name, job=outbox.add)
     changes = ProfileChanges(store, rooms.live, rooms.languages, fanout.publish)
     profiles = Profiles(store, changed=changes.changed)
-    chats = Chats(store, rooms.directory, rooms.projecting, fanout)
+    room_list = RoomList(store, rooms.directory)
+    chats = Chats(store, rooms.directory, rooms.cache, room_list, fanout)
     inbox = Inbox(_InboxStore(chats, store), fanout, rooms.live)
     presence = Presence(
         fanout,
@@ -117,9 +121,7 @@ def build(settings: Settings) -> runtime.App:
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
     app = http.build(
-        chats=chats,
-        profiles=profiles,
-        photos=photos,
+        http.Rules(chats, History(store, rooms.directory), profiles, photos),
         verifier=verifier,
         revocations=revocations,
         allowed_origins=settings.allowed_origins,

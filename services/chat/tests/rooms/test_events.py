@@ -2,20 +2,23 @@
 
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 from ashchat_chat.rooms.events import KINDS, AnyEvent, Opaque, parse
 from ashchat_chat.rooms.events.base import Event
 from ashchat_chat.rooms.identifiers import placeholder
+from ashchat_chat.rooms.views import Role
 
+M = TypeVar("M", bound=BaseModel)
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 NOT_ABOUT_USERS = {"room", "client_id", "message", "target", "language"}
 """Fields that never contain a user's id: ids of rooms and messages, and language tags."""
 
 
-def filled(kind: type[Event], user: str) -> Event:
+def filled(kind: type[M], user: str) -> M:
     """Return an event with a user's id in every field that could contain one."""
 
     def value(name: str, annotation: Any) -> Any:
@@ -25,10 +28,12 @@ def filled(kind: type[Event], user: str) -> Event:
         if options and get_origin(annotation) is not tuple:
             return value(name, options[0])
         if get_origin(annotation) is tuple:
-            return () if name == "targets" else (user,)
+            return () if name == "targets" else (value(name, get_args(annotation)[0]),)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return filled(annotation, user)
         if annotation is str:
             return "en" if name in NOT_ABOUT_USERS else user
-        return {int: 3, datetime: AT, bool: False}[annotation]
+        return {int: 3, datetime: AT, bool: False, Role: Role.MEMBER}[annotation]
 
     return kind(**{name: value(name, one.annotation) for name, one in kind.model_fields.items()})
 

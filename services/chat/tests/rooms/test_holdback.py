@@ -7,22 +7,21 @@ from hypothesis import strategies as st
 
 from ashchat_chat.rooms.events import Sent, Translated
 from ashchat_chat.rooms.holdback import WAIT_SECONDS, Holdback
-from ashchat_chat.rooms.identifiers import message_id
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def sent(rev: int, *, targets: tuple[str, ...] = ("en",)) -> Sent:
     return Sent(
-        room="r", rev=rev, at=AT, sender="ana", client_id=f"c{rev}", text=f"t{rev}",
+        room="r", rev=rev, n=rev, at=AT, sender="ana", client_id=f"c{rev}", text=f"t{rev}",
         language="es", targets=targets,
     )  # fmt: skip
 
 
 def translated(rev: int, of: int, *, target: str = "en", text: str | None = "x") -> Translated:
     return Translated(
-        room="r", rev=rev, at=AT, client_id=f"{of}.{target}", message=message_id("r", of),
-        message_rev=of, text_version=1, target=target,
+        room="r", rev=rev, at=AT, client_id=f"{of}.{target}",
+        about=of, text_version=1, target=target,
         outcome="failed" if text is None else "translated", text=text,
     )  # fmt: skip
 

@@ -7,12 +7,9 @@ import pytest
 
 from ashchat_chat.rooms import appending as appending_module
 from ashchat_chat.rooms import live as live_module
-from ashchat_chat.rooms import projecting as projecting_module
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.errors import NoSuchMessageError, NoSuchRoomError
-from ashchat_chat.rooms.folds import fold_messages, fold_room
-from ashchat_chat.rooms.ports import StoreUnavailableError
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.ports import Position, StoreUnavailableError
 from chat_world import ROOM, Reader, enter, eventually, result, say, settled, world
 
 
@@ -76,7 +73,7 @@ async def test_strangers_and_unknown_rooms_get_the_same_error(
             with pytest.raises(NoSuchRoomError):
                 await it.pods[0].appending.send(room, user, text="x", language="en", client_id="1")
             with pytest.raises(NoSuchRoomError):
-                await it.pods[0].appending.acknowledge(room, user, 1)
+                await it.pods[0].positions.acknowledge(room, user, Position(read=1))
         assert it.store.sent(ROOM) == []
 
 
@@ -261,43 +258,6 @@ async def test_typing_reaches_the_others_on_every_pod_and_is_not_stored(
         assert ben.events("typing") == [{"is_typing": True, "user_id": "ana"}]
         assert ana.events("typing") == []
         assert len(it.store.events[ROOM]) == head
-
-
-async def test_reads_rise_and_are_committed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with world(monkeypatch) as it:
-        await say(it.pods[0], "ana", "1")
-        assert await it.pods[0].appending.acknowledge(ROOM, "ben", 2) == 2
-        assert await it.pods[0].appending.acknowledge(ROOM, "ben", 1) == 2
-        assert await it.pods[0].appending.acknowledge(ROOM, "ben", 2) == 2
-        assert [event.kind for event in it.store.events[ROOM]] == ["members", "message", "read"]
-        # Nobody reads what is not written yet.
-        assert await it.pods[0].appending.acknowledge(ROOM, "ben", 99) == 3
-
-
-async def test_what_is_projected_is_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projecting_module, "PROJECT_PAGE", 3)
-    async with world(monkeypatch, pods=2) as it:
-        for number in range(9):
-            event, _ = await say(it.pods[0], "ana", str(number))
-            if number % 2:
-                await it.pods[1].appending.translated(
-                    result(
-                        message=event.message_id,
-                        text_version=1,
-                        target="en",
-                        outcome="translated",
-                        text=f"t{number}",
-                        provider="p",
-                        reason=None,
-                    )
-                )
-            if number == 4:
-                await it.pods[0].projecting.project(ROOM)
-        await asyncio.gather(*(rooms.projecting.project(ROOM) for rooms in it.pods))
-        log = it.store.events[ROOM]
-        assert it.store.projected[ROOM] == fold_room(RoomView(room=ROOM), log)
-        kept = [it.store.kept[key] for key in sorted(it.store.kept)]
-        assert kept == fold_messages([], log)
 
 
 async def test_an_empty_room_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,20 @@ from typing import Any
 import pytest
 
 from ashchat_chat.rooms import appending as appending_module
-from ashchat_chat.rooms import protocol1 as protocol1_module
+from ashchat_chat.rooms import positions as positions_module
 from ashchat_chat.rooms import room as room_module
 from ashchat_chat.rooms.assembly import Rooms
-from ashchat_chat.rooms.events import AnyEvent, Sent
-from ashchat_chat.rooms.ports import ConflictError, Push, RoomRecord, StoreUnavailableError
-from ashchat_chat.rooms.views import MessageView, RoomView
+from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent
+from ashchat_chat.rooms.ports import (
+    CachedRoom,
+    ConflictError,
+    Membership,
+    Position,
+    Push,
+    StoreUnavailableError,
+)
+from ashchat_chat.rooms.room_list import Cursor
+from ashchat_chat.rooms.views import Role, RoomView
 from ashchat_chat.users.revocations import Over, Revocations
 from ashchat_chat.wire import phoenix
 from ashchat_core.messages import TranslationResult
@@ -37,31 +45,53 @@ def result(**fields: Any) -> TranslationResult:
     return TranslationResult(room=ROOM, source=None, **fields)
 
 
+@dataclass
+class MemberDocument:
+    """A member's document."""
+
+    rev: int = 0
+    active: bool = False
+    active_at: datetime = EPOCH
+    position: Position = field(default_factory=Position)
+
+
 class MemoryStore:
-    """The log of some rooms."""
+    """The logs of some rooms, and what is cached of them."""
 
     def __init__(
         self, members: Mapping[str, tuple[str, ...]], languages: Mapping[str, str]
     ) -> None:
-        self.members = dict(members)
         self.reads = dict(languages)
         self.events: dict[str, list[AnyEvent]] = {room: [] for room in members}
-        self.projected = {room: RoomView(room=room) for room in members}
-        self.kept: dict[tuple[str, int], MessageView] = {}
+        self.documents: dict[str, CachedRoom] = {}
+        self.members: dict[tuple[str, str], MemberDocument] = {}
+        for room, users in members.items():
+            self.found(room, users)
         self.fails: Callable[[str], bool] = lambda _: False
         """Whether the next call of that name fails before it did anything."""
         self.forgets: Callable[[], bool] = lambda: False
         """Whether the next insert is done, and its answer lost."""
+        self.called: list[str] = []
+
+    def found(self, room: str, users: tuple[str, ...]) -> None:
+        founding = tuple(MemberChange(user=user, role=Role.MEMBER) for user in users)
+        self.documents[room] = CachedRoom(RoomView(room=room), EPOCH, founding=founding)
+        self.events.setdefault(room, [])
+        for user in users:
+            self.members.setdefault((room, user), MemberDocument())
 
     async def _turn(self, name: str) -> None:
         # Others run in between, as with a real server.
         await asyncio.sleep(0)
+        self.called.append(name)
         if self.fails(name):
             raise StoreUnavailableError(name)
 
+    # The log
+
     async def insert(self, event: AnyEvent) -> None:
         await self._turn("insert")
-        log = self.events[event.room]
+        log = self.events.setdefault(event.room, [])
         if event.rev <= len(log):
             raise ConflictError
         assert event.rev == len(log) + 1, "a hole would be written"
@@ -92,35 +122,107 @@ class MemoryStore:
 
     async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
         await self._turn("after")
-        return [event for room in sorted(revs) for event in self.events[room][revs[room] :]][:limit]
+        found = [
+            event for room in sorted(revs) for event in self.events.get(room, [])[revs[room] :]
+        ]
+        return found[:limit]
 
-    async def room(self, room: str) -> RoomRecord | None:
-        await self._turn("room")
-        if room not in self.members:
-            return None
-        return RoomRecord(room, self.members[room], self.projected[room], EPOCH)
+    async def numbered(self, ranges: Mapping[str, tuple[int, int]]) -> list[Sent]:
+        await self._turn("numbered")
+        return [
+            event
+            for room, (first, last) in sorted(ranges.items())
+            for event in self.sent(room)
+            if first <= event.n <= last
+        ]
 
-    async def project(
-        self,
-        view: RoomView,
-        messages: Sequence[MessageView],
-        active_at: datetime | None,  # noqa: ARG002
-    ) -> None:
-        await self._turn("project")
-        for message in messages:
-            before = self.kept.get((view.room, message.rev), message)
-            merged = {**before.translations, **message.translations}
-            self.kept[view.room, message.rev] = before.model_copy(update={"translations": merged})
-        if self.projected[view.room].rev < view.rev:
-            self.projected[view.room] = view
-
-    async def messages(self, room: str, revs: Sequence[int]) -> list[MessageView]:
-        await self._turn("messages")
-        return [self.kept[room, rev] for rev in revs if (room, rev) in self.kept]
+    async def about(self, revs: Mapping[str, Sequence[int]]) -> list[AnyEvent]:
+        await self._turn("about")
+        return [
+            event
+            for room, wanted in sorted(revs.items())
+            for event in self.events[room]
+            if event.message_rev in wanted and not isinstance(event, Sent)
+        ]
 
     async def languages(self, users: Sequence[str]) -> dict[str, str]:
         await self._turn("languages")
         return {user: self.reads[user] for user in users if user in self.reads}
+
+    # What is cached
+
+    async def room(self, room: str) -> CachedRoom | None:
+        await self._turn("room")
+        return self.documents.get(room)
+
+    async def rooms(self, rooms: Sequence[str]) -> dict[str, CachedRoom]:
+        await self._turn("rooms")
+        return {room: self.documents[room] for room in rooms if room in self.documents}
+
+    async def cache(self, rooms: Sequence[CachedRoom]) -> None:
+        await self._turn("cache")
+        for one in rooms:
+            room = one.view.room
+            for (where, _), document in self.members.items():
+                if where == room and document.active:
+                    document.active_at = max(document.active_at, one.active_at)
+            before = self.documents.get(room)
+            if before is not None and before.view.rev < one.view.rev:
+                preview = one.preview or before.preview
+                self.documents[room] = CachedRoom(one.view, one.active_at, preview)
+
+    async def prepare_members(self, room: str, users: Sequence[str]) -> None:
+        await self._turn("prepare_members")
+        for user in users:
+            self.members.setdefault((room, user), MemberDocument())
+
+    async def discard_members(self, room: str) -> None:
+        await self._turn("discard_members")
+        self.members = {key: one for key, one in self.members.items() if key[0] != room}
+
+    async def project_members(self, room: str, events: Sequence[Members], view: RoomView) -> None:
+        del view
+        await self._turn("project_members")
+        for event in events:
+            for change in event.changes:
+                document = self.members.get((room, change.user))
+                if document is not None and document.rev < event.rev:
+                    document.rev, document.active = event.rev, change.role is not None
+                    document.active_at = max(document.active_at, event.at)
+
+    async def memberships(self, user: str, after: Cursor | None, limit: int) -> list[Membership]:
+        await self._turn("memberships")
+        found = sorted(
+            (
+                Membership(room, document.active_at, document.position)
+                for (room, who), document in self.members.items()
+                if who == user and document.active
+            ),
+            key=lambda one: (-one.active_at.timestamp(), one.room),
+        )
+        if after is not None:
+            at, last = after
+            found = [
+                one
+                for one in found
+                if one.active_at < at or (one.active_at == at and one.room > last)
+            ]
+        return found[:limit]
+
+    async def positions(self, rooms: Sequence[str]) -> dict[str, dict[str, Position]]:
+        await self._turn("positions")
+        result: dict[str, dict[str, Position]] = {}
+        for (room, user), document in self.members.items():
+            if room in rooms:
+                result.setdefault(room, {})[user] = document.position
+        return result
+
+    async def raise_positions(self, positions: Mapping[tuple[str, str], Position]) -> None:
+        await self._turn("raise_positions")
+        for key, position in positions.items():
+            document = self.members.get(key)
+            if document is not None:
+                document.position = document.position.raised(position)
 
     def sent(self, room: str) -> list[Sent]:
         return [event for event in self.events[room] if isinstance(event, Sent)]
@@ -235,7 +337,7 @@ async def world(
     monkeypatch.setattr(room_module, "CHECK_FIRST_SECONDS", 0.01)
     monkeypatch.setattr(room_module, "CHECK_MAX_SECONDS", 0.02)
     monkeypatch.setattr(appending_module, "APPEND_AGAIN_SECONDS", 0.001)
-    monkeypatch.setattr(protocol1_module, "READ_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr(positions_module, "COALESCE_SECONDS", 0.005)
     store = MemoryStore({ROOM: ("ana", "ben")}, PEOPLE)
     bus = LossyBus(
         random.Random(seed),  # noqa: S311
@@ -250,7 +352,7 @@ async def world(
         end.heard = rooms.catching_up.heard
         made.append(rooms)
     tasks = [asyncio.create_task(one.catching_up.compare()) for one in made]
-    tasks += [asyncio.create_task(one.flush_reads()) for one in made]
+    tasks += [asyncio.create_task(one.positions.run()) for one in made]
     try:
         yield World(store, bus, made, jobs)
     finally:

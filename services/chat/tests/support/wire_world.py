@@ -10,13 +10,16 @@ import pytest
 from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, ReceiverDeletedError
 from ashchat_chat.rooms.events import Sent
 from ashchat_chat.rooms.live import Joined
-from ashchat_chat.rooms.ports import Profile, StoreUnavailableError
+from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
+from ashchat_chat.rooms.views import Member
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import session as session_module
 from ashchat_chat.wire.admission import Admission
 from ashchat_chat.wire.socket import Sockets
 from ashchat_core.tokens import TokenVerifier
 from wire_client import DeniedError, WireClient
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 ROOM = "room"
 
@@ -25,7 +28,7 @@ class RecordingRules:
     """Rooms, notifications, presence, typing and chats in one: they note what is asked."""
 
     def __init__(self) -> None:
-        self.live = self.appending = self
+        self.live = self.appending = self.positions = self
         self.away = False
         self.alone = False
         self.sent: list[tuple[str, str, str]] = []
@@ -38,7 +41,8 @@ class RecordingRules:
     async def join(self, room_id: str, user: str, since: int | None) -> Joined:
         if room_id != ROOM:
             raise NoSuchRoomError
-        return Joined(5, 5 if since is None else since, reset=False, members=(user, "ben"))
+        members = {who: Member(joined_rev=1, joined_n=0) for who in (user, "ben")}
+        return Joined(5, 5 if since is None else since, reset=False, members=members, n=4, read=3)
 
     async def attach(self, *place: Any) -> None:
         self.attached.append(place)
@@ -55,13 +59,13 @@ class RecordingRules:
             raise ReceiverDeletedError
         self.sent.append((user, text, client_id))
         event = Sent(
-            room=room_id, rev=6, at=datetime.now(UTC), sender=user,
+            room=room_id, rev=6, n=5, at=AT, sender=user,
             client_id=client_id, text=text, language=language,
         )  # fmt: skip
         return event, True
 
-    async def acknowledge(self, _room: str, _user: str, up_to: int) -> int:
-        return up_to
+    async def acknowledge(self, _room: str, _user: str, position: Position) -> Position:
+        return position
 
     # presence, typing, chats
 

@@ -1,22 +1,24 @@
 """The border of the HTTP API: the gates, the shapes, what is refused before any store."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from ashchat_chat.rooms.chats import Page
+from ashchat_chat.rooms.chats import ListedRoom
 from ashchat_chat.rooms.errors import (
     ChatExistsError,
     NoSuchRoomError,
     NoSuchUserError,
     SelfChatError,
 )
+from ashchat_chat.rooms.history import Page
 from ashchat_chat.rooms.ports import Profile, StoreUnavailableError
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.room_list import Cursor
 from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
-from ashchat_chat.wire import http
+from ashchat_chat.wire import http, limits
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
 
@@ -28,6 +30,7 @@ class Chats:
 
     def __init__(self) -> None:
         self.raises: Exception | None = None
+        self.asked: tuple[Any, ...] = ()
         self.changed: list[Mapping[str, str]] = []
 
     async def profile(self, user_id: str) -> Profile:
@@ -45,11 +48,33 @@ class Chats:
             raise self.raises
         return "room", Profile("ben", "Ben", receiver_tag, "en")
 
-    async def page(self, _user: str, room_id: str, *, before: int | None, limit: int) -> Page:
-        if room_id != "room":
+    async def before(self, _user_room: str, user: str, n: int | None, limit: int) -> Page:
+        self.asked = (user, n, limit)
+        if _user_room != "room":
             raise NoSuchRoomError
-        assert (before, limit) == (7, 3)
-        return Page(RoomView(room="room", rev=9), [], more=False)
+        return Page(9, 8, [], {}, more_before=True, more_after=False)
+
+    async def after(self, _room: str, _user: str, n: int, limit: int) -> Page:
+        self.asked = ("after", n, limit)
+        return Page(9, 8, [], {}, more_before=True, more_after=False)
+
+    async def around(self, _room: str, _user: str, n: int, limit: int) -> Page:
+        self.asked = ("around", n, limit)
+        return Page(9, 8, [], {}, more_before=True, more_after=False)
+
+    async def at(self, _room: str, _user: str, at: datetime, limit: int) -> Page:
+        self.asked = (at, limit)
+        return Page(9, 8, [], {}, more_before=True, more_after=False)
+
+    async def rooms(
+        self, user: str, *, after: Cursor | None, limit: int
+    ) -> tuple[list[ListedRoom], Cursor | None]:
+        self.asked = (user, after, limit)
+        return [], (datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC), "room")
+
+    async def chats(self, user: str) -> list[Any]:
+        self.asked = (user,)
+        return []
 
 
 class Photos:
@@ -88,9 +113,8 @@ def over() -> Revocations:
 
 @pytest.fixture
 def client(chats: Any, photos: Any, verifier: TokenVerifier, over: Revocations) -> TestClient:
-    app = http.build(
-        chats=chats, profiles=chats, photos=photos, verifier=verifier, revocations=over
-    )
+    rules = http.Rules(chats, chats, chats, photos)
+    app = http.build(rules, verifier=verifier, revocations=over)
     return TestClient(app, base_url="http://chat", raise_server_exceptions=False)
 
 
@@ -261,11 +285,63 @@ def test_a_description_that_is_too_long_is_refused_and_not_kept(
     assert chats.changed == [{"description": "x" * 200}]
 
 
-def test_messages_are_paged(client: TestClient, headers: dict[str, str]) -> None:
-    answer = client.get("/api/chats/room/messages?before=7&limit=3", headers=headers)
-    assert answer.json() == {"messages": [], "rev": 9, "more": False}
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("before=7&limit=3", ("ana", 7, 3)),
+        ("", ("ana", None, 50)),
+        ("after=0", ("after", 0, 50)),
+        ("around=4", ("around", 4, 50)),
+        ("since=2026-01-02T00:00:00Z", (datetime(2026, 1, 2, tzinfo=UTC), 50)),
+    ],
+)
+def test_messages_are_paged(
+    client: TestClient, headers: dict[str, str], chats: Chats, query: str, asked: tuple[Any, ...]
+) -> None:
+    answer = client.get(f"/api/chats/room/messages?{query}", headers=headers)
+    assert answer.json() == {
+        "messages": [], "rev": 9, "n": 8, "more_before": True, "more_after": False,
+    }  # fmt: skip
+    assert chats.asked == asked
+
+
+def test_pages_that_do_not_exist_are_refused(client: TestClient, headers: dict[str, str]) -> None:
     other = client.get("/api/chats/other/messages", headers=headers)
     assert (other.status_code, other.json()["reason"]) == (404, "chat_not_found")
+    both = client.get("/api/chats/room/messages?before=7&after=3", headers=headers)
+    assert (both.status_code, both.json()["reason"]) == (422, "ambiguous_page")
+
+
+def test_rooms_are_paged_by_a_cursor(
+    client: TestClient, headers: dict[str, str], chats: Chats
+) -> None:
+    first = client.get("/api/rooms?limit=7", headers=headers).json()
+    assert first["rooms"] == []
+    assert chats.asked == ("ana", None, 7)
+    client.get(f"/api/rooms?cursor={first['next']}", headers=headers)
+    assert chats.asked[1] == (datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC), "room")
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "bm9uZQ=="])
+def test_cursors_of_others_are_refused(
+    client: TestClient, headers: dict[str, str], cursor: str
+) -> None:
+    answer = client.get(f"/api/rooms?cursor={cursor}", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "invalid_cursor")
+
+
+@pytest.mark.parametrize("path", ["rooms", "chats"])
+def test_lists_are_limited_per_user(
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    headers: dict[str, str],
+    path: str,
+) -> None:
+    monkeypatch.setattr(limits, "LISTS", limits.Rate(0.01, 2))
+    client: TestClient = request.getfixturevalue("client")
+    answers = [client.get(f"/api/{path}", headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].json()["reason"] == "too_many_requests"
 
 
 def test_a_body_over_the_limit_is_refused(client: TestClient, headers: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ashchat_chat.rooms.ports import Profile
+from ashchat_chat.rooms.ports import Position, Profile
 from ashchat_chat.users.revocations import Revocations, session_over, user_over
 from ashchat_chat.wire import limits, socket
 from ashchat_chat.wire.admission import Admitted
@@ -228,7 +228,9 @@ async def test_joining_in_both_protocols(
         ]  # fmt: skip
         assert (await session.receive_json())[3:] == ["receiver_online", {"status": "online"}]
         answer = await ask(session, "phx_join", {"protocol": 2, "since": 3})
-        assert answer["response"] == {"protocol": 2, "pod": "pod-1", "rev": 5, "reset": False}
+        assert answer["response"] == {
+            "protocol": 2, "pod": "pod-1", "rev": 5, "reset": False, "n": 4, "read_n": 3,
+        }  # fmt: skip
     (_, first, since), (_, second, resumed) = rules.attached
     assert (first.protocol, since, second.protocol, resumed) == (1, 5, 2, 3)
     assert (first.user, first.language) == ("ana", "es")
@@ -272,7 +274,7 @@ async def test_a_message_is_answered_and_in_protocol_1_confirmed(
             "status": "ok",
             "response": {
                 "chat_id": ROOM, "mobile_ref_id": "1", "message_id": "room.6", "rev": 6,
-                "duplicate": False,
+                "n": 5, "at": "2026-01-02T00:00:00.000Z", "duplicate": False,
             },
         }  # fmt: skip
         assert (await session.receive_json())[3:] == [
@@ -346,9 +348,11 @@ async def test_reads_typing_and_the_unknown(
 ) -> None:
     async with connect(sockets, params=params) as session:
         await ask(session, "phx_join", {"protocol": 2})
-        assert (await ask(session, "ack", {"rev": 5}))["response"] == {"up_to": 5}
-        for rev in (0, -1, "5", None, True, 1.5):
-            assert await ask(session, "ack", {"rev": rev}) == refused("invalid_rev")
+        assert (await ask(session, "ack", {"n": 4}))["response"] == {"n": 4, "delivered": 0}
+        answer = await ask(session, "ack", {"delivered": 5})
+        assert answer["response"] == {"n": 0, "delivered": 5}
+        for n in (0, -1, "5", None, True, 1.5):
+            assert await ask(session, "ack", {"n": n}) == refused("invalid_n")
         session.send_json(["1", "8", f"chat:{ROOM}", "typing", {"is_typing": True}])
         assert await ask(session, "what", {}) == refused("unknown_event")
     assert rules.typed == [True, False]
@@ -405,7 +409,7 @@ async def test_a_binary_push_is_refused_with_a_reason_and_the_topics_go_on(
         while (frame := await session.receive_json())[1] != "7":
             pass
         assert frame[4] == refused("binary_not_supported")
-        assert (await ask(session, "ack", {"rev": 5}))["status"] == "ok"
+        assert (await ask(session, "ack", {"n": 5}))["status"] == "ok"
 
 
 @pytest.mark.parametrize("payload", [None, [], "x", 9, True])
@@ -416,7 +420,7 @@ async def test_a_payload_that_is_no_object_is_answered_and_ends_nothing(
     async with connect(sockets, params=params) as session:
         await ask(session, "phx_join", {"protocol": 2})
         assert await ask(session, event, payload) == refused("invalid_payload")
-        assert (await ask(session, "ack", {"rev": 5}))["status"] == "ok"
+        assert (await ask(session, "ack", {"n": 5}))["status"] == "ok"
     assert len(rules.attached) == 1
 
 
@@ -426,13 +430,13 @@ async def test_integer_references_are_repeated_as_they_came(
     async with connect(sockets, params=params) as session:
         session.send_json([1, 1, f"chat:{ROOM}", "phx_join", {"protocol": 2}])
         assert (await session.receive_json())[:2] == [1, 1]
-        session.send_json([1, 2, f"chat:{ROOM}", "ack", {"rev": 5}])
+        session.send_json([1, 2, f"chat:{ROOM}", "ack", {"n": 5}])
         while (frame := await session.receive_json())[1] is None:
             pass
         assert (frame[0], frame[1], frame[4]["status"]) == (1, 2, "ok")
         session.send_json([None, 3, "phoenix", "heartbeat", {}])
         assert (await session.receive_json())[:2] == [None, 3]
-        session.send_json([2, 4, f"chat:{ROOM}", "ack", {"rev": 5}])
+        session.send_json([2, 4, f"chat:{ROOM}", "ack", {"n": 5}])
         assert (await session.receive_json())[4] == refused("not_joined")
 
 
@@ -503,9 +507,9 @@ async def test_a_client_that_asks_for_too_much_is_not_read_until_it_is_answered(
 ) -> None:
     going = asyncio.Event()
 
-    async def slow(_room: str, _user: str, up_to: int) -> int:
+    async def slow(_room: str, _user: str, position: Position) -> Position:
         await going.wait()
-        return up_to
+        return position
 
     monkeypatch.setattr(rules, "acknowledge", slow)
     monkeypatch.setattr(limits, "ACKS", limits.Rate(1_000, 1_000))
@@ -513,7 +517,7 @@ async def test_a_client_that_asks_for_too_much_is_not_read_until_it_is_answered(
         await ask(session, "phx_join", {"protocol": 2})
         count = 3 * limits.FRAMES_WAITING
         for number in range(count):
-            session.send_json(["1", f"a{number}", f"chat:{ROOM}", "ack", {"rev": 5}])
+            session.send_json(["1", f"a{number}", f"chat:{ROOM}", "ack", {"n": 5}])
             await asyncio.sleep(0)
         assert not session.transport.reading
         going.set()

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from ashchat_chat import metrics
 from ashchat_chat.channels import ROOM_CHANNEL, USER_CHANNEL
 from ashchat_chat.clock import monotonic
+from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import (
     NoSuchMessageError,
@@ -22,9 +23,17 @@ from ashchat_chat.rooms.errors import (
     NotNeededError,
     ReceiverDeletedError,
 )
-from ashchat_chat.rooms.events import AnyEvent, Members, Read, Sent, Translated
+from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent, Translated
 from ashchat_chat.rooms.identifiers import TRANSLATOR, is_placeholder, message_place, placeholder
-from ashchat_chat.rooms.ports import ConflictError, Fanout, Job, LogStore, StoreUnavailableError
+from ashchat_chat.rooms.ports import (
+    ConflictError,
+    Fanout,
+    Job,
+    Position,
+    RoomStore,
+    StoreUnavailableError,
+)
+from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.reader_languages import ReaderLanguages
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.views import RoomView
@@ -44,13 +53,14 @@ class Appender:
 
     def __init__(
         self,
-        store: LogStore,
+        store: RoomStore,
         fanout: Fanout,
         directory: RoomDirectory,
         reader_languages: ReaderLanguages,
         *,
         job: Job,
-        committed: Callable[[str], None],
+        cache: RoomCache,
+        positions: Positions,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -58,7 +68,8 @@ class Appender:
         self._directory = directory
         self._languages = reader_languages
         self._job = job
-        self._committed = committed
+        self._cache = cache
+        self._positions = positions
         self._now = now
 
     async def send(
@@ -74,7 +85,7 @@ class Appender:
             StoreUnavailableError: it may have been committed; sending it again is safe.
         """
         members = await self._directory.membership(room_id, user)
-        read = await self._languages.of(members)
+        read = await self._languages.of([*members])
         source = language if language not in {None, languages.UNKNOWN} else read.get(user)
         source = source or languages.UNKNOWN
         targets = languages.targets(source, [tag for member, tag in read.items() if member != user])
@@ -87,6 +98,7 @@ class Appender:
             return Sent(
                 room=room_id,
                 rev=view.rev + 1,
+                n=view.n + 1,
                 at=self._now(),
                 sender=user,
                 client_id=client_id,
@@ -102,32 +114,13 @@ class Appender:
             metrics.ACCEPTED.inc()
             if event.targets:
                 self._job(event)
+            # Sending a message means having read what came before.
+            self._positions.raise_soon(room_id, user, Position(read=event.n))
             # For the sockets of members who have not joined the room.
             self._tell_members(room_id, event, [member for member in members if member != user])
         else:
             metrics.DUPLICATES.inc()
         return event, fresh
-
-    async def acknowledge(self, room_id: str, user: str, up_to: int) -> int:
-        """Commit that a user has read up to a revision; return the read position.
-
-        Raises:
-            NoSuchRoomError: the room does not exist, or the user is not in it.
-            StoreUnavailableError: it may have been committed; repeating it is safe.
-        """
-        await self._directory.membership(room_id, user)
-        room = await self._directory.get(room_id)
-        up_to = min(up_to, room.view.rev)
-        if up_to <= room.view.reads.get(user, 0):
-            return room.view.reads.get(user, 0)
-
-        def read(view: RoomView) -> Read:
-            if user not in view.members:
-                raise NoSuchRoomError
-            return Read(room=room_id, rev=view.rev + 1, at=self._now(), user=user, up_to=up_to)
-
-        await self._append(room_id, read)
-        return up_to
 
     async def depart(self, room_id: str, user: str) -> None:
         """Replace a user by a placeholder permanently; repeating it changes nothing.
@@ -143,12 +136,16 @@ class Appender:
         def without(view: RoomView) -> Members:
             if user not in view.members:
                 raise NotNeededError
-            gone = placeholder(user)
-            members = tuple(gone if member == user else member for member in view.members)
-            return Members(room=room_id, rev=view.rev + 1, at=self._now(), members=members)
+            gone = MemberChange(user=placeholder(user), role=view.members[user].role)
+            changes = (MemberChange(user=user, role=None), gone)
+            return Members(room=room_id, rev=view.rev + 1, at=self._now(), changes=changes)
 
+        await self._directory.get(room_id)
+        await self._store.prepare_members(room_id, [placeholder(user)])
         with contextlib.suppress(NotNeededError):
             await self._append(room_id, without)
+        # Everything that names the user is written over, before what they wrote is erased.
+        await self._cache.flush([room_id])
 
     async def translated(self, result: TranslationResult) -> bool:
         """Commit a translation once per (message, version, language); return whether it is new.
@@ -180,8 +177,7 @@ class Appender:
                 rev=view.rev + 1,
                 at=self._now(),
                 client_id=client_id,
-                message=result.message,
-                message_rev=rev,
+                about=rev,
                 text_version=result.text_version,
                 target=result.target,
                 outcome=result.outcome,
@@ -198,7 +194,7 @@ class Appender:
             return False
         if fresh and isinstance(event, Translated):
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
-            read = await self._languages.of(room.view.members)
+            read = await self._languages.of([*room.view.members])
             readers = {user for user, tag in read.items() if languages.same(tag, result.target)}
             self._tell_members(room_id, event, readers - {original.sender})
         return fresh
@@ -224,9 +220,9 @@ class Appender:
                 return event, False
             metrics.COMMIT_SECONDS.observe(monotonic() - started)
             metrics.EVENTS.labels(event.kind).inc()
-            self._committed(room_id)
             room.touched()
             self._directory.offer(room, [event])
+            self._cache.changed(room)
         self._fanout.publish(
             ROOM_CHANNEL + room_id, f'{{"event":{event.model_dump_json(exclude_none=True)}}}'
         )

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from ashchat_chat.rooms.appending import Appender
+from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.catching_up import CatchingUp
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.live import LiveRooms
-from ashchat_chat.rooms.ports import Fanout, Job, LogStore
-from ashchat_chat.rooms.projecting import Projecting
+from ashchat_chat.rooms.ports import Fanout, Job, RoomStore
+from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.reader_languages import ReaderLanguages
 
@@ -18,7 +19,7 @@ class Rooms:
 
     def __init__(
         self,
-        store: LogStore,
+        store: RoomStore,
         fanout: Fanout,
         *,
         pod: str,
@@ -27,24 +28,24 @@ class Rooms:
     ) -> None:
         self.languages = ReaderLanguages(store)
         self.directory = RoomDirectory(store, now=now)
-        self.projecting = Projecting(store)
-        self.protocol1 = Protocol1()
-        self.live = LiveRooms(store, fanout, self.directory, self.protocol1, pod=pod)
-        self.catching_up = CatchingUp(store, self.directory, self.live)
+        self.cache = RoomCache(store, self.directory)
+        self.positions = Positions(store, fanout, self.directory)
+        self.protocol1 = Protocol1(self.positions.raise_soon)
+        self.live = LiveRooms(
+            store, fanout, self.directory, self.protocol1, self.positions, pod=pod
+        )
+        self.catching_up = CatchingUp(store, self.directory, self.live, self.positions)
         self.appending = Appender(
             store,
             fanout,
             self.directory,
             self.languages,
             job=job,
-            committed=self.projecting.changed,
+            cache=self.cache,
+            positions=self.positions,
             now=now,
         )
 
     def background(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Return the tasks that run as long as the pod does."""
-        return self.catching_up.compare, self.flush_reads, self.projecting.run
-
-    async def flush_reads(self) -> None:
-        """Commit the reads that protocol 1 implies; until cancelled."""
-        await self.protocol1.flush_reads(self.appending.acknowledge)
+        return self.catching_up.compare, self.positions.run, self.cache.run

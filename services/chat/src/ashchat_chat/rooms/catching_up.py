@@ -17,6 +17,7 @@ from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.events import parse
 from ashchat_chat.rooms.live import LiveRooms
 from ashchat_chat.rooms.ports import LogStore, StoreUnavailableError
+from ashchat_chat.rooms.positions import Positions
 
 CHECK_ROOMS = 200
 """Rooms in one comparison."""
@@ -28,10 +29,13 @@ FILL_MAX_EVENTS = 1_000
 class CatchingUp:
     """Keeps the occupied rooms of this pod complete."""
 
-    def __init__(self, store: LogStore, directory: RoomDirectory, live: LiveRooms) -> None:
+    def __init__(
+        self, store: LogStore, directory: RoomDirectory, live: LiveRooms, positions: Positions
+    ) -> None:
         self._store = store
         self._directory = directory
         self._live = live
+        self._positions = positions
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
         directory.call_on_gap(self._mark_dirty)
@@ -45,6 +49,8 @@ class CatchingUp:
         if "event" in body:
             room.touched()
             self._directory.offer(room, [parse(body["event"])])
+        elif "positions" in body:
+            self._positions.heard(room, body["positions"])
         elif "typing" in body:
             self._live.heard_typing(room.id, body["typing"])
 

@@ -1,4 +1,4 @@
-"""Chats: the rules behind the routes of chats and their messages."""
+"""Chats: the rules behind the routes that the original has, and behind notifications."""
 
 import json
 import secrets
@@ -8,29 +8,39 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ashchat_chat.channels import USER_CHANNEL
+from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import ChatExistsError, NoSuchUserError, SelfChatError
-from ashchat_chat.rooms.events import AnyEvent
-from ashchat_chat.rooms.folds import fold_messages, fold_room
+from ashchat_chat.rooms.history import read_messages
 from ashchat_chat.rooms.identifiers import is_placeholder, placeholder, timestamp
-from ashchat_chat.rooms.ports import ConflictError, Fanout, Profile, RoomRecord, deleted_profile
-from ashchat_chat.rooms.projecting import Projecting
-from ashchat_chat.rooms.views import MessageView, RoomView
+from ashchat_chat.rooms.ports import (
+    ConflictError,
+    Fanout,
+    HistoryStore,
+    Position,
+    PositionStore,
+    Profile,
+    deleted_profile,
+)
+from ashchat_chat.rooms.positions import RECEIPTS_MAX_MEMBERS
+from ashchat_chat.rooms.room_list import Cursor, RoomList, RoomSummary
+from ashchat_chat.rooms.views import MessageView
 
-CHATS_MAX = 200
+CHATS_MAX = 50
 """Chats in one list: the most recently active ones."""
 
-WINDOW_EVENTS = 150
-"""How far back a list of chats looks in each log, in events."""
+CHAT_MESSAGES = 20
+"""Newest messages of each chat in the list; older ones are paged."""
 
-WINDOW_MESSAGES = 50
-"""Messages of each chat in the list; older ones are paged."""
+CHATS_CHARS = 1_000_000
+"""Characters of messages in one list; chats beyond it come without messages."""
 
-TAIL_MAX_EVENTS = 2_000
-"""Events that are folded while answering; beyond that the projections are brought up first."""
+CHATS_AT_ONCE = 10
+"""Chats whose messages are read by one query."""
 
 PENDING_MAX = 100
-PAGE_MAX = 100
+PENDING_ROOMS = 100
+"""Rooms that are searched for pending notifications: the most recently active ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +48,21 @@ class Pending:
     """A message that a user has not been shown."""
 
     room: str
-    rev: int
+    n: int
     sender: str
     text: str
     timestamp: str
 
 
-class ChatStore(Protocol):
-    """Rooms and projections. Every method may raise StoreUnavailableError."""
+class ChatStore(HistoryStore, PositionStore, Protocol):
+    """Rooms and their messages. Every method may raise StoreUnavailableError."""
 
     async def profile(self, user_id: str) -> Profile | None:
         """Return a user's profile."""
         ...
 
     async def profiles(self, user_ids: Sequence[str]) -> dict[str, Profile]:
-        """Return the profiles there are, by id."""
+        """Return the profiles that exist, by id."""
         ...
 
     async def by_tag(self, tag: str) -> Profile | None:
@@ -63,36 +73,24 @@ class ChatStore(Protocol):
         """Return whether the account of any of these placeholders was deleted."""
         ...
 
+    async def prepare_members(self, room: str, users: Sequence[str]) -> None:
+        """Make sure that each user has a document in a room; see CacheStore."""
+        ...
+
+    async def discard_members(self, room: str) -> None:
+        """Delete the documents that were prepared for a room that does not exist."""
+        ...
+
+    async def add_direct_room(self, room: str, members: tuple[str, str], at: datetime) -> None:
+        """Store a new room of two. Raises ConflictError: the two have one."""
+        ...
+
     async def remove_direct_room(self, room: str, members: tuple[str, str]) -> None:
         """Remove a room in which nothing was said, unless its members have changed."""
         ...
 
-    async def add_direct_room(self, room: str, members: tuple[str, str], at: datetime) -> None:
-        """Keep a new room of two. Raises ConflictError: the two have one."""
-        ...
-
     async def direct_room(self, members: tuple[str, str]) -> str | None:
-        """Return the room of two people."""
-        ...
-
-    async def rooms_of(self, user_id: str, limit: int) -> list[tuple[RoomRecord, int]]:
-        """Return a user's rooms, most recently active first, each with its notification cursor."""
-        ...
-
-    async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
-        """Return events; see LogStore."""
-        ...
-
-    async def room(self, room: str) -> RoomRecord | None:
-        """Return a room."""
-        ...
-
-    async def window(self, floors: Mapping[str, int]) -> dict[str, list[MessageView]]:
-        """Return projected messages after these revisions, by room, oldest first."""
-        ...
-
-    async def page(self, room: str, before: int, limit: int) -> list[MessageView]:
-        """Return the last projected messages before a revision, oldest first."""
+        """Return the room of two users."""
         ...
 
 
@@ -100,27 +98,28 @@ class ChatStore(Protocol):
 class ChatView:
     """A chat as one of its users sees it."""
 
-    room: RoomView
+    summary: RoomSummary
     receiver: Profile | None
     messages: list[MessageView]
-    unread: int
+    positions: Mapping[str, Position]
+
+    def read_by_others(self, user: str) -> int:
+        """Return up to where all other members have read."""
+        others = [one for one in self.summary.view.members if one != user]
+        return min((self._read(one) for one in others), default=0)
+
+    def _read(self, user: str) -> int:
+        joined = self.summary.view.members[user].joined_n
+        return max(joined, self.positions.get(user, Position()).read)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some messages of a room, oldest first."""
+class ListedRoom:
+    """A room in a list."""
 
-    view: RoomView
-    messages: list[MessageView]
-    more: bool
-
-
-def tail_view(
-    record: RoomRecord, known: Sequence[MessageView], events: Sequence[AnyEvent]
-) -> tuple[RoomView, list[MessageView]]:
-    """Return a room and its messages: the projections, and the log's tail folded onto them."""
-    tail = [event for event in events if event.rev > record.projected.rev]
-    return fold_room(record.projected, tail), fold_messages(known, tail)
+    summary: RoomSummary
+    name: str
+    picture: str
 
 
 class Chats:
@@ -130,12 +129,14 @@ class Chats:
         self,
         store: ChatStore,
         directory: RoomDirectory,
-        projecting: Projecting,
+        cache: RoomCache,
+        room_list: RoomList,
         fanout: Fanout,
     ) -> None:
         self._store = store
         self._directory = directory
-        self._projecting = projecting
+        self._cache = cache
+        self._list = room_list
         self._fanout = fanout
 
     async def open_direct(self, user_id: str, receiver_tag: str) -> tuple[str, Profile]:
@@ -154,112 +155,147 @@ class Chats:
         if await self._store.profile(user_id) is None:
             raise NoSuchUserError
         first, second = sorted((user_id, receiver.user_id))
+        existing = await self._store.direct_room((first, second))
+        if existing is not None:
+            raise ChatExistsError(existing)
         room = secrets.token_hex(16)
+        await self._store.prepare_members(room, [first, second])
         try:
             await self._store.add_direct_room(room, (first, second), datetime.now(UTC))
         except ConflictError:
+            await self._store.discard_members(room)
             raise ChatExistsError(await self._store.direct_room((first, second)) or "") from None
         # Looked at afterwards, as in `_removed`.
         if await self._store.buried([placeholder(first), placeholder(second)]):
             await self._store.remove_direct_room(room, (first, second))
+            await self._store.discard_members(room)
             raise NoSuchUserError
         # Writes the log's first event, as the first access would.
         await self._directory.membership(room, user_id)
+        await self._cache.flush([room])
         for user in (first, second):
             self._fanout.publish(USER_CHANNEL + user, json.dumps({"chat_created": room}))
         return room, receiver
 
     async def chats(self, user_id: str) -> list[ChatView]:
-        """Return a user's chats, most recently active first, in a fixed number of queries."""
-        found = await self._read_rooms(user_id)
-        others = {member for view, _, _ in found for member in view.members if member != user_id}
-        known = sorted(who for who in others if not is_placeholder(who))
-        profiles = {who: deleted_profile(who) for who in others if is_placeholder(who)}
-        profiles |= await self._store.profiles(known) if known else {}
-        result: list[ChatView] = []
-        for view, messages, _ in found:
-            receiver = next((who for who in view.members if who != user_id), "")
-            read = view.reads.get(user_id, 0)
-            unread = sum(
-                1 for one in messages if one.rev > read and one.sender != user_id and not one.erased
-            )
-            result.append(
-                ChatView(view, profiles.get(receiver), messages[-WINDOW_MESSAGES:], unread)
-            )
-        return result
-
-    async def page(self, user_id: str, room_id: str, *, before: int | None, limit: int) -> Page:
-        """Return messages of a room, for one of its members.
+        """Return a user's chats, most recently active first, with bounded cost.
 
         Raises:
-            NoSuchRoomError: there is none, or the user is not in it.
+            StoreUnavailableError: the store could not be read.
         """
-        await self._directory.membership(room_id, user_id)
-        record = await self._store.room(room_id)
-        if record is None:
-            raise NoSuchUserError
-        events = await self._store.after({room_id: record.projected.rev}, TAIL_MAX_EVENTS)
-        if len(events) >= TAIL_MAX_EVENTS:
-            await self._projecting.project(room_id)
-            return await self.page(user_id, room_id, before=before, limit=limit)
-        head = events[-1].rev if events else record.projected.rev
-        upper = head + 1 if before is None else before
-        # One more than requested shows whether there are more.
-        known = await self._store.page(room_id, upper, limit + 1)
-        view, messages = tail_view(record, known, events)
-        messages = [message for message in messages if message.rev < upper]
-        return Page(view, messages[-limit:], more=len(messages) > limit)
+        summaries, _ = await self._list.page(user_id, limit=CHATS_MAX)
+        small = [one.room for one in summaries if len(one.view.members) <= RECEIPTS_MAX_MEMBERS]
+        positions = await self._store.positions(small) if small else {}
+        messages = await self._newest(summaries)
+        receivers = await self._receivers(user_id, summaries)
+        return [
+            ChatView(
+                one,
+                receivers.get(one.room),
+                messages.get(one.room, []),
+                positions.get(one.room, {}),
+            )
+            for one in summaries
+        ]
+
+    async def rooms(
+        self, user_id: str, *, after: Cursor | None, limit: int
+    ) -> tuple[list[ListedRoom], Cursor | None]:
+        """Return a page of a user's rooms, and the cursor of the next one.
+
+        Raises:
+            StoreUnavailableError: the store could not be read.
+        """
+        summaries, following = await self._list.page(user_id, after=after, limit=limit)
+        receivers = await self._receivers(user_id, summaries)
+        return [_listed(one, receivers.get(one.room)) for one in summaries], following
+
+    async def _newest(self, summaries: Sequence[RoomSummary]) -> dict[str, list[MessageView]]:
+        """Return the newest messages of the first chats, up to a number of characters."""
+        result: dict[str, list[MessageView]] = {}
+        chars = 0
+        for start in range(0, len(summaries), CHATS_AT_ONCE):
+            ranges = {
+                one.room: (max(1, one.view.n - CHAT_MESSAGES + 1), one.view.n)
+                for one in summaries[start : start + CHATS_AT_ONCE]
+                if one.view.n
+            }
+            found = await read_messages(self._store, ranges) if ranges else {}
+            for room in ranges:
+                chars += sum(map(_chars, found.get(room, [])))
+                if chars > CHATS_CHARS:
+                    return result
+                result[room] = found.get(room, [])
+        return result
+
+    async def _receivers(
+        self, user_id: str, summaries: Sequence[RoomSummary]
+    ) -> dict[str, Profile]:
+        """Return, by room, the profile of the other member."""
+        others = {
+            one.room: next((who for who in one.view.members if who != user_id), "")
+            for one in summaries
+        }
+        known = sorted({who for who in others.values() if who and not is_placeholder(who)})
+        profiles = await self._store.profiles(known) if known else {}
+        profiles |= {who: deleted_profile(who) for who in others.values() if is_placeholder(who)}
+        return {room: profiles[who] for room, who in others.items() if who in profiles}
 
     async def pending(self, user_id: str, language: str) -> list[Pending]:
-        """Return the messages that a user has not been shown, oldest first, in a language."""
-        waiting: list[tuple[datetime, Pending]] = []
-        for view, messages, notified in await self._read_rooms(user_id):
-            seen = max(view.reads.get(user_id, 0), notified)
-            waiting += [
-                (
-                    message.at,
-                    Pending(
-                        room=view.room,
-                        rev=message.rev,
-                        sender=message.sender,
-                        text=message.text_for(language) or message.text,
-                        timestamp=timestamp(message.at),
-                    ),
-                )
-                for message in messages
-                if message.rev > seen and message.sender != user_id and not message.erased
-            ]
-        waiting.sort(key=lambda one: one[0])
-        return [message for _, message in waiting[-PENDING_MAX:]]
+        """Return the newest messages that a user has not been shown, oldest first.
 
-    async def _read_rooms(self, user_id: str) -> list[tuple[RoomView, list[MessageView], int]]:
-        found = await self._store.rooms_of(user_id, CHATS_MAX)
-        if not found:
-            return []
-        projected = {record.room: record.projected.rev for record, _ in found}
-        events = await self._store.after(projected, TAIL_MAX_EVENTS)
-        if len(events) >= TAIL_MAX_EVENTS:
-            for room in {event.room for event in events}:
-                await self._projecting.project(room)
-            return await self._read_rooms(user_id)
-        tails: dict[str, list[AnyEvent]] = {}
-        for event in events:
-            tails.setdefault(event.room, []).append(event)
-        floors = {room: max(0, rev - WINDOW_EVENTS) for room, rev in projected.items() if rev}
-        windows = await self._store.window(floors) if floors else {}
+        Raises:
+            StoreUnavailableError: the store could not be read.
+        """
+        summaries, _ = await self._list.page(user_id, limit=PENDING_ROOMS)
+        ranges: dict[str, tuple[int, int]] = {}
+        left = PENDING_MAX
+        for one in summaries:
+            shown = max(one.read(user_id), one.position.notified)
+            first = max(shown + 1, one.view.n - left + 1)
+            if first <= one.view.n and left:
+                ranges[one.room] = (first, one.view.n)
+                left -= one.view.n - first + 1
+        found = await read_messages(self._store, ranges) if ranges else {}
+        waiting = sorted(
+            (
+                message
+                for messages in found.values()
+                for message in messages
+                if message.sender != user_id and not message.erased
+            ),
+            key=lambda message: message.at,
+        )
         return [
-            (*tail_view(record, windows.get(record.room, []), tails.get(record.room, [])), cursor)
-            for record, cursor in found
+            Pending(
+                room=message.room,
+                n=message.n,
+                sender=message.sender,
+                text=message.text_for(language) or message.text,
+                timestamp=timestamp(message.at),
+            )
+            for message in waiting
         ]
 
 
-def message_body(message: MessageView, view: RoomView, language: str) -> dict[str, Any]:
+def _listed(summary: RoomSummary, receiver: Profile | None) -> ListedRoom:
+    if receiver is None:
+        return ListedRoom(summary, "", "")
+    return ListedRoom(summary, receiver.nickname, receiver.photo_url)
+
+
+def _chars(message: MessageView) -> int:
+    return len(message.text) + sum(len(one.text or "") for one in message.translations.values())
+
+
+def message_body(message: MessageView, read_by_others: int, language: str) -> dict[str, Any]:
     """Return a message as the HTTP API has it; `id` is the client's own, as in the original."""
-    read = view.read_by_others(message.sender) >= message.rev
+    read = read_by_others >= message.n
     return {
         "id": message.client_id,
         "message_id": message.id,
         "rev": message.rev,
+        "n": message.n,
         "sender_id": message.sender,
         "content": message.text,
         "translated_content": message.text_for(language),

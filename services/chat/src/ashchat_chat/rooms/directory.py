@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ashchat_chat.rooms.errors import NoSuchRoomError
@@ -11,7 +11,7 @@ from ashchat_chat.rooms.events import AnyEvent, Members
 from ashchat_chat.rooms.ports import ConflictError, LogStore
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.sequence import Sequencer
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.views import Member, RoomView
 
 IDLE_ROOMS = 5_000
 """Maximum rooms without a socket whose view stays in memory, so that a send needs no reading."""
@@ -35,6 +35,7 @@ class RoomDirectory:
         self._loading: dict[str, asyncio.Future[Room]] = {}
         self._listeners: list[Listener] = []
         self._on_gap: Callable[[str], None] = lambda _: None
+        self._on_stale: Callable[[Room], None] = lambda _: None
 
     def listen(self, listener: Listener) -> None:
         """Call a listener for every event from now on."""
@@ -43,6 +44,10 @@ class RoomDirectory:
     def call_on_gap(self, on_gap: Callable[[str], None]) -> None:
         """Call a function with a room's id when an event is held because others are missing."""
         self._on_gap = on_gap
+
+    def call_on_stale(self, on_stale: Callable[[Room], None]) -> None:
+        """Call a function with a room that was loaded, and whose document was behind its log."""
+        self._on_stale = on_stale
 
     def loaded(self, room_id: str) -> Room | None:
         """Return a room if it is in memory."""
@@ -66,7 +71,7 @@ class RoomDirectory:
             loading.add_done_callback(lambda _: self._loading.pop(room_id, None))
         return await asyncio.shield(loading)
 
-    async def membership(self, room_id: str, user: str) -> tuple[str, ...]:
+    async def membership(self, room_id: str, user: str) -> Mapping[str, Member]:
         """Return a room's members, for one of them.
 
         Raises:
@@ -102,15 +107,18 @@ class RoomDirectory:
         record = await self._store.room(room_id)
         if record is None:
             raise NoSuchRoomError
-        room = Room(record.projected, Sequencer(record.projected.rev))
+        room = Room(record.view, Sequencer(record.view.rev), record.active_at)
         await self.refresh(room)
         if room.view.rev == 0:
             # The room's document was written, and its first event not yet.
-            first = Members(room=room_id, rev=1, at=self._now(), members=record.members)
+            first = Members(room=room_id, rev=1, at=self._now(), changes=record.founding)
             with contextlib.suppress(ConflictError):
                 await self._store.insert(first)
             await self.refresh(room)
         self._rooms[room_id] = room
+        if room.view.rev > record.view.rev:
+            # The pod that appended the events has not written the document yet, or has died.
+            self._on_stale(room)
         self._evict(room_id)
         return room
 

@@ -30,9 +30,9 @@ def fold_messages(known: Iterable[MessageView], events: Iterable[AnyEvent]) -> l
     """
     messages = {message.rev: message for message in known}
     for event in events:
-        if event.about is None:
+        if event.message_rev is None:
             continue
-        message = event.fold_message(messages.get(event.about))
+        message = event.fold_message(messages.get(event.message_rev))
         if message is not None:
-            messages[event.about] = message
+            messages[event.message_rev] = message
     return [messages[rev] for rev in sorted(messages)]

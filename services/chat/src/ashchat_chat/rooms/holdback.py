@@ -49,7 +49,7 @@ class Holdback:
             )
         elif isinstance(event, Translated) and languages.same(self.language, event.target):
             for waiting in self._waiting:
-                if waiting.event.rev == event.message_rev:
+                if waiting.event.rev == event.about:
                     waiting.text = event.text if event.text is not None else waiting.event.text
         return list(self._release(now))
 

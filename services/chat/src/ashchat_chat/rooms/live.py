@@ -4,19 +4,21 @@ Every socket of a room gets its events in order, without a hole and each once.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ashchat_chat import metrics
 from ashchat_chat.channels import ROOM_CHANNEL
 from ashchat_chat.rooms.directory import RoomDirectory
+from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.events import AnyEvent, Members
 from ashchat_chat.rooms.identifiers import is_placeholder
 from ashchat_chat.rooms.ports import Fanout, LogStore, Push, Subscriber, deleted_profile
+from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.room import Room
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.views import Member, RoomView
 
 RESUME_MAX_EVENTS = 1_000
 """A longer gap is answered with `reset`: fetching pages is cheaper than replaying."""
@@ -35,7 +37,11 @@ class Joined:
     """From where the socket is served: the events after it come next."""
     reset: bool
     """The gap is not replayed: the client must fetch the room."""
-    members: tuple[str, ...]
+    members: Mapping[str, Member]
+    n: int
+    """The number of the newest message."""
+    read: int
+    """Up to where the user has read."""
 
 
 class LiveRooms:
@@ -47,6 +53,7 @@ class LiveRooms:
         fanout: Fanout,
         directory: RoomDirectory,
         protocol1: Protocol1,
+        positions: Positions,
         *,
         pod: str,
     ) -> None:
@@ -54,6 +61,7 @@ class LiveRooms:
         self._fanout = fanout
         self._directory = directory
         self._protocol1 = protocol1
+        self._positions = positions
         self._pod = pod
         self._occupied: set[str] = set()
         self._rooms_of: dict[str, set[str]] = {}
@@ -72,15 +80,23 @@ class LiveRooms:
         room = await self._directory.get(room_id)
         if not room.occupied:
             await self._fanout.subscribe(ROOM_CHANNEL + room_id)
+            await self._positions.load(room)
         await self._directory.refresh(room)
+        if user not in room.view.members:
+            raise NoSuchRoomError
         head = room.view.rev
-        if since is None:
-            return Joined(head, head, reset=False, members=room.view.members)
         # Ahead of the log: it was restored from a backup, or the client is mistaken.
-        if since > head or head - since > RESUME_MAX_EVENTS:
+        reset = since is not None and (since > head or head - since > RESUME_MAX_EVENTS)
+        if reset:
             metrics.RESETS.inc()
-            return Joined(head, head, reset=True, members=room.view.members)
-        return Joined(head, since, reset=False, members=room.view.members)
+        return Joined(
+            rev=head,
+            since=head if since is None or reset else since,
+            reset=reset,
+            members=room.view.members,
+            n=room.view.n,
+            read=room.read_position(user),
+        )
 
     async def attach(self, room_id: str, subscriber: Subscriber, since: int) -> None:
         """Replay what came after `since`, then serve the socket live.
@@ -197,7 +213,7 @@ class LiveRooms:
     def read_position(self, room_id: str, user: str) -> int:
         """Return a user's read position, as far as this pod knows."""
         room = self._directory.loaded(room_id)
-        return room.view.reads.get(user, 0) if room is not None else 0
+        return room.read_position(user) if room is not None else 0
 
     def _show_typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
         self.tell(room_id, "typing", {"is_typing": is_typing, "user_id": user}, but=user)
@@ -221,7 +237,7 @@ class LiveRooms:
             reader.fell_behind(event.rev - 1)
         self._protocol1.dispatch(room, event)
 
-    def _members_changed(self, room_id: str, before: Sequence[str], now: Sequence[str]) -> None:
+    def _members_changed(self, room_id: str, before: Collection[str], now: Collection[str]) -> None:
         for user in set(before) - set(now):
             self._not_here(room_id, user)
         for user in set(now) - set(before):

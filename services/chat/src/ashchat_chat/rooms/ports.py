@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from ashchat_chat.rooms.events import AnyEvent, Sent
-from ashchat_chat.rooms.views import MessageView, RoomView
+from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent
+from ashchat_chat.rooms.views import RoomView
 from ashchat_core import languages
+
+PREVIEW_CHARS = 140
 
 
 class StoreUnavailableError(Exception):
@@ -15,12 +17,12 @@ class StoreUnavailableError(Exception):
 
 
 class ConflictError(Exception):
-    """Something unique is there already: a revision, a client's id, a pair, a tag."""
+    """A unique value is stored already: a revision, a client's id, a pair, a tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A person as others see them."""
+    """A user as others see them."""
 
     user_id: str
     nickname: str
@@ -46,17 +48,61 @@ def deleted_profile(gone: str) -> Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomRecord:
-    """A room's document: who is in it, and how far its projections go."""
+class Preview:
+    """The newest message of a room, shortened."""
+
+    n: int
+    at: datetime
+    sender: str
+    text: str
+
+    @classmethod
+    def of(cls, message: Sent) -> Self | None:
+        """Return the preview of a message; None: it was erased."""
+        if message.erased:
+            return None
+        return cls(message.n, message.at, message.sender, message.text[:PREVIEW_CHARS])
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRoom:
+    """A room as its document has it: the fold of its log up to some revision."""
+
+    view: RoomView
+    active_at: datetime
+    preview: Preview | None = None
+    founding: tuple[MemberChange, ...] = ()
+    """The first event's changes of members, until it is in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a member is, in numbers of messages. Positions only rise."""
+
+    read: int = 0
+    delivered: int = 0
+    notified: int = 0
+
+    def raised(self, other: "Position") -> "Position":
+        """Return the higher of both, each by itself."""
+        return Position(
+            max(self.read, other.read),
+            max(self.delivered, other.delivered, self.read, other.read),
+            max(self.notified, other.notified),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A room of a user, and how far the user is in it."""
 
     room: str
-    members: tuple[str, ...]
-    projected: RoomView
     active_at: datetime
+    position: Position
 
 
 class LogStore(Protocol):
-    """The log and its projections. Every method may raise StoreUnavailableError."""
+    """The log. Every method may raise StoreUnavailableError."""
 
     async def insert(self, event: AnyEvent) -> None:
         """Commit an event. Raises ConflictError: its revision or its client's id is taken."""
@@ -73,27 +119,61 @@ class LogStore(Protocol):
     async def after(self, revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
         """Return the events after these revisions, by room and revision, at most `limit`.
 
-        The events of each room are contiguous; which rooms come short is not said.
+        The events of each room are contiguous; which rooms come short is not reported.
         """
         ...
 
-    async def room(self, room: str) -> RoomRecord | None:
-        """Return a room."""
-        ...
-
-    async def project(
-        self, view: RoomView, messages: Sequence[MessageView], active_at: datetime | None
-    ) -> None:
-        """Write projections that are valid for the log up to `view.rev`."""
-        ...
-
-    async def messages(self, room: str, revs: Sequence[int]) -> list[MessageView]:
-        """Return projected messages by their revisions."""
+    async def room(self, room: str) -> CachedRoom | None:
+        """Return a room's document."""
         ...
 
     async def languages(self, users: Sequence[str]) -> dict[str, str]:
-        """Return what people read; who has no profile is left out."""
+        """Return the languages that users read; a user without a profile is left out."""
         ...
+
+
+class HistoryStore(Protocol):
+    """Messages as they are read back. Every method may raise StoreUnavailableError."""
+
+    async def numbered(self, ranges: Mapping[str, tuple[int, int]]) -> list[Sent]:
+        """Return, by room and number, the messages numbered from a first up to a last one."""
+        ...
+
+    async def about(self, revs: Mapping[str, Sequence[int]]) -> list[AnyEvent]:
+        """Return the events that refer to these messages, by room and revision."""
+        ...
+
+
+class CacheStore(Protocol):
+    """What is cached of logs. Every method may raise StoreUnavailableError, and be repeated."""
+
+    async def prepare_members(self, room: str, users: Sequence[str]) -> None:
+        """Make sure that each user has a document in a room, before its log names the user."""
+        ...
+
+    async def project_members(self, room: str, events: Sequence[Members], view: RoomView) -> None:
+        """Write what events say about members, unless something newer is stored."""
+        ...
+
+    async def cache(self, rooms: Sequence[CachedRoom]) -> None:
+        """Write rooms' documents, each unless it has a newer revision."""
+        ...
+
+
+class PositionStore(Protocol):
+    """Members' positions. Every method may raise StoreUnavailableError, and be repeated."""
+
+    async def positions(self, rooms: Sequence[str]) -> dict[str, dict[str, Position]]:
+        """Return the positions of rooms' members, by room and user."""
+        ...
+
+    async def raise_positions(self, positions: Mapping[tuple[str, str], Position]) -> None:
+        """Raise positions, by room and user, those of users who have a document in the room."""
+        ...
+
+
+class RoomStore(LogStore, HistoryStore, CacheStore, PositionStore, Protocol):
+    """All that rooms are stored in."""
 
 
 class Fanout(Protocol):
@@ -108,7 +188,7 @@ class Fanout(Protocol):
         ...
 
     def unsubscribe(self, channel: str) -> None:
-        """Hear no more of it."""
+        """Stop receiving."""
         ...
 
 
@@ -164,3 +244,4 @@ class Subscriber(Protocol):
 
 
 Job = Callable[[Sent], None]
+"""Requests a message's translations."""

@@ -4,31 +4,27 @@ A joined room counts as being in view: what a socket is shown is read.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from ashchat_chat.clock import monotonic
-from ashchat_chat.rooms.errors import NoSuchRoomError
-from ashchat_chat.rooms.events import AnyEvent, Members, Opaque, Read, Sent, Translated
+from ashchat_chat.rooms.events import AnyEvent, Members, Opaque, Sent, Translated
 from ashchat_chat.rooms.holdback import Holdback, Ready
-from ashchat_chat.rooms.ports import Push, StoreUnavailableError, Subscriber
+from ashchat_chat.rooms.ports import Position, Push, Subscriber
 from ashchat_chat.rooms.room import Room
-
-READ_DELAY_SECONDS = 0.2
-"""How long reads are gathered, so that a burst of messages is one event."""
 
 
 class Protocol1:
     """Serves the sockets of protocol 1."""
 
-    def __init__(self) -> None:
-        self._reads: dict[tuple[str, str], int] = {}
+    def __init__(self, read: Callable[[str, str, Position], None]) -> None:
+        self._raise = read
 
     def attach(self, room: Room, subscriber: Subscriber) -> None:
         """Serve a socket; everything in the room so far is read."""
         room.one.setdefault(subscriber.language, {})[subscriber] = room.view.rev
         room.holds.setdefault(subscriber.language, Holdback(subscriber.language))
-        self._read(room.id, subscriber.user, room.view.rev)
+        self._read(room, subscriber.user, room.view.n)
 
     def detach(self, room: Room, subscriber: Subscriber) -> None:
         """Stop serving a socket; harmless when it was not served."""
@@ -53,32 +49,16 @@ class Protocol1:
             self._show(room, language, hold.take(event, now))
         match event:
             case Sent():
-                room.unread.append((event.rev, event.sender, event.client_id))
-            case Read():
-                _report_read(room)
+                room.unread.append((event.n, event.sender, event.client_id))
             case Members() | Translated() | Opaque():
                 pass
             case _:
                 assert_never(event)
         self._set_timer(room)
 
-    async def flush_reads(self, acknowledge: Callable[[str, str, int], Awaitable[int]]) -> None:
-        """Commit the reads that showing messages implies; until cancelled."""
-        while True:
-            await asyncio.sleep(READ_DELAY_SECONDS)
-            reads, self._reads = self._reads, {}
-            for (room_id, user), up_to in reads.items():
-                try:
-                    await acknowledge(room_id, user, up_to)
-                except StoreUnavailableError:
-                    self._read(room_id, user, up_to)
-                except NoSuchRoomError:
-                    continue
-
-    def _read(self, room_id: str, user: str, up_to: int) -> None:
-        if up_to > 0:
-            key = (room_id, user)
-            self._reads[key] = max(self._reads.get(key, 0), up_to)
+    def _read(self, room: Room, user: str, n: int) -> None:
+        if n > room.read_position(user):
+            self._raise(room.id, user, Position(read=n))
 
     def _show(self, room: Room, language: str, ready: Iterable[Ready]) -> None:
         for message in ready:
@@ -89,7 +69,7 @@ class Protocol1:
                 # What was there before the join came with the chat's history.
                 if reader.user != event.sender and event.rev > joined_at:
                     reader.send(push)
-                    self._read(room.id, reader.user, event.rev)
+                    self._read(room, reader.user, event.n)
 
     def _set_timer(self, room: Room) -> None:
         if room.timer is not None:
@@ -106,12 +86,13 @@ class Protocol1:
         self._set_timer(room)
 
 
-def _report_read(room: Room) -> None:
+def report_read(room: Room) -> None:
     """Report to senders that their messages were read by all other members."""
     still: list[tuple[int, str, str]] = []
-    for rev, sender, client_id in room.unread:
-        if room.view.read_by_others(sender) < rev:
-            still.append((rev, sender, client_id))
+    read = {sender: room.read_by_others(sender) for _, sender, _ in room.unread}
+    for n, sender, client_id in room.unread:
+        if read[sender] < n:
+            still.append((n, sender, client_id))
             continue
         payload = {"mobile_ref_id": client_id, "status": "READED", "chat_id": room.id}
         push = Push(f"chat:{room.id}", "message_sent", payload)

@@ -4,12 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from ashchat_chat.clock import monotonic
-from ashchat_chat.rooms.events import AnyEvent
+from ashchat_chat.rooms.events import AnyEvent, Members, Sent
 from ashchat_chat.rooms.folds import fold_room
 from ashchat_chat.rooms.holdback import Holdback
-from ashchat_chat.rooms.ports import Subscriber
+from ashchat_chat.rooms.identifiers import is_placeholder
+from ashchat_chat.rooms.ports import Position, Subscriber
 from ashchat_chat.rooms.sequence import Sequencer
 from ashchat_chat.rooms.views import RoomView
 
@@ -23,6 +25,14 @@ class Room:
 
     view: RoomView
     sequencer: Sequencer[AnyEvent]
+    opened_at: datetime
+    """When the room was last active, as far as its document says."""
+    last: Sent | None = None
+    """The newest message, once this pod has received one."""
+    member_events: list[Members] = field(default_factory=list)
+    """Changes of members that are not written to their documents yet."""
+    positions: dict[str, Position] = field(default_factory=dict)
+    """How far members are, as far as this pod knows."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     # By language, so that a frame is made once for all who get the same.
     two: dict[str, set[Subscriber]] = field(default_factory=dict)
@@ -32,7 +42,7 @@ class Room:
     holds: dict[str, Holdback] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     unread: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=500))
-    """(rev, sender, client id) of messages whose senders did not get READED yet."""
+    """(n, sender, client id) of messages whose senders did not get READED yet."""
     check_at: float = 0.0
     check_every: float = CHECK_FIRST_SECONDS
 
@@ -50,6 +60,16 @@ class Room:
         """Return all sockets of this pod that have joined the room."""
         groups = (*self.two.values(), *self.one.values(), self.replaying)
         return [subscriber for group in groups for subscriber in group]
+
+    def read_position(self, user: str) -> int:
+        """Return up to where a user has read; what was there before the user joined is read."""
+        member = self.view.members.get(user)
+        return max(self.positions.get(user, Position()).read, member.joined_n if member else 0)
+
+    def read_by_others(self, user: str) -> int:
+        """Return up to where all other members have read."""
+        others = [one for one in self.view.members if one != user and not is_placeholder(one)]
+        return min(map(self.read_position, others), default=0)
 
     def accept(self, events: Iterable[AnyEvent]) -> Iterable[tuple[RoomView, AnyEvent]]:
         """Fold the events that are next in order; yield each with the view before it."""

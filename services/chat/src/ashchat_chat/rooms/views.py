@@ -1,6 +1,7 @@
 """What is folded from a room's log: the room and its messages."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,38 @@ from ashchat_core import languages
 
 # An error that shows its input would show a message's text in the log.
 CONFIG = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Role(StrEnum):
+    """What a member may do; the members of a direct chat are `member`."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class Member(BaseModel):
+    """A member of a room."""
+
+    model_config = CONFIG
+
+    role: Role = Role.MEMBER
+    joined_rev: int
+    """The revision of the event that made the user a member."""
+    joined_n: int
+    """The number of messages in the room at that time."""
+
+
+class RoomView(BaseModel):
+    """A room as it stands: the fold of its log up to `rev`."""
+
+    model_config = CONFIG
+
+    room: str
+    rev: int = 0
+    n: int = 0
+    """The number of the newest message; messages are numbered from 1 without a gap."""
+    members: dict[str, Member] = {}
 
 
 class Translation(BaseModel):
@@ -29,6 +62,7 @@ class MessageView(BaseModel):
 
     room: str
     rev: int
+    n: int
     at: datetime
     sender: str
     client_id: str
@@ -48,19 +82,3 @@ class MessageView(BaseModel):
             if translation.outcome == "translated" and languages.same(language, target):
                 return translation.text
         return None
-
-
-class RoomView(BaseModel):
-    """A room as it stands: the fold of its log up to `rev`."""
-
-    model_config = CONFIG
-
-    room: str
-    rev: int = 0
-    members: tuple[str, ...] = ()
-    reads: dict[str, int] = {}
-
-    def read_by_others(self, user: str) -> int:
-        """Return up to where all other members of the room have read."""
-        others = [self.reads.get(member, 0) for member in self.members if member != user]
-        return min(others, default=0)

@@ -7,8 +7,8 @@ in the middle, the next delivery starts again and finds what is left. The order 
 2. Their sockets close, on all pods, and their tokens are good for nothing.
 3. Profile and devices: nobody finds them any more.
 4. Each room: a placeholder takes their place (an event, behind which nothing of theirs can
-   be committed), the projections are brought up to it, and then what they wrote is
-   overwritten, in the log and in the projections. `rev` stays, so resuming does too.
+   be committed), the room's document is brought up to it, what they wrote is overwritten in
+   the log, and their document in the room is deleted last. `rev` stays, so resuming does too.
 5. What Redis says of them.
 
 No I/O library is imported here.
@@ -40,8 +40,8 @@ class DeletionStore(Protocol):
         """Delete a user's profile and devices."""
         ...
 
-    async def rooms_to_erase(self, user_id: str, gone: str) -> list[str]:
-        """Mark all rooms of a user, and return some that are marked."""
+    async def rooms_to_erase(self, user_id: str) -> list[str]:
+        """Return some of the rooms whose logs have named a user."""
         ...
 
     async def after(self, revs: dict[str, int], limit: int) -> list[AnyEvent]:
@@ -52,12 +52,8 @@ class DeletionStore(Protocol):
         """Replace the events of the same revisions."""
         ...
 
-    async def erase_messages(self, room: str, revs: Sequence[int], gone: str) -> None:
-        """Erase projected messages."""
-        ...
-
     async def erased(self, room: str, user_id: str, gone: str) -> None:
-        """Take the mark off a room, and what else names that person there."""
+        """Delete what else names a user in a room, last of all the user's document there."""
         ...
 
 
@@ -93,7 +89,7 @@ class Deletion:
         await self._store.remove_person(user_id)
         count = 0
         # Repeat until there is none: another user may be creating a room with this one.
-        while rooms := await self._store.rooms_to_erase(user_id, gone):
+        while rooms := await self._store.rooms_to_erase(user_id):
             for room in rooms:
                 await self._erase(room, user_id, gone)
                 count += 1
@@ -104,9 +100,9 @@ class Deletion:
         try:
             await self._rooms.appending.depart(room, user_id)
         except NoSuchRoomError:
+            # The room was never made.
+            await self._store.erased(room, user_id, gone)
             return
-        # A slow projection of before writes nothing over what is projected further.
-        await self._rooms.projecting.project(room)
         rev = 0
         theirs: set[int] = set()
         while events := await self._store.after({room: rev}, PAGE_EVENTS):
@@ -118,6 +114,5 @@ class Deletion:
             theirs.update(here)
             changed = [event.erased_for(user_id, theirs) for event in events]
             await self._store.rewrite([event for event in changed if event is not None])
-            await self._store.erase_messages(room, here, gone)
             rev = events[-1].rev
         await self._store.erased(room, user_id, gone)

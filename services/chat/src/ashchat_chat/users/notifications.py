@@ -32,8 +32,8 @@ class InboxStore(Protocol):
         """Return the messages that a user has not been shown, oldest first."""
         ...
 
-    async def notified(self, room: str, user: str, rev: int) -> None:
-        """Record that a user was shown a room's messages up to a revision."""
+    async def notified(self, room: str, user: str, n: int) -> None:
+        """Record that a user was shown a room's messages up to a number."""
         ...
 
 
@@ -130,11 +130,11 @@ class Inbox:
             self._wake.clear()
             await asyncio.sleep(FLUSH_SECONDS)
             shown, self._shown = self._shown, {}
-            for (room, user), rev in shown.items():
+            for (room, user), n in shown.items():
                 try:
-                    await self._store.notified(room, user, rev)
+                    await self._store.notified(room, user, n)
                 except StoreUnavailableError:
-                    self._note(room, user, rev)
+                    self._note(room, user, n)
             again, self._again = self._again, set()
             for user in again:
                 box = self._boxes.get(user)
@@ -153,7 +153,7 @@ class Inbox:
     ) -> None:
         user = subscriber.user
         for message in await self._store.pending(user, subscriber.language):
-            if message.rev <= self._shown.get((message.room, user), 0):
+            if message.n <= self._shown.get((message.room, user), 0):
                 continue
             if self._rooms.has_joined(message.room, user):
                 continue
@@ -165,15 +165,15 @@ class Inbox:
             }
             await subscriber.drained()
             subscriber.send(Push(f"notifications:{user}", event, payload))
-            self._note(message.room, user, message.rev)
+            self._note(message.room, user, message.n)
 
     def _show(self, user: str, box: _Box, ready: list[Ready]) -> None:
         for message in ready:
             event = message.event
             if (
                 self._rooms.has_joined(event.room, user)
-                or self._rooms.read_position(event.room, user) >= event.rev
-                or event.rev <= self._shown.get((event.room, user), 0)
+                or self._rooms.read_position(event.room, user) >= event.n
+                or event.n <= self._shown.get((event.room, user), 0)
             ):
                 continue
             payload = {
@@ -185,10 +185,10 @@ class Inbox:
             push = Push(f"notifications:{user}", "new_notification", payload)
             for subscriber in box.subscribers:
                 subscriber.send(push)
-            self._note(event.room, user, event.rev)
+            self._note(event.room, user, event.n)
 
-    def _note(self, room: str, user: str, rev: int) -> None:
-        self._shown[room, user] = max(rev, self._shown.get((room, user), 0))
+    def _note(self, room: str, user: str, n: int) -> None:
+        self._shown[room, user] = max(n, self._shown.get((room, user), 0))
         self._wake.set()
 
     def _tidy(self, user: str, box: _Box) -> None:

@@ -51,6 +51,10 @@ CHATS = Rate(1.0, 30)
 """New chats of one user, which limits guessing tags."""
 
 
+LISTS = Rate(5.0, 60)
+"""Lists of rooms or chats of one user."""
+
+
 class Bucket:
     """A token bucket."""
 

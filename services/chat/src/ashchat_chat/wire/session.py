@@ -15,7 +15,8 @@ import structlog
 
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, ReceiverDeletedError
-from ashchat_chat.rooms.ports import Push, StoreUnavailableError
+from ashchat_chat.rooms.identifiers import timestamp
+from ashchat_chat.rooms.ports import Position, Push, StoreUnavailableError
 from ashchat_chat.text import is_storable
 from ashchat_chat.users.notifications import Inbox
 from ashchat_chat.users.presence import LOBBY, Presence, Typing
@@ -312,6 +313,8 @@ class Session:
                 "pod": self._rules.pod,
                 "rev": joined.rev,
                 "reset": joined.reset,
+                "n": joined.n,
+                "read_n": joined.read,
             }
         self._reply(frame, "ok", response)
         seat.fell_behind(joined.since)
@@ -394,6 +397,8 @@ class Session:
             "mobile_ref_id": client_id,
             "message_id": event.message_id,
             "rev": event.rev,
+            "n": event.n,
+            "at": timestamp(event.at),
             "duplicate": not fresh,
         }
         self._reply(frame, "ok", answer)
@@ -402,12 +407,17 @@ class Session:
             self._answer_with(Push(frame.topic, "message_sent", sent))
 
     async def _ack(self, room_id: str, payload: Payload) -> Payload:
-        rev: Any = payload.get("rev")
-        if not _is_natural(rev) or rev < 1:
-            raise RequestRejectedError("invalid_rev")
+        read: Any = payload.get("n")
+        delivered: Any = payload.get("delivered")
+        given = [number for number in (read, delivered) if number is not None]
+        if not given or not all(_is_natural(number) and number for number in given):
+            raise RequestRejectedError("invalid_n")
         who = self.admitted.user
         _limit(self._rules.acking, who, limits.ACKS)
-        return {"up_to": await self._rules.rooms.appending.acknowledge(room_id, who, rev)}
+        position = await self._rules.rooms.positions.acknowledge(
+            room_id, who, Position(read or 0, delivered or 0)
+        )
+        return {"n": position.read, "delivered": position.delivered}
 
 
 def _is_natural(value: Any) -> bool:

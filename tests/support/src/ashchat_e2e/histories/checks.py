@@ -152,12 +152,12 @@ def nothing_forbidden_is_received(run: Run) -> Iterator[str]:
 
 
 def counts_equal_a_recount(run: Run) -> Iterator[str]:
-    """Unread messages and mentions are those of others after what was read."""
+    """Unread messages and mentions are those after the message that was read last."""
     for count in run.counts:
         entries = [
             entry
             for entry in _log(run, count.room)
-            if entry.kind == MESSAGE and entry.rev > count.read and entry.sender != count.user
+            if entry.kind == MESSAGE and (entry.n or 0) > count.read
         ]
         who = f"{count.user} in {count.room}"
         if count.read < count.acknowledged:

@@ -33,8 +33,11 @@ class Member(Resuming):
 
     run: Run
     draw: random.Random
+    n: int = 0
+    """The number of the newest message received."""
+
     acknowledged: int = 0
-    """The highest revision whose reading was acknowledged to this member."""
+    """The highest number whose reading was acknowledged to this member."""
 
     stays: list[Stay] = field(default_factory=list)
 
@@ -51,6 +54,7 @@ class Member(Resuming):
     def received(self, event: Payload) -> None:
         """Record an event."""
         self.stays[-1].seen.append(seen(event))
+        self.n = max(self.n, int(event.get("n", 0)))
 
     async def live(self, over: asyncio.Event) -> None:
         """Perform operations until the event is set; finish what has begun."""
@@ -76,11 +80,11 @@ class Member(Resuming):
     async def acknowledge(self) -> None:
         """Report everything received as read."""
         self.take()
-        if not self.rev:
+        if not self.n:
             return
-        reply = await self.ask("ack", {"rev": self.rev})
+        reply = await self.ask("ack", {"n": self.n})
         if reply is not None and reply.status == "ok":
-            self.acknowledged = max(self.acknowledged, int(reply.response["up_to"]))
+            self.acknowledged = max(self.acknowledged, int(reply.response["n"]))
 
 
 def seen(event: Payload) -> Seen:

@@ -106,10 +106,10 @@ class Count:
     room: str
     user: str
     read: int
-    """The revision up to which the member has read."""
+    """The number of the message up to which the member has read."""
 
     acknowledged: int
-    """The highest revision whose reading the service has acknowledged to the member."""
+    """The highest number whose reading the service has acknowledged to the member."""
 
     unread: int
     mentions: int | None = None

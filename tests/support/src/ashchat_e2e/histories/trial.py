@@ -122,13 +122,19 @@ async def trial(person: PersonFactory, url: str, *, direct: int, seed: str) -> A
 async def read_log(database: Database, room: str) -> list[Entry]:
     """Return a room's log from the store."""
     found = await database["events"].find({"room": room}).sort([("rev", 1)]).to_list()
-    return [entry(document) for document in found]
+    members: frozenset[str] = frozenset()
+    log = []
+    for document in found:
+        for change in document.get("changes", ()):
+            members -= {change["user"]}
+            members |= {change["user"]} if change.get("role") else set()
+        log.append(entry(document, members))
+    return log
 
 
-def entry(document: dict[str, Any]) -> Entry:
-    """Return a stored event as a record."""
+def entry(document: dict[str, Any], members: frozenset[str]) -> Entry:
+    """Return a stored event as a record; `members` are those from it on."""
     kind = document["kind"]
-    members = document.get("members")
     return Entry(
         document["rev"],
         kind,
@@ -136,7 +142,7 @@ def entry(document: dict[str, Any]) -> Entry:
         document.get("sender"),
         document.get("n"),
         language=document.get("target"),
-        members=frozenset(members) if kind == MEMBERS and members is not None else None,
+        members=members if kind == MEMBERS else None,
     )
 
 
@@ -154,7 +160,7 @@ async def counted(member: Member) -> Count:
     return Count(
         member.chat_id,
         member.person.user_id,
-        chat["read_rev"],
+        chat["read_n"],
         member.acknowledged,
         chat["unread_count"],
     )

@@ -10,15 +10,14 @@ from typing import Annotated, Any, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from ashchat_chat.rooms.events.members import Members
+from ashchat_chat.rooms.events.members import MemberChange, Members
 from ashchat_chat.rooms.events.message import Sent
 from ashchat_chat.rooms.events.opaque import Opaque
-from ashchat_chat.rooms.events.read import Read
 from ashchat_chat.rooms.events.translation import Translated
 
-__all__ = ["KINDS", "AnyEvent", "Members", "Opaque", "Read", "Sent", "Translated", "parse"]
+__all__ = ["KINDS", "AnyEvent", "MemberChange", "Members", "Opaque", "Sent", "Translated", "parse"]
 
-StoredEvent = Members | Sent | Translated | Read
+StoredEvent = Members | Sent | Translated
 """Every kind that is written."""
 
 AnyEvent = StoredEvent | Opaque

@@ -31,9 +31,12 @@ class Event(BaseModel, ABC):
         return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
     @property
-    @abstractmethod
-    def about(self) -> int | None:
-        """The revision of the message that this event creates or changes; None: of none."""
+    def message_rev(self) -> int | None:
+        """The revision of the message that this event creates or changes; None: of none.
+
+        Kinds that refer to an earlier message store its revision as `about`.
+        """
+        return getattr(self, "about", None)
 
     @abstractmethod
     def payload(self) -> dict[str, Any]:

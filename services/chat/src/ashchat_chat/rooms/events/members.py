@@ -1,39 +1,57 @@
-"""Kind `members`: who is in the room from here on."""
+"""Kind `members`: users became members, changed their role, or are members no more."""
 
 from collections.abc import Collection
 from typing import Any, Literal, Self
 
+from pydantic import BaseModel
+
 from ashchat_chat.rooms.events.base import Event
-from ashchat_chat.rooms.identifiers import placeholder
-from ashchat_chat.rooms.views import MessageView, RoomView
+from ashchat_chat.rooms.identifiers import is_placeholder, placeholder
+from ashchat_chat.rooms.views import CONFIG, Member, MessageView, Role, RoomView
+
+
+class MemberChange(BaseModel):
+    """What happened to one user."""
+
+    model_config = CONFIG
+
+    user: str
+    role: Role | None = None
+    """The role from here on; None: not a member any more."""
 
 
 class Members(Event):
-    """The room's members changed: the first event, and when an account was deleted."""
+    """The room's members changed. The changes are applied in their order."""
 
     kind: Literal["members"] = "members"
-    members: tuple[str, ...]
-
-    @property
-    def about(self) -> None:
-        """No message."""
+    by: str | None = None
+    """The user who made the change; None: the room was opened, or an account was deleted."""
+    changes: tuple[MemberChange, ...]
 
     def payload(self) -> dict[str, Any]:
         """Return the event as protocol 2 has it."""
-        return {**self.head(), "members": list(self.members)}
+        changes = [{"user_id": change.user, "role": change.role} for change in self.changes]
+        return {**self.head(), "by": self.by, "changes": changes}
 
     def visible_to(self, language: str) -> bool:  # noqa: ARG002
         """Return True: it is sent to every reader."""
         return True
 
     def fold_room(self, view: RoomView) -> RoomView:
-        """Return the room with these members."""
-        reads = dict(view.reads)
-        # A placeholder has read as far as the deleted user.
-        for user in set(view.members) - set(self.members):
-            if (gone := placeholder(user)) in self.members and user in reads:
-                reads[gone] = reads.pop(user)
-        return view.model_copy(update={"members": self.members, "reads": reads})
+        """Return the room with its members changed."""
+        members = dict(view.members)
+        for change in self.changes:
+            if is_placeholder(change.user):
+                # The event may have been erased before this view was brought up to it.
+                for user in [user for user in members if placeholder(user) == change.user]:
+                    del members[user]
+            before = members.pop(change.user, None)
+            if change.role is None:
+                continue
+            if before is None:
+                before = Member(joined_rev=self.rev, joined_n=view.n)
+            members[change.user] = before.model_copy(update={"role": change.role})
+        return view.model_copy(update={"members": members})
 
     def fold_message(self, before: MessageView | None) -> MessageView | None:
         """Return the message unchanged."""
@@ -41,8 +59,12 @@ class Members(Event):
 
     def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
         """Return the event with the user's placeholder."""
-        if user not in self.members:
+        if user != self.by and all(change.user != user for change in self.changes):
             return None
         gone = placeholder(user)
-        members = tuple(gone if member == user else member for member in self.members)
-        return self.model_copy(update={"members": members})
+        changes = tuple(
+            change.model_copy(update={"user": gone}) if change.user == user else change
+            for change in self.changes
+        )
+        by = gone if self.by == user else self.by
+        return self.model_copy(update={"by": by, "changes": changes})

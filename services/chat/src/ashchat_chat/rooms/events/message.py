@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any, Literal, Self
 
+from pydantic import Field
+
 from ashchat_chat.rooms.events.base import Event
 from ashchat_chat.rooms.identifiers import message_id, placeholder
 from ashchat_chat.rooms.views import MessageView, RoomView
@@ -13,6 +15,8 @@ class Sent(Event):
     """A message was sent. (room, sender, client_id) is unique."""
 
     kind: Literal["message"] = "message"
+    n: int = Field(ge=1)
+    """The message's number in the room, from 1 without a gap."""
     sender: str
     client_id: str
     text: str
@@ -22,7 +26,7 @@ class Sent(Event):
     """True: the sender's account was deleted, and with it what they wrote."""
 
     @property
-    def about(self) -> int:
+    def message_rev(self) -> int:
         """Itself."""
         return self.rev
 
@@ -35,6 +39,7 @@ class Sent(Event):
         """Return the event as protocol 2 has it."""
         return {
             **self.head(),
+            "n": self.n,
             "message_id": self.message_id,
             "sender_id": self.sender,
             "mobile_ref_id": self.client_id,
@@ -50,8 +55,8 @@ class Sent(Event):
         return True
 
     def fold_room(self, view: RoomView) -> RoomView:
-        """Return the room unchanged: sending does not move the sender's read position."""
-        return view
+        """Return the room with one message more."""
+        return view.model_copy(update={"n": self.n})
 
     def fold_message(self, before: MessageView | None) -> MessageView | None:
         """Return the message as it was sent, unless later events are folded into it already."""
@@ -60,6 +65,7 @@ class Sent(Event):
         return MessageView(
             room=self.room,
             rev=self.rev,
+            n=self.n,
             at=self.at,
             sender=self.sender,
             client_id=self.client_id,

@@ -15,10 +15,6 @@ class Opaque(Event):
 
     kind: Literal["opaque"] = "opaque"
 
-    @property
-    def about(self) -> None:
-        """No message."""
-
     def payload(self) -> dict[str, Any]:
         """Return the event's place."""
         return self.head()

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any, Literal, Self
 
 from ashchat_chat.rooms.events.base import ERASED, Event
-from ashchat_chat.rooms.identifiers import TRANSLATOR
+from ashchat_chat.rooms.identifiers import TRANSLATOR, message_id
 from ashchat_chat.rooms.views import MessageView, RoomView, Translation
 from ashchat_core import languages
 
@@ -15,8 +15,8 @@ class Translated(Event):
     kind: Literal["translation"] = "translation"
     sender: Literal["system:translate"] = TRANSLATOR
     client_id: str
-    message: str
-    message_rev: int
+    about: int
+    """The revision of the translated message."""
     text_version: int
     target: str
     outcome: Literal["translated", "unchanged", "failed"]
@@ -24,17 +24,12 @@ class Translated(Event):
     provider: str | None = None
     reason: str | None = None
 
-    @property
-    def about(self) -> int:
-        """The translated message."""
-        return self.message_rev
-
     def payload(self) -> dict[str, Any]:
         """Return the event as protocol 2 has it."""
         return {
             **self.head(),
-            "message_id": self.message,
-            "message_rev": self.message_rev,
+            "message_id": message_id(self.room, self.about),
+            "message_rev": self.about,
             "text_version": self.text_version,
             "language": self.target,
             "outcome": self.outcome,
@@ -64,7 +59,7 @@ class Translated(Event):
 
     def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
         """Return the translation of the user's message without its text."""
-        if self.message_rev not in theirs or self.reason == ERASED:
+        if self.about not in theirs or self.reason == ERASED:
             return None
         return self.model_copy(
             update={"outcome": "failed", "text": None, "provider": None, "reason": ERASED}
