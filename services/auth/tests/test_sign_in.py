@@ -1,10 +1,11 @@
 """From a password to tokens."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
-from ashchat_auth.models import Device
+from ashchat_auth.models import Device, Session
 from ashchat_auth.passwords import WORKERS
 from ashchat_auth.service.ports import Asker
 from ashchat_core.errors import APIError
@@ -23,6 +24,7 @@ from auth_world import (
 )
 
 ALLOWED = 10
+SIGN_INS = 5
 
 
 async def test_signing_in_on_a_known_device(world: World) -> None:
@@ -240,3 +242,29 @@ async def test_a_mailed_code_does_not_stand_for_the_authenticators(world: World)
     before = (await world.challenge()).data["token"]
     await world.with_two_factor()
     assert await refused(world.confirm_device(before)) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("first", ["oldest", "newest"])
+async def test_of_concurrent_sign_ins_on_a_device_one_session_remains(
+    world: World, first: str
+) -> None:
+    await world.confirm()
+    store, waiting = world.store.add_session, list[asyncio.Event]()
+    all_wait = asyncio.Event()
+
+    async def in_order(session: Session, *, expires_at: datetime) -> str:
+        waiting.append(own := asyncio.Event())
+        if len(waiting) == SIGN_INS:
+            all_wait.set()
+        await own.wait()
+        return await store(session, expires_at=expires_at)
+
+    world.store.add_session = in_order  # type: ignore[method-assign]
+    sign_ins = [asyncio.create_task(world.sign_in()) for _ in range(SIGN_INS)]
+    await all_wait.wait()
+    order = waiting if first == "oldest" else waiting[::-1]
+    for each in order:
+        each.set()
+    await asyncio.gather(*sign_ins)
+    (remaining,) = await world.store.sessions_of("s1", datetime.now(UTC))
+    assert remaining.sign_in == SIGN_INS, "not that of the newest sign-in"

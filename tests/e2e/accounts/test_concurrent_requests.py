@@ -6,7 +6,7 @@ from collections import Counter
 
 import jwt
 
-from ashchat_dev.client import Person
+from ashchat_dev.client import Person, Reply
 from ashchat_dev.mailbox import Mailbox
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import MongoAs
@@ -14,6 +14,7 @@ from ashchat_e2e.people import PersonFactory
 
 CONFIRMATIONS = 50
 DEVICES = 4
+SIGN_INS = 8
 
 
 async def test_fifty_confirmations_of_one_code_at_once_make_one_account(
@@ -95,3 +96,22 @@ async def test_concurrent_new_devices_each_sign_in_with_their_own_code(
     listed = await ana.auth.request("GET", "/sessions", headers=ana.headers)
     assert len(listed.data["sessions"]) == DEVICES + 1, "one for each device"
     assert all([await device.profile() for device in devices])
+
+
+async def test_concurrent_sign_ins_on_one_device_leave_one_session(person: PersonFactory) -> None:
+    ana = await person()
+    replies = await asyncio.gather(*(ana.signin() for _ in range(SIGN_INS)))
+    assert [reply.status for reply in replies] == [200] * SIGN_INS
+    tokens = [str(reply.data["token"]) for reply in replies]
+    listed = await asyncio.gather(*(sessions(ana, token) for token in tokens))
+    assert sorted(reply.reason for reply in listed if reply.status != 200) == ["session_over"] * (
+        SIGN_INS - 1
+    )
+    (remaining,) = [reply for reply in listed if reply.status == 200]
+    assert len(remaining.data["sessions"]) == 1
+
+
+async def sessions(who: Person, token: str) -> Reply:
+    """List a user's sessions with an access token."""
+    headers = {**who.headers, "Authorization": f"Bearer {token}"}
+    return await who.auth.request("GET", "/sessions", headers=headers)

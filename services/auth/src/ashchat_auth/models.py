@@ -140,6 +140,7 @@ class User(Stored):
     created_at: datetime
     devices: tuple[Device, ...] = ()
     devices_version: int = 0
+    sign_ins: int = Field(default=0, description="Number of the account's newest sign-in.")
     epoch: int = 0
     challenge_epoch: int = 0
     two_factor: TwoFactor | None = None
@@ -162,6 +163,7 @@ class Session(Stored):
     created_at: datetime
     used_at: datetime
     epoch: int = 0
+    sign_in: int = Field(default=0, description="Number of the account's sign-in that began it.")
 
 
 class RevokedSession(Stored):

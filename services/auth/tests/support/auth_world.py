@@ -217,6 +217,11 @@ class MemoryStore:
         del self.users[user_id]
         return True
 
+    async def next_sign_in(self, user_id: str) -> int:
+        user = self.users[user_id]
+        self.users[user_id] = user.model_copy(update={"sign_ins": user.sign_ins + 1})
+        return user.sign_ins + 1
+
     async def add_session(self, session: Session, *, expires_at: datetime) -> str:
         self.chains[session.id] = Chain(session, expires_at, "0")
         return f"{session.id}.0"
@@ -254,24 +259,37 @@ class MemoryStore:
         chain = self.chains[session_id]
         chain.session = chain.session.model_copy(update={"epoch": epoch})
 
-    async def revoke(
-        self,
-        user_id: str,
-        now: datetime,
-        *,
-        only: str | None = None,
-        device: str | None = None,
-    ) -> int:
+    async def revoke(self, user_id: str, now: datetime, *, only: str | None = None) -> int:
         self._may("revoke")
         count = 0
         for session_id, chain in self.chains.items():
             session = chain.session
             if session.user_id != user_id or chain.revoked_at is not None:
                 continue
-            if only in {None, session_id} and device in {None, session.device_hash}:
+            if only in {None, session_id}:
                 chain.revoked_at = now
                 count += 1
         return count
+
+    async def end_replaced(self, session: Session, now: datetime) -> int:
+        self._may("end_replaced")
+        live = [
+            chain
+            for chain in self.chains.values()
+            if chain.revoked_at is None
+            and chain.session.user_id == session.user_id
+            and chain.session.device_hash == session.device_hash
+        ]
+        newest = max((chain.session.sign_in for chain in live), default=session.sign_in)
+        ended = [
+            chain
+            for chain in live
+            if chain.session.sign_in < session.sign_in
+            or (chain.session.id == session.id and session.sign_in < newest)
+        ]
+        for chain in ended:
+            chain.revoked_at = now
+        return len(ended)
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
         found = [

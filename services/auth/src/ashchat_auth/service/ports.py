@@ -123,6 +123,9 @@ class FactorStore(Protocol):
 class SessionStore(Protocol):
     """Sessions; see `store.MongoSessions`."""
 
+    async def next_sign_in(self, user_id: str) -> int:
+        """Count a sign-in; return its number, which no other sign-in of the account has."""
+
     async def add_session(self, session: Session, *, expires_at: datetime) -> str:
         """Store a session; return its first refresh token."""
 
@@ -143,15 +146,15 @@ class SessionStore(Protocol):
     async def set_session_epoch(self, session_id: str, epoch: int) -> None:
         """Move a session to a new epoch of its account."""
 
-    async def revoke(
-        self,
-        user_id: str,
-        now: datetime,
-        *,
-        only: str | None = None,
-        device: str | None = None,
-    ) -> int:
-        """Mark a session of an account, or those of a device, as ended; return their number."""
+    async def revoke(self, user_id: str, now: datetime, *, only: str | None = None) -> int:
+        """Mark the sessions of an account, or one of them, as ended; return their number."""
+
+    async def end_replaced(self, session: Session, now: datetime) -> int:
+        """Mark all but the newest session of a session's device as ended; return their number.
+
+        To be called after the session is stored. Of concurrent sign-ins, each sees the others'
+        sessions or is seen by them, so that one session remains: that of the newest.
+        """
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
         """Return a page of an account's sessions that are marked as ended."""

@@ -259,9 +259,8 @@ class SignIn:
             created_at=moment,
             used_at=moment,
             epoch=user.epoch,
+            sign_in=await self._store.next_sign_in(user.id),
         )
-        # One session per device, except if sign-ins on it are concurrent.
-        replaced = await self._store.revoke(user.id, moment, device=device.device_hash)
         refresh_token = await self._store.add_session(
             session, expires_at=moment + self._refresh_life
         )
@@ -271,7 +270,7 @@ class SignIn:
         if still is None or still.epoch != user.epoch:
             await self._store.delete_sessions([session.id])
             raise _wrong_credentials()
-        if replaced:
+        if await self._store.end_replaced(session, moment):
             await self._outbox.end_sessions(user.id)
         await self._events.record(
             event(

@@ -7,6 +7,7 @@ from secrets import token_urlsafe
 from typing import Any, Final
 
 import structlog
+from pymongo import ReturnDocument
 
 from ashchat_auth.models import RevokedSession, Session, TokenReusedError
 from ashchat_auth.store.base import MongoPart, delete_page, document, fields
@@ -36,6 +37,17 @@ def _hash(secret: str) -> str:
 
 class MongoSessions(MongoPart):
     """Sessions. A revoked one is marked first, and deleted once chat was notified."""
+
+    async def next_sign_in(self, user_id: str) -> int:
+        """Count a sign-in; return its number, which no other sign-in of the account has."""
+        # Not a time: the clocks of two pods may differ, and the newer sign-in must win.
+        found = await self._mongo.database["users"].find_one_and_update(
+            {"_id": user_id},
+            {"$inc": {"sign_ins": 1}},
+            projection={"sign_ins": 1},
+            return_document=ReturnDocument.AFTER,
+        )
+        return int(found["sign_ins"]) if found else 0
 
     async def add_session(self, session: Session, *, expires_at: datetime) -> str:
         """Store a session; return its first refresh token, which is not stored itself."""
@@ -119,22 +131,30 @@ class MongoSessions(MongoPart):
         """Move a session to a new epoch of its account."""
         await self._sessions.update_one({"_id": session_id}, {"$set": {"epoch": epoch}})
 
-    async def revoke(
-        self,
-        user_id: str,
-        now: datetime,
-        *,
-        only: str | None = None,
-        device: str | None = None,
-    ) -> int:
-        """Mark a session of an account, or those of a device, as ended; return their number."""
+    async def revoke(self, user_id: str, now: datetime, *, only: str | None = None) -> int:
+        """Mark the sessions of an account, or one of them, as ended; return their number."""
         which: Document = {"user_id": user_id, **_LIVE}
         if only is not None:
             which["_id"] = only
-        if device is not None:
-            which["device_hash"] = device
         marked = await self._sessions.update_many(which, {"$set": {"revoked_at": now}})
         return int(marked.modified_count)
+
+    async def end_replaced(self, session: Session, now: datetime) -> int:
+        """Mark all but the newest session of a session's device as ended; return their number.
+
+        To be called after the session is stored. Of concurrent sign-ins, each sees the others'
+        sessions or is seen by them, so that one session remains: that of the newest.
+        """
+        device = {"user_id": session.user_id, "device_hash": session.device_hash, **_LIVE}
+        ended = {"$set": {"revoked_at": now}}
+        # A missing number counts as 0.
+        older = {"$or": [{"sign_in": {"$lt": session.sign_in}}, {"sign_in": None}]}
+        marked = await self._sessions.update_many({**device, **older}, ended)
+        newer = {**device, "sign_in": {"$gt": session.sign_in}}
+        if await self._sessions.find_one(newer, {"_id": 1}) is None:
+            return int(marked.modified_count)
+        own = await self._sessions.update_one({"_id": session.id, **_LIVE}, ended)
+        return int(marked.modified_count + own.modified_count)
 
     async def revoked_of(self, user_id: str) -> list[RevokedSession]:
         """Return a page of an account's sessions that are marked as ended."""
