@@ -1,10 +1,8 @@
-"""Names of the publish/subscribe channels between pods."""
+"""Names of the publish/subscribe channels; every pod receives all of them."""
 
-ROOM_CHANNEL = "chat:room:"
-"""Prefix; a room's id follows."""
-
-USER_CHANNEL = "chat:user:"
-"""Prefix; a user's id follows."""
-
+TYPING_CHANNEL = "chat:typing"
+POSITIONS_CHANNEL = "chat:positions"
 PRESENCE_CHANNEL = "chat:presence"
 PROFILE_CHANNEL = "chat:profiles"
+
+ALL = (TYPING_CHANNEL, POSITIONS_CHANNEL, PRESENCE_CHANNEL, PROFILE_CHANNEL)

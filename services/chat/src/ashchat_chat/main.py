@@ -10,9 +10,17 @@ from ashchat_chat.adapters import consumers
 from ashchat_chat.adapters.mongo_store import Store
 from ashchat_chat.adapters.outbox import TranslationOutbox
 from ashchat_chat.adapters.photos import Photos
-from ashchat_chat.adapters.redis_fanout import RedisFanout, RedisRevocationLog
+from ashchat_chat.adapters.redis_online import RedisOnline
+from ashchat_chat.adapters.redis_pubsub import RedisPubSub
+from ashchat_chat.adapters.redis_revocations import RedisRevocationLog
+from ashchat_chat.adapters.redis_streams import RedisStreams
 from ashchat_chat.adapters.redis_tickets import RedisUsedTickets
-from ashchat_chat.channels import PRESENCE_CHANNEL, PROFILE_CHANNEL, ROOM_CHANNEL, USER_CHANNEL
+from ashchat_chat.channels import (
+    POSITIONS_CHANNEL,
+    PRESENCE_CHANNEL,
+    PROFILE_CHANNEL,
+    TYPING_CHANNEL,
+)
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.chats import Chats, Pending
 from ashchat_chat.rooms.history import History
@@ -71,31 +79,28 @@ def build(settings: Settings) -> runtime.App:
     )
 
     def heard(channel: str, text: str) -> None:
-        if channel.startswith(ROOM_CHANNEL):
-            rooms.catching_up.heard(channel, text)
-        elif channel.startswith(USER_CHANNEL):
-            inbox.heard(channel, text)
+        if channel == TYPING_CHANNEL:
+            rooms.live.heard_typing(text)
+        elif channel == POSITIONS_CHANNEL:
+            rooms.positions.heard(text)
         elif channel == PRESENCE_CHANNEL:
             presence.heard(text)
         elif channel == PROFILE_CHANNEL:
             changes.heard(text)
 
-    def subscribed(channel: str) -> None:
-        if channel.startswith(ROOM_CHANNEL):
-            rooms.catching_up.subscribed(channel)
-        elif channel.startswith(USER_CHANNEL):
-            inbox.subscribed(channel)
-
-    fanout = RedisFanout(redis, heard=heard, subscribed=subscribed)
+    fanout = RedisPubSub(redis, heard=heard)
+    streams = RedisStreams(redis, pod=settings.pod_name, listener=lambda: rooms.catching_up)
+    online = RedisOnline(redis)
     outbox = TranslationOutbox(broker, store)
-    rooms = Rooms(store, fanout, pod=settings.pod_name, job=outbox.add)
+    rooms = Rooms(store, streams, fanout, pod=settings.pod_name, job=outbox.add)
     changes = ProfileChanges(store, rooms.live, rooms.languages, fanout.publish)
     profiles = Profiles(store, changed=changes.changed)
     room_list = RoomList(store, rooms.directory)
-    chats = Chats(store, rooms.directory, rooms.cache, room_list, fanout)
-    inbox = Inbox(_InboxStore(chats, store), fanout, rooms.live)
+    chats = Chats(store, rooms.directory, rooms.cache, room_list)
+    inbox = Inbox(_InboxStore(chats, store), rooms.live, rooms.directory)
+    rooms.catching_up.serve_elsewhere(inbox)
     presence = Presence(
-        fanout,
+        online,
         lambda text: fanout.publish(PRESENCE_CHANNEL, text),
         rooms.live,
         pod=settings.pod_name,
@@ -126,7 +131,7 @@ def build(settings: Settings) -> runtime.App:
         revocations=revocations,
         allowed_origins=settings.allowed_origins,
     )
-    deletion = Deletion(store, rooms, revocations, fanout)
+    deletion = Deletion(store, rooms, revocations, online)
     consumers.register_people(broker, profiles)
     consumers.register_endings(broker, revocations, deletion)
     consumers.register_translations(broker, rooms.appending)
@@ -153,6 +158,9 @@ def build(settings: Settings) -> runtime.App:
                 (
                     fanout.run_publisher,
                     fanout.run_subscriber,
+                    streams.run_publisher,
+                    streams.run_reader,
+                    streams.run_heartbeat,
                     *rooms.background(),
                     inbox.flush,
                     changes.run,
@@ -166,7 +174,7 @@ def build(settings: Settings) -> runtime.App:
         ),
         on_ready=(broker.start_consuming,),
         # Sockets first: other pods serve their users while this pod finishes its work.
-        on_stop=(sockets.close_all, broker.stop),
+        on_stop=(sockets.close_all, broker.stop, streams.leave),
         on_close=(photos.close, redis.close, mongo.close),
     )
 

@@ -12,7 +12,12 @@ CONFLICTS = Counter("ashchat_chat_log_conflicts_total", "Inserts that lost the r
 EVENTS = Counter("ashchat_chat_log_events_total", "Events committed by this pod", ["kind"])
 DELIVERED = Counter("ashchat_chat_frames_delivered_total", "Frames written to sockets")
 FILLED = Counter(
-    "ashchat_chat_gap_events_total", "Events lost by the fan-out and recovered from the store"
+    "ashchat_chat_gap_events_total",
+    "Events recovered from the store that were not received in time",
+)
+COMPARED = Counter(
+    "ashchat_chat_rooms_compared_total",
+    "Rooms compared with the store because an event may not have been received",
 )
 RESETS = Counter("ashchat_chat_resets_total", "Resumes answered with `reset`")
 CLOSED = Counter("ashchat_chat_sockets_closed_total", "Sockets closed by the server", ["code"])

@@ -1,5 +1,6 @@
 """Lists and pages, read from the log and from a cache that may be behind it."""
 
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,17 @@ from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.ports import Position, Profile
 from ashchat_chat.rooms.room_list import RoomList
-from chat_world import EPOCH, ROOM, MemoryStore, result, say, world
+from chat_world import (
+    EPOCH,
+    ROOM,
+    Channels,
+    LossyBroadcast,
+    LossyBus,
+    MemoryStore,
+    result,
+    say,
+    world,
+)
 
 
 class ProfileStore(MemoryStore):
@@ -25,21 +36,10 @@ class ProfileStore(MemoryStore):
         return {user: Profile(user, user.title(), f"{user}_x", "en") for user in user_ids}
 
 
-class Silent:
-    """A fan-out that carries nothing."""
-
-    def publish(self, _channel: str, _text: str) -> None: ...
-
-    async def subscribe(self, _channel: str) -> None: ...
-
-    def unsubscribe(self, _channel: str) -> None: ...
-
-
 def pod(store: Any) -> tuple[Rooms, Chats]:
-    rooms = Rooms(store, Silent(), pod="pod", job=lambda _: None)
-    return rooms, Chats(
-        store, rooms.directory, rooms.cache, RoomList(store, rooms.directory), Silent()
-    )
+    bus = LossyBus(random.Random(0), loses=0.0, doubles=0.0)  # noqa: S311
+    rooms = Rooms(store, LossyBroadcast(bus), Channels(), pod="pod", job=lambda _: None)
+    return rooms, Chats(store, rooms.directory, rooms.cache, RoomList(store, rooms.directory))
 
 
 @pytest.mark.parametrize("flushed", [True, False])

@@ -1,14 +1,15 @@
 """What the tests of the rules stand on: a store, a fan-out that loses, sockets, pods.
 
 The fakes are for the rules alone; the real servers are met in the cluster. The store keeps
-what the real one promises: unique revisions and client ids, answers in order. The fan-out
-keeps only what Redis promises: nothing.
+what the real one promises: unique revisions and client ids, answers in order. The broadcast
+reports what it loses, as the streams do.
 """
 
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,16 +17,19 @@ from typing import Any
 
 import pytest
 
+from ashchat_chat.channels import POSITIONS_CHANNEL, TYPING_CHANNEL
 from ashchat_chat.rooms import appending as appending_module
+from ashchat_chat.rooms import catching_up as catching_up_module
 from ashchat_chat.rooms import positions as positions_module
-from ashchat_chat.rooms import room as room_module
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent
 from ashchat_chat.rooms.ports import (
     CachedRoom,
     ConflictError,
+    Listener,
     Membership,
     Position,
+    Publication,
     Push,
     StoreUnavailableError,
 )
@@ -73,6 +77,11 @@ class MemoryStore:
         """Whether the next insert is done, and its answer lost."""
         self.called: list[str] = []
 
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each method was called."""
+        return Counter(self.called)
+
     def found(self, room: str, users: tuple[str, ...]) -> None:
         founding = tuple(MemberChange(user=user, role=Role.MEMBER) for user in users)
         self.documents[room] = CachedRoom(RoomView(room=room), EPOCH, founding=founding)
@@ -99,6 +108,8 @@ class MemoryStore:
         if client_id is not None and self._find(event.room, event.sender, client_id):  # type: ignore[union-attr]
             raise ConflictError
         log.append(event)
+        # The answer is on its way.
+        await asyncio.sleep(0)
         if self.forgets():
             raise StoreUnavailableError("insert")
 
@@ -229,43 +240,62 @@ class MemoryStore:
 
 
 class LossyBus:
-    """Carries publications between pods; loses, duplicates and reorders them as configured."""
+    """Carries publications between pods; loses, duplicates and reorders them as configured.
+
+    A lost one is reported, as the streams do; what `hides` are lost without a trace.
+    """
 
     def __init__(self, chance: random.Random, *, loses: float, doubles: float) -> None:
         self.chance = chance
         self.loses = loses
         self.doubles = doubles
-        self.ends: list[LossyFanout] = []
+        self.hides = False
+        self.ends: list[LossyBroadcast] = []
 
-    def carry(self, channel: str, text: str) -> None:
+    def carry(self, sender: "LossyBroadcast", publication: Publication) -> None:
         loop = asyncio.get_running_loop()
         for end in self.ends:
+            if end is sender or self.hides:
+                continue
             copies = 2 if self.chance.random() < self.doubles else 1
             for _ in range(copies):
-                if channel in end.wanted and self.chance.random() >= self.loses:
-                    loop.call_later(self.chance.random() * 0.003, end.heard, channel, text)
+                delay = self.chance.random() * 0.003
+                if self.chance.random() >= self.loses:
+                    loop.call_later(delay, end.listener.heard, publication)
+                else:
+                    room = publication.room
+                    loop.call_later(delay, end.listener.missed, lambda one, room=room: one == room)
 
 
-class LossyFanout:
+class LossyBroadcast:
     """One pod's end of the bus."""
 
-    def __init__(self, bus: LossyBus) -> None:
+    connected = True
+
+    def __init__(self, bus: LossyBus, *, inline: int = 1_000_000) -> None:
         self.bus = bus
-        self.wanted: set[str] = set()
-        self.heard: Callable[[str, str], None] = lambda *_: None
-        self.published: list[str] = []
+        self.inline = inline
+        self.listener: Listener
+        self.published: list[AnyEvent] = []
         bus.ends.append(self)
 
+    def publish(self, event: AnyEvent, members: Collection[str]) -> None:
+        self.published.append(event)
+        text = event.model_dump_json(exclude_none=True)
+        text = text if len(text) <= self.inline else ""
+        self.bus.carry(self, Publication(event.room, event.rev, tuple(members), text))
+
+
+class Channels:
+    """Publish/subscribe without loss, to all pods."""
+
+    def __init__(self) -> None:
+        self.pods: list[dict[str, Callable[[str], None]]] = []
+        """What each pod does with a publication, by channel."""
+
     def publish(self, channel: str, text: str) -> None:
-        self.published.append(channel)
-        self.bus.carry(channel, text)
-
-    async def subscribe(self, channel: str) -> None:
-        self.wanted.add(channel)
-        await asyncio.sleep(0)
-
-    def unsubscribe(self, channel: str) -> None:
-        self.wanted.discard(channel)
+        for pod in self.pods:
+            asyncio.get_running_loop().call_soon(pod[channel], text)
 
 
 async def eventually(probe: Callable[[], object]) -> None:
@@ -283,6 +313,7 @@ class Reader:
     language: str
     protocol: int = 2
     frames: list[Any] = field(default_factory=list)
+    unconfirmed: list[Callable[[], None]] = field(default_factory=list)
 
     gone: bool = False
     room: int | None = None
@@ -298,6 +329,15 @@ class Reader:
         head = {126: 4, 127: 10}.get(frame[1], 2)  # RFC 6455, section 5.2
         self.frames.append(json.loads(frame[head:]))
         return True
+
+    def when_received(self, call: Callable[[], None]) -> None:
+        self.unconfirmed.append(call)
+
+    def receive(self) -> None:
+        """Confirm, as the client, everything that was sent."""
+        confirmed, self.unconfirmed = self.unconfirmed, []
+        for call in confirmed:
+            call()
 
     def fell_behind(self, since: int) -> None:
         self.behind.append(since)
@@ -334,8 +374,9 @@ async def world(
     doubles: float = 0.0,
 ) -> AsyncIterator[World]:
     # The same rules, in milliseconds.
-    monkeypatch.setattr(room_module, "CHECK_FIRST_SECONDS", 0.01)
-    monkeypatch.setattr(room_module, "CHECK_MAX_SECONDS", 0.02)
+    monkeypatch.setattr(catching_up_module, "HOLE_SECONDS", 0.005)
+    monkeypatch.setattr(catching_up_module, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(catching_up_module, "DOUBT_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(appending_module, "APPEND_AGAIN_SECONDS", 0.001)
     monkeypatch.setattr(positions_module, "COALESCE_SECONDS", 0.005)
     store = MemoryStore({ROOM: ("ana", "ben")}, PEOPLE)
@@ -344,14 +385,18 @@ async def world(
         loses=loses,
         doubles=doubles,
     )
+    channels = Channels()
     jobs: list[Sent] = []
     made: list[Rooms] = []
     for number in range(pods):
-        end = LossyFanout(bus)
-        rooms = Rooms(store, end, pod=f"pod-{number}", job=jobs.append)
-        end.heard = rooms.catching_up.heard
+        end = LossyBroadcast(bus)
+        rooms = Rooms(store, end, channels, pod=f"pod-{number}", job=jobs.append)
+        end.listener = rooms.catching_up
+        channels.pods.append(
+            {TYPING_CHANNEL: rooms.live.heard_typing, POSITIONS_CHANNEL: rooms.positions.heard}
+        )
         made.append(rooms)
-    tasks = [asyncio.create_task(one.catching_up.compare()) for one in made]
+    tasks = [asyncio.create_task(one.catching_up.run()) for one in made]
     tasks += [asyncio.create_task(one.positions.run()) for one in made]
     try:
         yield World(store, bus, made, jobs)

@@ -34,8 +34,9 @@ from chat_logs import logs
 from chat_world import (
     EPOCH,
     ROOM,
+    Channels,
+    LossyBroadcast,
     LossyBus,
-    LossyFanout,
     MemoryStore,
     Reader,
     SharedLog,
@@ -184,7 +185,7 @@ class Killed(BaseException):
 
 def chats(store: Any, rooms: Rooms) -> Chats:
     room_list = RoomList(store, rooms.directory)
-    return Chats(store, rooms.directory, rooms.cache, room_list, LossyFanout(quiet()))
+    return Chats(store, rooms.directory, rooms.cache, room_list)
 
 
 def quiet() -> LossyBus:
@@ -192,7 +193,7 @@ def quiet() -> LossyBus:
 
 
 def pod(store: Any, name: str = "pod", log: SharedLog | None = None) -> tuple[Rooms, Deletion]:
-    rooms = Rooms(store, LossyFanout(quiet()), pod=name, job=lambda _: None)
+    rooms = Rooms(store, LossyBroadcast(quiet()), Channels(), pod=name, job=lambda _: None)
     return rooms, Deletion(store, rooms, revocations(log), store)
 
 

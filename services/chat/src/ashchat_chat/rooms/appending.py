@@ -7,13 +7,11 @@
 
 import asyncio
 import contextlib
-import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ashchat_chat import metrics
-from ashchat_chat.channels import ROOM_CHANNEL, USER_CHANNEL
 from ashchat_chat.clock import monotonic
 from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.directory import RoomDirectory
@@ -27,7 +25,6 @@ from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent, Tra
 from ashchat_chat.rooms.identifiers import TRANSLATOR, is_placeholder, message_place, placeholder
 from ashchat_chat.rooms.ports import (
     ConflictError,
-    Fanout,
     Job,
     Position,
     RoomStore,
@@ -54,7 +51,6 @@ class Appender:
     def __init__(
         self,
         store: RoomStore,
-        fanout: Fanout,
         directory: RoomDirectory,
         reader_languages: ReaderLanguages,
         *,
@@ -64,13 +60,18 @@ class Appender:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
-        self._fanout = fanout
         self._directory = directory
         self._languages = reader_languages
         self._job = job
         self._cache = cache
         self._positions = positions
         self._now = now
+        self._appending: set[asyncio.Task[tuple[AnyEvent, bool]]] = set()
+        self._on_doubt: Callable[[str], None] = lambda _: None
+
+    def call_on_doubt(self, on_doubt: Callable[[str], None]) -> None:
+        """Call a function with a room's id when it is not known what was committed to it."""
+        self._on_doubt = on_doubt
 
     async def send(
         self, room_id: str, user: str, *, text: str, language: str | None, client_id: str
@@ -116,8 +117,6 @@ class Appender:
                 self._job(event)
             # Sending a message means having read what came before.
             self._positions.raise_soon(room_id, user, Position(read=event.n))
-            # For the sockets of members who have not joined the room.
-            self._tell_members(room_id, event, [member for member in members if member != user])
         else:
             metrics.DUPLICATES.inc()
         return event, fresh
@@ -161,7 +160,7 @@ class Appender:
             raise NoSuchMessageError
         room_id, rev = place
         try:
-            room = await self._directory.get(room_id)
+            await self._directory.get(room_id)
         except NoSuchRoomError:
             raise NoSuchMessageError from None
         original = await self._store.at(room_id, rev)
@@ -194,9 +193,6 @@ class Appender:
             return False
         if fresh and isinstance(event, Translated):
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
-            read = await self._languages.of([*room.view.members])
-            readers = {user for user, tag in read.items() if languages.same(tag, result.target)}
-            self._tell_members(room_id, event, readers - {original.sender})
         return fresh
 
     async def _append(
@@ -209,23 +205,36 @@ class Appender:
     ) -> tuple[AnyEvent, bool]:
         """Insert an event at the end of the log; return it, and whether this call did.
 
-        `make` gets the room as it is before the event, and refuses by an exception.
+        `make` gets the room as it is before the event, and refuses by an exception. A cancelled
+        caller does not stop it: what is committed must be published.
         """
+        own_id = (sender, client_id)
+        appending = asyncio.create_task(self._append_one(room_id, make, own_id))
+        self._appending.add(appending)
+        appending.add_done_callback(self._appending.discard)
+        return await asyncio.shield(appending)
+
+    async def _append_one(
+        self, room_id: str, make: Callable[[RoomView], AnyEvent], own_id: tuple[str, str]
+    ) -> tuple[AnyEvent, bool]:
         started = monotonic()
         room = await self._directory.get(room_id)
         # One at a time on this pod; other pods are met at the unique index.
         async with room.lock:
-            event, fresh = await self._insert(room, make, (sender, client_id), started)
+            try:
+                event, fresh = await self._insert(room, make, own_id, started)
+            except StoreUnavailableError:
+                self._on_doubt(room_id)
+                raise
             if not fresh:
+                # The pod that committed it may have died before it published it.
+                self._directory.publish(event, room.view.members)
                 return event, False
             metrics.COMMIT_SECONDS.observe(monotonic() - started)
             metrics.EVENTS.labels(event.kind).inc()
-            room.touched()
             self._directory.offer(room, [event])
+            self._directory.publish(event, room.view.members)
             self._cache.changed(room)
-        self._fanout.publish(
-            ROOM_CHANNEL + room_id, f'{{"event":{event.model_dump_json(exclude_none=True)}}}'
-        )
         return event, True
 
     async def _insert(
@@ -257,10 +266,3 @@ class Appender:
                 await asyncio.sleep(APPEND_AGAIN_SECONDS)
             else:
                 return event, True
-
-    def _tell_members(self, room_id: str, event: AnyEvent, users: Iterable[str]) -> None:
-        body = (
-            f'{{"room":{json.dumps(room_id)},"event":{event.model_dump_json(exclude_none=True)}}}'
-        )
-        for user in users:
-            self._fanout.publish(USER_CHANNEL + user, body)

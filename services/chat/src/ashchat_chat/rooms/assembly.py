@@ -8,7 +8,7 @@ from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.catching_up import CatchingUp
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.live import LiveRooms
-from ashchat_chat.rooms.ports import Fanout, Job, RoomStore
+from ashchat_chat.rooms.ports import Broadcast, Fanout, Job, RoomStore
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.reader_languages import ReaderLanguages
@@ -20,6 +20,7 @@ class Rooms:
     def __init__(
         self,
         store: RoomStore,
+        broadcast: Broadcast,
         fanout: Fanout,
         *,
         pod: str,
@@ -27,17 +28,16 @@ class Rooms:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.languages = ReaderLanguages(store)
-        self.directory = RoomDirectory(store, now=now)
+        self.directory = RoomDirectory(store, broadcast, now=now)
         self.cache = RoomCache(store, self.directory)
         self.positions = Positions(store, fanout, self.directory)
         self.protocol1 = Protocol1(self.positions.raise_soon)
         self.live = LiveRooms(
             store, fanout, self.directory, self.protocol1, self.positions, pod=pod
         )
-        self.catching_up = CatchingUp(store, self.directory, self.live, self.positions)
+        self.catching_up = CatchingUp(store, self.directory)
         self.appending = Appender(
             store,
-            fanout,
             self.directory,
             self.languages,
             job=job,
@@ -45,7 +45,8 @@ class Rooms:
             positions=self.positions,
             now=now,
         )
+        self.appending.call_on_doubt(self.catching_up.doubt)
 
     def background(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Return the tasks that run as long as the pod does."""
-        return self.catching_up.compare, self.positions.run, self.cache.run
+        return self.catching_up.run, self.positions.run, self.cache.run

@@ -1,13 +1,11 @@
 """Chats: the rules behind the routes that the original has, and behind notifications."""
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from ashchat_chat.channels import USER_CHANNEL
 from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import ChatExistsError, NoSuchUserError, SelfChatError
@@ -15,7 +13,6 @@ from ashchat_chat.rooms.history import read_messages
 from ashchat_chat.rooms.identifiers import is_placeholder, placeholder, timestamp
 from ashchat_chat.rooms.ports import (
     ConflictError,
-    Fanout,
     HistoryStore,
     Position,
     PositionStore,
@@ -131,13 +128,11 @@ class Chats:
         directory: RoomDirectory,
         cache: RoomCache,
         room_list: RoomList,
-        fanout: Fanout,
     ) -> None:
         self._store = store
         self._directory = directory
         self._cache = cache
         self._list = room_list
-        self._fanout = fanout
 
     async def open_direct(self, user_id: str, receiver_tag: str) -> tuple[str, Profile]:
         """Make the chat of two people; return its id and the other one.
@@ -173,8 +168,6 @@ class Chats:
         # Writes the log's first event, as the first access would.
         await self._directory.membership(room, user_id)
         await self._cache.flush([room])
-        for user in (first, second):
-            self._fanout.publish(USER_CHANNEL + user, json.dumps({"chat_created": room}))
         return room, receiver
 
     async def chats(self, user_id: str) -> list[ChatView]:

@@ -1,14 +1,14 @@
 """The rooms that this pod has loaded, each with a view of its log up to the newest event known."""
 
 import asyncio
-import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.events import AnyEvent, Members
-from ashchat_chat.rooms.ports import ConflictError, LogStore
+from ashchat_chat.rooms.ports import Broadcast, CachedRoom, ConflictError, LogStore
+from ashchat_chat.rooms.recent import RecentEvents
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.sequence import Sequencer
 from ashchat_chat.rooms.views import Member, RoomView
@@ -27,15 +27,24 @@ class RoomDirectory:
     """Loads rooms, and passes each room's events on in order, each once, without a hole."""
 
     def __init__(
-        self, store: LogStore, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: LogStore,
+        broadcast: Broadcast,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
+        self._broadcast = broadcast
         self._now = now
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._loading: dict[str, asyncio.Future[Room]] = {}
+        self._opening: dict[str, Room] = {}
+        """Rooms whose log is being read; what is published meanwhile must not be missed."""
+        self.recent = RecentEvents()
         self._listeners: list[Listener] = []
         self._on_gap: Callable[[str], None] = lambda _: None
         self._on_stale: Callable[[Room], None] = lambda _: None
+        self._on_opened: Callable[[Room, AnyEvent], None] = lambda *_: None
 
     def listen(self, listener: Listener) -> None:
         """Call a listener for every event from now on."""
@@ -49,12 +58,44 @@ class RoomDirectory:
         """Call a function with a room that was loaded, and whose document was behind its log."""
         self._on_stale = on_stale
 
+    def call_on_opened(self, on_opened: Callable[[Room, AnyEvent], None]) -> None:
+        """Call a function with a room that is new, and its first event."""
+        self._on_opened = on_opened
+
+    def publish(self, event: AnyEvent, members: Collection[str]) -> None:
+        """Publish a committed event to the other pods; publishing it again is harmless."""
+        self._broadcast.publish(event, members)
+
     def loaded(self, room_id: str) -> Room | None:
         """Return a room if it is in memory."""
         return self._rooms.get(room_id)
 
+    def knows(self, room_id: str) -> bool:
+        """Return whether a room is in memory, or its log is being read."""
+        return room_id in self._rooms or room_id in self._opening
+
+    def heard(self, event: AnyEvent) -> None:
+        """Accept an event that another pod published."""
+        room = self._rooms.get(event.room) or self._opening.get(event.room)
+        if room is not None:
+            self.offer(room, [event])
+
+    def distrust_one(self, room_id: str) -> None:
+        """Mark a room as stale."""
+        room = self._rooms.get(room_id) or self._opening.get(room_id)
+        if room is not None:
+            room.stale = True
+
+    def distrust(self, concerns: Callable[[str], bool]) -> list[str]:
+        """Mark rooms as stale; return those that are in use."""
+        rooms = (*self._rooms.values(), *self._opening.values())
+        stale = [room for room in rooms if concerns(room.id)]
+        for room in stale:
+            room.stale = True
+        return [room.id for room in stale if room.in_use]
+
     async def get(self, room_id: str) -> Room:
-        """Return a room, from memory or from the store.
+        """Return a room whose view is at most the delay of a publication behind its log.
 
         Raises:
             NoSuchRoomError: the room does not exist.
@@ -63,6 +104,8 @@ class RoomDirectory:
         room = self._rooms.get(room_id)
         if room is not None:
             self._rooms.move_to_end(room_id)
+            if room.stale:
+                await self.refresh(room)
             return room
         loading = self._loading.get(room_id)
         if loading is None:
@@ -89,15 +132,24 @@ class RoomDirectory:
         Raises:
             StoreUnavailableError: the store could not be read.
         """
-        while True:
-            events = await self._store.after({room.id: room.view.rev}, REFRESH_PAGE)
-            self.offer(room, events)
-            if len(events) < REFRESH_PAGE:
-                return
+        room.stale = False
+        try:
+            while True:
+                events = await self._store.after({room.id: room.view.rev}, REFRESH_PAGE)
+                self.offer(room, events)
+                if len(events) < REFRESH_PAGE:
+                    return
+        except BaseException:
+            room.stale = True
+            raise
 
     def offer(self, room: Room, events: Iterable[AnyEvent]) -> None:
         """Accept events in any order, and pass on those that are next."""
         for before, event in room.accept(events):
+            if isinstance(event, Members):
+                # Who left may have left because their account, and what they wrote, is deleted.
+                self.recent.forget(room.id)
+            self.recent.add(event)
             for listener in self._listeners:
                 listener(room, before, event)
         if room.sequencer.gap:
@@ -108,24 +160,45 @@ class RoomDirectory:
         if record is None:
             raise NoSuchRoomError
         room = Room(record.view, Sequencer(record.view.rev), record.active_at)
-        await self.refresh(room)
-        if room.view.rev == 0:
-            # The room's document was written, and its first event not yet.
-            first = Members(room=room_id, rev=1, at=self._now(), changes=record.founding)
-            with contextlib.suppress(ConflictError):
-                await self._store.insert(first)
-            await self.refresh(room)
-        self._rooms[room_id] = room
+        self.recent.forget(room_id)
+        self._opening[room_id] = room
+        try:
+            first = await self._read_log(room, record)
+            if room.stale:
+                await self.refresh(room)
+            room.loaded_rev = room.view.rev
+            self._rooms[room_id] = room
+        finally:
+            del self._opening[room_id]
         if room.view.rev > record.view.rev:
             # The pod that appended the events has not written the document yet, or has died.
             self._on_stale(room)
+        if first is not None:
+            self._on_opened(room, first)
         self._evict(room_id)
         return room
+
+    async def _read_log(self, room: Room, record: CachedRoom) -> Members | None:
+        """Fold the log, and write its first event if there is none; return that event."""
+        await self.refresh(room)
+        if room.view.rev > 0:
+            return None
+        # The room's document was written, and its first event not yet.
+        first = Members(room=room.id, rev=1, at=self._now(), changes=record.founding)
+        try:
+            await self._store.insert(first)
+        except ConflictError:
+            await self.refresh(room)
+            return None
+        self.offer(room, [first])
+        self.publish(first, room.view.members)
+        return first
 
     def _evict(self, newest: str) -> None:
         """Remove the least recently used room without a socket, if there are too many."""
         if len(self._rooms) > IDLE_ROOMS:
-            idle = (key for key, room in self._rooms.items() if not room.occupied)
+            idle = (key for key, room in self._rooms.items() if not room.in_use)
             oldest = next(idle, newest)
             if oldest != newest:
                 del self._rooms[oldest]
+                self.recent.forget(oldest)

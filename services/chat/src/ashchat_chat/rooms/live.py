@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ashchat_chat import metrics
-from ashchat_chat.channels import ROOM_CHANNEL
+from ashchat_chat.channels import TYPING_CHANNEL
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.events import AnyEvent, Members
@@ -70,7 +70,7 @@ class LiveRooms:
     # Joining
 
     async def join(self, room_id: str, user: str, since: int | None) -> Joined:
-        """Prepare a join: check membership, subscribe to the other pods, and compare heads.
+        """Prepare a join: check membership, and how far the log and the user are.
 
         Raises:
             NoSuchRoomError: the room does not exist, or the user is not in it.
@@ -79,9 +79,10 @@ class LiveRooms:
         await self._directory.membership(room_id, user)
         room = await self._directory.get(room_id)
         if not room.occupied:
-            await self._fanout.subscribe(ROOM_CHANNEL + room_id)
             await self._positions.load(room)
-        await self._directory.refresh(room)
+        if since is not None and since > room.view.rev:
+            # Another pod was quicker to serve this client than its publication to arrive here.
+            await self._directory.refresh(room)
         if user not in room.view.members:
             raise NoSuchRoomError
         head = room.view.rev
@@ -123,8 +124,6 @@ class LiveRooms:
             self._protocol1.attach(room, subscriber)
         else:
             room.two.setdefault(subscriber.language, set()).add(subscriber)
-        # While the join was answered the room may have become empty and unsubscribed.
-        await self._fanout.subscribe(ROOM_CHANNEL + room_id)
 
     def _occupy(self, room: Room, subscriber: Subscriber) -> None:
         """Count a socket that is served from the log: its room must stay loaded."""
@@ -133,13 +132,16 @@ class LiveRooms:
         for member in room.view.members:
             self._rooms_of.setdefault(member, set()).add(room.id)
         metrics.ROOMS.set(len(self._occupied))
-        room.touched()
 
     async def _replay(self, room: Room, subscriber: Subscriber, since: int) -> None:
         cursor = since
         while cursor < room.view.rev and not subscriber.gone:
             await subscriber.drained()
-            events = await self._store.after({room.id: cursor}, REPLAY_PAGE)
+            recent = self._directory.recent.after(room.id, cursor)
+            if recent is not None:
+                events = recent[:REPLAY_PAGE]
+            else:
+                events = await self._store.after({room.id: cursor}, REPLAY_PAGE)
             if not events:
                 return
             for event in events:
@@ -167,7 +169,6 @@ class LiveRooms:
             for member in room.view.members:
                 self._not_here(room_id, member)
             metrics.ROOMS.set(len(self._occupied))
-            self._fanout.unsubscribe(ROOM_CHANNEL + room_id)
             self._protocol1.emptied(room)
 
     # Serving
@@ -185,13 +186,14 @@ class LiveRooms:
     def typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
         """Push to the room's sockets on every pod that a user is typing. Lossy, never stored."""
         self._show_typing(room_id, user, is_typing=is_typing)
-        published = {"typing": {"user": user, "is_typing": is_typing, "pod": self._pod}}
-        self._fanout.publish(ROOM_CHANNEL + room_id, json.dumps(published))
+        body = {"room": room_id, "user": user, "is_typing": is_typing, "pod": self._pod}
+        self._fanout.publish(TYPING_CHANNEL, json.dumps(body))
 
-    def heard_typing(self, room_id: str, published: dict[str, Any]) -> None:
+    def heard_typing(self, text: str) -> None:
         """Accept what a pod published about typing."""
-        if published.get("pod") != self._pod:
-            self._show_typing(room_id, published["user"], is_typing=published["is_typing"])
+        body = json.loads(text)
+        if body["pod"] != self._pod:
+            self._show_typing(body["room"], body["user"], is_typing=body["is_typing"])
 
     def occupied(self) -> frozenset[str]:
         """Return the rooms that have sockets on this pod."""

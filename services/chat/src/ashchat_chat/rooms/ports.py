@@ -1,6 +1,6 @@
 """What the rules need from outside, as Protocols; `adapters` and `wire` implement them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -177,18 +177,47 @@ class RoomStore(LogStore, HistoryStore, CacheStore, PositionStore, Protocol):
 
 
 class Fanout(Protocol):
-    """The lossy way to the other pods. No method raises for a lost connection."""
+    """The lossy path to every pod, for what is true for seconds. No method raises or waits."""
 
     def publish(self, channel: str, text: str) -> None:
-        """Send, some time."""
+        """Publish on one of the channels that every pod hears."""
         ...
 
-    async def subscribe(self, channel: str) -> None:
-        """Return when subscribed, or after a moment without (it is tried on)."""
+
+class Broadcast(Protocol):
+    """The resumable path to every pod, for committed events. No method raises or waits."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether this pod receives what others publish."""
         ...
 
-    def unsubscribe(self, channel: str) -> None:
-        """Stop receiving."""
+    def publish(self, event: AnyEvent, members: Collection[str]) -> None:
+        """Publish a committed event of a room with these members."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An event that another pod published."""
+
+    room: str
+    rev: int
+    members: tuple[str, ...]
+    """The room's members; empty if there are many."""
+    text: str
+    """The event; empty if it is large and must be read from the store."""
+
+
+class Listener(Protocol):
+    """What a pod does with the events that it receives."""
+
+    def heard(self, publication: Publication) -> None:
+        """Accept an event that another pod published."""
+        ...
+
+    def missed(self, concerns: Callable[[str], bool]) -> None:
+        """Compare the rooms that this concerns with the store: events may not have been heard."""
         ...
 
 
@@ -240,6 +269,14 @@ class Subscriber(Protocol):
 
     async def drained(self) -> None:
         """Wait until there is room."""
+        ...
+
+
+class ConfirmingSubscriber(Subscriber, Protocol):
+    """A socket that reports what has arrived."""
+
+    def when_received(self, call: Callable[[], None]) -> None:
+        """Call a function once the client has received everything that was sent so far."""
         ...
 
 

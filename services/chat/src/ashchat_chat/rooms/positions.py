@@ -8,9 +8,8 @@ costs the log nothing.
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from ashchat_chat.channels import ROOM_CHANNEL
+from ashchat_chat.channels import POSITIONS_CHANNEL
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.identifiers import is_placeholder
@@ -80,9 +79,13 @@ class Positions:
         found = await self._store.positions([room.id])
         self._apply(room, found.get(room.id, {}))
 
-    def heard(self, room: Room, published: Mapping[str, Any]) -> None:
+    def heard(self, text: str) -> None:
         """Accept the positions that a pod published."""
-        self._apply(room, {user: Position(*values) for user, values in published.items()})
+        body = json.loads(text)
+        room = self._directory.loaded(body["room"])
+        if room is not None:
+            positions = body["positions"].items()
+            self._apply(room, {user: Position(*values) for user, values in positions})
 
     async def run(self) -> None:
         """Write raised positions; until cancelled."""
@@ -114,7 +117,8 @@ class Positions:
             if room is not None:
                 self._apply(room, positions)
             published = {user: [one.read, one.delivered] for user, one in positions.items()}
-            self._fanout.publish(ROOM_CHANNEL + room_id, json.dumps({"positions": published}))
+            body = {"room": room_id, "positions": published}
+            self._fanout.publish(POSITIONS_CHANNEL, json.dumps(body))
 
     def _apply(self, room: Room, positions: Mapping[str, Position]) -> None:
         """Raise what this pod knows, and push what rose to the room's sockets."""

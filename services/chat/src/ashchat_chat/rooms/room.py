@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ashchat_chat.clock import monotonic
 from ashchat_chat.rooms.events import AnyEvent, Members, Sent
 from ashchat_chat.rooms.folds import fold_room
 from ashchat_chat.rooms.holdback import Holdback
@@ -14,9 +13,6 @@ from ashchat_chat.rooms.identifiers import is_placeholder
 from ashchat_chat.rooms.ports import Position, Subscriber
 from ashchat_chat.rooms.sequence import Sequencer
 from ashchat_chat.rooms.views import RoomView
-
-CHECK_FIRST_SECONDS, CHECK_MAX_SECONDS = 2.0, 10.0
-"""How often heads are compared: soon after something happened, then less and less."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,8 +39,10 @@ class Room:
     timer: asyncio.TimerHandle | None = None
     unread: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=500))
     """(n, sender, client id) of messages whose senders did not get READED yet."""
-    check_at: float = 0.0
-    check_every: float = CHECK_FIRST_SECONDS
+    loaded_rev: int = 0
+    """The newest revision that was read when the room was loaded."""
+    stale: bool = False
+    """Whether events may have been committed that this pod has not received."""
 
     @property
     def id(self) -> str:
@@ -79,7 +77,7 @@ class Room:
                 self.view = fold_room(before, [ready])
                 yield before, ready
 
-    def touched(self) -> None:
-        """Compare heads soon, because something happened in the room."""
-        self.check_every = CHECK_FIRST_SECONDS
-        self.check_at = min(self.check_at, monotonic() + CHECK_FIRST_SECONDS)
+    @property
+    def in_use(self) -> bool:
+        """Whether the room must stay in memory."""
+        return self.occupied or self.lock.locked()

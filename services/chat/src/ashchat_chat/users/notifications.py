@@ -1,28 +1,37 @@
-"""Notifications: messages for people who are connected, but not in that chat.
+"""Notifications: messages for users who are connected, but not in that chat.
 
-Protocol 1's `new_notification` is like `receive_message`: once, in the reader's language,
-when the translation is there or after 5 s. What was shown moves a stored cursor, so
-`pending_notification` never repeats it, and needs no memory of any process.
+They are derived from the events of rooms on the pod that the reader is connected to. Protocol 1's
+`new_notification` is like `receive_message`: once, in the reader's language, when the translation
+is there or after 5 s. What the client has received moves a stored cursor, so `pending_notification`
+repeats nothing that was shown, and everything that was lost on the way.
 """
 
 import asyncio
-import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from ashchat_chat.channels import USER_CHANNEL
 from ashchat_chat.clock import monotonic
 from ashchat_chat.rooms.chats import Pending
-from ashchat_chat.rooms.events import Sent, parse
+from ashchat_chat.rooms.directory import RoomDirectory
+from ashchat_chat.rooms.events import AnyEvent, Members, Sent
 from ashchat_chat.rooms.holdback import Holdback, Ready
 from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.live import LiveRooms
-from ashchat_chat.rooms.ports import Fanout, Push, StoreUnavailableError, Subscriber
+from ashchat_chat.rooms.ports import ConfirmingSubscriber, Push, StoreUnavailableError
+from ashchat_chat.rooms.room import Room
+from ashchat_chat.rooms.views import RoomView
 
 FLUSH_SECONDS = 0.05
-"""How long what was shown is gathered before it is kept."""
+"""How long what was received is gathered before it is stored."""
+
+READ_AGAIN_SECONDS = 30.0
+"""How often the pending notifications of all users are read after events may have been missed."""
+
+READERS = 8
+"""Maximum users whose pending notifications are read concurrently then."""
 
 
 class InboxStore(Protocol):
@@ -33,33 +42,38 @@ class InboxStore(Protocol):
         ...
 
     async def notified(self, room: str, user: str, n: int) -> None:
-        """Record that a user was shown a room's messages up to a number."""
+        """Record that a user has received notifications of a room's messages up to a number."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class _Box:
-    subscribers: set[Subscriber] = field(default_factory=set)
+    subscribers: set[ConfirmingSubscriber] = field(default_factory=set)
     holds: dict[str, Holdback] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
-    paused: list[str] | None = None
-    """What is heard while the pending ones are read: it comes after them."""
+    shown: dict[str, int] = field(default_factory=dict)
+    """Up to which message of a room this user's sockets here were sent notifications."""
+    paused: list[tuple[Room, AnyEvent]] | None = None
+    """What happens while the pending ones are read: it comes after them."""
 
 
 class Inbox:
-    """The notifications of the people with sockets on this pod."""
+    """The notifications of the users with sockets on this pod."""
 
-    def __init__(self, store: InboxStore, fanout: Fanout, rooms: LiveRooms) -> None:
+    def __init__(self, store: InboxStore, rooms: LiveRooms, directory: RoomDirectory) -> None:
         self._store = store
-        self._fanout = fanout
         self._rooms = rooms
         self._boxes: dict[str, _Box] = {}
-        self._shown: dict[tuple[str, str], int] = {}
+        self._received: dict[tuple[str, str], int] = {}
         self._again: set[str] = set()
+        self._read_again_at = float("-inf")
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("inbox")
+        self._directory = directory
+        directory.listen(self._happened)
+        directory.call_on_opened(self.show)
 
-    async def attach(self, subscriber: Subscriber) -> None:
+    async def attach(self, subscriber: ConfirmingSubscriber) -> None:
         """Push what is pending, then serve the socket live.
 
         Raises:
@@ -72,14 +86,13 @@ class Inbox:
             return
         box = self._boxes[user] = _Box({subscriber}, paused=[])
         try:
-            await self._fanout.subscribe(USER_CHANNEL + user)
-            await self._push_pending(subscriber)
+            await self._push_pending(subscriber, box)
         finally:
             paused, box.paused = box.paused or [], None
-            for text in paused:
-                self.heard(USER_CHANNEL + user, text)
+            for room, event in paused:
+                self._take(user, box, room, event)
 
-    def detach(self, subscriber: Subscriber) -> None:
+    def detach(self, subscriber: ConfirmingSubscriber) -> None:
         """Serve a socket no longer; harmless when it was not served."""
         box = self._boxes.get(subscriber.user)
         if box is None:
@@ -89,71 +102,90 @@ class Inbox:
             if box.timer is not None:
                 box.timer.cancel()
             del self._boxes[subscriber.user]
-            self._fanout.unsubscribe(USER_CHANNEL + subscriber.user)
 
-    def heard(self, channel: str, text: str) -> None:
-        """Take what was published for a person."""
-        user = channel.removeprefix(USER_CHANNEL)
-        box = self._boxes.get(user)
-        if box is None:
-            return
-        if box.paused is not None:
-            box.paused.append(text)
-            return
-        body = json.loads(text)
-        if "chat_created" in body:
-            push = Push(f"notifications:{user}", "chat_created", {"chat_id": body["chat_created"]})
-            for subscriber in box.subscribers:
-                subscriber.send(push)
-            return
-        event = parse(body["event"])
-        hold = box.holds.get(event.room)
+    def wants(self, members: Collection[str]) -> bool:
+        """Return whether a room with these members (empty: with many) may have notifications."""
+        if not members:
+            return bool(self._boxes)
+        return any(member in self._boxes for member in members)
+
+    def show(self, room: Room, event: AnyEvent) -> None:
+        """Show a published event of a room that was not in memory when it was published."""
+        before = RoomView(room=room.id) if event.rev == 1 else room.view
+        self._serve(room, before, event)
+
+    def missed(self) -> None:
+        """Read the pending notifications again: events may not have been heard."""
+        if monotonic() - self._read_again_at >= READ_AGAIN_SECONDS:
+            self._read_again_at = monotonic()
+            self._again.update(self._boxes)
+            self._wake.set()
+
+    def _happened(self, room: Room, before: RoomView, event: AnyEvent) -> None:
+        # What is read while a room is being loaded happened earlier.
+        if self._directory.loaded(room.id) is room:
+            self._serve(room, before, event)
+
+    def _serve(self, room: Room, before: RoomView, event: AnyEvent) -> None:
+        members = room.view.members
+        few = len(members) <= len(self._boxes)
+        here = [user for user in (members if few else self._boxes) if self._is_here(user, members)]
+        for user in here:
+            box = self._boxes[user]
+            if isinstance(event, Members) and user not in before.members:
+                push = Push(f"notifications:{user}", "chat_created", {"chat_id": room.id})
+                for subscriber in box.subscribers:
+                    subscriber.send(push)
+            elif box.paused is not None:
+                box.paused.append((room, event))
+            else:
+                self._take(user, box, room, event)
+
+    def _is_here(self, user: str, members: Collection[str]) -> bool:
+        return user in self._boxes and user in members
+
+    def _take(self, user: str, box: _Box, room: Room, event: AnyEvent) -> None:
+        hold = box.holds.get(room.id)
         if hold is None:
-            if not isinstance(event, Sent):
+            if not isinstance(event, Sent) or event.sender == user or not box.subscribers:
                 return
             hold = Holdback(next(iter(box.subscribers)).language)
-            box.holds[event.room] = hold
+            box.holds[room.id] = hold
         self._show(user, box, hold.take(event, monotonic()))
         self._tidy(user, box)
 
-    def subscribed(self, channel: str) -> None:
-        """A (re)subscription: what was published before it was not heard."""
-        user = channel.removeprefix(USER_CHANNEL)
-        if user in self._boxes:
-            self._again.add(user)
-            self._wake.set()
-
     async def flush(self) -> None:
-        """Keep what was shown, and look again after an outage; until cancelled."""
+        """Store what was received, and read what may have been missed; until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(FLUSH_SECONDS)
-            shown, self._shown = self._shown, {}
-            for (room, user), n in shown.items():
+            received, self._received = self._received, {}
+            for (room, user), n in received.items():
                 try:
                     await self._store.notified(room, user, n)
                 except StoreUnavailableError:
                     self._note(room, user, n)
-            again, self._again = self._again, set()
-            for user in again:
-                box = self._boxes.get(user)
-                try:
-                    # The subscription that `attach` itself makes is paused still.
-                    if box is not None and box.paused is not None:
-                        continue
-                    for subscriber in list(box.subscribers if box else ()):
-                        await self._push_pending(subscriber, event="new_notification")
-                except StoreUnavailableError:
-                    self._again.add(user)
-                    self._wake.set()
+            again, self._again = list(self._again), set()
+            for start in range(0, len(again), READERS):
+                await asyncio.gather(*map(self._read_again, again[start : start + READERS]))
+
+    async def _read_again(self, user: str) -> None:
+        box = self._boxes.get(user)
+        if box is None or box.paused is not None or not box.subscribers:
+            return
+        try:
+            await self._push_pending(next(iter(box.subscribers)), box, event="new_notification")
+        except StoreUnavailableError:
+            self._again.add(user)
+            self._wake.set()
 
     async def _push_pending(
-        self, subscriber: Subscriber, *, event: str = "pending_notification"
+        self, subscriber: ConfirmingSubscriber, box: _Box, *, event: str = "pending_notification"
     ) -> None:
         user = subscriber.user
         for message in await self._store.pending(user, subscriber.language):
-            if message.n <= self._shown.get((message.room, user), 0):
+            if message.n <= box.shown.get(message.room, 0):
                 continue
             if self._rooms.has_joined(message.room, user):
                 continue
@@ -164,16 +196,20 @@ class Inbox:
                 "timestamp": message.timestamp,
             }
             await subscriber.drained()
-            subscriber.send(Push(f"notifications:{user}", event, payload))
-            self._note(message.room, user, message.n)
+            push = Push(f"notifications:{user}", event, payload)
+            for one in box.subscribers if event == "new_notification" else (subscriber,):
+                one.send(push)
+                self._confirm(one, message.room, message.n)
+            box.shown[message.room] = message.n
 
     def _show(self, user: str, box: _Box, ready: list[Ready]) -> None:
         for message in ready:
             event = message.event
             if (
-                self._rooms.has_joined(event.room, user)
+                event.sender == user
+                or self._rooms.has_joined(event.room, user)
                 or self._rooms.read_position(event.room, user) >= event.n
-                or event.n <= self._shown.get((event.room, user), 0)
+                or event.n <= box.shown.get(event.room, 0)
             ):
                 continue
             payload = {
@@ -185,10 +221,16 @@ class Inbox:
             push = Push(f"notifications:{user}", "new_notification", payload)
             for subscriber in box.subscribers:
                 subscriber.send(push)
-            self._note(event.room, user, event.n)
+                self._confirm(subscriber, event.room, event.n)
+            box.shown[event.room] = event.n
+
+    def _confirm(self, subscriber: ConfirmingSubscriber, room: str, n: int) -> None:
+        """Move the cursor when the client has received what was sent, not earlier."""
+        user = subscriber.user
+        subscriber.when_received(lambda: self._note(room, user, n))
 
     def _note(self, room: str, user: str, n: int) -> None:
-        self._shown[room, user] = max(n, self._shown.get((room, user), 0))
+        self._received[room, user] = max(n, self._received.get((room, user), 0))
         self._wake.set()
 
     def _tidy(self, user: str, box: _Box) -> None:

@@ -21,9 +21,11 @@ from ashchat_chat.wire.frames import (
     FrameReader,
     Message,
     close_frame,
+    ping_frame,
     pong_frame,
 )
 from ashchat_chat.wire.limits import BUDGET_BYTES, FRAME_MAX_BYTES, UNRESUMABLE_BYTES
+from ashchat_chat.wire.receipts import Receipts
 
 STALL_SECONDS: Final = 10.0
 """How long a reader may take nothing of what waits for it; then the socket is closed."""
@@ -134,6 +136,7 @@ class Connection(asyncio.Protocol):
         "_progress",
         "_queue",
         "_reader",
+        "_receipts",
         "_size",
         "_transport",
         "_waiters",
@@ -150,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._open.add(self)
         self._listener: Listener | None = None
         self._reader = FrameReader(FRAME_MAX_BYTES)
+        self._receipts: Receipts | None = None
         self._queue: list[bytes] = []
         self._size = 0
         """Bytes in the queue."""
@@ -206,6 +210,12 @@ class Connection(asyncio.Protocol):
             self._flusher.add(self)
         self._queue.append(frame)
         self._size += len(frame)
+
+    def when_received(self, call: Callable[[], None]) -> None:
+        """Call a function once the client has received everything that was queued so far."""
+        if self._receipts is None:
+            self._receipts = Receipts(lambda data: self._push(ping_frame(data)))
+        self._receipts.when_received(call)
 
     async def drained(self) -> None:
         """Wait until half of the budget is free, or the socket is to end."""
@@ -367,6 +377,8 @@ class Connection(asyncio.Protocol):
                 self._listener.received_binary(message.data)
             case Opcode.PING:
                 self.answer(pong_frame(message.data))
+            case Opcode.PONG if self._receipts is not None:
+                self._receipts.pong(message.data)
             case _:
                 pass
 

@@ -31,6 +31,11 @@ class Message(NamedTuple):
     data: bytes
 
 
+def ping_frame(data: bytes) -> bytes:
+    """Return a ping."""
+    return Frame(Opcode.PING, data).serialize(mask=False)
+
+
 def pong_frame(data: bytes) -> bytes:
     """Return the answer to a ping."""
     return Frame(Opcode.PONG, data).serialize(mask=False)

@@ -85,6 +85,10 @@ class Seat:
         """Serve the seat from the log again, when it has room."""
         self.serving = asyncio.create_task(self.session.catch_up(self, since))
 
+    def when_received(self, call: Callable[[], None]) -> None:
+        """Call a function once the client has received everything that was sent so far."""
+        self.session.connection.when_received(call)
+
     async def drained(self) -> None:
         """Wait until there is room."""
         await self.session.connection.drained()
