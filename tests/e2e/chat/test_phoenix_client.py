@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from ashchat_dev.client import Person
+from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke
@@ -131,7 +132,7 @@ async def clients(packages: None) -> AsyncIterator[list[OfficialClient]]:  # noq
         yield [await stack.enter_async_context(official_client()) for _ in range(2)]
 
 
-def has(field: str, value: str) -> Callable[[dict[str, Any]], bool]:
+def has(field: str, value: object) -> Callable[[dict[str, Any]], bool]:
     """Return a predicate that accepts payloads with that value in that field."""
     return lambda payload: payload.get(field) == value
 
@@ -231,3 +232,27 @@ async def test_the_official_client_receives_the_reason_of_a_rejected_join(
     joined = await clients[0].run(do="join", topic=f"chat:{chat_id}", payload={})
     assert joined["status"] == "error"
     assert joined["response"]["reason"] == "chat_not_found"
+
+
+async def test_the_official_presence_class_shows_contacts_and_their_devices(
+    clients: list[OfficialClient], person: PersonFactory
+) -> None:
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await ana.open_chat(await ben.tag())
+    watching, appearing = clients
+    await enter(watching, ana, chat_id)
+    joined = await watching.run(do="join", topic="presence:lobby", payload={}, presence=True)
+    assert joined["status"] == "ok", joined
+    await watching.event("presence:lobby", "sync", lambda users: ben.user_id not in users)
+    await enter(appearing, ben, chat_id)
+    await watching.event("presence:lobby", "sync", has(ben.user_id, 1))
+    assert (await appearing.run(do="join", topic="presence:lobby", payload={}))["status"] == "ok"
+    hidden = await appearing.run(
+        do="push", topic="presence:lobby", event="visibility", payload={"visible": False}
+    )
+    assert hidden["status"] == "ok", hidden
+    await until(
+        lambda: ben.user_id not in watching.named("presence:lobby", "sync")[-1],
+        within=10,
+        what="the invisible user to leave the list",
+    )
