@@ -44,9 +44,11 @@ soak: tools ## Run the end-to-end tests with every sweep whole
 
 ##@ Measure
 
-.PHONY: bench-auth bench-operator
+.PHONY: bench-auth bench-chat bench-operator
 bench-auth: tools ## Sign in 200 times at once; writes results/auth/
 	@$(ASHCHAT) bench-auth
+bench-chat: tools ## Measure sockets of chat and its peers; writes results/chat/
+	@$(ASHCHAT) bench-chat
 bench-operator: tools ## Measure the operator; writes results/operator/
 	@$(ASHCHAT) bench-operator
 

@@ -116,6 +116,12 @@ def bench_auth() -> None:
     raise typer.Exit(_module("ashchat_e2e.bench.auth"))
 
 
+@app.command("bench-chat")
+def bench_chat() -> None:
+    """Measure chat and its peers, and write it to results/chat/. ONLY=peers,idle,service."""
+    raise typer.Exit(_module("ashchat_e2e.bench.chat.main"))
+
+
 @app.command()
 def lint() -> None:
     """Run the static checks: format, lint, types, layers, phrases, spelling."""

@@ -23,6 +23,7 @@ class Rooms:
         broadcast: Broadcast,
         fanout: Fanout,
         *,
+        pod: str,
         job: Job,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -31,7 +32,9 @@ class Rooms:
         self.cache = RoomCache(store, self.directory)
         self.positions = Positions(store, fanout, self.directory)
         self.protocol1 = Protocol1(self.positions.raise_soon)
-        self.live = LiveRooms(store, self.directory, self.protocol1, self.positions)
+        self.live = LiveRooms(
+            store, fanout, self.directory, self.protocol1, self.positions, pod=pod
+        )
         self.catching_up = CatchingUp(store, self.directory)
         self.appending = Appender(
             store,
