@@ -1,16 +1,15 @@
 // The official Phoenix client, driven over standard input and output, one JSON object a line.
 //
-// In:  {"id": 1, "do": "connect", "url": "...", "params": {...}}
-//      {"id": 2, "do": "join", "topic": "chat:...", "payload": {...}, "presence": true}
+// In:  {"id": 1, "do": "connect", "url": "...", "params": {...}, "authToken": "..."}
+//      {"id": 2, "do": "join", "topic": "chat:...", "payload": {...}}
 //      {"id": 3, "do": "push", "topic": "...", "event": "...", "payload": {...}}
-//      {"id": 4, "do": "leave", "topic": "..."} and {"id": 5, "do": "disconnect"}
+//      {"id": 4, "do": "push_bytes", "topic": "...", "event": "...", "bytes": [1, 2]}
+//      {"id": 5, "do": "leave", "topic": "..."} and {"id": 6, "do": "disconnect"}
 // Out: {"id": 1, "status": "ok" | "error" | "timeout", "response": {...}} for each of these,
-//      {"topic": "...", "event": "...", "payload": {...}} for everything the server pushes, and, with
-//      `presence`, {"topic": "...", "event": "sync", "payload": {<user>: <devices>}} for each onSync
-//      of the class Presence.
+//      {"topic": "...", "event": "...", "payload": {...}} for everything the server pushes.
 
 import { createInterface } from "node:readline";
-import { Presence, Socket } from "phoenix";
+import { Socket } from "phoenix";
 import { WebSocket } from "ws";
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -25,8 +24,8 @@ const settle = (id, push) =>
     .receive("timeout", () => say({ id, status: "timeout", response: {} }));
 
 const commands = {
-  connect({ id, url, params }) {
-    socket = new Socket(url, { params, transport: WebSocket, vsn: "2.0.0" });
+  connect({ id, url, params, authToken }) {
+    socket = new Socket(url, { params, authToken, transport: WebSocket, vsn: "2.0.0" });
     let told = false;
     const tell = (status, response) => {
       if (!told) say({ id, status, response });
@@ -40,7 +39,7 @@ const commands = {
     });
     socket.connect();
   },
-  join({ id, topic, payload, presence }) {
+  join({ id, topic, payload }) {
     const channel = socket.channel(topic, payload ?? {});
     // What the client hands on of every message, replies and its own events apart.
     channel.onMessage = (event, data) => {
@@ -49,18 +48,14 @@ const commands = {
       }
       return data;
     };
-    if (presence) {
-      const known = new Presence(channel);
-      known.onSync(() => {
-        const devices = known.list((user, { metas }) => [user, metas.length]);
-        say({ topic, event: "sync", payload: Object.fromEntries(devices) });
-      });
-    }
     channels.set(topic, channel);
     settle(id, channel.join());
   },
   push({ id, topic, event, payload }) {
     settle(id, channels.get(topic).push(event, payload ?? {}));
+  },
+  push_bytes({ id, topic, event, bytes }) {
+    settle(id, channels.get(topic).push(event, new Uint8Array(bytes).buffer));
   },
   leave({ id, topic }) {
     settle(id, channels.get(topic).leave());
