@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from ashchat_dev.client import Person
+from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke
@@ -131,7 +132,7 @@ async def clients(packages: None) -> AsyncIterator[list[OfficialClient]]:  # noq
         yield [await stack.enter_async_context(official_client()) for _ in range(2)]
 
 
-def has(field: str, value: str) -> Callable[[dict[str, Any]], bool]:
+def has(field: str, value: object) -> Callable[[dict[str, Any]], bool]:
     """Return a predicate that accepts payloads with that value in that field."""
     return lambda payload: payload.get(field) == value
 
@@ -254,3 +255,27 @@ async def test_the_official_client_opens_a_socket_without_a_secret_in_its_url(
     message = {"content": "\U0001f600" * 8_000, "mobile_ref_id": str(uuid.uuid4())}
     sent = await client.run(do="push", topic=topic, event="send_message", payload=message)
     assert sent["status"] == "ok", sent
+
+
+async def test_the_official_presence_class_shows_contacts_and_their_devices(
+    clients: list[OfficialClient], person: PersonFactory
+) -> None:
+    ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
+    chat_id = await ana.open_chat(await ben.tag())
+    watching, appearing = clients
+    await enter(watching, ana, chat_id)
+    joined = await watching.run(do="join", topic="presence:lobby", payload={}, presence=True)
+    assert joined["status"] == "ok", joined
+    await watching.event("presence:lobby", "sync", lambda users: ben.user_id not in users)
+    await enter(appearing, ben, chat_id)
+    await watching.event("presence:lobby", "sync", has(ben.user_id, 1))
+    assert (await appearing.run(do="join", topic="presence:lobby", payload={}))["status"] == "ok"
+    hidden = await appearing.run(
+        do="push", topic="presence:lobby", event="visibility", payload={"visible": False}
+    )
+    assert hidden["status"] == "ok", hidden
+    await until(
+        lambda: ben.user_id not in watching.named("presence:lobby", "sync")[-1],
+        within=10,
+        what="the invisible user to leave the list",
+    )

@@ -29,10 +29,11 @@ from ashchat_chat.rooms.room_list import RoomList
 from ashchat_chat.settings import Settings
 from ashchat_chat.users.deletion import Deletion
 from ashchat_chat.users.notifications import Inbox
-from ashchat_chat.users.presence import Presence, Typing
+from ashchat_chat.users.presence import Presence
 from ashchat_chat.users.profile_changes import ProfileChanges
 from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
+from ashchat_chat.users.typing import Typing
 from ashchat_chat.wire import http
 from ashchat_chat.wire.admission import Admission
 from ashchat_chat.wire.session import Rules
@@ -80,7 +81,7 @@ def build(settings: Settings) -> runtime.App:
 
     def heard(channel: str, text: str) -> None:
         if channel == TYPING_CHANNEL:
-            rooms.live.heard_typing(text)
+            typing.heard(text)
         elif channel == POSITIONS_CHANNEL:
             rooms.positions.heard(text)
         elif channel == PRESENCE_CHANNEL:
@@ -92,7 +93,7 @@ def build(settings: Settings) -> runtime.App:
     streams = RedisStreams(redis, pod=settings.pod_name, listener=lambda: rooms.catching_up)
     online = RedisOnline(redis)
     outbox = TranslationOutbox(broker, store)
-    rooms = Rooms(store, streams, fanout, pod=settings.pod_name, job=outbox.add)
+    rooms = Rooms(store, streams, fanout, job=outbox.add)
     changes = ProfileChanges(store, rooms.live, rooms.languages, fanout.publish)
     profiles = Profiles(store, changed=changes.changed)
     room_list = RoomList(store, rooms.directory)
@@ -106,6 +107,11 @@ def build(settings: Settings) -> runtime.App:
         pod=settings.pod_name,
         away=(RedisError, OSError),
     )
+    typing = Typing(
+        rooms.live,
+        lambda text: fanout.publish(TYPING_CHANNEL, text),
+        pod=settings.pod_name,
+    )
     keep_seconds = settings.access_token_minutes * 60 + LEEWAY_SECONDS
     revocations = Revocations(
         RedisRevocationLog(redis, keep_seconds=keep_seconds),
@@ -113,12 +119,13 @@ def build(settings: Settings) -> runtime.App:
         away=(RedisError, OSError),
     )
     sockets = Sockets(
-        Rules(rooms, inbox, presence, Typing(rooms.live), profiles, settings.pod_name),
+        Rules(rooms, inbox, presence, typing, profiles, settings.pod_name),
         lambda sockets: Admission(
             verifier=verifier,
             revocations=revocations,
             tickets=RedisUsedTickets(redis),
             profiles=profiles,
+            presence=presence,
             stopping=lambda: sockets.stopping,
             allowed_origins=origins.parse_list(settings.allowed_origins),
         ),

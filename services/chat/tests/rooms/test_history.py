@@ -38,7 +38,7 @@ class ProfileStore(MemoryStore):
 
 def pod(store: Any) -> tuple[Rooms, Chats]:
     bus = LossyBus(random.Random(0), loses=0.0, doubles=0.0)  # noqa: S311
-    rooms = Rooms(store, LossyBroadcast(bus), Channels(), pod="pod", job=lambda _: None)
+    rooms = Rooms(store, LossyBroadcast(bus), Channels(), job=lambda _: None)
     return rooms, Chats(store, rooms.directory, rooms.cache, RoomList(store, rooms.directory))
 
 

@@ -245,21 +245,6 @@ async def test_a_second_tab_of_the_sender_reads_nothing_for_the_other(
         assert [tab.events("message_sent") for tab in tabs] == [[], []]
 
 
-async def test_typing_reaches_the_others_on_every_pod_and_is_not_stored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with world(monkeypatch, pods=2) as it:
-        ana, ben = Reader("ana", "es"), Reader("ben", "en")
-        await enter(it.pods[0], ana)
-        await enter(it.pods[1], ben)
-        head = len(it.store.events[ROOM])
-        it.pods[0].live.typing(ROOM, "ana", is_typing=True)
-        await eventually(lambda: ben.events("typing"))
-        assert ben.events("typing") == [{"is_typing": True, "user_id": "ana"}]
-        assert ana.events("typing") == []
-        assert len(it.store.events[ROOM]) == head
-
-
 async def test_who_left_is_not_served_and_nobodys_contact(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

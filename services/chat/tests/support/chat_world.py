@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ashchat_chat.channels import POSITIONS_CHANNEL, TYPING_CHANNEL
+from ashchat_chat.channels import POSITIONS_CHANNEL
 from ashchat_chat.rooms import appending as appending_module
 from ashchat_chat.rooms import catching_up as catching_up_module
 from ashchat_chat.rooms import positions as positions_module
@@ -388,13 +388,11 @@ async def world(
     channels = Channels()
     jobs: list[Sent] = []
     made: list[Rooms] = []
-    for number in range(pods):
+    for _ in range(pods):
         end = LossyBroadcast(bus)
-        rooms = Rooms(store, end, channels, pod=f"pod-{number}", job=jobs.append)
+        rooms = Rooms(store, end, channels, job=jobs.append)
         end.listener = rooms.catching_up
-        channels.pods.append(
-            {TYPING_CHANNEL: rooms.live.heard_typing, POSITIONS_CHANNEL: rooms.positions.heard}
-        )
+        channels.pods.append({POSITIONS_CHANNEL: rooms.positions.heard})
         made.append(rooms)
     tasks = [asyncio.create_task(one.catching_up.run()) for one in made]
     tasks += [asyncio.create_task(one.positions.run()) for one in made]

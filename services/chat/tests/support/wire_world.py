@@ -12,6 +12,7 @@ from ashchat_chat.rooms.events import Sent
 from ashchat_chat.rooms.live import Joined
 from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
 from ashchat_chat.rooms.views import Member
+from ashchat_chat.users.presence import OnlineSocket
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import session as session_module
 from ashchat_chat.wire.admission import Admission
@@ -35,6 +36,8 @@ class RecordingRules:
         self.attached: list[Any] = []
         self.detached: list[Any] = []
         self.typed: list[bool] = []
+        self.open: list[tuple[str, bool]] = []
+        """Users of open sockets, and whether these are visible."""
 
     # rooms
 
@@ -69,11 +72,28 @@ class RecordingRules:
 
     # presence, typing, chats
 
-    def opened(self, user: str) -> None: ...
+    async def admit(self, _user: str, _limit: int, *, visible: bool) -> OnlineSocket:
+        return OnlineSocket.new(visible=visible)
 
-    def closed(self, user: str) -> None: ...
+    def opened(self, user: str, socket: OnlineSocket) -> None:
+        self.open.append((user, socket.visible))
+
+    def closed(self, user: str, socket: OnlineSocket) -> None:
+        self.open.remove((user, socket.visible))
+
+    def show(self, user: str, socket: OnlineSocket, *, visible: bool) -> OnlineSocket:
+        self.open.remove((user, socket.visible))
+        self.open.append((user, visible))
+        return OnlineSocket(socket.ref, socket.online_at, visible)
 
     async def leave(self) -> None: ...
+
+    async def contacts(self, _user: str) -> set[str]:
+        return set()
+
+    async def enter_lobby(self, *_place: Any) -> None: ...
+
+    def leave_lobby(self, *_place: Any) -> None: ...
 
     async def online(self, _user: str) -> bool:
         return True
@@ -103,11 +123,11 @@ class MemoryTickets:
 
 
 def admission_of(
-    verifier: TokenVerifier, over: Revocations, tickets: MemoryTickets, profiles: Any, **more: Any
+    verifier: TokenVerifier, over: Revocations, tickets: MemoryTickets, rules: Any, **more: Any
 ) -> Callable[[Sockets], Admission]:
     """Return what makes the admission of sockets."""
     return lambda sockets: Admission(
-        verifier=verifier, revocations=over, tickets=tickets, profiles=profiles,
+        verifier=verifier, revocations=over, tickets=tickets, profiles=rules, presence=rules,
         stopping=lambda: sockets.stopping, **more,
     )  # fmt: skip
 

@@ -192,8 +192,8 @@ def quiet() -> LossyBus:
     return LossyBus(random.Random(0), loses=0.0, doubles=0.0)  # noqa: S311
 
 
-def pod(store: Any, name: str = "pod", log: SharedLog | None = None) -> tuple[Rooms, Deletion]:
-    rooms = Rooms(store, LossyBroadcast(quiet()), Channels(), pod=name, job=lambda _: None)
+def pod(store: Any, log: SharedLog | None = None) -> tuple[Rooms, Deletion]:
+    rooms = Rooms(store, LossyBroadcast(quiet()), Channels(), job=lambda _: None)
     return rooms, Deletion(store, rooms, revocations(log), store)
 
 
@@ -294,7 +294,7 @@ async def test_killed_anywhere_the_next_delivery_finishes(
             await deletion.delete("ana", EPOCH)
         assert left_of(store) or store.online
     store.fails = lambda _: False
-    _, again = pod(store, "another", log)
+    _, again = pod(store, log)
     await again.delete("ana", EPOCH)
     assert left_of(store, log) == []
     done = store.everything()
@@ -308,7 +308,7 @@ async def test_what_happens_during_the_deletion_is_erased_too(  # noqa: C901 (fo
 ) -> None:
     chance = random.Random(seed)  # noqa: S311 (so that a failure can be repeated)
     store = PeopleStore("r")
-    pods = [pod(store, f"pod-{number}") for number in range(3)]
+    pods = [pod(store) for _ in range(3)]
     await lived_in(store, pods[0][0])
     original = [event for event in store.events["r"] if isinstance(event, Sent)]
 
@@ -358,7 +358,7 @@ async def test_what_happens_during_the_deletion_is_erased_too(  # noqa: C901 (fo
 
 async def test_a_translation_that_was_on_its_way_is_dropped() -> None:
     store = PeopleStore("r")
-    (rooms, deletion), (others, _) = pod(store), pod(store, "another")
+    (rooms, deletion), (others, _) = pod(store), pod(store)
     await lived_in(store, rooms)
     read = store.at
 
@@ -397,7 +397,7 @@ def secrets_in(log: Sequence[AnyEvent]) -> list[AnyEvent]:
 @pytest.mark.parametrize("steps", range(40))
 async def test_two_who_delete_at_once_both_go(steps: int) -> None:
     store = PeopleStore("r")
-    (rooms, one), (_, other) = pod(store), pod(store, "another")
+    (rooms, one), (_, other) = pod(store), pod(store)
     await lived_in(store, rooms)
 
     async def later() -> None:
@@ -549,7 +549,7 @@ async def test_a_chat_created_during_the_deletion_keeps_no_user(
 ) -> None:
     tag = await confirm(people) or ""
     await confirm(people, "ben")
-    _, deletion = pod(store, "another")
+    _, deletion = pod(store)
     opened = chats(store, pod(store)[0])
 
     async def open_chat() -> None:

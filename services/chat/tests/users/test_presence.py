@@ -1,7 +1,7 @@
-"""Presence is published to contacts only, on every pod, with expiry; typing ends by itself."""
+"""Presence is published to contacts only, on every pod, with expiry."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,12 @@ import pytest
 
 from ashchat_chat.rooms.ports import Push
 from ashchat_chat.users import presence as presence_module
-from ashchat_chat.users.presence import Presence, Typing
+from ashchat_chat.users.presence import (
+    OnlineSocket,
+    Presence,
+    Sockets,
+    TooManySocketsError,
+)
 
 
 class AwayError(Exception):
@@ -17,27 +22,40 @@ class AwayError(Exception):
 
 
 class Shared:
-    """Where all pods say who is online."""
+    """Where all pods report their sockets."""
 
     def __init__(self) -> None:
-        self.there: set[tuple[str, str]] = set()
+        self.there: dict[str, set[OnlineSocket]] = {}
         self.away = False
+        self.calls = 0
 
-    def _ask(self) -> None:
+    async def _ask(self) -> None:
+        self.calls += 1
+        await asyncio.sleep(0)
         if self.away:
             raise AwayError
 
-    async def mark_online(self, users: Iterable[str], pod: str) -> None:
-        self._ask()
-        self.there |= {(user, pod) for user in users}
+    async def enter(self, user: str, socket: OnlineSocket, limit: int) -> bool:
+        await self._ask()
+        sockets = self.there.setdefault(user, set())
+        if len(sockets) >= limit:
+            return False
+        sockets.add(socket)
+        return True
 
-    async def mark_offline(self, users: Iterable[str], pod: str) -> None:
-        self._ask()
-        self.there -= {(user, pod) for user in users}
+    async def refresh(self, sockets: Sockets) -> None:
+        await self._ask()
+        for user, one in sockets.items():
+            self.there.setdefault(user, set()).update(one)
 
-    async def online(self, users: Iterable[str]) -> set[str]:
-        self._ask()
-        return {user for user, _ in self.there} & set(users)
+    async def leave(self, sockets: Sockets) -> None:
+        await self._ask()
+        for user, one in sockets.items():
+            self.there.get(user, set()).difference_update(one)
+
+    async def sockets(self, users: Collection[str]) -> dict[str, set[OnlineSocket]]:
+        await self._ask()
+        return {user: set(self.there.get(user, ())) for user in users}
 
 
 @dataclass
@@ -45,7 +63,6 @@ class Rooms:
     """One room of two, with a socket here."""
 
     told: list[tuple[str, str]] = field(default_factory=list)
-    typed: list[bool] = field(default_factory=list)
 
     def people(self) -> set[str]:
         return {"ana", "ben"}
@@ -56,35 +73,53 @@ class Rooms:
     def tell(self, _room: str, _event: str, payload: dict[str, str], *, but: str) -> None:
         self.told.append((but, payload["status"]))
 
-    def typing(self, _room: str, _user: str, *, is_typing: bool) -> None:
-        self.typed.append(is_typing)
-
 
 @dataclass(eq=False)
 class Lobbyist:
-    """A socket in the lobby."""
+    """A socket in the lobby; keeps what Phoenix's class Presence keeps (syncState, syncDiff)."""
 
     user: str = "eve"
     language: str = "en"
     protocol: int = 1
     gone: bool = False
-    diffs: list[tuple[list[str], list[str]]] = field(default_factory=list)
+    state: dict[str, list[Any]] | None = None
+    diffs: int = 0
 
     def send(self, push: Push) -> bool:
-        assert (push.topic, push.event) == ("presence:lobby", "presence_diff")
-        joins, leaves = push.payload["joins"], push.payload["leaves"]
-        for meta in [*joins.values(), *leaves.values()]:
-            assert set(meta["metas"][0]) == {"online_at", "phx_ref"}
-        self.diffs.append((sorted(joins), sorted(leaves)))
+        assert push.topic == "presence:lobby"
+        if push.event == "presence_state":
+            assert self.state is None, "a second state"
+            self.state = {user: list(one["metas"]) for user, one in push.payload.items()}
+            return True
+        assert push.event == "presence_diff"
+        assert self.state is not None, "the official class keeps diffs until there is a state"
+        self.diffs += 1
+        for user, one in push.payload["joins"].items():
+            known = [meta["phx_ref"] for meta in self.state.get(user, [])]
+            assert not any(meta["phx_ref"] in known for meta in one["metas"])
+            self.state.setdefault(user, []).extend(one["metas"])
+        for user, one in push.payload["leaves"].items():
+            gone = [meta["phx_ref"] for meta in one["metas"]]
+            before = [meta["phx_ref"] for meta in self.state[user]]
+            assert set(gone) <= set(before), "a leave that matches no join"
+            left = [meta for meta in self.state[user] if meta["phx_ref"] not in gone]
+            self.state[user] = left
+            if not left:
+                del self.state[user]
         return True
 
     def fell_behind(self, since: int) -> None: ...
 
     async def drained(self) -> None: ...
 
+    def sees(self) -> dict[str, int]:
+        """Return who is online, on how many devices."""
+        return {user: len(metas) for user, metas in sorted((self.state or {}).items())}
+
 
 @pytest.fixture
-def shared() -> Shared:
+def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
+    monkeypatch.setattr(presence_module, "GATHER_SECONDS", 0.001)
     return Shared()
 
 
@@ -103,92 +138,180 @@ def pods(shared: Shared) -> list[tuple[Presence, Rooms]]:
     return made
 
 
+Pods = list[tuple[Presence, Rooms]]
+
+
 async def settle() -> None:
+    await asyncio.sleep(0.005)
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_both_pods_tell_of_coming_and_going(pods: list[tuple[Presence, Rooms]]) -> None:
+def opened(presence: Presence, user: str, *, visible: bool = True) -> OnlineSocket:
+    socket = OnlineSocket.new(visible=visible)
+    presence.opened(user, socket)
+    return socket
+
+
+async def known(pods: Pods) -> None:
+    """Let both pods know of both users, as a join of their room does."""
+    for presence, _ in pods:
+        for user in ("ana", "ben"):
+            await presence.online(user)
+
+
+async def test_both_pods_report_coming_and_going(pods: Pods) -> None:
     (here, rooms), (_, others) = pods
-    here.opened("ben")
-    here.opened("ben")
+    await known(pods)
+    sockets = [opened(here, "ben") for _ in range(2)]
     await settle()
-    here.closed("ben")
+    here.closed("ben", sockets[0])
     await settle()
     assert rooms.told == others.told == [("ben", "online")]
-    here.closed("ben")
+    here.closed("ben", sockets[1])
     await settle()
     assert rooms.told == others.told == [("ben", "online"), ("ben", "offline")]
 
 
-async def test_who_is_on_another_pod_still_is_not_gone(pods: list[tuple[Presence, Rooms]]) -> None:
+async def test_who_is_on_another_pod_still_is_not_gone(pods: Pods) -> None:
     (here, rooms), (there, _) = pods
-    here.opened("ben")
-    there.opened("ben")
+    await known(pods)
+    socket = opened(here, "ben")
+    opened(there, "ben")
     await settle()
-    here.closed("ben")
+    here.closed("ben", socket)
     await settle()
     assert rooms.told == [("ben", "online")]
     assert await here.online("ben")
 
 
-async def test_the_lobby_reports_contacts_only(pods: list[tuple[Presence, Rooms]]) -> None:
+async def test_the_official_class_sees_contacts_with_their_devices_and_no_strangers(
+    pods: Pods,
+) -> None:
+    """Case B6: a state first, and leaves that name the reference of their join."""
     (here, _), (there, _) = pods
-    there.opened("ben")
+    phone = opened(there, "ben")
     await settle()
     eve = Lobbyist()
-    await here.enter_lobby(eve, {"ben", "cleo"})
-    assert eve.diffs == [(["ben"], [])]
-    there.opened("cleo")
-    there.opened("stranger")
+    await here.enter_lobby(eve, ["ben", "cleo"])
+    assert eve.sees() == {"ben": 1}
+    laptop = opened(here, "ben")
+    cleo = opened(there, "cleo")
+    opened(there, "stranger")
     await settle()
-    there.closed("ben")
+    assert eve.sees() == {"ben": 2, "cleo": 1}
+    there.closed("ben", phone)
     await settle()
-    assert eve.diffs[1:] == [(["cleo"], []), ([], ["ben"])]
+    assert eve.sees() == {"ben": 1, "cleo": 1}
+    here.closed("ben", laptop)
+    await settle()
+    assert eve.sees() == {"cleo": 1}
     here.leave_lobby(eve)
-    there.closed("cleo")
+    there.closed("cleo", cleo)
     await settle()
-    assert len(eve.diffs) == 3
+    assert eve.sees() == {"cleo": 1}
+
+
+async def test_the_state_comes_first_even_if_it_is_empty(pods: Pods) -> None:
+    (here, _), _ = pods
+    eve = Lobbyist()
+    await here.enter_lobby(eve, [])
+    assert eve.state == {}
+
+
+async def test_an_invisible_socket_is_counted_and_not_shown(shared: Shared, pods: Pods) -> None:
+    (here, rooms), (there, _) = pods
+    await known(pods)
+    eve = Lobbyist()
+    await there.enter_lobby(eve, ["ben"])
+    socket = opened(here, "ben", visible=False)
+    await settle()
+    assert (eve.sees(), rooms.told, len(shared.there["ben"])) == ({}, [], 1)
+    socket = here.show("ben", socket, visible=True)
+    await settle()
+    assert (eve.sees(), rooms.told) == ({"ben": 1}, [("ben", "online")])
+    here.show("ben", socket, visible=False)
+    await settle()
+    assert (eve.sees(), rooms.told[1:]) == ({}, [("ben", "offline")])
+
+
+async def test_a_thousand_contacts_that_come_and_go_at_once_are_a_few_frames(
+    shared: Shared, pods: Pods
+) -> None:
+    (here, _), (there, _) = pods
+    contacts = [f"user-{number}" for number in range(1_000)]
+    eve = Lobbyist()
+    shared.calls = 0
+    await here.enter_lobby(eve, contacts)
+    assert shared.calls == 1
+    sockets = {user: opened(there, user) for user in contacts}
+    await settle()
+    for user in contacts[:500]:
+        there.closed(user, sockets[user])
+    await settle()
+    assert len(eve.sees()) == 500
+    assert eve.diffs <= 10
+
+
+async def test_what_comes_and_goes_within_a_moment_is_not_sent(pods: Pods) -> None:
+    (here, _), _ = pods
+    eve = Lobbyist()
+    await here.enter_lobby(eve, ["ben"])
+    for _ in range(50):
+        here.closed("ben", opened(here, "ben"))
+    await settle()
+    assert (eve.sees(), eve.diffs) == ({}, 0)
 
 
 async def test_a_pod_that_died_takes_its_people_along(
-    shared: Shared, pods: list[tuple[Presence, Rooms]], monkeypatch: pytest.MonkeyPatch
+    shared: Shared, pods: Pods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence_module, "REFRESH_SECONDS", 0.005)
     (here, rooms), (there, _) = pods
-    there.opened("ben")
+    await known(pods)
+    opened(there, "ben")
     await settle()
-    shared.there.clear()  # it said nothing for so long that it expired
+    shared.there.clear()  # it reported nothing for so long that it expired
     running = asyncio.create_task(here.run())
     await asyncio.sleep(0.05)
     running.cancel()
     assert rooms.told == [("ben", "online"), ("ben", "offline")]
 
 
-async def test_without_redis_the_own_people_are_known(
-    shared: Shared, pods: list[tuple[Presence, Rooms]]
+async def test_what_was_published_and_lost_is_found_by_comparing(
+    shared: Shared, pods: Pods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, rooms = pods[0]
+    monkeypatch.setattr(presence_module, "REFRESH_SECONDS", 0.005)
+    (here, _), _ = pods
+    eve = Lobbyist()
+    await here.enter_lobby(eve, ["ben"])
+    shared.there["ben"] = {OnlineSocket.new()}
+    running = asyncio.create_task(here.run())
+    await asyncio.sleep(0.05)
+    assert eve.sees() == {"ben": 1}
+    running.cancel()
+
+
+async def test_without_redis_the_own_users_are_known(shared: Shared, pods: Pods) -> None:
+    here, _ = pods[0]
     shared.away = True
-    here.opened("ben")
+    opened(here, "ben")
     await settle()
-    assert rooms.told == [("ben", "online")]
     assert await here.online("ben")
     assert not await here.online("ana")
     await here.leave()
 
 
-async def test_typing_is_throttled_and_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence_module, "TYPING_EXPIRES_SECONDS", 0.02)
-    rooms: Any = Rooms()
-    typing = Typing(rooms)
-    for _ in range(5):
-        typing.said("room", "ana", is_typing=True)
-    assert rooms.typed == [True]
-    await asyncio.sleep(0.05)
-    assert rooms.typed == [True, False]
-    typing.said("room", "ana", is_typing=False)
-    assert rooms.typed == [True, False]
-    typing.said("room", "ana", is_typing=True)
-    typing.said("room", "ana", is_typing=False)
-    assert rooms.typed == [True, False, True, False]
+async def test_the_limit_of_sockets_holds_across_pods_and_concurrent_requests(
+    shared: Shared, pods: Pods
+) -> None:
+    """Finding 10."""
+    (here, _), (there, _) = pods
+    answers = await asyncio.gather(
+        *((here, there)[number % 2].admit("ana", 20) for number in range(300)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, OnlineSocket) for one in answers) == 20
+    assert sum(isinstance(one, TooManySocketsError) for one in answers) == 280
+    shared.away = True
+    assert await here.admit("ana", 20)

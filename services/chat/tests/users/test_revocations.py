@@ -39,7 +39,7 @@ def knows(pod: Revocations, session: str) -> bool:
 async def test_every_pod_learns_and_notifies_once(log: SharedLog) -> None:
     here, there = revocations(log), revocations(log)
     told: list[str] = []
-    there.call_on_new(lambda: told.append("there"))
+    there.call_on_new(lambda _: told.append("there"))
     async with following(here, there):
         for _ in range(2):  # delivered again
             await here.revoke([session_over(f"s{number}") for number in range(5)])

@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from ashchat_chat.rooms.ports import Position, Profile
-from ashchat_chat.users.revocations import Revocations, session_over, user_over
+from ashchat_chat.users.revocations import (
+    Revocations,
+    epochs_over,
+    session_over,
+    user_over,
+)
 from ashchat_chat.wire import limits, socket
 from ashchat_chat.wire.admission import Admitted
 from ashchat_chat.wire.session import Session
@@ -569,15 +574,17 @@ class Leaving:
 
     gone = held = False
 
-    def __init__(self, sockets: Sockets, closes: list[tuple[float, int]]) -> None:
+    def __init__(
+        self, sockets: Sockets, closes: list[tuple[float, int]], user: str = "ana", sid: str = "s"
+    ) -> None:
         self._closes = closes
         expiry = datetime.now(UTC)
         self.session = Session(
-            sockets._rules, Admitted("ana", "s", 1, "es", expiry), self,  # type: ignore[arg-type]
+            sockets._rules, Admitted(user, sid, 1, "es", expiry), self,  # type: ignore[arg-type]
             expires_at=0.0, on_end=sockets._closed,
         )  # fmt: skip
         counts = sockets._admission._sockets
-        counts["ana"] = counts.get("ana", 0) + 1
+        counts[user] = counts.get(user, 0) + 1
         sockets._opened(self.session)
 
     def close(self, code: int, reason: str) -> None:
@@ -635,3 +642,46 @@ async def test_a_pod_that_stops_closes_its_sockets_though_redis_does_not_answer(
     await asyncio.wait_for(sockets.close_all(), 1)
     assert [code for _, code in closes] == [1012]
     assert given_up
+
+
+@pytest.mark.parametrize("ended", ["session", "user", "epoch"])
+async def test_an_ended_session_costs_its_own_sockets_and_not_a_walk_over_all(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    """Finding 34."""
+    closes: list[tuple[float, int]] = []
+    for number in range(200):
+        Leaving(sockets, closes, f"user-{number}", f"session-{number}")
+    over = sockets._revocations
+    asked: list[str] = []
+    revoked = over.revoked
+
+    def counted(*, user: str, session: str, epoch: int) -> bool:
+        asked.append(user)
+        return revoked(user=user, session=session, epoch=epoch)
+
+    monkeypatch.setattr(over, "revoked", counted)
+    what = {
+        "session": session_over("session-7"),
+        "user": user_over("user-7"),
+        "epoch": epochs_over("user-7", 2, None),
+    }[ended]
+    await over.revoke([what])
+    assert asked == ["user-7"]
+    assert [code for _, code in closes] == [4403]
+    assert "session-7" not in sockets._by_name
+
+
+async def test_a_socket_is_as_visible_as_its_client_asks(
+    sockets: Sockets, rules: RecordingRules, params: Params
+) -> None:
+    lobby = "presence:lobby"
+    async with connect(sockets, params={**params, "invisible": "true"}) as session:
+        assert (await ask(session, "phx_join", {}, lobby))["status"] == "ok"
+        assert rules.open == [("ana", False)]
+        for visible in (True, False):
+            answer = await ask(session, "visibility", {"visible": visible}, lobby)
+            assert answer == {"status": "ok", "response": {"visible": visible}}
+            assert rules.open == [("ana", visible)]
+        assert await ask(session, "visibility", {}, lobby) == refused("invalid_visibility")
+    await eventually(lambda: rules.open == [])

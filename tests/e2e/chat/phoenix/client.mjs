@@ -1,15 +1,17 @@
 // The official Phoenix client, driven over standard input and output, one JSON object a line.
 //
 // In:  {"id": 1, "do": "connect", "url": "...", "params": {...}, "authToken": "..."}
-//      {"id": 2, "do": "join", "topic": "chat:...", "payload": {...}}
+//      {"id": 2, "do": "join", "topic": "chat:...", "payload": {...}, "presence": true}
 //      {"id": 3, "do": "push", "topic": "...", "event": "...", "payload": {...}}
 //      {"id": 4, "do": "push_bytes", "topic": "...", "event": "...", "bytes": [1, 2]}
 //      {"id": 5, "do": "leave", "topic": "..."} and {"id": 6, "do": "disconnect"}
 // Out: {"id": 1, "status": "ok" | "error" | "timeout", "response": {...}} for each of these,
-//      {"topic": "...", "event": "...", "payload": {...}} for everything the server pushes.
+//      {"topic": "...", "event": "...", "payload": {...}} for everything the server pushes, and, with
+//      `presence`, {"topic": "...", "event": "sync", "payload": {<user>: <devices>}} for each onSync
+//      of the class Presence.
 
 import { createInterface } from "node:readline";
-import { Socket } from "phoenix";
+import { Presence, Socket } from "phoenix";
 import { WebSocket } from "ws";
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -39,7 +41,7 @@ const commands = {
     });
     socket.connect();
   },
-  join({ id, topic, payload }) {
+  join({ id, topic, payload, presence }) {
     const channel = socket.channel(topic, payload ?? {});
     // What the client hands on of every message, replies and its own events apart.
     channel.onMessage = (event, data) => {
@@ -48,6 +50,13 @@ const commands = {
       }
       return data;
     };
+    if (presence) {
+      const known = new Presence(channel);
+      known.onSync(() => {
+        const devices = known.list((user, { metas }) => [user, metas.length]);
+        say({ topic, event: "sync", payload: Object.fromEntries(devices) });
+      });
+    }
     channels.set(topic, channel);
     settle(id, channel.join());
   },

@@ -13,6 +13,13 @@ from ashchat_chat.rooms.room_list import Cursor
 from ashchat_chat.rooms.views import Role, RoomView
 from ashchat_core.mongo import Mongo
 
+CONTACT_ROOMS_MAX = 200
+"""Rooms whose members are a user's contacts: the most recently active ones."""
+
+CONTACT_MEMBERS_MAX = 5_000
+"""Members that are read for that."""
+
+CONTACTS_MAX = 1_000
 ERASING_MAX = 100
 """Rooms that are erased before the next are looked for."""
 
@@ -176,11 +183,22 @@ class MongoRooms:
         return [Membership(one["room"], one["active_at"], _position(one)) for one in found]
 
     async def contacts(self, user_id: str) -> set[str]:
-        """Return the users who share a direct room with a user."""
+        """Return the users who share a room with a user: of the most recently active rooms."""
         async with domain_errors():
-            rooms = await self._members.distinct("room", {"user": user_id, "active": True})
-            found = await self._members.distinct("user", {"room": {"$in": rooms}, "active": True})
-        return set(found) - {user_id}
+            own = await (
+                self._members.find({"user": user_id, "active": True}, {"room": 1})
+                .sort([("active_at", -1), ("room", 1)])
+                .limit(CONTACT_ROOMS_MAX)
+                .to_list()
+            )
+            rooms = [one["room"] for one in own]
+            found = await (
+                self._members.find({"room": {"$in": rooms}, "active": True}, {"user": 1})
+                .limit(CONTACT_MEMBERS_MAX)
+                .to_list()
+            )
+        users = dict.fromkeys(one["user"] for one in found if one["user"] != user_id)
+        return set(list(users)[:CONTACTS_MAX])
 
     async def positions(self, rooms: Sequence[str]) -> dict[str, dict[str, Position]]:
         """Return the positions of rooms' members, by room and user."""

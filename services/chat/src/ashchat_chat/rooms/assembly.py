@@ -23,7 +23,6 @@ class Rooms:
         broadcast: Broadcast,
         fanout: Fanout,
         *,
-        pod: str,
         job: Job,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -32,9 +31,7 @@ class Rooms:
         self.cache = RoomCache(store, self.directory)
         self.positions = Positions(store, fanout, self.directory)
         self.protocol1 = Protocol1(self.positions.raise_soon)
-        self.live = LiveRooms(
-            store, fanout, self.directory, self.protocol1, self.positions, pod=pod
-        )
+        self.live = LiveRooms(store, self.directory, self.protocol1, self.positions)
         self.catching_up = CatchingUp(store, self.directory)
         self.appending = Appender(
             store,

@@ -3,18 +3,16 @@
 Every socket of a room gets its events in order, without a hole and each once.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ashchat_chat import metrics
-from ashchat_chat.channels import TYPING_CHANNEL
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.events import AnyEvent, Members
 from ashchat_chat.rooms.identifiers import is_placeholder
-from ashchat_chat.rooms.ports import Fanout, LogStore, Push, Subscriber, deleted_profile
+from ashchat_chat.rooms.ports import LogStore, Push, Subscriber, deleted_profile
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.room import Room
@@ -50,19 +48,14 @@ class LiveRooms:
     def __init__(
         self,
         store: LogStore,
-        fanout: Fanout,
         directory: RoomDirectory,
         protocol1: Protocol1,
         positions: Positions,
-        *,
-        pod: str,
     ) -> None:
         self._store = store
-        self._fanout = fanout
         self._directory = directory
         self._protocol1 = protocol1
         self._positions = positions
-        self._pod = pod
         self._occupied: set[str] = set()
         self._rooms_of: dict[str, set[str]] = {}
         directory.listen(self._follow)
@@ -183,18 +176,6 @@ class LiveRooms:
             if subscriber.user != but:
                 subscriber.send(push)
 
-    def typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
-        """Push to the room's sockets on every pod that a user is typing. Lossy, never stored."""
-        self._show_typing(room_id, user, is_typing=is_typing)
-        body = {"room": room_id, "user": user, "is_typing": is_typing, "pod": self._pod}
-        self._fanout.publish(TYPING_CHANNEL, json.dumps(body))
-
-    def heard_typing(self, text: str) -> None:
-        """Accept what a pod published about typing."""
-        body = json.loads(text)
-        if body["pod"] != self._pod:
-            self._show_typing(body["room"], body["user"], is_typing=body["is_typing"])
-
     def occupied(self) -> frozenset[str]:
         """Return the rooms that have sockets on this pod."""
         return frozenset(self._occupied)
@@ -216,9 +197,6 @@ class LiveRooms:
         """Return a user's read position, as far as this pod knows."""
         room = self._directory.loaded(room_id)
         return room.read_position(user) if room is not None else 0
-
-    def _show_typing(self, room_id: str, user: str, *, is_typing: bool) -> None:
-        self.tell(room_id, "typing", {"is_typing": is_typing, "user_id": user}, but=user)
 
     def _follow(self, room: Room, before: RoomView, event: AnyEvent) -> None:
         if not room.occupied:

@@ -1,16 +1,18 @@
 """Publishes who is online to users who share a chat, on a lossy path, with expiry.
 
-A user is online while one of their sockets is open on any pod. Each pod reports its users every
-few seconds; after a crash it is silent, and its users expire. Changes are published at once and
-compared regularly, which compensates for lost publications.
+A user is online while one of their visible sockets is open on any pod. Each pod reports its sockets
+every few seconds; after a crash it is silent, and they expire. Changes are published at once and
+compared regularly, which compensates for lost publications. Sockets in the lobby are sent what
+Phoenix.Presence sends, gathered for a moment: https://hexdocs.pm/phoenix/Phoenix.Presence.html.
 """
 
 import asyncio
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import structlog
 
@@ -18,31 +20,71 @@ from ashchat_chat.rooms.live import LiveRooms
 from ashchat_chat.rooms.ports import Push, Subscriber
 
 REFRESH_SECONDS = 10.0
-TYPING_EXPIRES_SECONDS = 6.0
-TYPING_AGAIN_SECONDS = 2.0
-"""A client that says every keystroke is heard this often."""
+GATHER_SECONDS = 0.2
+"""How long changes are gathered into one diff for each socket in the lobby."""
 
 LOBBY = "presence:lobby"
 
 
+@dataclass(frozen=True, slots=True)
+class OnlineSocket:
+    """One open socket of a user, as all pods know it."""
+
+    ref: str
+    online_at: int
+    """In milliseconds since 1970."""
+    visible: bool = True
+
+    @classmethod
+    def new(cls, *, visible: bool = True) -> Self:
+        """Return a socket that is opened now."""
+        return cls(secrets.token_hex(6), int(time.time() * 1000), visible)
+
+    def encode(self) -> str:
+        """Return the socket as a string."""
+        return f"{self.ref}:{self.online_at}:{int(self.visible)}"
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Return the socket in a string."""
+        ref, online_at, visible = text.split(":")
+        return cls(ref, int(online_at), visible == "1")
+
+    def meta(self) -> dict[str, Any]:
+        """Return the socket as Phoenix.Presence has it: a leave has the `phx_ref` of the join."""
+        return {"online_at": self.online_at, "phx_ref": self.ref}
+
+
+Sockets = Mapping[str, Collection[OnlineSocket]]
+"""Sockets by user."""
+
+
 class OnlineStore(Protocol):
-    """Where all pods say who is online. Methods may raise what `away` lists."""
+    """Where all pods report their sockets. Methods may raise what `away` lists."""
 
-    async def mark_online(self, users: Iterable[str], pod: str) -> None:
-        """Say that these people are online here, for a while."""
+    async def enter(self, user: str, socket: OnlineSocket, limit: int) -> bool:
+        """Report a socket for a while; return False if the user has `limit` on all pods."""
         ...
 
-    async def mark_offline(self, users: Iterable[str], pod: str) -> None:
-        """Say that these people are online here no more."""
+    async def refresh(self, sockets: Sockets) -> None:
+        """Report sockets for a while."""
         ...
 
-    async def online(self, users: Iterable[str]) -> set[str]:
-        """Return who of these people is online on any pod."""
+    async def leave(self, sockets: Sockets) -> None:
+        """Report that sockets are closed."""
         ...
+
+    async def sockets(self, users: Collection[str]) -> dict[str, set[OnlineSocket]]:
+        """Return the sockets of users on all pods."""
+        ...
+
+
+class TooManySocketsError(Exception):
+    """The user has as many sockets on all pods as they may."""
 
 
 class Presence:
-    """The people with sockets on this pod, and those they may know of."""
+    """The users with sockets on this pod, and those they may know of."""
 
     def __init__(
         self,
@@ -58,168 +100,196 @@ class Presence:
         self._rooms = rooms
         self._pod = pod
         self._away = away
-        self._here: dict[str, int] = {}
-        self._lobby: dict[Subscriber, set[str]] = {}
+        self._here: dict[str, set[OnlineSocket]] = {}
+        self._lobby: dict[Subscriber, Collection[str]] = {}
         self._watchers: dict[str, set[Subscriber]] = {}
-        """Publishes changes; the cost of one is the number of users who are notified."""
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, frozenset[OnlineSocket]] = {}
+        """Visible sockets of users that a user of this pod may know of."""
+        self._shown: dict[str, frozenset[OnlineSocket]] = {}
+        """What the watchers of a user were sent, if it is not what is known."""
+        self._gathering: asyncio.TimerHandle | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("presence")
 
-    def opened(self, user: str) -> None:
-        """A socket was opened."""
-        self._here[user] = self._here.get(user, 0) + 1
-        if self._here[user] == 1:
-            self._spawn(user)
+    async def admit(self, user: str, limit: int, *, visible: bool = True) -> OnlineSocket:
+        """Count a socket that is about to be opened; if it is not, the count expires.
 
-    def closed(self, user: str) -> None:
+        Raises:
+            TooManySocketsError: the user has too many on all pods.
+        """
+        socket = OnlineSocket.new(visible=visible)
+        try:
+            if not await self._store.enter(user, socket, limit):
+                raise TooManySocketsError
+        except self._away:
+            # Each pod counts its own meanwhile.
+            pass
+        return socket
+
+    def opened(self, user: str, socket: OnlineSocket) -> None:
+        """A socket was opened."""
+        self._here.setdefault(user, set()).add(socket)
+        self._change(user, joined=(socket,))
+
+    def closed(self, user: str, socket: OnlineSocket) -> None:
         """A socket was closed."""
-        left = self._here.get(user, 1) - 1
-        if left:
-            self._here[user] = left
-        else:
+        self._remove(user, socket)
+        self._change(user, left=(socket,))
+
+    def show(self, user: str, socket: OnlineSocket, *, visible: bool) -> OnlineSocket:
+        """Make a socket visible or invisible; return what it is from now on."""
+        if socket.visible is visible:
+            return socket
+        changed = OnlineSocket(socket.ref, socket.online_at, visible)
+        self._remove(user, socket)
+        self._here.setdefault(user, set()).add(changed)
+        self._change(user, joined=(changed,), left=(socket,))
+        return changed
+
+    def _remove(self, user: str, socket: OnlineSocket) -> None:
+        sockets = self._here.get(user, set())
+        sockets.discard(socket)
+        if not sockets:
             self._here.pop(user, None)
-            self._spawn(user)
 
     async def online(self, user: str) -> bool:
         """Return whether a user is online on any pod, as far as is known."""
-        if user in self._here:
-            self._known[user] = True
-            return True
-        try:
-            found = await self._store.online([user])
-        except self._away:
-            return self._known.get(user, False)
-        self._known[user] = user in found
-        return user in found
+        if user not in self._known:
+            try:
+                found = (await self._store.sockets([user])).get(user, set())
+            except self._away:
+                return any(socket.visible for socket in self._here.get(user, ()))
+            self._learn(user, found)
+        return bool(self._known[user])
 
-    async def enter_lobby(self, subscriber: Subscriber, contacts: set[str]) -> None:
-        """Tell a socket who is online among these, and from now on who comes and goes."""
+    async def enter_lobby(self, subscriber: Subscriber, contacts: Collection[str]) -> None:
+        """Send who is online among these users, and from then on who comes and goes."""
         self._lobby[subscriber] = contacts
         for user in contacts:
             self._watchers.setdefault(user, set()).add(subscriber)
-        try:
-            there = await self._store.online([*contacts])
-        except self._away:
-            there = {user for user in contacts if user in self._here}
-        self._known.update({user: user in there for user in contacts})
-        if there and subscriber in self._lobby:
-            subscriber.send(_diff(joins=there, leaves=()))
+        unknown = [user for user in contacts if user not in self._known]
+        if unknown:
+            try:
+                found = await self._store.sockets(unknown)
+            except self._away:
+                found = {user: self._here.get(user, set()) for user in unknown}
+            for user in unknown:
+                self._learn(user, found.get(user, set()))
+        if subscriber in self._lobby:
+            # What its watchers were not sent yet will follow as a diff.
+            there = {
+                user: {"metas": [socket.meta() for socket in sockets]}
+                for user in contacts
+                if (sockets := self._shown.get(user, self._known[user]))
+            }
+            subscriber.send(Push(LOBBY, "presence_state", there))
 
     def leave_lobby(self, subscriber: Subscriber) -> None:
-        """Tell a socket nothing more; harmless when it was not there."""
-        for user in self._lobby.pop(subscriber, set()):
+        """Send a socket nothing more; harmless when it was not in the lobby."""
+        for user in self._lobby.pop(subscriber, ()):
             watchers = self._watchers.get(user, set())
             watchers.discard(subscriber)
             if not watchers:
                 self._watchers.pop(user, None)
 
     def heard(self, text: str) -> None:
-        """Take what another pod published."""
+        """Accept what a pod published."""
         body = json.loads(text)
-        if body.get("pod") != self._pod:
-            self._changed(body["user"], online=body["online"] or body["user"] in self._here)
+        if body["pod"] == self._pod or body["user"] not in self._known:
+            return
+        joined = map(OnlineSocket.decode, body["joined"])
+        left = set(map(OnlineSocket.decode, body["left"]))
+        self._learn(body["user"], (self._known[body["user"]] | set(joined)) - left)
 
     async def run(self) -> None:
         """Report who is here, and compare what was published with the state; until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
+            watched = self._rooms.people() | set(self._watchers)
+            for user in [known for known in self._known if known not in watched]:
+                del self._known[user]
             try:
-                if self._here:
-                    await self._store.mark_online(list(self._here), self._pod)
-                watched = self._watched()
-                there = await self._store.online(watched)
+                await self._store.refresh({user: set(one) for user, one in self._here.items()})
+                found = await self._store.sockets(watched)
             except self._away:
                 continue
             for user in watched:
-                self._changed(user, online=user in there or user in self._here)
-            for user in [known for known in self._known if known not in watched]:
-                del self._known[user]
+                self._learn(user, found.get(user, set()) | self._here.get(user, set()))
 
     async def leave(self) -> None:
-        """Say that nobody is here any more: this pod ends."""
-        users = list(self._here)
-        self._here.clear()
-        if not users:
-            return
+        """Report that nobody is here any more: this pod ends."""
+        here, self._here = self._here, {}
         try:
-            await self._store.mark_offline(users, self._pod)
+            await self._store.leave(here)
         except self._away:
             return
 
-    def _spawn(self, user: str) -> None:
-        task = asyncio.create_task(self._tell(user))
+    def _change(
+        self,
+        user: str,
+        *,
+        joined: tuple[OnlineSocket, ...] = (),
+        left: tuple[OnlineSocket, ...] = (),
+    ) -> None:
+        if user in self._known:
+            self._learn(user, (self._known[user] | set(joined)) - set(left))
+        task = asyncio.create_task(self._report(user, joined, left))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _tell(self, user: str) -> None:
-        here = user in self._here
+    async def _report(
+        self, user: str, joined: tuple[OnlineSocket, ...], left: tuple[OnlineSocket, ...]
+    ) -> None:
         try:
-            if here:
-                await self._store.mark_online([user], self._pod)
-                online = True
-            else:
-                await self._store.mark_offline([user], self._pod)
-                online = user in await self._store.online([user]) or user in self._here
+            if left:
+                await self._store.leave({user: left})
+            if joined:
+                await self._store.refresh({user: joined})
         except self._away:
-            online = user in self._here
-        self._changed(user, online=online)
-        self._publish(json.dumps({"user": user, "online": online, "pod": self._pod}))
+            # The next comparison reports it.
+            self._log.info("a change was not reported")
+        body = {
+            "pod": self._pod,
+            "user": user,
+            "joined": [socket.encode() for socket in joined if socket.visible],
+            "left": [socket.encode() for socket in left if socket.visible],
+        }
+        self._publish(json.dumps(body))
 
-    def _watched(self) -> set[str]:
-        return self._rooms.people() | set(self._watchers)
-
-    def _changed(self, user: str, *, online: bool) -> None:
-        # Users not reported yet are assumed to be offline.
-        if self._known.get(user, False) is online:
+    def _learn(self, user: str, sockets: Collection[OnlineSocket]) -> None:
+        """Compare what is known with what is; tell those who may know."""
+        before = self._known.get(user)
+        after = frozenset(socket for socket in sockets if socket.visible)
+        self._known[user] = after
+        if before is None or before == after:
             return
-        # People nobody here may know of are forgotten at the next comparison.
-        self._known[user] = online
-        status = {"status": "online" if online else "offline"}
-        for room_id in self._rooms.rooms_of(user):
-            self._rooms.tell(room_id, "receiver_online", status, but=user)
-        watchers = self._watchers.get(user)
-        if watchers:
-            push = _diff(joins=(user,) if online else (), leaves=() if online else (user,))
-            for subscriber in watchers:
-                subscriber.send(push)
+        if bool(before) is not bool(after):
+            status = {"status": "online" if after else "offline"}
+            for room_id in self._rooms.rooms_of(user):
+                self._rooms.tell(room_id, "receiver_online", status, but=user)
+        if user in self._watchers:
+            self._shown.setdefault(user, before)
+            if self._gathering is None:
+                loop = asyncio.get_running_loop()
+                self._gathering = loop.call_later(GATHER_SECONDS, self._send_diffs)
+
+    def _send_diffs(self) -> None:
+        """Send each socket in the lobby one diff of all that changed since the last one."""
+        self._gathering = None
+        shown, self._shown = self._shown, {}
+        diffs: dict[Subscriber, tuple[dict[str, Any], dict[str, Any]]] = {}
+        for user, before in shown.items():
+            after = self._known.get(user, frozenset())
+            joins, leaves = _metas(after - before), _metas(before - after)
+            for subscriber in self._watchers.get(user, ()) if before != after else ():
+                joined, left = diffs.setdefault(subscriber, ({}, {}))
+                if joins:
+                    joined[user] = joins
+                if leaves:
+                    left[user] = leaves
+        for subscriber, (joined, left) in diffs.items():
+            subscriber.send(Push(LOBBY, "presence_diff", {"joins": joined, "leaves": left}))
 
 
-def _diff(*, joins: Iterable[str], leaves: Iterable[str]) -> Push:
-    """Return Phoenix's diff (https://hexdocs.pm/phoenix/Phoenix.Presence.html)."""
-    meta = {"metas": [{"online_at": int(time.time() * 1000), "phx_ref": secrets.token_hex(6)}]}
-    return Push(
-        LOBBY,
-        "presence_diff",
-        {"joins": dict.fromkeys(joins, meta), "leaves": dict.fromkeys(leaves, meta)},
-    )
-
-
-class Typing:
-    """Throttles what a client says, and ends what it forgets to end. Pure but for timers."""
-
-    def __init__(self, rooms: LiveRooms) -> None:
-        self._rooms = rooms
-        self._now: dict[tuple[str, str], tuple[float, asyncio.TimerHandle]] = {}
-
-    def said(self, room_id: str, user: str, *, is_typing: bool) -> None:
-        """Take what a client said."""
-        loop = asyncio.get_running_loop()
-        key = (room_id, user)
-        before = self._now.pop(key, None)
-        if before is not None:
-            before[1].cancel()
-        if not is_typing:
-            if before is not None:
-                self._rooms.typing(room_id, user, is_typing=False)
-            return
-        told_at = before[0] if before is not None else float("-inf")
-        if loop.time() - told_at >= TYPING_AGAIN_SECONDS:
-            told_at = loop.time()
-            self._rooms.typing(room_id, user, is_typing=True)
-        timer = loop.call_later(TYPING_EXPIRES_SECONDS, self._expire, key)
-        self._now[key] = (told_at, timer)
-
-    def _expire(self, key: tuple[str, str]) -> None:
-        if self._now.pop(key, None) is not None:
-            self._rooms.typing(*key, is_typing=False)
+def _metas(sockets: Collection[OnlineSocket]) -> dict[str, Any] | None:
+    return {"metas": [socket.meta() for socket in sockets]} if sockets else None

@@ -44,7 +44,7 @@ def session_over(session_id: str) -> Over:
     return Over("session", session_id)
 
 
-@lru_cache(maxsize=20_000)  # asked for every open socket whenever something ends
+@lru_cache(maxsize=20_000)  # asked for every request
 def user_over(user_id: str) -> Over:
     """Return the end of all sessions of a user."""
     return Over("user", hashlib.sha256(user_id.encode()).hexdigest())
@@ -83,7 +83,7 @@ class Revocations:
         self._shared = log
         self._keep = keep_seconds
         self._away = away
-        self._tell: Callable[[], None] = lambda: None
+        self._tell: Callable[[Sequence[Over]], None] = lambda _: None
         self._cursor = BEGINNING
         self._over: dict[Over, float] = {}
         """When each may be forgotten, soonest first."""
@@ -92,8 +92,8 @@ class Revocations:
         is of an epoch that none of them has ended."""
         self._log = structlog.get_logger("revocations")
 
-    def call_on_new(self, tell: Callable[[], None]) -> None:
-        """Have something called whenever there is something new."""
+    def call_on_new(self, tell: Callable[[Sequence[Over]], None]) -> None:
+        """Call a function with what has ended, whenever something has."""
         self._tell = tell
 
     def revoked(self, *, user: str, session: str, epoch: int) -> bool:
@@ -153,7 +153,7 @@ class Revocations:
                 self._epochs[one.name] = max(newest, one, key=lambda ended: ended.below)
         metrics.REVOKED.set(len(self._over))
         if new:
-            self._tell()
+            self._tell(new)
 
     def _forget(self) -> None:
         now = monotonic()

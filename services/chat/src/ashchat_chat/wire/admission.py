@@ -8,12 +8,13 @@ parameters of the original AshChat.
 import base64
 import binascii
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
 from ashchat_chat.rooms.errors import NoSuchUserError
 from ashchat_chat.rooms.ports import Profile
+from ashchat_chat.users.presence import OnlineSocket, Presence, TooManySocketsError
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import limits
 from ashchat_core import languages, origins
@@ -56,6 +57,7 @@ class Admitted:
     epoch: int
     language: str
     expires_at: datetime
+    online: OnlineSocket = field(default_factory=OnlineSocket.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Admission:
         revocations: Revocations,
         tickets: UsedTickets,
         profiles: ProfileReader,
+        presence: Presence,
         stopping: Callable[[], bool],
         allowed_origins: Collection[origins.Origin] = (),
     ) -> None:
@@ -99,6 +102,7 @@ class Admission:
         self._revocations = revocations
         self._tickets = tickets
         self._profiles = profiles
+        self._presence = presence
         self._stopping = stopping
         self._origins = allowed_origins
         self._sockets: dict[str, int] = {}
@@ -126,13 +130,24 @@ class Admission:
         self._sockets[identity.user] = self._sockets.get(identity.user, 0) + 1
         try:
             await self._use(ticket_id)
+            online = await self._count(identity.user, request.parameters)
             language = await self._language(
                 identity.user, request.parameters.get("preferred_language")
             )
         except BaseException:
             self.released(identity.user)
             raise
-        return Admitted(identity.user, identity.sid, identity.epoch, language, identity.expires_at)
+        return Admitted(
+            identity.user, identity.sid, identity.epoch, language, identity.expires_at, online
+        )
+
+    async def _count(self, user: str, parameters: Mapping[str, str]) -> OnlineSocket:
+        """Count the socket on all pods; if it is not opened, the count expires."""
+        visible = parameters.get("invisible") != "true"
+        try:
+            return await self._presence.admit(user, limits.SOCKETS_PER_USER, visible=visible)
+        except TooManySocketsError:
+            raise SocketRefusedError(429, "too_many_sockets") from None
 
     async def _use(self, ticket_id: str) -> None:
         if ticket_id and not await self._tickets.use(ticket_id):

@@ -17,7 +17,7 @@ everything else in the frame. A larger frame closes the socket with 1009 (RFC 64
 
 TOPICS_PER_SOCKET = 200
 SOCKETS_PER_USER = 20
-"""Maximum open sockets of one user on one pod."""
+"""Maximum open sockets of one user, on all pods."""
 
 BUDGET_BYTES: Final = 256 * 1024
 """Bytes that wait for one reader; events beyond that are read from the log again later."""

@@ -19,8 +19,9 @@ from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.ports import Position, Push, StoreUnavailableError
 from ashchat_chat.text import is_storable
 from ashchat_chat.users.notifications import Inbox
-from ashchat_chat.users.presence import LOBBY, Presence, Typing
+from ashchat_chat.users.presence import LOBBY, Presence
 from ashchat_chat.users.profiles import Profiles
+from ashchat_chat.users.typing import Typing
 from ashchat_chat.wire import limits, phoenix
 from ashchat_chat.wire.admission import Admitted
 from ashchat_chat.wire.connection import Close, Connection
@@ -107,6 +108,7 @@ class Session:
         "admitted",
         "connection",
         "expires_at",
+        "online",
         "seats",
         "seen_at",
     )
@@ -132,6 +134,8 @@ class Session:
         now = asyncio.get_running_loop().time()
         self._rules = rules
         self.admitted = admitted
+        self.online = admitted.online
+        """What other users' presence shows of this socket."""
         self.connection = connection
         self.expires_at = expires_at
         self.seen_at = now
@@ -243,19 +247,26 @@ class Session:
         if seat is None or frame.join_ref not in {seat.join_ref, None}:
             raise RequestRejectedError("not_joined")
         kind, _, room_id = frame.topic.partition(":")
-        if kind != "chat":
-            raise RequestRejectedError("unknown_event")
+        if kind == "chat":
+            return await self._answer_chat(seat, frame, frame.payload, room_id)
+        if frame.topic == LOBBY and frame.event == "visibility":
+            return self._set_visibility(frame.payload)
+        raise RequestRejectedError("unknown_event")
+
+    async def _answer_chat(
+        self, seat: Seat, frame: Frame, payload: Payload, room_id: str
+    ) -> Payload | None:
         match frame.event:
             case "send_message":
-                await self._send_message(seat, frame, frame.payload, room_id)
+                await self._send_message(seat, frame, payload, room_id)
                 return None
             case "typing":
                 # As the original: no answer.
-                is_typing = frame.payload.get("is_typing") is True
+                is_typing = payload.get("is_typing") is True
                 self._rules.typing.said(room_id, self.admitted.user, is_typing=is_typing)
                 return None
             case "ack":
-                return await self._ack(room_id, frame.payload)
+                return await self._ack(room_id, payload)
             case _:
                 raise RequestRejectedError("unknown_event")
 
@@ -353,6 +364,14 @@ class Session:
 
     def _answer_with(self, push: Push) -> None:
         self.connection.answer(phoenix.frame_of(push))
+
+    def _set_visibility(self, payload: Payload) -> Payload:
+        visible = payload.get("visible")
+        if not isinstance(visible, bool):
+            raise RequestRejectedError("invalid_visibility")
+        user = self.admitted.user
+        self.online = self._rules.presence.show(user, self.online, visible=visible)
+        return {"visible": visible}
 
     def _end_topic(self, seat: Seat, event: str) -> None:
         frame = phoenix.encode(seat.join_ref, seat.join_ref, seat.topic, event, {})

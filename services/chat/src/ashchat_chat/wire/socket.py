@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from ashchat_chat import metrics
-from ashchat_chat.users.revocations import Revocations
+from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.admission import Admission, SocketRequest
 from ashchat_chat.wire.connection import Close, Connection, Flusher
@@ -42,6 +42,8 @@ class Sockets:
         revocations.call_on_new(self.close_revoked)
         self._flusher = Flusher()
         self._sessions: set[Session] = set()
+        self._by_name: dict[str, set[Session]] = {}
+        """Sockets by the names that revocations have: of their session, and of their user."""
         self.stopping = False
 
     def protocol(self, open_connections: set[Any]) -> asyncio.Protocol:
@@ -73,10 +75,11 @@ class Sockets:
 
         return start
 
-    def close_revoked(self) -> None:
-        """Close the sockets of sessions that are over."""
-        for session in list(self._sessions):
-            self._close_if_revoked(session)
+    def close_revoked(self, over: Sequence[Over]) -> None:
+        """Close the sockets of sessions that have ended, found without a walk over all sockets."""
+        for one in over:
+            for session in list(self._by_name.get(one.name, ())):
+                self._close_if_revoked(session)
 
     def _close_if_revoked(self, session: Session) -> None:
         who = session.admitted
@@ -123,14 +126,21 @@ class Sockets:
 
     def _opened(self, session: Session) -> None:
         self._sessions.add(session)
+        for name in _names(session):
+            self._by_name.setdefault(name, set()).add(session)
         metrics.SOCKETS.set(len(self._sessions))
-        self._rules.presence.opened(session.admitted.user)
+        self._rules.presence.opened(session.admitted.user, session.online)
 
     def _closed(self, session: Session) -> None:
         self._sessions.discard(session)
+        for name in _names(session):
+            sessions = self._by_name[name]
+            sessions.discard(session)
+            if not sessions:
+                del self._by_name[name]
         metrics.SOCKETS.set(len(self._sessions))
         self._admission.released(session.admitted.user)
-        self._rules.presence.closed(session.admitted.user)
+        self._rules.presence.closed(session.admitted.user, session.online)
 
 
 def _examine(session: Session, now: float) -> None:
@@ -141,3 +151,7 @@ def _examine(session: Session, now: float) -> None:
         connection.close(Close.SILENT, "no heartbeat")
     else:
         connection.check(now)
+
+
+def _names(session: Session) -> tuple[str, str]:
+    return session_over(session.admitted.sid).name, user_over(session.admitted.user).name
