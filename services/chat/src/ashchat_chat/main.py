@@ -1,7 +1,7 @@
 """Wiring of the chat service: settings and credentials in, an app out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from redis.exceptions import RedisError
@@ -63,9 +63,11 @@ class _InboxStore:
         """Return the messages that a user has not been shown, oldest first."""
         return await self._chats.pending(user, language)
 
-    async def notified(self, room: str, user: str, n: int) -> None:
-        """Record that a user was shown a room's messages up to a number."""
-        await self._store.raise_positions({(room, user): Position(notified=n)})
+    async def notified(self, received: Mapping[tuple[str, str], int]) -> None:
+        """Record up to which message users have received notifications, by room and user."""
+        await self._store.raise_positions(
+            {member: Position(notified=n) for member, n in received.items()}
+        )
 
 
 def build(settings: Settings) -> runtime.App:

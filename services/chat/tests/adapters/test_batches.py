@@ -96,13 +96,3 @@ async def test_a_cancelled_caller_neither_stops_nor_loses_the_write() -> None:
     await second
     await asyncio.sleep(0)
     assert [item for batch in slow.batches for item in batch] == [0, 2, 4]
-
-
-async def test_lingering_gathers() -> None:
-    slow = Slow()
-    slow.let.set()
-    batches = Batches(slow.write, largest=10, writers=1, waiting=10, linger_seconds=0.01)
-    first = asyncio.create_task(batches.put(0))
-    await asyncio.sleep(0.002)
-    await asyncio.gather(first, batches.put(2))
-    assert slow.batches == [[0, 2]]

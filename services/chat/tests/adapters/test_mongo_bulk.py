@@ -1,4 +1,4 @@
-"""Appends and positions over a collection that refuses and loses answers.
+"""Appends over a collection that refuses and loses answers.
 
 The collection keeps what the real one promises: an unordered insert stores what it does not
 refuse, and reports what it refuses by index. tests/e2e/faults meets the real one.
@@ -13,7 +13,7 @@ import pytest
 from pymongo.errors import AutoReconnect, BulkWriteError
 
 from ashchat_chat.adapters import mongo_bulk
-from ashchat_chat.adapters.mongo_bulk import Appends, Positions
+from ashchat_chat.adapters.mongo_bulk import Appends
 from ashchat_chat.rooms.ports import ConflictError, StoreUnavailableError
 
 INTERNAL_ERROR = 1
@@ -31,7 +31,6 @@ class Collection:
     """Inserts whose answer is lost."""
     fails: set[int] = field(default_factory=set)
     """Revisions that PostgreSQL fails to store, each once."""
-    updates: list[Any] = field(default_factory=list)
 
     async def insert_many(self, documents: Sequence[dict[str, Any]], *, ordered: bool) -> None:
         assert not ordered
@@ -72,14 +71,6 @@ class Collection:
 
         return found()
 
-    async def bulk_write(self, updates: Sequence[Any], *, ordered: bool) -> None:
-        assert not ordered
-        await asyncio.sleep(0)
-        if self.lost_before:
-            self.lost_before -= 1
-            raise AutoReconnect("connection closed")
-        self.updates.append(list(updates))
-
 
 def doc(room: str, rev: int, sender: str = "ana") -> dict[str, Any]:
     return {"room": room, "rev": rev, "sender": sender}
@@ -88,7 +79,6 @@ def doc(room: str, rev: int, sender: str = "ana") -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mongo_bulk, "APPEND_AGAIN_SECONDS", 0.001)
-    monkeypatch.setattr(mongo_bulk, "POSITIONS_LINGER_SECONDS", 0.001)
 
 
 async def test_each_append_gets_its_own_outcome() -> None:
@@ -147,28 +137,3 @@ async def test_too_many_waiting_appends_are_refused(monkeypatch: pytest.MonkeyPa
     assert refused == len(outcomes) - 3
     assert len(collection.documents) == 3
     assert not any(isinstance(outcome, ConflictError) for outcome in outcomes)
-
-
-async def test_positions_of_a_member_are_one_update_with_the_highest_of_each() -> None:
-    collection = Collection()
-    positions = Positions(lambda: collection)  # type: ignore[arg-type,return-value]
-    await asyncio.gather(
-        positions.rise("r", "ana", read=3),
-        positions.rise("r", "ana", read=9, delivered=2),
-        positions.rise("r", "ana", read=7, delivered=5),
-        positions.rise("r", "ben", read=1),
-    )
-    [updates] = collection.updates
-    assert [(one._filter, one._doc) for one in updates] == [
-        ({"room": "r", "user": "ana"}, {"$max": {"read": 9, "delivered": 5}}),
-        ({"room": "r", "user": "ben"}, {"$max": {"read": 1}}),
-    ]
-
-
-async def test_positions_that_could_not_be_stored_are_reported() -> None:
-    collection = Collection(lost_before=1)
-    positions = Positions(lambda: collection)  # type: ignore[arg-type,return-value]
-    with pytest.raises(StoreUnavailableError):
-        await positions.rise("r", "ana", read=3)
-    await positions.rise("r", "ana", read=3)
-    assert len(collection.updates) == 1

@@ -1,7 +1,7 @@
 """Notifications are derived on the reader's pod, and are lost or repeated by no fault of ours."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,8 +44,9 @@ class Cursors:
             if one.sender != user and one.n > self.stored.get((room, user), 0)
         ]
 
-    async def notified(self, room: str, user: str, n: int) -> None:
-        self.stored[room, user] = max(n, self.stored.get((room, user), 0))
+    async def notified(self, received: Mapping[tuple[str, str], int]) -> None:
+        for member, n in received.items():
+            self.stored[member] = max(n, self.stored.get(member, 0))
 
 
 @dataclass

@@ -108,3 +108,18 @@ async def test_what_is_written_after_a_change_is_wanted_in_the_new_language_only
         assert same.targets == ()
         assert [job.targets for job in it.jobs] == [("en",), ("en",), ("de",)]
         assert it.store.sent(ROOM)[-1] == same
+
+
+async def test_changing_all_the_time_is_a_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding 15: every change of a name was sent to all contacts, on all pods."""
+    monkeypatch.setattr(news_module, "AGAIN_SECONDS", 0.05)
+    profiles = Profiles()
+    async with world(monkeypatch) as it, telling(it, profiles) as news:
+        reader = Reader("ben", "en")
+        await enter(it.pods[0], reader)
+        for number in range(200):
+            profiles.kept["ana"] = Profile("ana", f"Ana {number}", "ana_x", "es")
+            news[0].changed("ana")
+            await asyncio.sleep(0)
+        await eventually(lambda: reader.events("receiver_info")[-1]["nickname"] == "Ana 199")
+        assert len(reader.events("receiver_info")) <= 5

@@ -28,7 +28,6 @@ class Batches(Generic[Item]):
         largest: Maximum items in a batch.
         writers: Maximum concurrent batches.
         waiting: Maximum items that wait for a writer.
-        linger_seconds: How long a writer waits for further items before its first batch.
     """
 
     def __init__(
@@ -38,13 +37,11 @@ class Batches(Generic[Item]):
         largest: int,
         writers: int,
         waiting: int,
-        linger_seconds: float = 0.0,
     ) -> None:
         self._write = write
         self._largest = largest
         self._writers = writers
         self._waiting_max = waiting
-        self._linger = linger_seconds
         self._waiting: deque[tuple[Item, asyncio.Future[None]]] = deque()
         self._writing = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,8 +68,6 @@ class Batches(Generic[Item]):
 
     async def _run(self) -> None:
         try:
-            if self._linger:
-                await asyncio.sleep(self._linger)
             while self._waiting:
                 count = min(self._largest, len(self._waiting))
                 await self._write_one([self._waiting.popleft() for _ in range(count)])

@@ -1,17 +1,15 @@
-"""Bulk writes to MongoDB: appends to the logs, and positions that only rise.
+"""Appends to the logs in MongoDB, in bulk.
 
 An unordered bulk insert reports each refused document by its index and stores the others, on
 FerretDB too; results/chat/commits.md has what that is worth.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
-from pymongo import UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 
@@ -36,13 +34,6 @@ APPEND_SECONDS = 6.0
 """How long an insert is repeated while the server is away; clients give up after 10 s."""
 
 APPEND_AGAIN_SECONDS = 0.2
-
-POSITIONS_MAX = 500
-"""Maximum position updates in one bulk write."""
-
-POSITIONS_WAITING_MAX = 50_000
-POSITIONS_LINGER_SECONDS = 0.05
-"""How long positions are gathered before they are written."""
 
 DUPLICATE_KEY_CODE = 11000
 
@@ -133,60 +124,6 @@ class _Attempt:
         for index in list(indexes):
             self.errors[index] = error
             del self.open[index]
-
-
-@dataclass(frozen=True, slots=True)
-class Rise:
-    """A member's positions that rise to these values, or stay if they are higher."""
-
-    room: str
-    user: str
-    positions: Mapping[str, int]
-
-
-class Positions:
-    """Raises the positions of members with `$max`, in bulk.
-
-    Updates of the same member that wait together are one update. A user who is not a member
-    (any more) has no positions: nothing is inserted.
-    """
-
-    def __init__(self, collection: Callable[[], Collection]) -> None:
-        self._collection = collection
-        self._batches = Batches(
-            self._write,
-            largest=POSITIONS_MAX,
-            writers=1,
-            waiting=POSITIONS_WAITING_MAX,
-            linger_seconds=POSITIONS_LINGER_SECONDS,
-        )
-
-    async def rise(self, room: str, user: str, **positions: int) -> None:
-        """Raise positions; return when they are stored.
-
-        Raises:
-            StoreUnavailableError: they may be stored; repeating it is safe.
-        """
-        with _too_many_as_unavailable():
-            await self._batches.put(Rise(room, user, positions))
-
-    async def _write(self, rises: Sequence[Rise]) -> list[Exception | None]:
-        merged: dict[tuple[str, str], dict[str, int]] = {}
-        for one in rises:
-            known = merged.setdefault((one.room, one.user), {})
-            for name, value in one.positions.items():
-                known[name] = max(value, known.get(name, value))
-        updates = [
-            UpdateOne({"room": room, "user": user}, {"$max": positions})
-            for (room, user), positions in merged.items()
-        ]
-        try:
-            await self._collection().bulk_write(updates, ordered=False)
-        except PyMongoError as error:
-            if not unavailable(error):
-                raise
-            raise StoreUnavailableError(type(error).__name__) from error
-        return [None] * len(rises)
 
 
 @contextmanager

@@ -5,10 +5,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from ashchat_chat.adapters.grouped_reads import GroupedReads
 from ashchat_chat.adapters.mongo_errors import Collection, domain_errors
 from ashchat_chat.rooms.ports import ConflictError, Profile
 from ashchat_chat.users.profiles import Device
 from ashchat_core.mongo import Mongo
+
+PROFILES_MAX = 500
+"""Maximum profiles in one read."""
 
 ORDERED = ("nickname", "language")
 """Fields of a profile that auth changes too: each with the time of its value, `<field>_at`."""
@@ -19,6 +23,7 @@ class MongoProfiles:
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
+        self._profile_reads = GroupedReads(self.profiles, largest=PROFILES_MAX)
 
     async def create_profile_indexes(self) -> None:
         """Create the indexes that are missing."""
@@ -52,9 +57,7 @@ class MongoProfiles:
 
     async def profile(self, user_id: str) -> Profile | None:
         """Return a user's profile."""
-        async with domain_errors():
-            found = await self._profiles.find_one({"_id": user_id})
-        return _profile(found) if found else None
+        return await self._profile_reads.get(user_id)
 
     async def profiles(self, user_ids: Sequence[str]) -> dict[str, Profile]:
         """Return the profiles there are, by id."""

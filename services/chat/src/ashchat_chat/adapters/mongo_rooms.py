@@ -6,12 +6,16 @@ from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 
+from ashchat_chat.adapters.grouped_reads import GroupedReads
 from ashchat_chat.adapters.mongo_errors import Collection, conflicts_ignored, domain_errors
 from ashchat_chat.rooms.events import MemberChange, Members
 from ashchat_chat.rooms.ports import CachedRoom, Membership, Position, Preview
 from ashchat_chat.rooms.room_list import Cursor
 from ashchat_chat.rooms.views import Role, RoomView
 from ashchat_core.mongo import Mongo
+
+ROOMS_MAX = 200
+"""Maximum rooms' documents in one read."""
 
 CONTACT_ROOMS_MAX = 200
 """Rooms whose members are a user's contacts: the most recently active ones."""
@@ -37,6 +41,7 @@ class MongoRooms:
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
+        self._room_reads = GroupedReads(self.rooms, largest=ROOMS_MAX)
 
     async def create_room_indexes(self) -> None:
         """Create the indexes that are missing."""
@@ -80,7 +85,7 @@ class MongoRooms:
 
     async def room(self, room: str) -> CachedRoom | None:
         """Return a room's document."""
-        return (await self.rooms([room])).get(room)
+        return await self._room_reads.get(room)
 
     async def rooms(self, rooms: Sequence[str]) -> dict[str, CachedRoom]:
         """Return rooms' documents, by room."""

@@ -7,7 +7,7 @@ repeats nothing that was shown, and everything that was lost on the way.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,9 @@ from ashchat_chat.rooms.views import RoomView
 FLUSH_SECONDS = 0.05
 """How long what was received is gathered before it is stored."""
 
+AGAIN_SECONDS = 1.0
+"""How long to wait after the store was unavailable."""
+
 READ_AGAIN_SECONDS = 30.0
 """How often the pending notifications of all users are read after events may have been missed."""
 
@@ -41,8 +44,8 @@ class InboxStore(Protocol):
         """Return the messages that a user has not been shown, oldest first."""
         ...
 
-    async def notified(self, room: str, user: str, n: int) -> None:
-        """Record that a user has received notifications of a room's messages up to a number."""
+    async def notified(self, received: Mapping[tuple[str, str], int]) -> None:
+        """Record up to which message users have received notifications, by room and user."""
         ...
 
 
@@ -161,11 +164,13 @@ class Inbox:
             self._wake.clear()
             await asyncio.sleep(FLUSH_SECONDS)
             received, self._received = self._received, {}
-            for (room, user), n in received.items():
+            if received:
                 try:
-                    await self._store.notified(room, user, n)
+                    await self._store.notified(received)
                 except StoreUnavailableError:
-                    self._note(room, user, n)
+                    for (room, user), n in received.items():
+                        self._note(room, user, n)
+                    await asyncio.sleep(AGAIN_SECONDS)
             again, self._again = list(self._again), set()
             for start in range(0, len(again), READERS):
                 await asyncio.gather(*map(self._read_again, again[start : start + READERS]))

@@ -14,6 +14,8 @@ from ashchat_chat.rooms.ports import Profile, StoreUnavailableError
 from ashchat_chat.rooms.reader_languages import ReaderLanguages
 
 AGAIN_SECONDS = 1.0
+"""How long to wait after the store was unavailable, and between two rounds of changes: however
+often a user changes their profile, others are sent one state of it in this time."""
 
 
 class ProfileStore(Protocol):
@@ -69,3 +71,4 @@ class ProfileChanges:
             for user, profile in found.items():
                 for room in self._rooms.rooms_of(user):
                     self._rooms.tell(room, "receiver_info", profile.payload(), but=user)
+            await asyncio.sleep(AGAIN_SECONDS)
