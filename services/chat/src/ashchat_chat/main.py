@@ -23,6 +23,7 @@ from ashchat_chat.channels import (
 )
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.chats import Chats, Pending
+from ashchat_chat.rooms.groups import Groups
 from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.ports import Position
 from ashchat_chat.rooms.room_list import RoomList
@@ -100,6 +101,13 @@ def build(settings: Settings) -> runtime.App:
     profiles = Profiles(store, changed=changes.changed)
     room_list = RoomList(store, rooms.directory)
     chats = Chats(store, rooms.directory, rooms.cache, room_list)
+    groups = Groups(
+        store,
+        rooms.directory,
+        rooms.appending,
+        rooms.cache,
+        members_max=settings.group_members_max,
+    )
     inbox = Inbox(_InboxStore(chats, store), rooms.live, rooms.directory)
     rooms.catching_up.serve_elsewhere(inbox)
     presence = Presence(
@@ -135,7 +143,9 @@ def build(settings: Settings) -> runtime.App:
     )
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
     app = http.build(
-        http.Rules(chats, History(store, rooms.directory), profiles, photos),
+        http.Rules(
+            chats, History(store, rooms.directory), groups, rooms.directory, profiles, photos
+        ),
         verifier=verifier,
         revocations=revocations,
         allowed_origins=settings.allowed_origins,

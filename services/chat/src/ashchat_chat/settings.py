@@ -21,6 +21,9 @@ class Settings(PublicSettings):
         description="Lifetime of an access token, as in auth, in minutes; revoked sessions are "
         "stored for as long.",
     )
+    group_members_max: int = Field(
+        1_000, ge=2, le=10_000, description="Maximum members of a group."
+    )
     static_url: str = Field(
         "http://localhost:8081", description="Base URL of static, which stores photos."
     )

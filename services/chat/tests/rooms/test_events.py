@@ -14,8 +14,10 @@ from ashchat_chat.rooms.views import Role
 
 M = TypeVar("M", bound=BaseModel)
 AT = datetime(2026, 1, 2, tzinfo=UTC)
-NOT_ABOUT_USERS = {"room", "client_id", "message", "target", "language"}
-"""Fields that never contain a user's id: ids of rooms and messages, and language tags."""
+NOT_ABOUT_USERS = {
+    "room", "client_id", "message", "target", "language", "name", "picture", "description",
+}  # fmt: skip
+"""Fields that never contain a user's id: other ids, language tags, how a group looks."""
 
 
 def filled(kind: type[M], user: str) -> M:
@@ -49,6 +51,18 @@ def test_no_kind_stores_a_deleted_users_id(kind: type[Event]) -> None:
     # Repeating a deletion changes nothing.
     again = erased.erased_for("ana", {3})
     assert again is None or again == erased
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_keeps_the_text_of_a_deleted_message(kind: type[Event]) -> None:
+    event = filled(kind, "secret")
+    purged = event.purged()
+    if purged is not None:
+        texts = purged.model_dump_json(exclude={"sender", "by"})
+        assert "secret" not in texts
+        assert (purged.rev, purged.purged()) == (event.rev, purged)
+    else:
+        assert not hasattr(event, "text")
 
 
 @pytest.mark.parametrize("kind", KINDS)

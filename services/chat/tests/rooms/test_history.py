@@ -9,6 +9,7 @@ import pytest
 
 from ashchat_chat.rooms import chats as chats_module
 from ashchat_chat.rooms import room_list as room_list_module
+from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.chats import Chats
 from ashchat_chat.rooms.errors import NoSuchRoomError
@@ -48,9 +49,7 @@ async def test_unread_counts_do_not_depend_on_what_is_cached(flushed: bool) -> N
     store = ProfileStore({ROOM: ("ana", "ben")}, {"ana": "es", "ben": "en"})
     rooms, chats = pod(store)
     for number in range(200):
-        event, _ = await rooms.appending.send(
-            ROOM, "ana", text="hola", language="es", client_id=str(number)
-        )
+        event, _ = await rooms.appending.send(ROOM, "ana", Draft("hola", str(number), "es"))
         await rooms.appending.translated(
             result(
                 message=event.message_id, text_version=1, target="en", outcome="translated",
@@ -83,9 +82,7 @@ async def test_the_list_of_chats_costs_a_bounded_number_of_queries_and_character
     rooms, chats = pod(store)
     for room in store.documents:
         for number in range(5):
-            await rooms.appending.send(
-                room, "ana", text="x" * 8_000, language="es", client_id=str(number)
-            )
+            await rooms.appending.send(room, "ana", Draft("x" * 8_000, str(number), "es"))
     await rooms.cache.flush(store.documents)
     store.called.clear()
     found = await chats.chats("ana")
@@ -127,7 +124,7 @@ async def test_rooms_far_behind_their_logs_are_complete(monkeypatch: pytest.Monk
     await rooms.cache.flush(store.documents)
     for room in store.documents:
         for number in range(8):
-            await rooms.appending.send(room, "ana", text="x", language="es", client_id=str(number))
+            await rooms.appending.send(room, "ana", Draft("x", str(number), "es"))
     _, other = pod(store)
     page, _ = await other.rooms("ana", after=None, limit=10)
     assert {one.summary.view.n for one in page} == {8}

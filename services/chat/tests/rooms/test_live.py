@@ -7,6 +7,7 @@ import pytest
 
 from ashchat_chat.rooms import appending as appending_module
 from ashchat_chat.rooms import live as live_module
+from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.errors import NoSuchMessageError, NoSuchRoomError
 from ashchat_chat.rooms.ports import Position, StoreUnavailableError
@@ -71,7 +72,7 @@ async def test_strangers_and_unknown_rooms_get_the_same_error(
             with pytest.raises(NoSuchRoomError):
                 await it.pods[0].live.join(room, user, None)
             with pytest.raises(NoSuchRoomError):
-                await it.pods[0].appending.send(room, user, text="x", language="en", client_id="1")
+                await it.pods[0].appending.send(room, user, Draft("x", "1", "en"))
             with pytest.raises(NoSuchRoomError):
                 await it.pods[0].positions.acknowledge(room, user, Position(read=1))
         assert it.store.sent(ROOM) == []

@@ -97,4 +97,4 @@ async def test_a_pod_that_joins_later_knows_the_positions(monkeypatch: pytest.Mo
         await say(it.pods[0], "ana", "1")
         await it.pods[0].positions.acknowledge(ROOM, "ben", Position(read=1))
         joined = await it.pods[1].live.join(ROOM, "ben", None)
-        assert (joined.n, joined.read) == (1, 1)
+        assert (joined.view.n, joined.read) == (1, 1)

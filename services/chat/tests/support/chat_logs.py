@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from ashchat_chat.rooms.events import (
     KINDS,
     AnyEvent,
+    Deleted,
+    Edited,
     MemberChange,
     Members,
+    RoomChanged,
     Sent,
     Translated,
 )
@@ -44,6 +47,7 @@ def _message(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> Any
     return Sent(
         **place, n=len(sent_in(log)) + 1, sender=sender, client_id=f"c{place['rev']}",
         text=TEXTS[sender], language="es", targets=("de", "en"),
+        mentions=tuple(draw(st.sets(st.sampled_from(USERS), max_size=2))),
     )  # fmt: skip
 
 
@@ -64,9 +68,30 @@ def _members(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> Any
     return Members(**place, by=draw(st.sampled_from([None, *USERS])), changes=(change,))
 
 
+def _edit(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEvent:
+    original = draw(st.sampled_from(sent_in(log)))
+    return Edited(
+        **place, about=original.rev, sender=original.sender, client_id=f"c{place['rev']}",
+        text=f"{TEXTS[original.sender]} again", language="es", targets=("de", "en"),
+    )  # fmt: skip
+
+
+def _delete(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEvent:
+    original = draw(st.sampled_from(sent_in(log)))
+    by = draw(st.sampled_from(USERS))
+    return Deleted(**place, about=original.rev, number=original.n, by=by)
+
+
+def _room(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEvent:
+    del log
+    name = draw(st.sampled_from([None, "Kitchen", "Garden"]))
+    return RoomChanged(**place, by=draw(st.sampled_from(USERS)), name=name)
+
+
 Draw = Callable[[st.DrawFn, list[AnyEvent], dict[str, Any]], AnyEvent]
 DRAWN: dict[type[AnyEvent], Draw] = {
-    Members: _members, Sent: _message, Translated: _translation,
+    Members: _members, RoomChanged: _room, Sent: _message, Edited: _edit, Deleted: _delete,
+    Translated: _translation,
 }  # fmt: skip
 assert set(DRAWN) == set(KINDS), "a kind is not drawn"
 

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,14 +21,16 @@ from ashchat_chat.channels import POSITIONS_CHANNEL
 from ashchat_chat.rooms import appending as appending_module
 from ashchat_chat.rooms import catching_up as catching_up_module
 from ashchat_chat.rooms import positions as positions_module
+from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.rooms.assembly import Rooms
-from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent
+from ashchat_chat.rooms.events import AnyEvent, Deleted, Members, Sent, Text
 from ashchat_chat.rooms.ports import (
     CachedRoom,
     ConflictError,
     Listener,
     Membership,
     Position,
+    Profile,
     Publication,
     Push,
     StoreUnavailableError,
@@ -76,6 +78,8 @@ class MemoryStore:
         self.forgets: Callable[[], bool] = lambda: False
         """Whether the next insert is done, and its answer lost."""
         self.called: list[str] = []
+        self.purged: set[tuple[str, int]] = set()
+        self.graves: set[str] = set()
 
     @property
     def calls(self) -> Counter[str]:
@@ -83,7 +87,8 @@ class MemoryStore:
         return Counter(self.called)
 
     def found(self, room: str, users: tuple[str, ...]) -> None:
-        founding = tuple(MemberChange(user=user, role=Role.MEMBER) for user in users)
+        changes = [{"user": user, "role": Role.MEMBER} for user in users]
+        founding = ({"kind": "members", "changes": changes},)
         self.documents[room] = CachedRoom(RoomView(room=room), EPOCH, founding=founding)
         self.events.setdefault(room, [])
         for user in users:
@@ -235,6 +240,69 @@ class MemoryStore:
             if document is not None:
                 document.position = document.position.raised(position)
 
+    # Messages that changed, and mentions
+
+    async def by_tags(self, tags: Sequence[str]) -> dict[str, Profile]:
+        await self._turn("by_tags")
+        users = {user for _, user in self.members} | set(self.reads)
+        return {
+            tag: Profile(tag.removesuffix("_x"), tag, tag, "en")
+            for tag in tags
+            if tag.removesuffix("_x") in users
+        }
+
+    async def mentions(self, user: str, after: Mapping[str, int]) -> dict[str, int]:
+        await self._turn("mentions")
+        counts = {
+            room: sum(
+                message.n > n
+                and message.sender != user
+                and {user, "*"} & {*message.mentions} != set()
+                for message in self.sent(room)
+            )
+            for room, n in after.items()
+        }
+        return {room: count for room, count in counts.items() if count}
+
+    async def purge(self, deletion: Deleted, events: Sequence[AnyEvent]) -> None:
+        for event in events:
+            await self._turn("purge")
+            self.events[event.room][event.rev - 1] = event
+        await self.set_preview(deletion.room, deletion.number, "")
+        self.purged.add((deletion.room, deletion.rev))
+
+    async def unpurged(self, before: datetime, limit: int) -> list[Deleted]:
+        await self._turn("unpurged")
+        return [
+            event
+            for log in self.events.values()
+            for event in log
+            if isinstance(event, Deleted)
+            and event.at < before
+            and (event.room, event.rev) not in self.purged
+        ][:limit]
+
+    async def set_preview(self, room: str, n: int, text: str) -> None:
+        await self._turn("set_preview")
+        document = self.documents[room]
+        if document.preview is not None and document.preview.n == n:
+            preview = replace(document.preview, text=text)
+            self.documents[room] = replace(document, preview=preview)
+
+    async def add_group(
+        self, room: str, founding: Sequence[Mapping[str, Any]], at: datetime
+    ) -> None:
+        await self._turn("add_group")
+        if room in self.documents:
+            raise ConflictError
+        view = RoomView(room=room, kind="group")
+        self.documents[room] = CachedRoom(view, at, founding=tuple(founding))
+        self.events[room] = []
+
+    async def buried(self, gone: Sequence[str]) -> bool:
+        await self._turn("buried")
+        return not self.graves.isdisjoint(gone)
+
     def sent(self, room: str) -> list[Sent]:
         return [event for event in self.events[room] if isinstance(event, Sent)]
 
@@ -314,6 +382,7 @@ class Reader:
     protocol: int = 2
     frames: list[Any] = field(default_factory=list)
     unconfirmed: list[Callable[[], None]] = field(default_factory=list)
+    ended: bool = False
 
     gone: bool = False
     room: int | None = None
@@ -347,6 +416,9 @@ class Reader:
         if self.room == 0:
             self.room = 1
 
+    def end(self) -> None:
+        self.ended = True
+
     def events(self, name: str = "event") -> list[dict[str, Any]]:
         return [frame[4] for frame in self.frames if frame[3] == name]
 
@@ -361,7 +433,7 @@ class World:
     store: MemoryStore
     bus: LossyBus
     pods: list[Rooms]
-    jobs: list[Sent]
+    jobs: list[Text]
 
 
 @asynccontextmanager
@@ -386,7 +458,7 @@ async def world(
         doubles=doubles,
     )
     channels = Channels()
-    jobs: list[Sent] = []
+    jobs: list[Text] = []
     made: list[Rooms] = []
     for _ in range(pods):
         end = LossyBroadcast(bus)
@@ -412,7 +484,11 @@ async def enter(rooms: Rooms, reader: Reader, since: int | None = None) -> int:
 
 
 async def say(rooms: Rooms, user: str, ref: str, text: str = "hola") -> tuple[Sent, bool]:
-    return await rooms.appending.send(ROOM, user, text=text, language=PEOPLE[user], client_id=ref)
+    return await rooms.appending.send(ROOM, user, Draft(text, ref, PEOPLE[user]))
+
+
+def draft(ref: str, text: str = "hola", **more: Any) -> Draft:
+    return Draft(text, ref, "es", **more)
 
 
 async def settled(readers: Sequence[Reader], head: int) -> None:

@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 
-from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, ReceiverDeletedError
-from ashchat_chat.rooms.events import Sent
+from ashchat_chat.rooms.appending import Draft
+from ashchat_chat.rooms.errors import (
+    NoSuchRoomError,
+    NoSuchUserError,
+    Reason,
+    ReceiverDeletedError,
+    RefusedError,
+)
+from ashchat_chat.rooms.events import Edited, Sent
 from ashchat_chat.rooms.live import Joined
 from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
-from ashchat_chat.rooms.views import Member
+from ashchat_chat.rooms.views import Member, RoomView
 from ashchat_chat.users.presence import OnlineSocket
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import session as session_module
@@ -29,7 +36,8 @@ class RecordingRules:
     """Rooms, notifications, presence, typing and chats in one: they note what is asked."""
 
     def __init__(self) -> None:
-        self.live = self.appending = self.positions = self
+        self.live = self.appending = self.positions = self.messages = self
+        self.changed: list[tuple[str, int]] = []
         self.away = False
         self.alone = False
         self.sent: list[tuple[str, str, str]] = []
@@ -45,7 +53,8 @@ class RecordingRules:
         if room_id != ROOM:
             raise NoSuchRoomError
         members = {who: Member(joined_rev=1, joined_n=0) for who in (user, "ben")}
-        return Joined(5, 5 if since is None else since, reset=False, members=members, n=4, read=3)
+        view = RoomView(room=room_id, rev=5, n=4, members=members)
+        return Joined(5, 5 if since is None else since, reset=False, view=view, read=3)
 
     async def attach(self, *place: Any) -> None:
         self.attached.append(place)
@@ -53,19 +62,40 @@ class RecordingRules:
     def detach(self, *place: Any) -> None:
         self.detached.append(place)
 
-    async def send(
-        self, room_id: str, user: str, *, text: str, language: str, client_id: str
-    ) -> tuple[Sent, bool]:
+    async def send(self, room_id: str, user: str, draft: Draft) -> tuple[Sent, bool]:
         if self.away:
             raise StoreUnavailableError
         if self.alone:
             raise ReceiverDeletedError
-        self.sent.append((user, text, client_id))
+        self.sent.append((user, draft.text, draft.client_id))
         event = Sent(
-            room=room_id, rev=6, n=5, at=AT, sender=user,
-            client_id=client_id, text=text, language=language,
+            room=room_id, rev=6, n=5, at=AT, sender=user, client_id=draft.client_id,
+            text=draft.text, language=draft.language or "und",
         )  # fmt: skip
         return event, True
+
+    async def mentions(self, _room: str, _user: str, text: str) -> tuple[str, ...]:
+        if "@all" in text:
+            raise RefusedError(Reason.MENTION_ALL_NOT_ALLOWED)
+        return ()
+
+    async def check_reply(self, _room: str, _user: str, rev: int) -> None:
+        self.changed.append(("reply", rev))
+
+    async def edit(self, room: str, user: str, rev: int, draft: Draft) -> tuple[Edited, bool]:
+        self.changed.append(("edit", rev))
+        event = Edited(
+            room=room, rev=7, at=AT, about=rev, sender=user, client_id=draft.client_id,
+            text=draft.text, language="es",
+        )  # fmt: skip
+        return event, True
+
+    async def delete(self, _room: str, _user: str, rev: int) -> None:
+        self.changed.append(("delete", rev))
+
+    async def translate_again(self, _room: str, _user: str, rev: int, language: str) -> None:
+        self.changed.append((f"translate {language}", rev))
+        raise RefusedError(Reason.NOTHING_FAILED)
 
     async def acknowledge(self, _room: str, _user: str, position: Position) -> Position:
         return position

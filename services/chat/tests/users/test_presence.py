@@ -70,6 +70,9 @@ class Rooms:
     def rooms_of(self, user: str) -> frozenset[str]:
         return frozenset({"room"} if user in self.people() else ())
 
+    def is_direct(self, _room: str) -> bool:
+        return True
+
     def tell(self, _room: str, _event: str, payload: dict[str, str], *, but: str) -> None:
         self.told.append((but, payload["status"]))
 
@@ -111,6 +114,8 @@ class Lobbyist:
     def fell_behind(self, since: int) -> None: ...
 
     async def drained(self) -> None: ...
+
+    def end(self) -> None: ...
 
     def sees(self) -> dict[str, int]:
         """Return who is online, on how many devices."""

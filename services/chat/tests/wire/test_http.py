@@ -113,7 +113,7 @@ def over() -> Revocations:
 
 @pytest.fixture
 def client(chats: Any, photos: Any, verifier: TokenVerifier, over: Revocations) -> TestClient:
-    rules = http.Rules(chats, chats, chats, photos)
+    rules = http.Rules(chats, chats, chats, chats, chats, photos)
     app = http.build(rules, verifier=verifier, revocations=over)
     return TestClient(app, base_url="http://chat", raise_server_exceptions=False)
 

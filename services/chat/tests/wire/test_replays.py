@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.session import Rules
@@ -39,9 +40,7 @@ def sockets_in(where: World, verifier: TokenVerifier, over: Revocations) -> Sock
 
 async def say(where: World, count: int, text: str, start: int = 0) -> None:
     for number in range(start, start + count):
-        await where.pods[0].appending.send(
-            ROOM, "ana", text=text, language="es", client_id=str(number)
-        )
+        await where.pods[0].appending.send(ROOM, "ana", Draft(text, str(number), "es"))
 
 
 async def next_event(session: WireClient) -> dict[str, Any]:

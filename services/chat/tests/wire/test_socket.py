@@ -318,6 +318,46 @@ async def test_malformed_messages(
     assert rules.sent == []
 
 
+BLANK = (
+    "", " ", "\r\n", "\u0085", "\u200b", "\u2800", "\u3164", "\ufeff", "\u00ad", "\u2066\u2069",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BLANK)
+async def test_what_has_no_visible_character_is_no_message(
+    sockets: Sockets, params: Params, rules: RecordingRules, content: str
+) -> None:
+    async with connect(sockets, params=params) as session:
+        await ask(session, "phx_join", {"protocol": 2})
+        message = {"content": content, "mobile_ref_id": "1"}
+        assert await ask(session, "send_message", message) == refused(**NO_CONTENT)
+        changed = {**message, "message_id": f"{ROOM}.2"}
+        assert await ask(session, "edit_message", changed) == refused(**NO_CONTENT)
+    assert rules.sent == []
+
+
+async def test_messages_are_changed(
+    sockets: Sockets, params: Params, rules: RecordingRules
+) -> None:
+    async with connect(sockets, params=params) as session:
+        await ask(session, "phx_join", {"protocol": 2})
+        about = {"message_id": f"{ROOM}.2"}
+        message = {"content": "x", "mobile_ref_id": "1"}
+        answer = await ask(session, "edit_message", {**message, **about})
+        assert answer["response"] == {
+            "rev": 7, "at": "2026-01-02T00:00:00.000Z", "duplicate": False,
+        }  # fmt: skip
+        assert await ask(session, "delete_message", about) == {"status": "ok", "response": {}}
+        assert await ask(session, "translate_again", about) == refused("nothing_failed")
+        await ask(session, "send_message", {**message, "reply_to": f"{ROOM}.3"})
+        everybody = {**message, "content": "@all come"}
+        assert await ask(session, "send_message", everybody) == refused("mention_all_not_allowed")
+        for wrong in (None, "", 2, "other.2", f"{ROOM}.x", f"{ROOM}.{2**60}"):
+            answer = await ask(session, "delete_message", {"message_id": wrong})
+            assert answer == refused("invalid_message", field="message_id")
+    assert rules.changed == [("edit", 2), ("delete", 2), ("translate es", 2), ("reply", 3)]
+
+
 async def test_without_a_join_nothing_is_done(
     sockets: Sockets, params: Params, rules: RecordingRules
 ) -> None:
@@ -498,7 +538,8 @@ async def test_a_frame_admits_every_text_that_the_limit_of_characters_admits(
 ) -> None:
     async with connect(sockets, params=params) as session:
         await ask(session, "phx_join", {"protocol": 2})
-        message = {"content": text * TEXT_MAX_CHARS, "mobile_ref_id": "\U0001f600" * 128}
+        content = "x" + text * (TEXT_MAX_CHARS - 1)
+        message = {"content": content, "mobile_ref_id": "\U0001f600" * 128}
         frame = ["1", "2", f"chat:{ROOM}", "send_message", message]
         session.send_text(json.dumps(frame, ensure_ascii=escaped))
         while (answer := await session.receive_json())[1] != "2":

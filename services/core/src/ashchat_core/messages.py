@@ -33,7 +33,9 @@ class TranslateJob(Message):
     v: Literal[1] = 1
     room: str
     message: str = Field(description="The message's id in the room's log.")
-    text_version: int = Field(ge=1, description="1 for the original, +1 for every edit.")
+    text_version: int = Field(
+        ge=1, description="1 for the original; of an edit, its revision in the log."
+    )
     text: str = Field(max_length=TEXT_MAX_CHARS)
     sender: str = Field(description="The account whose turn it is, so that none delays others.")
     source: Language | None = Field(description="The sender's language; None if unknown.")

@@ -76,6 +76,11 @@ class UnacceptableTextError(ValueError):
     """The text cannot be displayed, or is not what it should be."""
 
 
+def is_visible(text: str) -> bool:
+    """Return whether a reader sees anything of a text: not only blanks, and what has no width."""
+    return _VISIBLE.search(text) is not None
+
+
 def line(text: str) -> str:
     """Return a name or another single line as it is stored and displayed.
 

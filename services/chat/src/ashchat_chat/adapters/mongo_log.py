@@ -8,7 +8,7 @@ from pymongo import ReplaceOne
 
 from ashchat_chat.adapters.mongo_bulk import Appends
 from ashchat_chat.adapters.mongo_errors import Collection, domain_errors
-from ashchat_chat.rooms.events import AnyEvent, Sent, parse
+from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Sent, Text, parse
 from ashchat_core.mongo import Mongo
 
 OR_MAX = 200
@@ -45,12 +45,22 @@ class MongoLog:
         await create(
             [("translate", 1)], name="outbox", partialFilterExpression=_having("translate")
         )
+        await create(
+            [("room", 1), ("mentions", 1), ("n", 1)],
+            name="room_mentions_n",
+            partialFilterExpression=_having("mentions"),
+        )
+        await create([("purge", 1)], name="purge", partialFilterExpression=_having("purge"))
 
     async def insert(self, event: AnyEvent) -> None:
         """Commit an event. Raises ConflictError: its revision or its client's id is taken."""
         document = event.model_dump(exclude_none=True)
-        if isinstance(event, Sent) and event.targets:
+        if isinstance(event, Sent) and not event.mentions:
+            del document["mentions"]  # so that it is not in the index of mentions
+        if isinstance(event, Text) and event.targets:
             document["translate"] = event.at
+        if isinstance(event, Deleted):
+            document["purge"] = event.at
         await self._appends.insert(document)
 
     async def by_client_id(self, room: str, sender: str, client_id: str) -> AnyEvent | None:
@@ -89,17 +99,44 @@ class MongoLog:
         ]
         return await self._find(wanted)
 
-    async def untranslated(self, before: datetime, limit: int) -> list[Sent]:
+    async def mentions(self, user: str, after: Mapping[str, int]) -> dict[str, int]:
+        """Return, by room, how many messages after a number mention a user."""
+        counts: dict[str, int] = {}
+        rooms = sorted(after.items())
+        for start in range(0, len(rooms), OR_MAX):
+            wanted = [
+                {"room": room, "mentions": {"$in": [user, ALL_MEMBERS]}, "n": {"$gt": n}}
+                for room, n in rooms[start : start + OR_MAX]
+            ]
+            async with domain_errors():
+                async for one in self._events.find({"$or": wanted}, {"room": 1, "sender": 1}):
+                    counts[one["room"]] = counts.get(one["room"], 0) + (one["sender"] != user)
+        return counts
+
+    async def untranslated(self, before: datetime, limit: int) -> list[Text]:
         """Return messages whose translation job the broker has not confirmed."""
         async with domain_errors():
             found = await self._events.find({"translate": {"$lt": before}}).limit(limit).to_list()
-        return [event for event in map(parse, found) if isinstance(event, Sent)]
+        return [event for event in map(parse, found) if isinstance(event, Text)]
 
-    async def translation_requested(self, event: Sent) -> None:
+    async def translation_requested(self, event: Text) -> None:
         """Record that the broker has confirmed a message's translation job."""
         async with domain_errors():
             await self._events.update_one(
                 {"room": event.room, "rev": event.rev}, {"$unset": {"translate": ""}}
+            )
+
+    async def unpurged(self, before: datetime, limit: int) -> list[Deleted]:
+        """Return deletions whose texts may still be stored."""
+        async with domain_errors():
+            found = await self._events.find({"purge": {"$lt": before}}).limit(limit).to_list()
+        return [event for event in map(parse, found) if isinstance(event, Deleted)]
+
+    async def purged(self, deletion: Deleted) -> None:
+        """Record that no text of a deleted message is stored any more."""
+        async with domain_errors():
+            await self._events.update_one(
+                {"room": deletion.room, "rev": deletion.rev}, {"$unset": {"purge": ""}}
             )
 
     async def rewrite(self, events: Sequence[AnyEvent]) -> None:

@@ -65,6 +65,12 @@ class MongoProfiles:
             found = await self._profiles.find({"_id": {"$in": list(user_ids)}}).to_list()
         return {one["_id"]: _profile(one) for one in found}
 
+    async def by_tags(self, tags: Sequence[str]) -> dict[str, Profile]:
+        """Return the profiles with these tags, by tag."""
+        async with domain_errors():
+            found = await self._profiles.find({"tag": {"$in": list(tags)}}).to_list()
+        return {one["tag"]: _profile(one) for one in found}
+
     async def by_tag(self, tag: str) -> Profile | None:
         """Return the profile with a tag."""
         async with domain_errors():

@@ -1,6 +1,7 @@
 """Rooms' documents and members' documents in MongoDB."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,8 +9,8 @@ from pymongo import UpdateMany, UpdateOne
 
 from ashchat_chat.adapters.grouped_reads import GroupedReads
 from ashchat_chat.adapters.mongo_errors import Collection, conflicts_ignored, domain_errors
-from ashchat_chat.rooms.events import MemberChange, Members
-from ashchat_chat.rooms.ports import CachedRoom, Membership, Position, Preview
+from ashchat_chat.rooms.events import Members
+from ashchat_chat.rooms.ports import PREVIEW_CHARS, CachedRoom, Membership, Position, Preview
 from ashchat_chat.rooms.room_list import Cursor
 from ashchat_chat.rooms.views import Role, RoomView
 from ashchat_core.mongo import Mongo
@@ -65,11 +66,38 @@ class MongoRooms:
                 {
                     "_id": room,
                     "pair": _pair(members),
-                    "founding": [{"user": user, "role": Role.MEMBER} for user in members],
+                    "founding": [
+                        {
+                            "kind": "members",
+                            "changes": [{"user": user, "role": Role.MEMBER} for user in members],
+                        }
+                    ],
                     "view": RoomView(room=room).model_dump(),
                     "created_at": at,
                     "active_at": at,
                 }
+            )
+
+    async def add_group(
+        self, room: str, founding: Sequence[Mapping[str, Any]], at: datetime
+    ) -> None:
+        """Store a new group. Raises ConflictError: the room exists."""
+        async with domain_errors():
+            await self._rooms.insert_one(
+                {
+                    "_id": room,
+                    "founding": [dict(one) for one in founding],
+                    "view": RoomView(room=room, kind="group").model_dump(),
+                    "created_at": at,
+                    "active_at": at,
+                }
+            )
+
+    async def set_preview(self, room: str, n: int, text: str) -> None:
+        """Change the text of a room's preview, if it is that of a message."""
+        async with domain_errors():
+            await self._rooms.update_one(
+                {"_id": room, "preview.n": n}, {"$set": {"preview.text": text[:PREVIEW_CHARS]}}
             )
 
     async def direct_room(self, members: tuple[str, str]) -> str | None:
@@ -115,9 +143,10 @@ class MongoRooms:
                         {
                             "$set": {
                                 "view": one.view.model_dump(),
-                                **({"preview": _preview(one.preview)} if one.preview else {}),
+                                **({"preview": asdict(one.preview)} if one.preview else {}),
                             },
-                            "$unset": {"founding": ""},
+                            # The last of the first events makes the members.
+                            **({"$unset": {"founding": ""}} if one.view.members else {}),
                             "$max": {"active_at": one.active_at},
                         },
                     )
@@ -275,17 +304,11 @@ def _position(document: dict[str, Any]) -> Position:
     )
 
 
-def _preview(preview: Preview) -> dict[str, Any]:
-    return {
-        "n": preview.n, "at": preview.at, "sender": preview.sender, "text": preview.text,
-    }  # fmt: skip
-
-
 def _cached(document: dict[str, Any]) -> CachedRoom:
     preview = document.get("preview")
     return CachedRoom(
         view=RoomView.model_validate(document["view"]),
         active_at=document["active_at"],
         preview=Preview(**preview) if preview else None,
-        founding=tuple(MemberChange.model_validate(one) for one in document.get("founding", ())),
+        founding=tuple(document.get("founding", ())),
     )

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from ashchat_chat import metrics
-from ashchat_chat.rooms.events import Sent
+from ashchat_chat.rooms.events import Text
 from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_core import languages
 from ashchat_core.amqp import Broker, BrokerUnavailableError, PublishError
@@ -33,11 +33,11 @@ SWEEP_MAX = 200
 class OutboxStore(Protocol):
     """Stores the marks. Every method may raise StoreUnavailableError."""
 
-    async def untranslated(self, before: datetime, limit: int) -> list[Sent]:
+    async def untranslated(self, before: datetime, limit: int) -> list[Text]:
         """Return messages whose translation job the broker has not confirmed."""
         ...
 
-    async def translation_requested(self, event: Sent) -> None:
+    async def translation_requested(self, event: Text) -> None:
         """Record that the broker has confirmed a message's translation job."""
         ...
 
@@ -48,10 +48,10 @@ class TranslationOutbox:
     def __init__(self, broker: Broker, store: OutboxStore) -> None:
         self._broker = broker
         self._store = store
-        self._waiting: asyncio.Queue[Sent] = asyncio.Queue(WAITING_MAX)
+        self._waiting: asyncio.Queue[Text] = asyncio.Queue(WAITING_MAX)
         self._log = structlog.get_logger("outbox")
 
-    def add(self, event: Sent) -> None:
+    def add(self, event: Text) -> None:
         """Publish a message's job soon; the message is already marked."""
         try:
             self._waiting.put_nowait(event)
@@ -85,20 +85,20 @@ class TranslationOutbox:
             except (BrokerUnavailableError, PublishError, StoreUnavailableError) as error:
                 self._log.info("left to the sweeper", kind=type(error).__name__)
 
-    async def _publish(self, event: Sent) -> None:
+    async def _publish(self, event: Text) -> None:
         await self._broker.publish(
             Service.CHAT.value,
             Queue.TRANSLATE.value,
             TranslateJob(
                 room=event.room,
                 message=event.message_id,
-                text_version=1,
+                text_version=event.text_version,
                 text=event.text,
                 sender=event.sender,
                 source=None if event.language == languages.UNKNOWN else event.language,
                 targets=event.targets,
                 requested_at=event.at,
             ),
-            message_id=f"{event.message_id}.1",
+            message_id=f"{event.message_id}.{event.text_version}",
         )
         await self._store.translation_requested(event)

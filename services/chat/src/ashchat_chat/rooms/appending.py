@@ -8,7 +8,8 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ashchat_chat import metrics
@@ -20,8 +21,9 @@ from ashchat_chat.rooms.errors import (
     NoSuchRoomError,
     NotNeededError,
     ReceiverDeletedError,
+    RefusedError,
 )
-from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent, Translated
+from ashchat_chat.rooms.events import AnyEvent, Deleted, MemberChange, Members, Sent, Translated
 from ashchat_chat.rooms.identifiers import TRANSLATOR, is_placeholder, message_place, placeholder
 from ashchat_chat.rooms.ports import (
     ConflictError,
@@ -33,7 +35,7 @@ from ashchat_chat.rooms.ports import (
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.reader_languages import ReaderLanguages
 from ashchat_chat.rooms.room import Room
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.views import Role, RoomView
 from ashchat_core import languages
 from ashchat_core.messages import TranslationResult
 
@@ -43,6 +45,21 @@ APPEND_SECONDS = 6.0
 APPEND_AGAIN_SECONDS = 0.2
 CONFLICTS_BEFORE_PAUSE = 3
 """Conflicts of one append before it waits a random moment: the room is busy on several pods."""
+
+
+REFUSALS = (NoSuchRoomError, NotNeededError, ReceiverDeletedError, RefusedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message before it has a place in a log."""
+
+    text: str
+    client_id: str
+    language: str | None = None
+    """What it is written in; None: what the sender reads."""
+    reply_to: int | None = None
+    mentions: tuple[str, ...] = ()
 
 
 class Appender:
@@ -73,9 +90,7 @@ class Appender:
         """Call a function with a room's id when it is not known what was committed to it."""
         self._on_doubt = on_doubt
 
-    async def send(
-        self, room_id: str, user: str, *, text: str, language: str | None, client_id: str
-    ) -> tuple[Sent, bool]:
+    async def send(self, room_id: str, user: str, draft: Draft) -> tuple[Sent, bool]:
         """Commit a message; return it, and whether it is new.
 
         A repeated `client_id` returns the message that it was the first time.
@@ -85,16 +100,14 @@ class Appender:
             ReceiverDeletedError: the other user has deleted their account.
             StoreUnavailableError: it may have been committed; sending it again is safe.
         """
-        members = await self._directory.membership(room_id, user)
-        read = await self._languages.of([*members])
-        source = language if language not in {None, languages.UNKNOWN} else read.get(user)
-        source = source or languages.UNKNOWN
-        targets = languages.targets(source, [tag for member, tag in read.items() if member != user])
+        await self._directory.membership(room_id, user)
+        room = await self._directory.get(room_id)
+        source, targets = await self.languages_for(room, user, draft.language)
 
         def message(view: RoomView) -> Sent:
             if user not in view.members:
                 raise NoSuchRoomError
-            if any(map(is_placeholder, view.members)):
+            if view.kind == "direct" and any(map(is_placeholder, view.members)):
                 raise ReceiverDeletedError
             return Sent(
                 room=room_id,
@@ -102,13 +115,15 @@ class Appender:
                 n=view.n + 1,
                 at=self._now(),
                 sender=user,
-                client_id=client_id,
-                text=text,
+                client_id=draft.client_id,
+                text=draft.text,
                 language=source,
                 targets=targets,
+                reply_to=draft.reply_to,
+                mentions=draft.mentions,
             )
 
-        event, fresh = await self._append(room_id, message, sender=user, client_id=client_id)
+        event, fresh = await self.append(room_id, message, sender=user, client_id=draft.client_id)
         if not isinstance(event, Sent):
             raise TypeError("a client's id names an event that is not a message")
         if fresh:
@@ -135,14 +150,14 @@ class Appender:
         def without(view: RoomView) -> Members:
             if user not in view.members:
                 raise NotNeededError
-            gone = MemberChange(user=placeholder(user), role=view.members[user].role)
-            changes = (MemberChange(user=user, role=None), gone)
-            return Members(room=room_id, rev=view.rev + 1, at=self._now(), changes=changes)
+            return Members(
+                room=room_id, rev=view.rev + 1, at=self._now(), changes=_without(view, user)
+            )
 
         await self._directory.get(room_id)
         await self._store.prepare_members(room_id, [placeholder(user)])
         with contextlib.suppress(NotNeededError):
-            await self._append(room_id, without)
+            await self.append(room_id, without)
         # Everything that names the user is written over, before what they wrote is erased.
         await self._cache.flush([room_id])
 
@@ -160,16 +175,19 @@ class Appender:
             raise NoSuchMessageError
         room_id, rev = place
         try:
-            await self._directory.get(room_id)
+            room = await self._directory.get(room_id)
         except NoSuchRoomError:
             raise NoSuchMessageError from None
         original = await self._store.at(room_id, rev)
         if not isinstance(original, Sent):
             raise NoSuchMessageError
-        client_id = f"{rev}.{result.text_version}.{result.target}"
+        earlier = await self._store.about({room_id: [rev]})
+        if any(isinstance(event, Deleted) for event in earlier):
+            return False
 
         def translation(view: RoomView) -> Translated:
-            if original.erased or original.sender not in view.members:
+            left = view.kind == "direct" and original.sender not in view.members
+            if original.erased or left or rev in room.deleted or original.sender in room.departed:
                 raise NotNeededError
             return Translated(
                 room=room_id,
@@ -185,8 +203,9 @@ class Appender:
                 reason=result.reason,
             )
 
+        client_id = _translation_id(rev, result, earlier)
         try:
-            event, fresh = await self._append(
+            event, fresh = await self.append(
                 room_id, translation, sender=TRANSLATOR, client_id=client_id
             )
         except NotNeededError:
@@ -195,7 +214,21 @@ class Appender:
             metrics.TRANSLATION_SECONDS.observe((event.at - original.at).total_seconds())
         return fresh
 
-    async def _append(
+    async def languages_for(
+        self, room: Room, user: str, language: str | None
+    ) -> tuple[str, tuple[str, ...]]:
+        """Return what a user writes in, and the languages that other members read.
+
+        Raises:
+            StoreUnavailableError: the store could not be read.
+        """
+        read = await self._languages.of([*room.view.members])
+        source = language if language not in {None, languages.UNKNOWN} else read.get(user)
+        source = source or languages.UNKNOWN
+        others = [tag for member, tag in read.items() if member != user]
+        return source, languages.targets(source, others)
+
+    async def append(
         self,
         room_id: str,
         make: Callable[[RoomView], AnyEvent],
@@ -246,8 +279,17 @@ class Appender:
     ) -> tuple[AnyEvent, bool]:
         """Insert an event, or return the stored one that has the same client's id."""
         conflicts = 0
+        current = False
         while True:
-            event = make(room.view)
+            try:
+                event = make(room.view)
+            except REFUSALS:
+                # Other pods may have changed what the rules refuse.
+                if current:
+                    raise
+                await self._directory.refresh(room)
+                current = True
+                continue
             try:
                 await self._store.insert(event)
             except ConflictError:
@@ -266,3 +308,36 @@ class Appender:
                 await asyncio.sleep(APPEND_AGAIN_SECONDS)
             else:
                 return event, True
+
+
+def _without(view: RoomView, user: str) -> tuple[MemberChange, ...]:
+    """Return what happens to a room's members when a user's account is deleted.
+
+    A direct room keeps the placeholder as a member. A group does not, but the event names it, so
+    that clients delete what that user wrote; an owner is followed by the admin, or else the
+    member, who has been there longest.
+    """
+    role = view.members[user].role
+    left = MemberChange(user=user, role=None)
+    if view.kind == "direct":
+        return left, MemberChange(user=placeholder(user), role=role)
+    changes = (left, MemberChange(user=placeholder(user), role=None))
+    others = [one for one in view.members if one != user]
+    if role is not Role.OWNER or not others:
+        return changes
+    admins = [one for one in others if view.members[one].role is Role.ADMIN]
+    heir = min(admins or others, key=lambda one: view.members[one].joined_rev)
+    return (*changes, MemberChange(user=heir, role=Role.OWNER))
+
+
+def _translation_id(rev: int, result: TranslationResult, earlier: Iterable[AnyEvent]) -> str:
+    """Return the id of a translation: one per version and language, and per failed attempt."""
+    failed = [
+        event.rev
+        for event in earlier
+        if isinstance(event, Translated)
+        and (event.text_version, event.target) == (result.text_version, result.target)
+        and event.outcome == "failed"
+    ]
+    again = f".{failed[-1]}" if failed and result.outcome != "failed" else ""
+    return f"{rev}.{result.text_version}.{result.target}{again}"

@@ -2,16 +2,23 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from ashchat_chat.rooms.appending import Appender
 from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.catching_up import CatchingUp
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.live import LiveRooms
+from ashchat_chat.rooms.messages import Messages, MessageStore
 from ashchat_chat.rooms.ports import Broadcast, Fanout, Job, RoomStore
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
+from ashchat_chat.rooms.purging import Purging
 from ashchat_chat.rooms.reader_languages import ReaderLanguages
+
+
+class Store(RoomStore, MessageStore, Protocol):
+    """All that rooms are stored in."""
 
 
 class Rooms:
@@ -19,7 +26,7 @@ class Rooms:
 
     def __init__(
         self,
-        store: RoomStore,
+        store: Store,
         broadcast: Broadcast,
         fanout: Fanout,
         *,
@@ -44,6 +51,9 @@ class Rooms:
         )
         self.appending.call_on_doubt(self.catching_up.doubt)
 
+        self.messages = Messages(store, self.directory, self.appending, job=job)
+        self.purging = Purging(store, self.messages)
+
     def background(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Return the tasks that run as long as the pod does."""
-        return self.catching_up.run, self.positions.run, self.cache.run
+        return self.catching_up.run, self.positions.run, self.cache.run, self.purging.run

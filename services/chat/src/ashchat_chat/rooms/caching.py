@@ -7,11 +7,21 @@ moves on, so that every room whose document is up to date is found by its member
 
 import asyncio
 from collections.abc import Iterable
+from typing import assert_never
 
 from ashchat_chat.clock import monotonic
 from ashchat_chat.rooms.directory import RoomDirectory
-from ashchat_chat.rooms.events import AnyEvent, Members, Sent
-from ashchat_chat.rooms.identifiers import placeholder
+from ashchat_chat.rooms.events import (
+    AnyEvent,
+    Deleted,
+    Edited,
+    Members,
+    Opaque,
+    RoomChanged,
+    Sent,
+    Translated,
+)
+from ashchat_chat.rooms.identifiers import is_placeholder, placeholder
 from ashchat_chat.rooms.ports import CachedRoom, CacheStore, Preview, StoreUnavailableError
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.views import RoomView
@@ -83,19 +93,35 @@ class RoomCache:
             del room.member_events[: len(events)]
 
 
-def _note(room: Room, _before: RoomView, event: AnyEvent) -> None:
+def _note(room: Room, before: RoomView, event: AnyEvent) -> None:
     """Remember what the next write of the room's document needs."""
     match event:
         case Sent():
             room.last = event
+        case Edited():
+            if room.last is not None and room.last.rev == event.about:
+                room.last = room.last.model_copy(update={"text": event.text})
+        case Deleted():
+            room.deleted.add(event.about)
+            if room.last is not None and room.last.rev == event.about:
+                room.last = room.last.purged()
         case Members():
             room.member_events.append(event)
-            if room.last is not None:
-                gone = placeholder(room.last.sender)
-                if any(change.user == gone for change in event.changes):
-                    room.last = None
-        case _:
+            _note_departed(room, before, event)
+        case RoomChanged() | Translated() | Opaque():
             pass
+        case _:
+            assert_never(event)
+
+
+def _note_departed(room: Room, before: RoomView, event: Members) -> None:
+    """Remember the users whose accounts were deleted, and forget what they wrote last."""
+    gone = {change.user for change in event.changes if is_placeholder(change.user)}
+    if not gone:
+        return
+    room.departed |= {user for user in before.members if placeholder(user) in gone}
+    if room.last is not None and placeholder(room.last.sender) in gone:
+        room.last = None
 
 
 def _cached(room: Room) -> CachedRoom:

@@ -10,7 +10,7 @@ from ashchat_chat.rooms.caching import RoomCache
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import ChatExistsError, NoSuchUserError, SelfChatError
 from ashchat_chat.rooms.history import read_messages
-from ashchat_chat.rooms.identifiers import is_placeholder, placeholder, timestamp
+from ashchat_chat.rooms.identifiers import is_placeholder, message_id, placeholder, timestamp
 from ashchat_chat.rooms.ports import (
     ConflictError,
     HistoryStore,
@@ -18,6 +18,7 @@ from ashchat_chat.rooms.ports import (
     PositionStore,
     Profile,
     deleted_profile,
+    group_profile,
 )
 from ashchat_chat.rooms.positions import RECEIPTS_MAX_MEMBERS
 from ashchat_chat.rooms.room_list import Cursor, RoomList, RoomSummary
@@ -64,6 +65,10 @@ class ChatStore(HistoryStore, PositionStore, Protocol):
 
     async def by_tag(self, tag: str) -> Profile | None:
         """Return the profile with a tag."""
+        ...
+
+    async def mentions(self, user: str, after: Mapping[str, int]) -> dict[str, int]:
+        """Return, by room, how many messages after a number mention a user."""
         ...
 
     async def buried(self, gone: Sequence[str]) -> bool:
@@ -117,6 +122,8 @@ class ListedRoom:
     summary: RoomSummary
     name: str
     picture: str
+    mentions: int
+    """Unread messages that mention the user."""
 
 
 class Chats:
@@ -179,7 +186,7 @@ class Chats:
         summaries, _ = await self._list.page(user_id, limit=CHATS_MAX)
         small = [one.room for one in summaries if len(one.view.members) <= RECEIPTS_MAX_MEMBERS]
         positions = await self._store.positions(small) if small else {}
-        messages = await self._newest(summaries)
+        messages = await self._newest(user_id, summaries)
         receivers = await self._receivers(user_id, summaries)
         return [
             ChatView(
@@ -201,15 +208,22 @@ class Chats:
         """
         summaries, following = await self._list.page(user_id, after=after, limit=limit)
         receivers = await self._receivers(user_id, summaries)
-        return [_listed(one, receivers.get(one.room)) for one in summaries], following
+        after_n = {one.room: one.read(user_id) for one in summaries if one.unread(user_id)}
+        mentions = await self._store.mentions(user_id, after_n) if after_n else {}
+        listed = [
+            _listed(one, receivers.get(one.room), mentions.get(one.room, 0)) for one in summaries
+        ]
+        return listed, following
 
-    async def _newest(self, summaries: Sequence[RoomSummary]) -> dict[str, list[MessageView]]:
+    async def _newest(
+        self, user_id: str, summaries: Sequence[RoomSummary]
+    ) -> dict[str, list[MessageView]]:
         """Return the newest messages of the first chats, up to a number of characters."""
         result: dict[str, list[MessageView]] = {}
         chars = 0
         for start in range(0, len(summaries), CHATS_AT_ONCE):
             ranges = {
-                one.room: (max(1, one.view.n - CHAT_MESSAGES + 1), one.view.n)
+                one.room: _newest_range(one, user_id)
                 for one in summaries[start : start + CHATS_AT_ONCE]
                 if one.view.n
             }
@@ -224,15 +238,18 @@ class Chats:
     async def _receivers(
         self, user_id: str, summaries: Sequence[RoomSummary]
     ) -> dict[str, Profile]:
-        """Return, by room, the profile of the other member."""
+        """Return, by room, the profile of the other member, or of the group."""
         others = {
             one.room: next((who for who in one.view.members if who != user_id), "")
             for one in summaries
+            if one.view.kind == "direct"
         }
         known = sorted({who for who in others.values() if who and not is_placeholder(who)})
         profiles = await self._store.profiles(known) if known else {}
         profiles |= {who: deleted_profile(who) for who in others.values() if is_placeholder(who)}
-        return {room: profiles[who] for room, who in others.items() if who in profiles}
+        found = {room: profiles[who] for room, who in others.items() if who in profiles}
+        groups = [one.view for one in summaries if one.view.kind == "group"]
+        return found | {view.room: group_profile(view) for view in groups}
 
     async def pending(self, user_id: str, language: str) -> list[Pending]:
         """Return the newest messages that a user has not been shown, oldest first.
@@ -255,7 +272,7 @@ class Chats:
                 message
                 for messages in found.values()
                 for message in messages
-                if message.sender != user_id and not message.erased
+                if message.sender != user_id and not message.gone
             ),
             key=lambda message: message.at,
         )
@@ -271,10 +288,16 @@ class Chats:
         ]
 
 
-def _listed(summary: RoomSummary, receiver: Profile | None) -> ListedRoom:
+def _listed(summary: RoomSummary, receiver: Profile | None, mentions: int) -> ListedRoom:
     if receiver is None:
-        return ListedRoom(summary, "", "")
-    return ListedRoom(summary, receiver.nickname, receiver.photo_url)
+        return ListedRoom(summary, "", "", mentions)
+    return ListedRoom(summary, receiver.nickname, receiver.photo_url, mentions)
+
+
+def _newest_range(summary: RoomSummary, user: str) -> tuple[int, int]:
+    """Return the first and the last number of the newest messages that a user sees."""
+    _, oldest = summary.view.visible_from(user)
+    return max(oldest, summary.view.n - CHAT_MESSAGES + 1), summary.view.n
 
 
 def _chars(message: MessageView) -> int:
@@ -301,4 +324,9 @@ def message_body(message: MessageView, read_by_others: int, language: str) -> di
         "timestamp": timestamp(message.at),
         "status": "READED" if read else "SENT",
         "erased": message.erased,
+        "deleted": message.deleted,
+        "edited_at": timestamp(message.edited_at) if message.edited_at else None,
+        "text_version": message.text_version,
+        "reply_to": message_id(message.room, message.reply_to) if message.reply_to else None,
+        "mentions": list(message.mentions),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ashchat_chat.rooms.errors import NoSuchRoomError
-from ashchat_chat.rooms.events import AnyEvent, Members
+from ashchat_chat.rooms.events import AnyEvent, Members, parse
 from ashchat_chat.rooms.ports import Broadcast, CachedRoom, ConflictError, LogStore
 from ashchat_chat.rooms.recent import RecentEvents
 from ashchat_chat.rooms.room import Room
@@ -64,6 +64,8 @@ class RoomDirectory:
 
     def publish(self, event: AnyEvent, members: Collection[str]) -> None:
         """Publish a committed event to the other pods; publishing it again is harmless."""
+        if isinstance(event, Members):
+            members = {*members, *(change.user for change in event.changes)}
         self._broadcast.publish(event, members)
 
     def loaded(self, room_id: str) -> Room | None:
@@ -123,6 +125,9 @@ class RoomDirectory:
         """
         room = await self.get(room_id)
         if user not in room.view.members:
+            # Another pod may have added the user.
+            await self.refresh(room)
+        if user not in room.view.members:
             raise NoSuchRoomError
         return room.view.members
 
@@ -163,7 +168,7 @@ class RoomDirectory:
         self.recent.forget(room_id)
         self._opening[room_id] = room
         try:
-            first = await self._read_log(room, record)
+            written = await self._read_log(room, record)
             if room.stale:
                 await self.refresh(room)
             room.loaded_rev = room.view.rev
@@ -173,26 +178,29 @@ class RoomDirectory:
         if room.view.rev > record.view.rev:
             # The pod that appended the events has not written the document yet, or has died.
             self._on_stale(room)
-        if first is not None:
-            self._on_opened(room, first)
+        for event in written:
+            self._on_opened(room, event)
         self._evict(room_id)
         return room
 
-    async def _read_log(self, room: Room, record: CachedRoom) -> Members | None:
-        """Fold the log, and write its first event if there is none; return that event."""
+    async def _read_log(self, room: Room, record: CachedRoom) -> list[AnyEvent]:
+        """Fold the log, and write its first events if they are missing; return those."""
         await self.refresh(room)
-        if room.view.rev > 0:
-            return None
-        # The room's document was written, and its first event not yet.
-        first = Members(room=room.id, rev=1, at=self._now(), changes=record.founding)
-        try:
-            await self._store.insert(first)
-        except ConflictError:
-            await self.refresh(room)
-            return None
-        self.offer(room, [first])
-        self.publish(first, room.view.members)
-        return first
+        written: list[AnyEvent] = []
+        while room.view.rev < len(record.founding):
+            # The room's document was written, and its first events not yet.
+            place = {"room": room.id, "rev": room.view.rev + 1, "at": self._now()}
+            event = parse({**record.founding[room.view.rev], **place})
+            try:
+                await self._store.insert(event)
+            except ConflictError:
+                await self.refresh(room)
+                continue
+            self.offer(room, [event])
+            written.append(event)
+        for event in written:
+            self.publish(event, room.view.members)
+        return written
 
     def _evict(self, newest: str) -> None:
         """Remove the least recently used room without a socket, if there are too many."""

@@ -52,24 +52,24 @@ class History:
         """
         room = await self._current(room_id, user)
         last = room.view.n if n is None else min(n - 1, room.view.n)
-        return await self._page(room, last - limit + 1, last)
+        return await self._page(room, user, last - limit + 1, last)
 
     async def after(self, room_id: str, user: str, n: int, limit: int) -> Page:
         """Return the messages after number `n`; raises like `before`."""
         room = await self._current(room_id, user)
-        return await self._page(room, n + 1, n + limit)
+        return await self._page(room, user, n + 1, n + limit)
 
     async def around(self, room_id: str, user: str, n: int, limit: int) -> Page:
         """Return message `n` in the middle of a page; raises like `before`."""
         room = await self._current(room_id, user)
         first = n - limit // 2
-        return await self._page(room, first, first + limit - 1)
+        return await self._page(room, user, first, first + limit - 1)
 
     async def at(self, room_id: str, user: str, at: datetime, limit: int) -> Page:
         """Return the first messages that are not older than a time; raises like `before`."""
         room = await self._current(room_id, user)
         first = await self._first_at(room, at)
-        return await self._page(room, first, first + limit - 1)
+        return await self._page(room, user, first, first + limit - 1)
 
     async def _current(self, room_id: str, user: str) -> Room:
         room = await self._directory.get(room_id)
@@ -78,9 +78,10 @@ class History:
             raise NoSuchRoomError
         return room
 
-    async def _page(self, room: Room, first: int, last: int) -> Page:
+    async def _page(self, room: Room, user: str, first: int, last: int) -> Page:
         view = room.view
-        first, last = max(1, first), min(last, view.n)
+        _, oldest = view.visible_from(user)
+        first, last = max(oldest, first), min(last, view.n)
         messages: list[MessageView] = []
         if first <= last:
             found = await read_messages(self._store, {room.id: (first, last)})
@@ -91,7 +92,7 @@ class History:
             n=view.n,
             messages=messages,
             read_by_others=read_by_others(room, positions.get(room.id, {}), messages),
-            more_before=first > 1,
+            more_before=first > oldest,
             more_after=last < view.n,
         )
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ashchat_chat.rooms.events import AnyEvent, Sent, Translated
+from ashchat_chat.rooms.events import AnyEvent, Deleted, Sent, Translated
 from ashchat_core import languages
 
 WAIT_SECONDS = 5.0
@@ -51,6 +51,9 @@ class Holdback:
             for waiting in self._waiting:
                 if waiting.event.rev == event.about:
                     waiting.text = event.text if event.text is not None else waiting.event.text
+        elif isinstance(event, Deleted):
+            kept = [one for one in self._waiting if one.event.rev != event.about]
+            self._waiting = deque(kept)
         return list(self._release(now))
 
     def expire(self, now: float) -> list[Ready]:

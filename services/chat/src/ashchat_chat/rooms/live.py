@@ -3,7 +3,7 @@
 Every socket of a room gets its events in order, without a hole and each once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from ashchat_chat.rooms.ports import LogStore, Push, Subscriber, deleted_profile
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.room import Room
-from ashchat_chat.rooms.views import Member, RoomView
+from ashchat_chat.rooms.views import RoomView
 
 RESUME_MAX_EVENTS = 1_000
 """A longer gap is answered with `reset`: fetching pages is cheaper than replaying."""
@@ -35,9 +35,8 @@ class Joined:
     """From where the socket is served: the events after it come next."""
     reset: bool
     """The gap is not replayed: the client must fetch the room."""
-    members: Mapping[str, Member]
-    n: int
-    """The number of the newest message."""
+    view: RoomView
+    """The room as it is at its head."""
     read: int
     """Up to where the user has read."""
 
@@ -87,8 +86,7 @@ class LiveRooms:
             rev=head,
             since=head if since is None or reset else since,
             reset=reset,
-            members=room.view.members,
-            n=room.view.n,
+            view=room.view,
             read=room.read_position(user),
         )
 
@@ -137,14 +135,16 @@ class LiveRooms:
                 events = await self._store.after({room.id: cursor}, REPLAY_PAGE)
             if not events:
                 return
+            # The store may be ahead of what this pod has received.
+            self._directory.offer(room, events)
             for event in events:
-                if subscriber.protocol != 1 and event.visible_to(subscriber.language):
+                if subscriber.user not in room.view.members:
+                    raise NoSuchRoomError
+                if subscriber.protocol != 1 and _visible(room, event, subscriber):
                     push = _event_push(room.id, event)
                     while not subscriber.send(push):
                         await subscriber.drained()
             cursor = events[-1].rev
-            # The store may be ahead of what this pod has received.
-            self._directory.offer(room, events)
 
     def detach(self, room_id: str, subscriber: Subscriber) -> None:
         """Stop serving a socket; harmless when it was not served."""
@@ -175,6 +175,11 @@ class LiveRooms:
         for subscriber in room.subscribers():
             if subscriber.user != but:
                 subscriber.send(push)
+
+    def is_direct(self, room_id: str) -> bool:
+        """Return whether a room is one of two users, as far as this pod knows."""
+        room = self._directory.loaded(room_id)
+        return room is None or room.view.kind == "direct"
 
     def occupied(self) -> frozenset[str]:
         """Return the rooms that have sockets on this pod."""
@@ -210,7 +215,11 @@ class LiveRooms:
         behind: list[Subscriber] = []
         for language, readers in room.two.items():
             if event.visible_to(language):
-                behind += [reader for reader in readers if not reader.send(push)]
+                behind += [
+                    reader
+                    for reader in readers
+                    if room.view.shows(reader.user, event.message_rev) and not reader.send(push)
+                ]
         for reader in behind:
             room.two[reader.language].discard(reader)
             room.replaying.add(reader)
@@ -218,8 +227,15 @@ class LiveRooms:
         self._protocol1.dispatch(room, event)
 
     def _members_changed(self, room_id: str, before: Collection[str], now: Collection[str]) -> None:
-        for user in set(before) - set(now):
+        removed = set(before) - set(now)
+        for user in removed:
             self._not_here(room_id, user)
+        room = self._directory.loaded(room_id)
+        for subscriber in room.subscribers() if room else ():
+            if subscriber.user in removed:
+                # After the event that says so.
+                self.detach(room_id, subscriber)
+                subscriber.end()
         for user in set(now) - set(before):
             self._rooms_of.setdefault(user, set()).add(room_id)
             if is_placeholder(user):
@@ -231,6 +247,16 @@ class LiveRooms:
         here.discard(room_id)
         if not here:
             self._rooms_of.pop(user, None)
+
+
+def _visible(room: Room, event: AnyEvent, subscriber: Subscriber) -> bool:
+    """Return whether a socket is sent an event of the past."""
+    first, _ = room.view.visible_from(subscriber.user)
+    return (
+        event.rev >= first
+        and event.visible_to(subscriber.language)
+        and room.view.shows(subscriber.user, event.message_rev)
+    )
 
 
 def _event_push(room_id: str, event: AnyEvent) -> Push:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
 
-from ashchat_chat.rooms.events import AnyEvent, MemberChange, Members, Sent
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.events import AnyEvent, Members, Sent, Text
+from ashchat_chat.rooms.views import MessageView, RoomView
 from ashchat_core import languages
 
 PREVIEW_CHARS = 140
@@ -47,21 +47,35 @@ def deleted_profile(gone: str) -> Profile:
     return Profile(gone, nickname="deleted user", tag="", language=languages.UNKNOWN)
 
 
+def group_profile(view: RoomView) -> Profile:
+    """Return a group as protocol 1 sees it: the receiver of its chat."""
+    return Profile(
+        view.room,
+        nickname=view.name,
+        tag="",
+        language=languages.UNKNOWN,
+        description=view.description,
+        photo_url=view.picture,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """The newest message of a room, shortened."""
 
+    rev: int
     n: int
     at: datetime
     sender: str
     text: str
 
     @classmethod
-    def of(cls, message: Sent) -> Self | None:
+    def of(cls, message: Sent | MessageView) -> Self | None:
         """Return the preview of a message; None: it was erased."""
         if message.erased:
             return None
-        return cls(message.n, message.at, message.sender, message.text[:PREVIEW_CHARS])
+        text = message.text[:PREVIEW_CHARS]
+        return cls(message.rev, message.n, message.at, message.sender, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +85,8 @@ class CachedRoom:
     view: RoomView
     active_at: datetime
     preview: Preview | None = None
-    founding: tuple[MemberChange, ...] = ()
-    """The first event's changes of members, until it is in the log."""
+    founding: tuple[Mapping[str, Any], ...] = ()
+    """The first events, apart from their place, until they are in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +285,10 @@ class Subscriber(Protocol):
         """Wait until there is room."""
         ...
 
+    def end(self) -> None:
+        """Leave the topic, because the user may not see it any more."""
+        ...
+
 
 class ConfirmingSubscriber(Subscriber, Protocol):
     """A socket that reports what has arrived."""
@@ -280,5 +298,5 @@ class ConfirmingSubscriber(Subscriber, Protocol):
         ...
 
 
-Job = Callable[[Sent], None]
-"""Requests a message's translations."""
+Job = Callable[[Text], None]
+"""Requests the translations of a message's text."""

@@ -8,9 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from ashchat_chat.clock import monotonic
-from ashchat_chat.rooms.events import AnyEvent, Members, Opaque, Sent, Translated
+from ashchat_chat.rooms.events import (
+    AnyEvent,
+    Deleted,
+    Edited,
+    Members,
+    Opaque,
+    RoomChanged,
+    Sent,
+    Translated,
+)
 from ashchat_chat.rooms.holdback import Holdback, Ready
-from ashchat_chat.rooms.ports import Position, Push, Subscriber
+from ashchat_chat.rooms.ports import Position, Push, Subscriber, group_profile
 from ashchat_chat.rooms.room import Room
 
 
@@ -50,11 +59,19 @@ class Protocol1:
         match event:
             case Sent():
                 room.unread.append((event.n, event.sender, event.client_id))
-            case Members() | Translated() | Opaque():
+            case Members() | Translated() | Edited() | Deleted() | Opaque():
                 pass
+            case RoomChanged():
+                self._introduce_group(room)
             case _:
                 assert_never(event)
         self._set_timer(room)
+
+    def _introduce_group(self, room: Room) -> None:
+        push = Push(f"chat:{room.id}", "receiver_info", group_profile(room.view).payload())
+        for readers in room.one.values():
+            for reader in readers:
+                reader.send(push)
 
     def _read(self, room: Room, user: str, n: int) -> None:
         if n > room.read_position(user):

@@ -27,6 +27,10 @@ class Room:
     """The newest message, once this pod has received one."""
     member_events: list[Members] = field(default_factory=list)
     """Changes of members that are not written to their documents yet."""
+    deleted: set[int] = field(default_factory=set)
+    """The revisions of messages that were deleted since this pod loaded the room."""
+    departed: set[str] = field(default_factory=set)
+    """The users whose accounts were deleted since this pod loaded the room."""
     positions: dict[str, Position] = field(default_factory=dict)
     """How far members are, as far as this pod knows."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

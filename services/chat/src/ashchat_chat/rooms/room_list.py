@@ -1,14 +1,14 @@
 """The list of a user's rooms, most recently active first, in a fixed number of queries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from ashchat_chat.rooms.directory import RoomDirectory
-from ashchat_chat.rooms.events import AnyEvent, Sent
-from ashchat_chat.rooms.folds import fold_room
-from ashchat_chat.rooms.ports import CachedRoom, Membership, Position, Preview
+from ashchat_chat.rooms.events import AnyEvent, Deleted, Edited
+from ashchat_chat.rooms.folds import fold_messages, fold_room
+from ashchat_chat.rooms.ports import PREVIEW_CHARS, CachedRoom, Membership, Position, Preview
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.views import RoomView
 
@@ -87,7 +87,7 @@ class RoomList:
             RoomSummary(
                 current[one.room].view,
                 current[one.room].active_at,
-                current[one.room].preview,
+                _shown(current[one.room], user),
                 one.position,
             )
             for one in found
@@ -120,6 +120,12 @@ class RoomList:
         return room
 
 
+def _shown(room: CachedRoom, user: str) -> Preview | None:
+    """Return a room's preview, if it is of a message that a user sees."""
+    preview = room.preview
+    return preview if preview is not None and room.view.shows(user, preview.rev) else None
+
+
 def _of_loaded(room: Room, cached: CachedRoom) -> CachedRoom:
     last = room.last
     if last is None or last.rev <= cached.view.rev:
@@ -128,8 +134,18 @@ def _of_loaded(room: Room, cached: CachedRoom) -> CachedRoom:
 
 
 def _with_tail(cached: CachedRoom, tail: Sequence[AnyEvent]) -> CachedRoom:
-    last = next((event for event in reversed(tail) if isinstance(event, Sent)), None)
     view = fold_room(cached.view, tail)
-    if last is None:
-        return CachedRoom(view, cached.active_at, cached.preview)
-    return CachedRoom(view, last.at, Preview.of(last))
+    messages = fold_messages([], tail)
+    if messages:
+        return CachedRoom(view, messages[-1].at, Preview.of(messages[-1]))
+    preview = cached.preview
+    for event in tail:
+        if preview is not None and event.message_rev == preview.rev:
+            match event:
+                case Edited():
+                    preview = replace(preview, text=event.text[:PREVIEW_CHARS])
+                case Deleted():
+                    preview = replace(preview, text="")
+                case _:
+                    pass
+    return CachedRoom(view, cached.active_at, preview)

@@ -33,6 +33,17 @@ class Member(BaseModel):
     """The number of messages in the room at that time."""
 
 
+class Settings(BaseModel):
+    """What the owner and the admins of a group decide."""
+
+    model_config = CONFIG
+
+    history: Literal["all", "joined"] = "all"
+    """Which messages a member sees: all, or those since the member joined."""
+    mention_all: Literal["members", "admins"] = "admins"
+    """Who may mention all members at once."""
+
+
 class RoomView(BaseModel):
     """A room as it stands: the fold of its log up to `rev`."""
 
@@ -43,6 +54,27 @@ class RoomView(BaseModel):
     n: int = 0
     """The number of the newest message; messages are numbered from 1 without a gap."""
     members: dict[str, Member] = {}
+    kind: Literal["direct", "group"] = "direct"
+    name: str = ""
+    picture: str = ""
+    description: str = ""
+    settings: Settings = Settings()
+
+    def visible_from(self, user: str) -> tuple[int, int]:
+        """Return the revision and the number of a message from which on a member sees the room."""
+        member = self.members.get(user)
+        if member is None or self.settings.history == "all":
+            return 1, 1
+        return member.joined_rev, member.joined_n + 1
+
+    def shows(self, user: str, message_rev: int | None) -> bool:
+        """Return whether a member sees a message, and so the events about it."""
+        return message_rev is None or message_rev >= self.visible_from(user)[0]
+
+    def manages(self, user: str) -> bool:
+        """Return whether a user is the owner or an admin."""
+        member = self.members.get(user)
+        return member is not None and member.role in {Role.OWNER, Role.ADMIN}
 
 
 class Translation(BaseModel):
@@ -68,8 +100,21 @@ class MessageView(BaseModel):
     client_id: str
     text: str
     language: str
+    text_version: int = 1
+    edited_at: datetime | None = None
+    reply_to: int | None = None
+    """The revision of the message that this one answers."""
+    mentions: tuple[str, ...] = ()
     translations: dict[str, Translation] = {}
+    deleted: bool = False
+    """It was deleted for all members."""
     erased: bool = False
+    """Its sender's account was deleted."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of the message may be shown any more."""
+        return self.deleted or self.erased
 
     @property
     def id(self) -> str:

@@ -106,12 +106,11 @@ class Deletion:
         rev = 0
         theirs: set[int] = set()
         while events := await self._store.after({room: rev}, PAGE_EVENTS):
-            here = [
+            theirs |= {
                 event.rev
                 for event in events
                 if isinstance(event, Sent) and event.sender in {user_id, gone}
-            ]
-            theirs.update(here)
+            }
             changed = [event.erased_for(user_id, theirs) for event in events]
             await self._store.rewrite([event for event in changed if event is not None])
             rev = events[-1].rev

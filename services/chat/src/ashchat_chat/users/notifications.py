@@ -130,19 +130,28 @@ class Inbox:
             self._serve(room, before, event)
 
     def _serve(self, room: Room, before: RoomView, event: AnyEvent) -> None:
+        if isinstance(event, Members):
+            for change in event.changes:
+                if change.role is None:
+                    self._tell(change.user, "chat_removed", room)
         members = room.view.members
         few = len(members) <= len(self._boxes)
         here = [user for user in (members if few else self._boxes) if self._is_here(user, members)]
         for user in here:
             box = self._boxes[user]
             if isinstance(event, Members) and user not in before.members:
-                push = Push(f"notifications:{user}", "chat_created", {"chat_id": room.id})
-                for subscriber in box.subscribers:
-                    subscriber.send(push)
+                self._tell(user, "chat_created", room)
             elif box.paused is not None:
                 box.paused.append((room, event))
             else:
                 self._take(user, box, room, event)
+
+    def _tell(self, user: str, event: str, room: Room) -> None:
+        box = self._boxes.get(user)
+        if box is not None:
+            push = Push(f"notifications:{user}", event, {"chat_id": room.id})
+            for subscriber in box.subscribers:
+                subscriber.send(push)
 
     def _is_here(self, user: str, members: Collection[str]) -> bool:
         return user in self._boxes and user in members

@@ -265,7 +265,7 @@ class Presence:
             return
         if bool(before) is not bool(after):
             status = {"status": "online" if after else "offline"}
-            for room_id in self._rooms.rooms_of(user):
+            for room_id in filter(self._rooms.is_direct, self._rooms.rooms_of(user)):
                 self._rooms.tell(room_id, "receiver_online", status, but=user)
         if user in self._watchers:
             self._shown.setdefault(user, before)

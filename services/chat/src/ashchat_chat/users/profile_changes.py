@@ -69,6 +69,6 @@ class ProfileChanges:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             for user, profile in found.items():
-                for room in self._rooms.rooms_of(user):
+                for room in filter(self._rooms.is_direct, self._rooms.rooms_of(user)):
                     self._rooms.tell(room, "receiver_info", profile.payload(), but=user)
             await asyncio.sleep(AGAIN_SECONDS)

@@ -13,20 +13,38 @@ from fastapi.responses import JSONResponse
 
 from ashchat_chat.adapters.photos import Photos
 from ashchat_chat.rooms.chats import Chats
+from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import (
     ChatExistsError,
     NoSuchRoomError,
     NoSuchUserError,
+    Reason,
+    RefusedError,
     SelfChatError,
 )
+from ashchat_chat.rooms.groups import Groups
 from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
-from ashchat_chat.wire import chat_routes, profile_routes, room_routes
+from ashchat_chat.wire import chat_routes, group_routes, profile_routes, room_routes
 from ashchat_chat.wire.http_base import Caller, Gate, render
 from ashchat_core.http import APIError, Border, UnavailableError, create_app, error_response
 from ashchat_core.tokens import TokenVerifier
+
+REFUSALS: dict[Reason, tuple[int, str]] = {
+    Reason.NOT_ALLOWED: (403, "Your role in this group does not allow this."),
+    Reason.NOT_A_GROUP: (409, "This is a direct chat."),
+    Reason.NOT_A_MEMBER: (404, "This user is not a member of the group."),
+    Reason.TOO_MANY_MEMBERS: (409, "The group would have too many members."),
+    Reason.OWNER_MUST_TRANSFER: (409, "Make another member the owner before you leave."),
+    Reason.NO_SUCH_MESSAGE: (404, "There is no such message."),
+    Reason.MESSAGE_DELETED: (409, "The message was deleted."),
+    Reason.TOO_MANY_EDITS: (409, "The message was edited too often."),
+    Reason.TOO_MANY_MENTIONS: (409, "The message mentions too many users."),
+    Reason.MENTION_ALL_NOT_ALLOWED: (403, "Your role does not allow mentioning all members."),
+    Reason.NOTHING_FAILED: (409, "No translation into your language has failed."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +53,8 @@ class Rules:
 
     chats: Chats
     history: History
+    groups: Groups
+    directory: RoomDirectory
     profiles: Profiles
     photos: Photos
 
@@ -53,6 +73,7 @@ def build(
     gate = Gate(verifier, revocations)
     chat_routes.register(app, gate, rules.chats, rules.history, rules.profiles)
     room_routes.register(app, gate, rules.chats)
+    group_routes.register(app, gate, rules.groups, rules.directory)
     profile_routes.register(app, gate, rules.profiles, rules.photos)
 
     @app.get("/api/swagger.json", include_in_schema=False)
@@ -74,8 +95,15 @@ def _map_errors(app: FastAPI) -> None:
     async def no_such_room(_: Request, __: Exception) -> JSONResponse:
         return answer(APIError(404, "chat_not_found", "There is no such chat."))
 
-    async def no_such_user(_: Request, __: Exception) -> JSONResponse:
-        return answer(APIError(404, "no_such_user", "There is no such user."))
+    async def no_such_user(_: Request, error: Exception) -> JSONResponse:
+        tags = {"tags": list(error.args)} if error.args else None
+        return answer(APIError(404, "no_such_user", "There is no such user.", data=tags))
+
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, RefusedError):
+            raise error
+        status, message = REFUSALS[error.reason]
+        return answer(APIError(status, error.reason, message, data=error.details or None))
 
     async def self_chat(_: Request, __: Exception) -> JSONResponse:
         return answer(APIError(400, "self_chat", "This is your own tag."))
@@ -94,5 +122,6 @@ def _map_errors(app: FastAPI) -> None:
     app.add_exception_handler(StoreUnavailableError, store_away)
     app.add_exception_handler(NoSuchRoomError, no_such_room)
     app.add_exception_handler(NoSuchUserError, no_such_user)
+    app.add_exception_handler(RefusedError, refused)
     app.add_exception_handler(SelfChatError, self_chat)
     app.add_exception_handler(ChatExistsError, chat_exists)

@@ -15,6 +15,9 @@ FRAME_MAX_BYTES: Final = ESCAPED_MAX_BYTES * TEXT_MAX_CHARS + 32 * 1024
 """Maximum size of a client's frame: a text of the maximum length, however JSON escapes it, and
 everything else in the frame. A larger frame closes the socket with 1009 (RFC 6455)."""
 
+REV_MAX = 2**53
+"""Highest revision that is looked up."""
+
 TOPICS_PER_SOCKET = 200
 SOCKETS_PER_USER = 20
 """Maximum open sockets of one user, on all pods."""
@@ -50,6 +53,9 @@ ACKS = Rate(20.0, 60)
 CHATS = Rate(1.0, 30)
 """New chats of one user, which limits guessing tags."""
 
+
+GROUPS = Rate(2.0, 60)
+"""Changes of groups by one user."""
 
 LISTS = Rate(5.0, 60)
 """Lists of rooms or chats of one user."""

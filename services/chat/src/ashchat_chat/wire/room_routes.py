@@ -47,6 +47,7 @@ def _room_body(room: ListedRoom, user: str) -> dict[str, Any]:
     summary, preview = room.summary, room.summary.preview
     return {
         "id": summary.room,
+        "kind": summary.view.kind,
         "name": room.name,
         "picture": room.picture,
         "members_count": len(summary.view.members),
@@ -54,6 +55,8 @@ def _room_body(room: ListedRoom, user: str) -> dict[str, Any]:
         "n": summary.view.n,
         "read_n": summary.read(user),
         "unread_count": summary.unread(user),
+        "mention_count": room.mentions,
+        "role": summary.view.members[user].role,
         "active_at": timestamp(summary.active_at),
         "preview": None
         if preview is None

@@ -13,11 +13,17 @@ from typing import Any, Final
 
 import structlog
 
+from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.rooms.assembly import Rooms
-from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, ReceiverDeletedError
+from ashchat_chat.rooms.errors import (
+    NoSuchRoomError,
+    NoSuchUserError,
+    ReceiverDeletedError,
+    RefusedError,
+)
 from ashchat_chat.rooms.identifiers import timestamp
-from ashchat_chat.rooms.ports import Position, Push, StoreUnavailableError
-from ashchat_chat.text import is_storable
+from ashchat_chat.rooms.ports import Position, Push, StoreUnavailableError, group_profile
+from ashchat_chat.rooms.views import RoomView
 from ashchat_chat.users.notifications import Inbox
 from ashchat_chat.users.presence import LOBBY, Presence
 from ashchat_chat.users.profiles import Profiles
@@ -26,19 +32,17 @@ from ashchat_chat.wire import limits, phoenix
 from ashchat_chat.wire.admission import Admitted
 from ashchat_chat.wire.connection import Close, Connection
 from ashchat_chat.wire.limits import Bucket
+from ashchat_chat.wire.payloads import (
+    RequestRejectedError,
+    message_rev,
+    message_text,
+    optional_message_rev,
+    own_id,
+)
 from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Payload, Reference
-from ashchat_core.messages import TEXT_MAX_CHARS
 
 PROTOCOLS: Final = (1, 2)
 UNAVAILABLE: Final[Payload] = {"reason": "unavailable", "retry_after_ms": 1_000}
-
-
-class RequestRejectedError(Exception):
-    """A frame that is answered with an error."""
-
-    def __init__(self, reason: str, **more: Any) -> None:
-        super().__init__(reason)
-        self.response: Payload = {"reason": reason, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,10 @@ class Seat:
     async def drained(self) -> None:
         """Wait until there is room."""
         await self.session.connection.drained()
+
+    def end(self) -> None:
+        """Leave the topic, because the user may not see it any more."""
+        self.session.leave(self)
 
 
 class Session:
@@ -218,6 +226,8 @@ class Session:
             self._reply(frame, "error", refused.response)
         except NoSuchRoomError:
             self._reply(frame, "error", {"reason": "chat_not_found"})
+        except RefusedError as refused:
+            self._reply(frame, "error", {"reason": refused.reason, **refused.details})
         except ReceiverDeletedError:
             self._reply(frame, "error", {"reason": "receiver_deleted"})
         except StoreUnavailableError:
@@ -246,11 +256,15 @@ class Session:
         # Without a reference it is for the only join that is possible: the present one.
         if seat is None or frame.join_ref not in {seat.join_ref, None}:
             raise RequestRejectedError("not_joined")
+        return await self._answer_event(seat, frame, frame.payload)
+
+    async def _answer_event(self, seat: Seat, frame: Frame, payload: Payload) -> Payload | None:
+        """Do what an event of a joined topic asks."""
         kind, _, room_id = frame.topic.partition(":")
         if kind == "chat":
-            return await self._answer_chat(seat, frame, frame.payload, room_id)
+            return await self._answer_chat(seat, frame, payload, room_id)
         if frame.topic == LOBBY and frame.event == "visibility":
-            return self._set_visibility(frame.payload)
+            return self._set_visibility(payload)
         raise RequestRejectedError("unknown_event")
 
     async def _answer_chat(
@@ -267,6 +281,8 @@ class Session:
                 return None
             case "ack":
                 return await self._ack(room_id, payload)
+            case "edit_message" | "delete_message" | "translate_again" as event:
+                return await self._change_message(event, payload, room_id)
             case _:
                 raise RequestRejectedError("unknown_event")
 
@@ -328,14 +344,13 @@ class Session:
                 "pod": self._rules.pod,
                 "rev": joined.rev,
                 "reset": joined.reset,
-                "n": joined.n,
+                "n": joined.view.n,
                 "read_n": joined.read,
             }
         self._reply(frame, "ok", response)
         seat.fell_behind(joined.since)
-        receiver = next((who for who in joined.members if who != self.admitted.user), "")
         with contextlib.suppress(StoreUnavailableError):
-            await self._introduce(seat, receiver)
+            await self._introduce(seat, joined.view)
 
     async def catch_up(self, seat: Seat, since: int) -> None:
         """Serve a seat from the log, then live."""
@@ -353,8 +368,12 @@ class Session:
         finally:
             seat.serving = None
 
-    async def _introduce(self, seat: Seat, receiver: str) -> None:
-        """Report to a socket who the other user is, and whether they are online."""
+    async def _introduce(self, seat: Seat, view: RoomView) -> None:
+        """Report to a socket what group it is, or who the other user is, and whether online."""
+        if view.kind == "group":
+            self._answer_with(Push(seat.topic, "receiver_info", group_profile(view).payload()))
+            return
+        receiver = next((who for who in view.members if who != seat.user), "")
         with contextlib.suppress(NoSuchUserError):
             profile = await self._rules.profiles.profile(receiver)
             self._answer_with(Push(seat.topic, "receiver_info", profile.payload()))
@@ -372,6 +391,12 @@ class Session:
         user = self.admitted.user
         self.online = self._rules.presence.show(user, self.online, visible=visible)
         return {"visible": visible}
+
+    def leave(self, seat: Seat) -> None:
+        """End a topic, because the user may not see it any more."""
+        if self.seats.get(seat.topic) is seat:
+            self._vacate(seat.topic)
+            self._end_topic(seat, phoenix.CLOSE)
 
     def _end_topic(self, seat: Seat, event: str) -> None:
         frame = phoenix.encode(seat.join_ref, seat.join_ref, seat.topic, event, {})
@@ -400,21 +425,15 @@ class Session:
     # Chats
 
     async def _send_message(self, seat: Seat, frame: Frame, payload: Payload, room_id: str) -> None:
-        text = payload.get("content")
-        client_id = payload.get("mobile_ref_id")
-        if not isinstance(text, str) or not text.strip():
-            raise RequestRejectedError("invalid_message", field="content")
-        if len(text) > TEXT_MAX_CHARS:
-            raise RequestRejectedError("too_long", limit=TEXT_MAX_CHARS)
-        if not isinstance(client_id, str) or not 1 <= len(client_id) <= limits.REF_MAX_CHARS:
-            raise RequestRejectedError("invalid_message", field="mobile_ref_id")
-        if not is_storable(text) or not is_storable(client_id):
-            raise RequestRejectedError("invalid_message", field="content")
-        who = self.admitted
+        text, client_id = message_text(payload), own_id(payload)
+        reply_to = optional_message_rev(room_id, payload, "reply_to")
+        who, rooms = self.admitted, self._rules.rooms
         _limit(self._rules.sending, who.user, limits.MESSAGES)
-        event, fresh = await self._rules.rooms.appending.send(
-            room_id, who.user, text=text, language=who.language, client_id=client_id
-        )
+        if reply_to is not None:
+            await rooms.messages.check_reply(room_id, who.user, reply_to)
+        mentions = await rooms.messages.mentions(room_id, who.user, text)
+        draft = Draft(text, client_id, who.language, reply_to, mentions)
+        event, fresh = await rooms.appending.send(room_id, who.user, draft)
         answer: Payload = {
             "chat_id": room_id,
             "mobile_ref_id": client_id,
@@ -428,6 +447,23 @@ class Session:
         if seat.protocol == 1:
             sent = {"mobile_ref_id": client_id, "status": "SENT", "chat_id": room_id}
             self._answer_with(Push(frame.topic, "message_sent", sent))
+
+    async def _change_message(self, event: str, payload: Payload, room_id: str) -> Payload:
+        """Change a message that was sent before."""
+        who, messages = self.admitted, self._rules.rooms.messages
+        rev = message_rev(room_id, payload, "message_id")
+        _limit(self._rules.sending, who.user, limits.MESSAGES)
+        match event:
+            case "edit_message":
+                draft = Draft(message_text(payload), own_id(payload), who.language)
+                edited, fresh = await messages.edit(room_id, who.user, rev, draft)
+                return {"rev": edited.rev, "at": timestamp(edited.at), "duplicate": not fresh}
+            case "delete_message":
+                await messages.delete(room_id, who.user, rev)
+                return {}
+            case _:
+                await messages.translate_again(room_id, who.user, rev, who.language)
+                return {}
 
     async def _ack(self, room_id: str, payload: Payload) -> Payload:
         read: Any = payload.get("n")

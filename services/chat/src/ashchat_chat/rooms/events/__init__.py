@@ -10,18 +10,38 @@ from typing import Annotated, Any, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from ashchat_chat.rooms.events.delete import Deleted
+from ashchat_chat.rooms.events.edit import Edited
 from ashchat_chat.rooms.events.members import MemberChange, Members
-from ashchat_chat.rooms.events.message import Sent
+from ashchat_chat.rooms.events.message import ALL_MEMBERS, Sent
 from ashchat_chat.rooms.events.opaque import Opaque
+from ashchat_chat.rooms.events.room import RoomChanged
 from ashchat_chat.rooms.events.translation import Translated
 
-__all__ = ["KINDS", "AnyEvent", "MemberChange", "Members", "Opaque", "Sent", "Translated", "parse"]
+__all__ = [
+    "ALL_MEMBERS",
+    "KINDS",
+    "AnyEvent",
+    "Deleted",
+    "Edited",
+    "MemberChange",
+    "Members",
+    "Opaque",
+    "RoomChanged",
+    "Sent",
+    "Text",
+    "Translated",
+    "parse",
+]
 
-StoredEvent = Members | Sent | Translated
+StoredEvent = Members | RoomChanged | Sent | Edited | Deleted | Translated
 """Every kind that is written."""
 
 AnyEvent = StoredEvent | Opaque
 """Every event that is read."""
+
+Text = Sent | Edited
+"""What is translated."""
 
 KINDS: tuple[type[StoredEvent], ...] = get_args(StoredEvent)
 

@@ -14,6 +14,10 @@ ERASED = "erased"
 """The reason of a translation whose message was erased with its sender's account."""
 
 
+PURGED = "deleted"
+"""The reason of a translation whose message was deleted for all."""
+
+
 class Event(BaseModel, ABC):
     """An event of a room's log: at revision `rev`, at a time."""
 
@@ -61,6 +65,10 @@ class Event(BaseModel, ABC):
         What stays is what the others' room needs to hold together: that there was a message,
         when, and its sender's own id of it. `theirs` are the revisions of the user's messages.
         """
+
+    @abstractmethod
+    def purged(self) -> Self | None:
+        """Return the event without text, because its message was deleted; None: it has none."""
 
     def head(self) -> dict[str, Any]:
         """Return what the payloads of all kinds have."""

@@ -68,3 +68,6 @@ class Members(Event):
         )
         by = gone if self.by == user else self.by
         return self.model_copy(update={"by": by, "changes": changes})
+
+    def purged(self) -> None:
+        """Return None: it is not about a message."""

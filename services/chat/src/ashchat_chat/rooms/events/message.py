@@ -10,6 +10,9 @@ from ashchat_chat.rooms.identifiers import message_id, placeholder
 from ashchat_chat.rooms.views import MessageView, RoomView
 from ashchat_core import languages
 
+ALL_MEMBERS = "*"
+"""Mentions all members."""
+
 
 class Sent(Event):
     """A message was sent. (room, sender, client_id) is unique."""
@@ -22,6 +25,10 @@ class Sent(Event):
     text: str
     language: str
     targets: tuple[str, ...] = ()
+    reply_to: int | None = None
+    """The revision of the message that this one answers."""
+    mentions: tuple[str, ...] = ()
+    """The mentioned members; `ALL_MEMBERS` for all."""
     erased: bool | None = None
     """True: the sender's account was deleted, and with it what they wrote."""
 
@@ -35,6 +42,11 @@ class Sent(Event):
         """The message's id: unique, and contains its place in the log."""
         return message_id(self.room, self.rev)
 
+    @property
+    def text_version(self) -> int:
+        """The version of the message's text: 1, the original."""
+        return 1
+
     def payload(self) -> dict[str, Any]:
         """Return the event as protocol 2 has it."""
         return {
@@ -46,7 +58,9 @@ class Sent(Event):
             "content": self.text,
             "language": self.language,
             "targets": list(self.targets),
-            "text_version": 1,
+            "text_version": self.text_version,
+            **({"reply_to": message_id(self.room, self.reply_to)} if self.reply_to else {}),
+            **({"mentions": list(self.mentions)} if self.mentions else {}),
             **({"erased": True} if self.erased else {}),
         }
 
@@ -71,19 +85,29 @@ class Sent(Event):
             client_id=self.client_id,
             text=self.text,
             language=self.language,
+            reply_to=self.reply_to,
+            mentions=self.mentions,
             erased=bool(self.erased),
         )
 
     def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
-        """Return the user's message without sender, text and languages."""
-        if self.sender != user:
-            return None
+        """Return the user's message without sender and text, others' without the mention."""
+        gone = placeholder(user)
+        if self.sender == user:
+            return self.purged().model_copy(update={"sender": gone, "erased": True})
+        if user in self.mentions:
+            mentions = tuple(gone if one == user else one for one in self.mentions)
+            return self.model_copy(update={"mentions": mentions})
+        return None
+
+    def purged(self) -> Self:
+        """Return the message without its text and what belongs to it."""
         return self.model_copy(
             update={
-                "sender": placeholder(user),
                 "text": "",
                 "language": languages.UNKNOWN,
                 "targets": (),
-                "erased": True,
+                "reply_to": None,
+                "mentions": (),
             }
         )

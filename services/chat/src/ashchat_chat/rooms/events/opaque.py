@@ -34,3 +34,6 @@ class Opaque(Event):
     def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
         """Return None: the version that wrote it erases it."""
         return None
+
+    def purged(self) -> None:
+        """Return None: it is not about a message."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Literal, Self
 
-from ashchat_chat.rooms.events.base import ERASED, Event
+from ashchat_chat.rooms.events.base import ERASED, PURGED, Event
 from ashchat_chat.rooms.identifiers import TRANSLATOR, message_id
 from ashchat_chat.rooms.views import MessageView, RoomView, Translation
 from ashchat_core import languages
@@ -47,8 +47,8 @@ class Translated(Event):
         return view
 
     def fold_message(self, before: MessageView | None) -> MessageView | None:
-        """Return the message with this translation, unless it was erased."""
-        if before is None or before.erased:
+        """Return the message with this translation, if it is one of its present text."""
+        if before is None or before.gone or before.text_version != self.text_version:
             return before
         translation = Translation(
             outcome=self.outcome, text=self.text, text_version=self.text_version
@@ -61,6 +61,10 @@ class Translated(Event):
         """Return the translation of the user's message without its text."""
         if self.about not in theirs or self.reason == ERASED:
             return None
+        return self.purged().model_copy(update={"reason": ERASED})
+
+    def purged(self) -> Self:
+        """Return the translation without its text."""
         return self.model_copy(
-            update={"outcome": "failed", "text": None, "provider": None, "reason": ERASED}
+            update={"outcome": "failed", "text": None, "provider": None, "reason": PURGED}
         )

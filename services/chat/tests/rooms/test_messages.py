@@ -1,0 +1,198 @@
+"""Messages that are edited, deleted for all, answered, mentioning, and translated again."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ashchat_chat.rooms import messages as messages_module
+from ashchat_chat.rooms.errors import Reason, RefusedError
+from ashchat_chat.rooms.events import ALL_MEMBERS, Edited, Sent
+from ashchat_chat.rooms.history import History
+from ashchat_chat.rooms.views import MessageView, Settings
+from chat_groups import party
+from chat_world import ROOM, Reader, World, draft, enter, eventually, result, say, world
+
+
+async def read(it: World, pod: int = 0) -> list[MessageView]:
+    page = await History(it.store, it.pods[pod].directory).before(ROOM, "ben", None, 50)
+    return page.messages
+
+
+async def translate(it: World, of: Sent, text: str | None, version: int = 1) -> bool:
+    return await it.pods[0].appending.translated(
+        result(
+            message=of.message_id, text_version=version, target="en",
+            outcome="failed" if text is None else "translated", text=text,
+            provider="p", reason="x" if text is None else None,
+        )
+    )  # fmt: skip
+
+
+async def refusal(action: object) -> Reason:
+    with pytest.raises(RefusedError) as refused:
+        await action  # type: ignore[misc]
+    return refused.value.reason
+
+
+async def test_an_edit_is_translated_again_and_earlier_texts_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(monkeypatch, pods=2) as it:
+        reader = Reader("ben", "en")
+        await enter(it.pods[1], reader)
+        sent, _ = await say(it.pods[0], "ana", "1", "hola")
+        await translate(it, sent, "hi")
+        edited, fresh = await it.pods[0].messages.edit(ROOM, "ana", sent.rev, draft("2", "adiós"))
+        assert fresh
+        assert it.jobs == [sent, edited]
+        (message,) = await read(it, 1)
+        assert (message.text, message.translations, message.edited_at) == ("adiós", {}, edited.at)
+        # The translation of the former text comes late.
+        await it.pods[1].appending.translated(
+            result(
+                message=sent.message_id, text_version=1, target="de", outcome="translated",
+                text="hallo", provider="p", reason=None,
+            )
+        )  # fmt: skip
+        assert (await read(it))[0].translations == {}
+        assert await translate(it, sent, "bye", edited.text_version)
+        (message,) = await read(it)
+        assert message.text_for("en") == "bye"
+        texts = [event.text for event in it.store.events[ROOM] if isinstance(event, Sent | Edited)]
+        assert texts == ["hola", "adiós"]
+        again, fresh = await it.pods[1].messages.edit(ROOM, "ana", sent.rev, draft("2", "x"))
+        assert (again, fresh) == (edited, False)
+        await eventually(lambda: len(reader.events()) == 4)
+        assert [event["kind"] for event in reader.events()] == [
+            "message", "translation", "edit", "translation",
+        ]  # fmt: skip
+
+
+async def test_a_deletion_purges_texts_and_translations(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(monkeypatch, pods=2) as it:
+        sent, _ = await say(it.pods[0], "ana", "1", "secret")
+        await translate(it, sent, "secret in English")
+        await it.pods[0].messages.edit(ROOM, "ana", sent.rev, draft("2", "secret again"))
+        await it.pods[0].cache.flush([ROOM])
+        assert "secret" in str(it.store.documents)
+        for pod in it.pods:
+            await pod.messages.delete(ROOM, "ana", sent.rev)
+        assert "secret" not in str([it.store.events, it.store.documents])
+        assert [event.kind for event in it.store.events[ROOM]].count("delete") == 1
+        (message,) = await read(it, 1)
+        assert (message.deleted, message.text, message.n) == (True, "", 1)
+        # It still counts as unread, and what comes late is not stored.
+        assert not await translate(it, sent, "secret late")
+        assert await refusal(it.pods[1].messages.edit(ROOM, "ana", sent.rev, draft("3"))) is (
+            Reason.MESSAGE_DELETED
+        )
+        for pod in it.pods:
+            await pod.cache.flush([ROOM])
+        assert "secret" not in str([it.store.events, it.store.documents])
+
+
+async def test_a_deletion_that_was_interrupted_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(monkeypatch) as it:
+        sent, _ = await say(it.pods[0], "ana", "1", "secret")
+        it.store.fails = lambda name: name == "purge"
+        with pytest.raises(Exception, match="purge"):
+            await it.pods[0].messages.delete(ROOM, "ana", sent.rev)
+        it.store.fails = lambda _: False
+        assert "secret" in str(it.store.events)
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        await it.pods[0].purging.sweep(later)
+        assert "secret" not in str(it.store.events)
+        assert await it.store.unpurged(later, 10) == []
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_what_is_edited_while_it_is_deleted_is_purged_or_refused(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    async with world(monkeypatch, pods=2) as it:
+        sent, _ = await say(it.pods[0], "ana", "1", "secret")
+
+        async def edit() -> None:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await it.pods[1].messages.edit(ROOM, "ana", sent.rev, draft("2", "secret again"))
+
+        await asyncio.gather(
+            it.pods[0].messages.delete(ROOM, "ana", sent.rev), edit(), return_exceptions=True
+        )
+        assert "secret" not in str(it.store.events)
+        assert (await read(it))[0].deleted
+
+
+async def test_who_may_change_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(monkeypatch) as it:
+        sent, _ = await say(it.pods[0], "ana", "1")
+        messages = it.pods[0].messages
+        assert await refusal(messages.edit(ROOM, "ben", 2, draft("2"))) is Reason.NOT_ALLOWED
+        assert await refusal(messages.delete(ROOM, "ben", 2)) is Reason.NOT_ALLOWED
+        for rev in (1, 99):
+            assert await refusal(messages.delete(ROOM, "ana", rev)) is Reason.NO_SUCH_MESSAGE
+            assert await refusal(messages.check_reply(ROOM, "ben", rev)) is Reason.NO_SUCH_MESSAGE
+        monkeypatch.setattr(messages_module, "EDITS_MAX", 1)
+        await messages.edit(ROOM, "ana", sent.rev, draft("3"))
+        assert await refusal(messages.edit(ROOM, "ana", 2, draft("4"))) is Reason.TOO_MANY_EDITS
+    async with party(monkeypatch) as group:
+        await group.say(0, "ben", "1")
+        await group.pods[1].messages.delete(group.room, "ana", 3)
+        page = await History(group.it.store, group.pods[0].directory).before(
+            group.room, "cleo", None, 5
+        )
+        assert page.messages[0].deleted
+
+
+async def test_a_translation_that_failed_can_be_requested_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(monkeypatch) as it:
+        sent, _ = await say(it.pods[0], "ana", "1")
+        again = it.pods[0].messages.translate_again
+        assert await refusal(again(ROOM, "ben", 2, "en")) is Reason.NOTHING_FAILED
+        assert await translate(it, sent, None)
+        assert not await translate(it, sent, None)
+        await again(ROOM, "ben", sent.rev, "en-GB")
+        assert it.jobs[-1].targets == ("en",)
+        assert await translate(it, sent, "hi")
+        assert not await translate(it, sent, "hi")
+        assert (await read(it))[0].text_for("en") == "hi"
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "mentioned"),
+    [
+        ("hola", "ana", ()),
+        ("@ben_x, hola @ben_x", "ana", ("ben",)),
+        ("@cleo_x @ben_x @ana_x @eve_x", "ana", ("cleo", "ben")),
+        ("mail@ben_x.test @@ben_x", "ana", ()),
+        ("(@ben_x)", "cleo", ("ben",)),
+        ("@all", "ana", (ALL_MEMBERS,)),
+    ],
+)
+async def test_mentions(
+    monkeypatch: pytest.MonkeyPatch, text: str, user: str, mentioned: tuple[str, ...]
+) -> None:
+    async with party(monkeypatch) as it:
+        assert await it.pods[0].messages.mentions(it.room, user, text) == mentioned
+
+
+async def test_mentions_of_all_need_the_permission_and_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with party(monkeypatch) as it:
+        mentions = it.pods[0].messages.mentions
+        assert await refusal(mentions(it.room, "ben", "@all")) is Reason.MENTION_ALL_NOT_ALLOWED
+        many = " ".join(f"@u{number}" for number in range(51))
+        assert await refusal(mentions(it.room, "ana", many)) is Reason.TOO_MANY_MENTIONS
+        await it.pods[0].appending.send(it.room, "ana", draft("1", mentions=(ALL_MEMBERS,)))
+        await it.pods[0].appending.send(it.room, "ana", draft("2", mentions=("ben",)))
+        counted = [
+            await it.it.store.mentions(user, {it.room: 0}) for user in ("ana", "ben", "cleo")
+        ]
+        assert counted == [{}, {it.room: 2}, {it.room: 1}]
+    async with party(monkeypatch, settings=Settings(mention_all="members")) as it:
+        assert await it.pods[0].messages.mentions(it.room, "ben", "@all") == (ALL_MEMBERS,)
