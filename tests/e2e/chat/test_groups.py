@@ -108,6 +108,8 @@ async def test_messages_are_edited_deleted_answered_and_mention_members(group: G
     assert (await event(his, "edit"))["content"] == "Adiós"
     answer = await say(his, "Hi", reply_to=sent["message_id"])
     assert (await event(hers, "message"))["reply_to"] == sent["message_id"]
+    assert (await his.push("react", {**about, "emoji": "\u2764\ufe0f"})).status == "ok"
+    assert (await event(hers, "reaction"))["by"] == ben.user_id
     refused = await his.push("delete_message", about)
     assert refused.response["reason"] == "not_allowed"
     assert (await hers.push("delete_message", about)).status == "ok"

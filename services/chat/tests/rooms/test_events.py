@@ -16,6 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 NOT_ABOUT_USERS = {
     "room", "client_id", "message", "target", "language", "name", "picture", "description",
+    "emoji",
 }  # fmt: skip
 """Fields that never contain a user's id: other ids, language tags, how a group looks."""
 

@@ -72,7 +72,7 @@ async def test_roles(monkeypatch: pytest.MonkeyPatch, user: str, change: str) ->
         assert len(it.it.store.events[it.room]) == head
 
 
-async def test_members_are_limited_whoever_adds_them_at_once(
+async def test_members_are_limited_although_two_pods_add_them_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with party(monkeypatch, tags=("ben_x",)) as it:

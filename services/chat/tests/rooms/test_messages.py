@@ -196,3 +196,33 @@ async def test_mentions_of_all_need_the_permission_and_are_counted(
         assert counted == [{}, {it.room: 2}, {it.room: 1}]
     async with party(monkeypatch, settings=Settings(mention_all="members")) as it:
         assert await it.pods[0].messages.mentions(it.room, "ben", "@all") == (ALL_MEMBERS,)
+
+
+async def test_reactions_are_put_and_taken_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(monkeypatch, pods=2) as it:
+        sent, _ = await say(it.pods[0], "ana", "1")
+        for number, on in enumerate((True, True, False, False, True)):
+            react = it.pods[number % 2].messages.react
+            await react(ROOM, "ben", sent.rev, "\U0001f600", on=on)
+        await it.pods[0].messages.react(ROOM, "ana", sent.rev, "\U0001f600", on=True)
+        (message,) = await read(it)
+        assert message.reactions == {"\U0001f600": ("ben", "ana")}
+        assert [event.kind for event in it.store.events[ROOM]].count("reaction") == 4
+
+
+async def test_reactions_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages_module, "EMOJI_MAX", 2)
+    monkeypatch.setattr(messages_module, "REACTION_CHANGES_MAX", 5)
+    async with world(monkeypatch) as it:
+        await say(it.pods[0], "ana", "1")
+        react = it.pods[0].messages.react
+        for emoji in "ab":
+            await react(ROOM, "ana", 2, emoji, on=True)
+        many = Reason.TOO_MANY_REACTIONS
+        assert await refusal(react(ROOM, "ben", 2, "c", on=True)) is many
+        for on in (True, False, True, False, True):
+            await react(ROOM, "ben", 2, "a", on=on)
+        assert await refusal(react(ROOM, "ben", 2, "a", on=False)) is many
+        await it.pods[0].messages.delete(ROOM, "ana", 2)
+        assert await refusal(react(ROOM, "ben", 2, "a", on=True)) is Reason.MESSAGE_DELETED
+        assert (await read(it))[0].reactions == {}

@@ -13,6 +13,7 @@ from ashchat_chat.rooms.events import (
     Edited,
     MemberChange,
     Members,
+    Reacted,
     RoomChanged,
     Sent,
     Translated,
@@ -82,6 +83,12 @@ def _delete(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyE
     return Deleted(**place, about=original.rev, number=original.n, by=by)
 
 
+def _reaction(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEvent:
+    original = draw(st.sampled_from(sent_in(log)))
+    emoji, by = draw(st.sampled_from(["\U0001f600", "\u2764"])), draw(st.sampled_from(USERS))
+    return Reacted(**place, about=original.rev, by=by, emoji=emoji, on=draw(st.booleans()))
+
+
 def _room(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEvent:
     del log
     name = draw(st.sampled_from([None, "Kitchen", "Garden"]))
@@ -91,6 +98,7 @@ def _room(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEve
 Draw = Callable[[st.DrawFn, list[AnyEvent], dict[str, Any]], AnyEvent]
 DRAWN: dict[type[AnyEvent], Draw] = {
     Members: _members, RoomChanged: _room, Sent: _message, Edited: _edit, Deleted: _delete,
+    Reacted: _reaction,
     Translated: _translation,
 }  # fmt: skip
 assert set(DRAWN) == set(KINDS), "a kind is not drawn"

@@ -90,6 +90,9 @@ class RecordingRules:
         )  # fmt: skip
         return event, True
 
+    async def react(self, _room: str, _user: str, rev: int, emoji: str, *, on: bool) -> None:
+        self.changed.append((f"{emoji} {on}", rev))
+
     async def delete(self, _room: str, _user: str, rev: int) -> None:
         self.changed.append(("delete", rev))
 

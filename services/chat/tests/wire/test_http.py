@@ -12,6 +12,7 @@ from ashchat_chat.rooms.errors import (
     ChatExistsError,
     NoSuchRoomError,
     NoSuchUserError,
+    Reason,
     SelfChatError,
 )
 from ashchat_chat.rooms.history import Page
@@ -392,3 +393,7 @@ def test_every_route_documents_its_errors(client: TestClient) -> None:
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert {"400", "401", "422", "503"} <= set(operation["responses"]), (method, path)
+
+
+def test_every_refusal_has_a_status() -> None:
+    assert set(http.REFUSALS) == set(Reason)

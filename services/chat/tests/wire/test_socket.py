@@ -358,6 +358,22 @@ async def test_messages_are_changed(
     assert rules.changed == [("edit", 2), ("delete", 2), ("translate es", 2), ("reply", 3)]
 
 
+async def test_reactions_are_one_emoji(
+    sockets: Sockets, params: Params, rules: RecordingRules
+) -> None:
+    heart, flag = "\u2764\ufe0f", "\U0001f1ea\U0001f1f8"
+    async with connect(sockets, params=params) as session:
+        await ask(session, "phx_join", {"protocol": 2})
+        about = {"message_id": f"{ROOM}.2"}
+        for reaction in ({"emoji": heart}, {"emoji": flag, "on": False}):
+            answer = await ask(session, "react", {**about, **reaction})
+            assert answer == {"status": "ok", "response": {}}
+        for emoji in ("", "a", "1", heart + flag, flag[0], None, "\u200d", heart * 40):
+            answer = await ask(session, "react", {**about, "emoji": emoji})
+            assert answer == refused("invalid_message", field="emoji")
+    assert rules.changed == [(f"{heart} True", 2), (f"{flag} False", 2)]
+
+
 async def test_without_a_join_nothing_is_done(
     sockets: Sockets, params: Params, rules: RecordingRules
 ) -> None:

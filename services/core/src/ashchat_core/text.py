@@ -59,6 +59,15 @@ _VISIBLE: Final = regex.compile(
     rf"[[\p{{L}}\p{{N}}\p{{P}}\p{{S}}]--[{_BLANKS}\p{{Default_Ignorable_Code_Point}}]]",
     flags=regex.V1,
 )
+EMOJI_MAX_CHARS: Final = 32
+"""Maximum length of one emoji; the longest flags and families have about half of it."""
+
+_PICTURE: Final = r"\p{Extended_Pictographic}(?:\uFE0F|\p{Emoji_Modifier})?[\U000E0020-\U000E007F]*"
+_EMOJI: Final = regex.compile(
+    rf"{_PICTURE}(?:\u200D{_PICTURE})*|\p{{Regional_Indicator}}{{2}}|[0-9#*]\uFE0F?\u20E3",
+    flags=regex.V1,
+)
+
 _SPACES: Final = regex.compile(f"[{_BLANKS}]+")
 
 _OPENING: Final = {"\u202a": "\u202c", "\u202b": "\u202c"} | dict.fromkeys(
@@ -79,6 +88,11 @@ class UnacceptableTextError(ValueError):
 def is_visible(text: str) -> bool:
     """Return whether a reader sees anything of a text: not only blanks, and what has no width."""
     return _VISIBLE.search(text) is not None
+
+
+def is_emoji(text: str) -> bool:
+    """Return whether a text is one displayed emoji: a sequence, a flag or a keycap (UTS 51)."""
+    return len(text) <= EMOJI_MAX_CHARS and _EMOJI.fullmatch(text) is not None
 
 
 def line(text: str) -> str:

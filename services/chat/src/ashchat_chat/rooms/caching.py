@@ -17,6 +17,7 @@ from ashchat_chat.rooms.events import (
     Edited,
     Members,
     Opaque,
+    Reacted,
     RoomChanged,
     Sent,
     Translated,
@@ -108,7 +109,7 @@ def _note(room: Room, before: RoomView, event: AnyEvent) -> None:
         case Members():
             room.member_events.append(event)
             _note_departed(room, before, event)
-        case RoomChanged() | Translated() | Opaque():
+        case RoomChanged() | Reacted() | Translated() | Opaque():
             pass
         case _:
             assert_never(event)

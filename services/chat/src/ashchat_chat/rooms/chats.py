@@ -304,7 +304,9 @@ def _chars(message: MessageView) -> int:
     return len(message.text) + sum(len(one.text or "") for one in message.translations.values())
 
 
-def message_body(message: MessageView, read_by_others: int, language: str) -> dict[str, Any]:
+def message_body(
+    message: MessageView, user: str, read_by_others: int, language: str
+) -> dict[str, Any]:
     """Return a message as the HTTP API has it; `id` is the client's own, as in the original."""
     read = read_by_others >= message.n
     return {
@@ -329,4 +331,8 @@ def message_body(message: MessageView, read_by_others: int, language: str) -> di
         "text_version": message.text_version,
         "reply_to": message_id(message.room, message.reply_to) if message.reply_to else None,
         "mentions": list(message.mentions),
+        "reactions": [
+            {"emoji": emoji, "count": len(users), "mine": user in users}
+            for emoji, users in sorted(message.reactions.items())
+        ],
     }

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     TOO_MANY_EDITS = "too_many_edits"
     TOO_MANY_MENTIONS = "too_many_mentions"
     MENTION_ALL_NOT_ALLOWED = "mention_all_not_allowed"
+    TOO_MANY_REACTIONS = "too_many_reactions"
     NOTHING_FAILED = "nothing_failed"
 
 

@@ -46,7 +46,7 @@ class GroupStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How a group looks, and its settings. What is None stays as it is."""
+    """How a group looks, and its settings. A field that is absent does not change."""
 
     name: str | None = None
     picture: str | None = None

@@ -233,7 +233,7 @@ class LiveRooms:
         room = self._directory.loaded(room_id)
         for subscriber in room.subscribers() if room else ():
             if subscriber.user in removed:
-                # After the event that says so.
+                # After the event that reports it.
                 self.detach(room_id, subscriber)
                 subscriber.end()
         for user in set(now) - set(before):

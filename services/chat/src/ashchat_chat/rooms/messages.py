@@ -9,7 +9,7 @@ from typing import Protocol
 from ashchat_chat.rooms.appending import Appender, Draft
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError, NotNeededError, Reason, RefusedError
-from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Edited, Sent, Text
+from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Edited, Reacted, Sent, Text
 from ashchat_chat.rooms.folds import fold_messages
 from ashchat_chat.rooms.ports import HistoryStore, Job, LogStore, Profile
 from ashchat_chat.rooms.views import MessageView, Role, RoomView
@@ -17,6 +17,12 @@ from ashchat_core import languages
 
 EDITS_MAX = 50
 """Maximum edits of one message."""
+
+EMOJI_MAX = 20
+"""Maximum different emoji on one message."""
+
+REACTION_CHANGES_MAX = 40
+"""Maximum reactions of one user to one message, also those taken back."""
 
 MENTIONS_MAX = 50
 """Maximum different users mentioned by one message."""
@@ -148,6 +154,38 @@ class Messages:
             return
         if isinstance(event, Deleted):
             await self.purge(event)
+
+    async def react(self, room_id: str, user: str, rev: int, emoji: str, *, on: bool) -> None:
+        """Put an emoji on a message, or take it back. Repeating it changes nothing.
+
+        Raises:
+            NoSuchRoomError, RefusedError, StoreUnavailableError
+        """
+        stored = await self._message(room_id, user, rev)
+        if (user in stored.view.reactions.get(emoji, ())) is on:
+            return
+        own = sum(isinstance(one, Reacted) and one.by == user for one in stored.events)
+        if own >= REACTION_CHANGES_MAX:
+            raise RefusedError(Reason.TOO_MANY_REACTIONS, limit=REACTION_CHANGES_MAX)
+        if on and len(stored.view.reactions.keys() | {emoji}) > EMOJI_MAX:
+            raise RefusedError(Reason.TOO_MANY_REACTIONS, limit=EMOJI_MAX)
+        room = await self._directory.get(room_id)
+
+        def reacted(view: RoomView) -> Reacted:
+            _member(view, user)
+            if rev in room.deleted:
+                raise RefusedError(Reason.MESSAGE_DELETED)
+            return Reacted(
+                room=room_id,
+                rev=view.rev + 1,
+                at=datetime.now(UTC),
+                about=rev,
+                by=user,
+                emoji=emoji,
+                on=on,
+            )
+
+        await self._appender.append(room_id, reacted)
 
     async def purge(self, deletion: Deleted) -> None:
         """Remove the texts of a deleted message from the log; repeating it changes nothing.

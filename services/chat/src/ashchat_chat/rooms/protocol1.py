@@ -14,6 +14,7 @@ from ashchat_chat.rooms.events import (
     Edited,
     Members,
     Opaque,
+    Reacted,
     RoomChanged,
     Sent,
     Translated,
@@ -59,7 +60,7 @@ class Protocol1:
         match event:
             case Sent():
                 room.unread.append((event.n, event.sender, event.client_id))
-            case Members() | Translated() | Edited() | Deleted() | Opaque():
+            case Members() | Translated() | Edited() | Deleted() | Reacted() | Opaque():
                 pass
             case RoomChanged():
                 self._introduce_group(room)

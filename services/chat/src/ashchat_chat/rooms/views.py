@@ -106,6 +106,8 @@ class MessageView(BaseModel):
     """The revision of the message that this one answers."""
     mentions: tuple[str, ...] = ()
     translations: dict[str, Translation] = {}
+    reactions: dict[str, tuple[str, ...]] = {}
+    """The users who reacted, by emoji."""
     deleted: bool = False
     """It was deleted for all members."""
     erased: bool = False

@@ -107,7 +107,7 @@ def register(app: FastAPI, gate: Gate, chats: Chats, history: History, profiles:
             found = await history.at(chat_id, user, since.astimezone(), limit)
         else:
             found = await history.before(chat_id, user, before, limit)
-        return JSONResponse(_page_body(found, await language_of(profiles, user)))
+        return JSONResponse(_page_body(found, user, await language_of(profiles, user)))
 
 
 async def language_of(profiles: Profiles, user: str) -> str:
@@ -118,10 +118,11 @@ async def language_of(profiles: Profiles, user: str) -> str:
         return languages.UNKNOWN
 
 
-def _page_body(page: Page, language: str) -> dict[str, Any]:
+def _page_body(page: Page, user: str, language: str) -> dict[str, Any]:
     return {
         "messages": [
-            message_body(one, page.read_by_others[one.sender], language) for one in page.messages
+            message_body(one, user, page.read_by_others[one.sender], language)
+            for one in page.messages
         ],
         "rev": page.rev,
         "n": page.n,
@@ -143,7 +144,8 @@ def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
         "id": summary.room,
         "users_id": list(summary.view.members),
         "messages": [
-            message_body(one, chat.read_by_others(one.sender), language) for one in chat.messages
+            message_body(one, user, chat.read_by_others(one.sender), language)
+            for one in chat.messages
         ],
         "same_language": same,
         "receiver": receiver,

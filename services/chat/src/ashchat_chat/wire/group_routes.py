@@ -145,7 +145,7 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
     async def set_role(
         room_id: RoomId, user_id: UserId, body: NewRole, user: Annotated[str, Depends(charged)]
     ) -> Response:
-        """Give a member a role, as the owner; a new owner makes the former one an admin."""
+        """Give a member a role, as the owner; a new owner makes the previous owner an admin."""
         await groups.set_role(room_id, user, user_id, body.role)
         return JSONResponse(_body(await _view(directory, room_id, user)))
 

@@ -43,6 +43,7 @@ REFUSALS: dict[Reason, tuple[int, str]] = {
     Reason.TOO_MANY_EDITS: (409, "The message was edited too often."),
     Reason.TOO_MANY_MENTIONS: (409, "The message mentions too many users."),
     Reason.MENTION_ALL_NOT_ALLOWED: (403, "Your role does not allow mentioning all members."),
+    Reason.TOO_MANY_REACTIONS: (409, "The message has too many reactions."),
     Reason.NOTHING_FAILED: (409, "No translation into your language has failed."),
 }
 

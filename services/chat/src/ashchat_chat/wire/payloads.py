@@ -7,7 +7,7 @@ from ashchat_chat.text import is_storable
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.phoenix import Payload
 from ashchat_core.messages import TEXT_MAX_CHARS
-from ashchat_core.text import is_visible
+from ashchat_core.text import is_emoji, is_visible
 
 
 class RequestRejectedError(Exception):
@@ -30,6 +30,20 @@ def message_text(payload: Payload) -> str:
     if len(text) > TEXT_MAX_CHARS:
         raise RequestRejectedError("too_long", limit=TEXT_MAX_CHARS)
     return text
+
+
+def reaction(payload: Payload) -> tuple[str, bool]:
+    """Return the emoji of a reaction, and whether it is put on the message or taken back.
+
+    Raises:
+        RequestRejectedError: it is not one emoji.
+    """
+    emoji, on = payload.get("emoji"), payload.get("on", True)
+    if not isinstance(emoji, str) or not is_emoji(emoji):
+        raise RequestRejectedError("invalid_message", field="emoji")
+    if not isinstance(on, bool):
+        raise RequestRejectedError("invalid_message", field="on")
+    return emoji, on
 
 
 def own_id(payload: Payload) -> str:

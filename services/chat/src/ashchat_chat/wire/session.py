@@ -38,6 +38,7 @@ from ashchat_chat.wire.payloads import (
     message_text,
     optional_message_rev,
     own_id,
+    reaction,
 )
 from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Payload, Reference
 
@@ -281,7 +282,7 @@ class Session:
                 return None
             case "ack":
                 return await self._ack(room_id, payload)
-            case "edit_message" | "delete_message" | "translate_again" as event:
+            case "edit_message" | "delete_message" | "react" | "translate_again" as event:
                 return await self._change_message(event, payload, room_id)
             case _:
                 raise RequestRejectedError("unknown_event")
@@ -460,6 +461,10 @@ class Session:
                 return {"rev": edited.rev, "at": timestamp(edited.at), "duplicate": not fresh}
             case "delete_message":
                 await messages.delete(room_id, who.user, rev)
+                return {}
+            case "react":
+                emoji, on = reaction(payload)
+                await messages.react(room_id, who.user, rev, emoji, on=on)
                 return {}
             case _:
                 await messages.translate_again(room_id, who.user, rev, who.language)

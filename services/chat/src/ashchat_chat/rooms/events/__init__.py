@@ -15,6 +15,7 @@ from ashchat_chat.rooms.events.edit import Edited
 from ashchat_chat.rooms.events.members import MemberChange, Members
 from ashchat_chat.rooms.events.message import ALL_MEMBERS, Sent
 from ashchat_chat.rooms.events.opaque import Opaque
+from ashchat_chat.rooms.events.reaction import Reacted
 from ashchat_chat.rooms.events.room import RoomChanged
 from ashchat_chat.rooms.events.translation import Translated
 
@@ -27,6 +28,7 @@ __all__ = [
     "MemberChange",
     "Members",
     "Opaque",
+    "Reacted",
     "RoomChanged",
     "Sent",
     "Text",
@@ -34,7 +36,7 @@ __all__ = [
     "parse",
 ]
 
-StoredEvent = Members | RoomChanged | Sent | Edited | Deleted | Translated
+StoredEvent = Members | RoomChanged | Sent | Edited | Deleted | Reacted | Translated
 """Every kind that is written."""
 
 AnyEvent = StoredEvent | Opaque

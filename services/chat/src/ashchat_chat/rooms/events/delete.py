@@ -45,6 +45,7 @@ class Deleted(Event):
                 "text": "",
                 "language": languages.UNKNOWN,
                 "translations": {},
+                "reactions": {},
                 "mentions": (),
                 "reply_to": None,
                 "deleted": True,

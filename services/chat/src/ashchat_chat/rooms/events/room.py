@@ -11,7 +11,7 @@ FIELDS = ("name", "picture", "description")
 
 
 class RoomChanged(Event):
-    """A group's appearance or settings changed. What is None stays as it is."""
+    """A group's appearance or settings changed. A field that is absent does not change."""
 
     kind: Literal["room"] = "room"
     by: str

@@ -1,0 +1,58 @@
+"""Kind `reaction`: a member put an emoji on a message, or took it back."""
+
+from collections.abc import Collection
+from typing import Any, Literal, Self
+
+from ashchat_chat.rooms.events.base import Event
+from ashchat_chat.rooms.identifiers import message_id, placeholder
+from ashchat_chat.rooms.views import MessageView, RoomView
+
+
+class Reacted(Event):
+    """A member reacted to a message, or took the reaction back."""
+
+    kind: Literal["reaction"] = "reaction"
+    about: int
+    """The revision of the message."""
+    by: str
+    emoji: str
+    on: bool
+    """False: taken back."""
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as protocol 2 has it."""
+        return {
+            **self.head(),
+            "message_id": message_id(self.room, self.about),
+            "message_rev": self.about,
+            "by": self.by,
+            "emoji": self.emoji,
+            "on": self.on,
+        }
+
+    def visible_to(self, language: str) -> bool:  # noqa: ARG002
+        """Return True: it is sent to every reader."""
+        return True
+
+    def fold_room(self, view: RoomView) -> RoomView:
+        """Return the room unchanged."""
+        return view
+
+    def fold_message(self, before: MessageView | None) -> MessageView | None:
+        """Return the message with this reaction, or without."""
+        if before is None or before.gone:
+            return before
+        users = [user for user in before.reactions.get(self.emoji, ()) if user != self.by]
+        if self.on:
+            users.append(self.by)
+        reactions = {**before.reactions, self.emoji: tuple(users)}
+        return before.model_copy(
+            update={"reactions": {emoji: users for emoji, users in reactions.items() if users}}
+        )
+
+    def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
+        """Return the reaction by the user's placeholder."""
+        return self.model_copy(update={"by": placeholder(user)}) if self.by == user else None
+
+    def purged(self) -> None:
+        """Return None: it has no text."""
