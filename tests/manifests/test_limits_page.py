@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings
 
 from ashchat_auth.limits import AuthLimits
 from ashchat_auth.settings import Settings as AuthSettings
+from ashchat_chat.settings import Settings as ChatSettings
 from ashchat_core.admission import requests
 from ashchat_core.admission.gate import Admission
 from ashchat_core.settings import ENV_PREFIX
@@ -19,6 +20,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "limits.md").read_tex
 ROWS = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| ")]
 SETTINGS: tuple[BaseSettings, ...] = (
     AuthSettings(_env_file=None),
+    ChatSettings(_env_file=None),
     EmailSettings(_env_file=None),
     TranslateSettings(_env_file=None, google_project="p"),
 )

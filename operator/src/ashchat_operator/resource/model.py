@@ -234,6 +234,12 @@ class Email(Scaled):
     smtp: Smtp
 
 
+class Chat(Scaled):
+    """The chat service: rooms, messages and sockets."""
+
+    max_group_members: int = 1_000
+
+
 class Google(Model):
     """The project and the credentials for Google Cloud Translation."""
 
@@ -334,7 +340,7 @@ class Spec(Model):
     network_policy: NetworkPolicy = NetworkPolicy()
     auth: Auth = Auth()
     email: Email
-    chat: Scaled = Scaled()
+    chat: Chat = Chat()
     translate: Translate = Translate()
     static: Static = Static()
     rabbitmq: RabbitMQ = RabbitMQ()

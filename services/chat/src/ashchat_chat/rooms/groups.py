@@ -154,7 +154,7 @@ class Groups:
         await self._change_members(room_id, user, removed)
 
     async def set_role(self, room_id: str, user: str, other: str, role: Role) -> None:
-        """Give a member a role. The owner alone may; a new owner makes the former an admin.
+        """Give a member a role. The owner alone may; a new owner makes the previous one an admin.
 
         Raises:
             NoSuchRoomError, RefusedError, StoreUnavailableError
