@@ -82,6 +82,11 @@ async def test_a_deletion_purges_texts_and_translations(monkeypatch: pytest.Monk
         assert [event.kind for event in it.store.events[ROOM]].count("delete") == 1
         (message,) = await read(it, 1)
         assert (message.deleted, message.text, message.n) == (True, "", 1)
+        for pod in it.pods:
+            resumed = Reader("ben", "en")
+            await enter(pod, resumed, since=1)
+            assert len(resumed.events()) == 4
+            assert "secret" not in str(resumed.events())
         # It still counts as unread, and what comes late is not stored.
         assert not await translate(it, sent, "secret late")
         assert await refusal(it.pods[1].messages.edit(ROOM, "ana", sent.rev, draft("3"))) is (

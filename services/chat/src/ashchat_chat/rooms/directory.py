@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ashchat_chat.rooms.errors import NoSuchRoomError
-from ashchat_chat.rooms.events import AnyEvent, Members, parse
+from ashchat_chat.rooms.events import AnyEvent, Deleted, Members, parse
 from ashchat_chat.rooms.ports import Broadcast, CachedRoom, ConflictError, LogStore
 from ashchat_chat.rooms.recent import RecentEvents
 from ashchat_chat.rooms.room import Room
@@ -151,8 +151,8 @@ class RoomDirectory:
     def offer(self, room: Room, events: Iterable[AnyEvent]) -> None:
         """Accept events in any order, and pass on those that are next."""
         for before, event in room.accept(events):
-            if isinstance(event, Members):
-                # Who left may have left because their account, and what they wrote, is deleted.
+            if isinstance(event, Members | Deleted):
+                # Texts are removed from the log: those of a message, or of a deleted account.
                 self.recent.forget(room.id)
             self.recent.add(event)
             for listener in self._listeners:
