@@ -37,7 +37,7 @@ from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.users.typing import Typing
 from ashchat_chat.wire import http
 from ashchat_chat.wire.admission import Admission
-from ashchat_chat.wire.session import Rules
+from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.socket import Sockets
 from ashchat_core import origins, runtime
 from ashchat_core.amqp import Broker

@@ -21,8 +21,8 @@ from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
 from ashchat_chat.rooms.views import Member, RoomView
 from ashchat_chat.users.presence import OnlineSocket
 from ashchat_chat.users.revocations import Revocations
-from ashchat_chat.wire import session as session_module
 from ashchat_chat.wire.admission import Admission
+from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.socket import Sockets
 from ashchat_core.tokens import TokenVerifier
 from wire_client import DeniedError, WireClient
@@ -170,7 +170,7 @@ def sockets_of(
 ) -> Sockets:
     """Return sockets that call these rules."""
     return Sockets(
-        session_module.Rules(rules, rules, rules, rules, rules, "pod-1"),
+        Rules(rules, rules, rules, rules, rules, "pod-1"),
         admission_of(verifier, over, tickets, rules, **more),
         over,
     )

@@ -9,7 +9,7 @@ import pytest
 from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import limits
-from ashchat_chat.wire.session import Rules
+from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.socket import Sockets
 from ashchat_core.tokens import TokenVerifier
 from chat_world import ROOM, World, eventually, revocations, world

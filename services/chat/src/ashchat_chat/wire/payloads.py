@@ -1,6 +1,6 @@
 """Checks of what clients send in frames."""
 
-from typing import Any
+from typing import Any, Final
 
 from ashchat_chat.rooms.identifiers import message_place
 from ashchat_chat.text import is_storable
@@ -8,6 +8,9 @@ from ashchat_chat.wire import limits
 from ashchat_chat.wire.phoenix import Payload
 from ashchat_core.messages import TEXT_MAX_CHARS
 from ashchat_core.text import is_emoji, is_visible
+
+PROTOCOLS: Final = (1, 2)
+UNAVAILABLE: Final[Payload] = {"reason": "unavailable", "retry_after_ms": 1_000}
 
 
 class RequestRejectedError(Exception):
@@ -82,3 +85,8 @@ def optional_message_rev(room_id: str, payload: Payload, field: str) -> int | No
         RequestRejectedError: it is not the id of a message of the room.
     """
     return None if payload.get(field) is None else message_rev(room_id, payload, field)
+
+
+def is_natural(value: Any) -> bool:
+    """Return whether a value is an integer that is not negative."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

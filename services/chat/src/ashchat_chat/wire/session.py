@@ -8,56 +8,26 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
 
 import structlog
 
-from ashchat_chat.rooms.appending import Draft
-from ashchat_chat.rooms.assembly import Rooms
 from ashchat_chat.rooms.errors import (
     NoSuchRoomError,
     NoSuchUserError,
     ReceiverDeletedError,
     RefusedError,
 )
-from ashchat_chat.rooms.identifiers import timestamp
-from ashchat_chat.rooms.ports import Position, Push, StoreUnavailableError, group_profile
+from ashchat_chat.rooms.ports import Push, StoreUnavailableError, group_profile
 from ashchat_chat.rooms.views import RoomView
-from ashchat_chat.users.notifications import Inbox
-from ashchat_chat.users.presence import LOBBY, Presence
-from ashchat_chat.users.profiles import Profiles
-from ashchat_chat.users.typing import Typing
-from ashchat_chat.wire import limits, phoenix
+from ashchat_chat.users.presence import LOBBY
+from ashchat_chat.wire import chat_events, limits, phoenix
 from ashchat_chat.wire.admission import Admitted
 from ashchat_chat.wire.connection import Close, Connection
 from ashchat_chat.wire.limits import Bucket
-from ashchat_chat.wire.payloads import (
-    RequestRejectedError,
-    message_rev,
-    message_text,
-    optional_message_rev,
-    own_id,
-    reaction,
-)
+from ashchat_chat.wire.payloads import PROTOCOLS, UNAVAILABLE, RequestRejectedError, is_natural
 from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Payload, Reference
-
-PROTOCOLS: Final = (1, 2)
-UNAVAILABLE: Final[Payload] = {"reason": "unavailable", "retry_after_ms": 1_000}
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What sessions call, and what all of them share."""
-
-    rooms: Rooms
-    inbox: Inbox
-    presence: Presence
-    typing: Typing
-    profiles: Profiles
-    pod: str
-    sending: dict[str, Bucket] = field(default_factory=dict)
-    acking: dict[str, Bucket] = field(default_factory=dict)
+from ashchat_chat.wire.rules import Rules
 
 
 @dataclass(slots=True, eq=False)
@@ -271,9 +241,14 @@ class Session:
     async def _answer_chat(
         self, seat: Seat, frame: Frame, payload: Payload, room_id: str
     ) -> Payload | None:
+        who = self.admitted
         match frame.event:
             case "send_message":
-                await self._send_message(seat, frame, payload, room_id)
+                answer = await chat_events.send_message(self._rules, who, room_id, payload)
+                self._reply(frame, "ok", answer)
+                if seat.protocol == 1:
+                    sent = {key: answer[key] for key in ("mobile_ref_id", "chat_id")}
+                    self._answer_with(Push(frame.topic, "message_sent", {**sent, "status": "SENT"}))
                 return None
             case "typing":
                 # As the original: no answer.
@@ -281,9 +256,9 @@ class Session:
                 self._rules.typing.said(room_id, self.admitted.user, is_typing=is_typing)
                 return None
             case "ack":
-                return await self._ack(room_id, payload)
+                return await chat_events.acknowledge(self._rules, who, room_id, payload)
             case "edit_message" | "delete_message" | "react" | "translate_again" as event:
-                return await self._change_message(event, payload, room_id)
+                return await chat_events.change_message(self._rules, who, room_id, event, payload)
             case _:
                 raise RequestRejectedError("unknown_event")
 
@@ -334,7 +309,7 @@ class Session:
             raise RequestRejectedError("unsupported_protocol", supported=list(PROTOCOLS))
         if protocol == 1:
             since = None
-        elif since is not None and not _is_natural(since):
+        elif since is not None and not is_natural(since):
             raise RequestRejectedError("invalid_since")
         joined = await self._rules.rooms.live.join(room_id, self.admitted.user, since)
         seat = self._seat(frame, protocol=protocol)
@@ -422,77 +397,3 @@ class Session:
         else:
             self._rules.rooms.live.detach(rest, seat)
             self._rules.typing.said(rest, self.admitted.user, is_typing=False)
-
-    # Chats
-
-    async def _send_message(self, seat: Seat, frame: Frame, payload: Payload, room_id: str) -> None:
-        text, client_id = message_text(payload), own_id(payload)
-        reply_to = optional_message_rev(room_id, payload, "reply_to")
-        who, rooms = self.admitted, self._rules.rooms
-        _limit(self._rules.sending, who.user, limits.MESSAGES)
-        if reply_to is not None:
-            await rooms.messages.check_reply(room_id, who.user, reply_to)
-        mentions = await rooms.messages.mentions(room_id, who.user, text)
-        draft = Draft(text, client_id, who.language, reply_to, mentions)
-        event, fresh = await rooms.appending.send(room_id, who.user, draft)
-        answer: Payload = {
-            "chat_id": room_id,
-            "mobile_ref_id": client_id,
-            "message_id": event.message_id,
-            "rev": event.rev,
-            "n": event.n,
-            "at": timestamp(event.at),
-            "duplicate": not fresh,
-        }
-        self._reply(frame, "ok", answer)
-        if seat.protocol == 1:
-            sent = {"mobile_ref_id": client_id, "status": "SENT", "chat_id": room_id}
-            self._answer_with(Push(frame.topic, "message_sent", sent))
-
-    async def _change_message(self, event: str, payload: Payload, room_id: str) -> Payload:
-        """Change a message that was sent before."""
-        who, messages = self.admitted, self._rules.rooms.messages
-        rev = message_rev(room_id, payload, "message_id")
-        _limit(self._rules.sending, who.user, limits.MESSAGES)
-        match event:
-            case "edit_message":
-                draft = Draft(message_text(payload), own_id(payload), who.language)
-                edited, fresh = await messages.edit(room_id, who.user, rev, draft)
-                return {"rev": edited.rev, "at": timestamp(edited.at), "duplicate": not fresh}
-            case "delete_message":
-                await messages.delete(room_id, who.user, rev)
-                return {}
-            case "react":
-                emoji, on = reaction(payload)
-                await messages.react(room_id, who.user, rev, emoji, on=on)
-                return {}
-            case _:
-                await messages.translate_again(room_id, who.user, rev, who.language)
-                return {}
-
-    async def _ack(self, room_id: str, payload: Payload) -> Payload:
-        read: Any = payload.get("n")
-        delivered: Any = payload.get("delivered")
-        given = [number for number in (read, delivered) if number is not None]
-        if not given or not all(_is_natural(number) and number for number in given):
-            raise RequestRejectedError("invalid_n")
-        who = self.admitted.user
-        _limit(self._rules.acking, who, limits.ACKS)
-        position = await self._rules.rooms.positions.acknowledge(
-            room_id, who, Position(read or 0, delivered or 0)
-        )
-        return {"n": position.read, "delivered": position.delivered}
-
-
-def _is_natural(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _limit(buckets: dict[str, Bucket], user: str, rate: limits.Rate) -> None:
-    now = asyncio.get_running_loop().time()
-    bucket = buckets.get(user)
-    if bucket is None:
-        bucket = buckets[user] = Bucket(rate, now)
-    wait = bucket.take(now)
-    if wait:
-        raise RequestRejectedError("rate_limited", retry_after_ms=int(wait * 1000) + 1)

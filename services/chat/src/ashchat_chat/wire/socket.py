@@ -13,7 +13,8 @@ from ashchat_chat.wire import limits
 from ashchat_chat.wire.admission import Admission, SocketRequest
 from ashchat_chat.wire.connection import Close, Connection, Flusher
 from ashchat_chat.wire.handshake import Handshake
-from ashchat_chat.wire.session import Rules, Session
+from ashchat_chat.wire.rules import Rules
+from ashchat_chat.wire.session import Session
 
 SWEEP_SECONDS: Final = 1.0
 """How often the sockets are examined: silent, stalled, expired."""
