@@ -36,8 +36,12 @@ PODS_KEY: Final = "chat:pods"
 EPOCH_KEY: Final = "chat:epoch"
 CLOCK_KEY: Final = "chat:clock"
 
-KEEP_SECONDS: Final = 60
-"""How long an entry is kept: the longest interruption after which a pod reads on."""
+KEEP_SECONDS: Final = 30
+"""How long an entry can be read: the longest interruption after which a pod reads on.
+
+An erased text is in Redis for up to twice as long: a stream without new entries is not trimmed,
+it expires.
+"""
 
 ENTRIES_MAX: Final = 1_000
 """Maximum entries of a stream, checked every second."""
@@ -162,7 +166,7 @@ class RedisStreams:
 
     async def _write(self, batch: Sequence[Publication]) -> None:
         dropped, self._dropped = self._dropped, set()
-        oldest = () if self._offset_ms is None else ("MINID", "~", self._oldest_ms())
+        oldest = () if self._offset_ms is None else ("MINID", "=", self._oldest_ms())
         touched = {stream_of(one.room) for one in batch} | dropped
         try:
             async with self._redis.client.pipeline(transaction=False) as pipeline:
