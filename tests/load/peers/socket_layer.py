@@ -9,7 +9,8 @@ import uvicorn
 import uvloop
 
 from ashchat_chat.wire.admission import SocketRequest
-from ashchat_chat.wire.connection import Connection, Flusher
+from ashchat_chat.wire.connection import Connection
+from ashchat_chat.wire.flusher import Flusher
 from ashchat_chat.wire.handshake import Handshake
 from ashchat_chat.wire.text_frames import text_frame
 

@@ -10,7 +10,8 @@ from websockets.protocol import OPEN
 
 from ashchat_chat.wire import connection as connection_module
 from ashchat_chat.wire import limits
-from ashchat_chat.wire.connection import STALL_SECONDS, Close, Connection, Flusher
+from ashchat_chat.wire.connection import STALL_SECONDS, Close, Connection
+from ashchat_chat.wire.flusher import Flusher
 from ashchat_chat.wire.text_frames import text_frame
 from wire_client import WireClient
 

@@ -21,7 +21,8 @@ from websockets.typing import Subprotocol
 from ashchat_chat import metrics
 from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.wire.admission import SUBPROTOCOL, SocketRefusedError, SocketRequest
-from ashchat_chat.wire.connection import Connection, Flusher
+from ashchat_chat.wire.connection import Connection
+from ashchat_chat.wire.flusher import Flusher
 
 Accept = Callable[[SocketRequest], Awaitable[Callable[[Connection], None]]]
 """Returns what starts the session on the open connection; or raises."""

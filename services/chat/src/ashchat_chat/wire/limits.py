@@ -28,6 +28,10 @@ BUDGET_BYTES: Final = 256 * 1024
 UNRESUMABLE_BYTES: Final = 4 * BUDGET_BYTES
 """The same for what cannot be read again (protocol 1); beyond that the socket is closed."""
 
+JOINS_AT_ONCE: Final = 64
+"""Joins of chats that a pod handles at once. The memory that thousands need together, when all
+clients come back, would stay with the process."""
+
 FRAMES_WAITING: Final = 32
 """Frames of one client that wait for an earlier one; then nothing more is read from it."""
 

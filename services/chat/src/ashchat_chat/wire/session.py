@@ -101,14 +101,9 @@ class Session:
         expires_at: float,
         on_end: Callable[["Session"], None],
     ) -> None:
-        """Serve a connection.
+        """Serve a connection until `expires_at`, on the event loop's clock.
 
-        Args:
-            rules: What it calls.
-            admitted: Whose socket it is.
-            connection: The socket.
-            expires_at: When its token expires, on the event loop's clock.
-            on_end: Called once, when the connection has ended and its last frame is handled.
+        `on_end` is called once, when it has ended and its last frame is handled.
         """
         now = asyncio.get_running_loop().time()
         self._rules = rules
@@ -291,7 +286,8 @@ class Session:
             self._reply(frame, "ok", {})
             seat.serving = asyncio.create_task(self._show_notifications(seat))
         elif kind == "chat" and rest:
-            await self._join_chat(frame, payload, rest)
+            async with self._rules.joining:
+                await self._join_chat(frame, payload, rest)
         else:
             raise RequestRejectedError("unknown_topic")
 
@@ -301,6 +297,8 @@ class Session:
         except StoreUnavailableError:
             # Joined, and live; what is pending comes with the next join.
             structlog.get_logger("socket").info("the pending notifications could not be read")
+        finally:
+            seat.serving = None
 
     async def _join_chat(self, frame: Frame, payload: Payload, room_id: str) -> None:
         protocol = payload.get("protocol", 1)

@@ -11,7 +11,8 @@ from ashchat_chat import metrics
 from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.admission import Admission, SocketRequest
-from ashchat_chat.wire.connection import Close, Connection, Flusher
+from ashchat_chat.wire.connection import Close, Connection
+from ashchat_chat.wire.flusher import Flusher
 from ashchat_chat.wire.handshake import Handshake
 from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.session import Session

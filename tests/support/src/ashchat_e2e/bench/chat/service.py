@@ -34,10 +34,20 @@ from ashchat_e2e.bench.chat.servers import Server, cpu_seconds
 from ashchat_e2e.servers import admin_environment, take_away
 from ashchat_operator.topology_cli import read_admin
 
+REDIS_URI: Final = "ASHCHAT_ADMIN_REDIS_URI"
+CACHE_URI: Final = "ASHCHAT_ADMIN_CACHE_URI"
 SOCKETS_PER_USER: Final = 20
 DEVICE: Final = "bench-device"
 TOKEN_SECONDS: Final = 3_600
-BACKENDS: Final = {"mongodb": 27017, "redis": 6379, "rabbitmq": 5672}
+BACKENDS: Final = {
+    "mongodb": ("mongodb", 27017),
+    "redis": ("cache", 6379),
+    "rabbitmq": ("rabbitmq", 5672),
+}
+"""By credential: the component and its port. The running chat service's publications would be
+received in its own Redis.
+"""
+
 STORES: Final = ("postgres", "ferretdb", "redis-server", "beam.smp")
 """Processes of the backends, whose CPU is reported apart."""
 
@@ -116,10 +126,10 @@ class Service:
 async def _addresses(cluster: Cluster) -> dict[str, str]:
     """Return the addresses of the backends' pods."""
     found = {}
-    for backend in BACKENDS:
-        pods = await cluster.pods(backend)
+    for backend, (component, _) in BACKENDS.items():
+        pods = await cluster.pods(component)
         if not pods:
-            raise CannotMeasureError(f"No pod of {backend} is ready.")
+            raise CannotMeasureError(f"No pod of {component} is ready.")
         found[backend] = (await cluster.read("pods", pods[0]))["status"]["podIP"]
     return found
 
@@ -132,12 +142,13 @@ async def prepared(cluster: Cluster, folder: Path) -> AsyncIterator[Service]:
         CannotMeasureError: It could not be declared.
     """
     name = f"bench-{secrets.token_hex(3)}"
-    async with admin_environment(cluster) as environment:
+    async with admin_environment(cluster) as running:
+        environment = {**running, REDIS_URI: running[CACHE_URI]}
         try:
             await _declare(folder, name, environment)
             addresses = await _addresses(cluster)
             for backend, address in addresses.items():
-                _redirect(folder / "chat" / f"{backend}.uri", address, BACKENDS[backend])
+                _redirect(folder / "chat" / f"{backend}.uri", address, BACKENDS[backend][1])
             yield Service(
                 _server(folder),
                 folder,
