@@ -113,7 +113,12 @@ class Service:
                     {
                         "_id": room,
                         "pair": room,
-                        "founding": [{"user": user, "role": Role.MEMBER} for user in members],
+                        "founding": [
+                            {
+                                "kind": "members",
+                                "changes": [{"user": one, "role": Role.MEMBER} for one in members],
+                            }
+                        ],
                         "view": RoomView(room=room).model_dump(),
                         "created_at": now,
                         "active_at": now,
