@@ -1,7 +1,7 @@
 """Presence is published to contacts only, on every pod, with expiry."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,8 @@ class Lobbyist:
     async def drained(self) -> None: ...
 
     def end(self) -> None: ...
+
+    def when_received(self, call: Callable[[], None]) -> None: ...
 
     def sees(self) -> dict[str, int]:
         """Return who is online, on how many devices."""

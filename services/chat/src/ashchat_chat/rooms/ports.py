@@ -285,16 +285,12 @@ class Subscriber(Protocol):
         """Wait until there is room."""
         ...
 
-    def end(self) -> None:
-        """Leave the topic, because the user may not see it any more."""
-        ...
-
-
-class ConfirmingSubscriber(Subscriber, Protocol):
-    """A socket that reports what has arrived."""
-
     def when_received(self, call: Callable[[], None]) -> None:
         """Call a function once the client has received everything that was sent so far."""
+        ...
+
+    def end(self) -> None:
+        """Leave the topic, because the user may not see it any more."""
         ...
 
 

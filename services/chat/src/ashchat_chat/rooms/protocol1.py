@@ -1,10 +1,11 @@
 """Protocol 1, the original's: sockets that get each message once, without ids.
 
-A joined room counts as being in view: what a socket is shown is read.
+A joined room counts as being in view: what a client has received is read.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import assert_never
 
 from ashchat_chat.clock import monotonic
@@ -87,7 +88,8 @@ class Protocol1:
                 # What was there before the join came with the chat's history.
                 if reader.user != event.sender and event.rev > joined_at:
                     reader.send(push)
-                    self._read(room, reader.user, event.n)
+                    read = partial(self._read, room, reader.user, event.n)
+                    reader.when_received(read)
 
     def _set_timer(self, room: Room) -> None:
         if room.timer is not None:

@@ -20,7 +20,7 @@ from ashchat_chat.rooms.events import AnyEvent, Members, Sent
 from ashchat_chat.rooms.holdback import Holdback, Ready
 from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.live import LiveRooms
-from ashchat_chat.rooms.ports import ConfirmingSubscriber, Push, StoreUnavailableError
+from ashchat_chat.rooms.ports import Push, StoreUnavailableError, Subscriber
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.views import RoomView
 
@@ -51,7 +51,7 @@ class InboxStore(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Box:
-    subscribers: set[ConfirmingSubscriber] = field(default_factory=set)
+    subscribers: set[Subscriber] = field(default_factory=set)
     holds: dict[str, Holdback] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     shown: dict[str, int] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Inbox:
         directory.listen(self._happened)
         directory.call_on_opened(self.show)
 
-    async def attach(self, subscriber: ConfirmingSubscriber) -> None:
+    async def attach(self, subscriber: Subscriber) -> None:
         """Push what is pending, then serve the socket live.
 
         Raises:
@@ -95,7 +95,7 @@ class Inbox:
             for room, event in paused:
                 self._take(user, box, room, event)
 
-    def detach(self, subscriber: ConfirmingSubscriber) -> None:
+    def detach(self, subscriber: Subscriber) -> None:
         """Serve a socket no longer; harmless when it was not served."""
         box = self._boxes.get(subscriber.user)
         if box is None:
@@ -195,7 +195,7 @@ class Inbox:
             self._wake.set()
 
     async def _push_pending(
-        self, subscriber: ConfirmingSubscriber, box: _Box, *, event: str = "pending_notification"
+        self, subscriber: Subscriber, box: _Box, *, event: str = "pending_notification"
     ) -> None:
         user = subscriber.user
         for message in await self._store.pending(user, subscriber.language):
@@ -238,7 +238,7 @@ class Inbox:
                 self._confirm(subscriber, event.room, event.n)
             box.shown[event.room] = event.n
 
-    def _confirm(self, subscriber: ConfirmingSubscriber, room: str, n: int) -> None:
+    def _confirm(self, subscriber: Subscriber, room: str, n: int) -> None:
         """Move the cursor when the client has received what was sent, not earlier."""
         user = subscriber.user
         subscriber.when_received(lambda: self._note(room, user, n))
