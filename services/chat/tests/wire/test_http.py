@@ -13,6 +13,7 @@ from ashchat_chat.rooms.errors import (
     NoSuchRoomError,
     NoSuchUserError,
     Reason,
+    RefusedError,
     SelfChatError,
 )
 from ashchat_chat.rooms.history import Page
@@ -397,3 +398,36 @@ def test_every_route_documents_its_errors(client: TestClient) -> None:
 
 def test_every_refusal_has_a_status() -> None:
     assert set(http.REFUSALS) == set(Reason)
+
+
+class GroupRules:
+    """A group that anybody may change."""
+
+    def __init__(self) -> None:
+        self.added: list[str] = []
+
+    async def add(self, _room: str, _user: str, tags: list[str]) -> None:
+        self.added += tags
+        raise RefusedError(Reason.TOO_MANY_MEMBERS, limit=3)
+
+
+def test_tags_of_new_members_are_limited_and_refusals_have_their_reason(  # noqa: PLR0917
+    monkeypatch: pytest.MonkeyPatch,
+    chats: Any,
+    photos: Any,
+    verifier: TokenVerifier,
+    over: Revocations,
+    headers: dict[str, str],
+) -> None:
+    monkeypatch.setattr(limits, "TAGS", limits.Rate(0.01, 3))
+    groups: Any = GroupRules()
+    rules = http.Rules(chats, chats, groups, chats, chats, photos)
+    app = http.build(rules, verifier=verifier, revocations=over)
+    client = TestClient(app, base_url="http://chat", raise_server_exceptions=False)
+    path, members = "/api/rooms/room/members", {"members": ["ben_x", "cleo_x"]}
+    answers = [client.post(path, headers=headers, json=members) for _ in range(2)]
+    assert [(one.status_code, one.json()["reason"]) for one in answers] == [
+        (409, "too_many_members"), (429, "too_many_requests"),
+    ]  # fmt: skip
+    assert answers[0].json()["details"] == {"limit": 3}
+    assert groups.added == ["ben_x", "cleo_x"]

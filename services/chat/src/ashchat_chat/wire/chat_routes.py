@@ -1,6 +1,7 @@
 """Routes of chats and their messages, among them those that the original's clients call."""
 
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Response
@@ -18,6 +19,9 @@ from ashchat_core.http import APIError
 
 PAGE_DEFAULT = 50
 N_MAX = 2**53
+USERS_MAX = 50
+"""Maximum members of a chat in a list of chats."""
+
 TYPED_MAX_CHARS = 256
 
 Number = Annotated[int | None, Query(ge=1, le=N_MAX)]
@@ -142,7 +146,7 @@ def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
     return {
         "_id": summary.room,
         "id": summary.room,
-        "users_id": list(summary.view.members),
+        "users_id": list(islice(summary.view.members, USERS_MAX)),
         "messages": [
             message_body(one, user, chat.read_by_others(one.sender), language)
             for one in chat.messages

@@ -84,6 +84,8 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
     """Add the routes to an application."""
     changing = RateLimit(limits.GROUPS, "too many changes of groups; wait a little")
 
+    naming = RateLimit(limits.TAGS, "too many new members; wait a little")
+
     def charged(caller: Annotated[Caller, Depends(gate)]) -> str:
         changing.charge(caller.token.user_id)
         return caller.token.user_id
@@ -99,6 +101,7 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
     )
     async def create(body: NewGroup, user: Annotated[str, Depends(charged)]) -> Response:
         """Create a group that the caller owns, with the users of some tags."""
+        naming.charge(user, len(body.members))
         settings = Settings(history=body.history, mention_all=body.mention_all)
         look = Appearance(body.name, body.picture, body.description, settings)
         room = await groups.create(user, look, body.members, body.client_id)
@@ -135,6 +138,7 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
         room_id: RoomId, body: NewMembers, user: Annotated[str, Depends(charged)]
     ) -> Response:
         """Make the users of some tags members, as the owner or an admin."""
+        naming.charge(user, len(body.members))
         await groups.add(room_id, user, body.members)
         return JSONResponse(_body(await _view(directory, room_id, user)))
 

@@ -112,8 +112,8 @@ class RateLimit:
         self._message = message
         self._buckets: dict[str, Bucket] = {}
 
-    def charge(self, user: str) -> None:
-        """Charge one request to a user.
+    def charge(self, user: str, count: int = 1) -> None:
+        """Charge requests to a user.
 
         Raises:
             APIError: 429, because the user's bucket is empty.
@@ -121,7 +121,8 @@ class RateLimit:
         now = time.monotonic()
         for one in [known for known, bucket in self._buckets.items() if bucket.full(now)]:
             del self._buckets[one]
-        wait = self._buckets.setdefault(user, Bucket(self._rate, now)).take(now)
+        bucket = self._buckets.setdefault(user, Bucket(self._rate, now))
+        wait = max((bucket.take(now) for _ in range(count)), default=0.0)
         if wait:
             raise APIError(
                 429,

@@ -58,6 +58,9 @@ CHATS = Rate(1.0, 30)
 """New chats of one user, which limits guessing tags."""
 
 
+TAGS = Rate(1.0, 300)
+"""Tags of new members of one user's groups, which limits guessing tags."""
+
 GROUPS = Rate(2.0, 60)
 """Changes of groups by one user."""
 
