@@ -1,5 +1,6 @@
 """The border of the HTTP API: the gates, the shapes, what is refused before any store."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -431,3 +432,20 @@ def test_tags_of_new_members_are_limited_and_refusals_have_their_reason(  # noqa
     ]  # fmt: skip
     assert answers[0].json()["details"] == {"limit": 3}
     assert groups.added == ["ben_x", "cleo_x"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("client_id", ""), ("client_id", "\ud800"), ("client_id", "\0"), ("name", "\u200b"),
+        ("picture", "https://elsewhere.test/x.png"), ("members", ["x"] * 101), ("history", "none"),
+    ],
+)  # fmt: skip
+def test_groups_that_cannot_be(
+    client: TestClient, headers: dict[str, str], field: str, value: object
+) -> None:
+    body = json.dumps({"client_id": "1", "name": "Kitchen", field: value})
+    headers = {**headers, "Content-Type": "application/json"}
+    answer = client.post("/api/groups", headers=headers, content=body)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_request")
+    assert field in {one["field"].split(".")[0] for one in answer.json()["details"]["fields"]}

@@ -10,6 +10,7 @@ from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.groups import Appearance, Groups
 from ashchat_chat.rooms.views import Role, RoomView, Settings
+from ashchat_chat.text import storable
 from ashchat_chat.users.profiles import DESCRIPTION_MAX_CHARS
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.http_base import Caller, Gate, RateLimit, RequestBody, errors
@@ -48,7 +49,9 @@ UserId = Annotated[str, Path(max_length=64)]
 class NewGroup(RequestBody):
     """POST /groups."""
 
-    client_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    client_id: Annotated[
+        str, StringConstraints(min_length=1, max_length=128), AfterValidator(storable)
+    ]
     """The client's own id of the group: repeating the request creates no second one."""
     name: Name
     picture: Picture = ""
