@@ -338,8 +338,6 @@ class LossyBus:
 class LossyBroadcast:
     """One pod's end of the bus."""
 
-    connected = True
-
     def __init__(self, bus: LossyBus, *, inline: int = 1_000_000) -> None:
         self.bus = bus
         self.inline = inline

@@ -201,11 +201,6 @@ class Fanout(Protocol):
 class Broadcast(Protocol):
     """The resumable path to every pod, for committed events. No method raises or waits."""
 
-    @property
-    def connected(self) -> bool:
-        """Whether this pod receives what others publish."""
-        ...
-
     def publish(self, event: AnyEvent, members: Collection[str]) -> None:
         """Publish a committed event of a room with these members."""
         ...
