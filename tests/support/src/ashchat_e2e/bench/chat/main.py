@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import platform
+import secrets
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -81,21 +82,34 @@ async def measure_service(
     if where.kubeconfig is None or not where.kubeconfig.is_file():
         raise CannotMeasureError("KUBECONFIG is not set or not a file: `make up` first.")
     generator = programs / "generator"
-    users = [f"bench{number:03}" for number in range(RECEIVERS // service.SOCKETS_PER_USER)]
-    many = [f"idle{number:03}" for number in range(IDLE_SOCKETS // service.SOCKETS_PER_USER)]
-    pairs = [(f"pair{number:03}", many[2 * number : 2 * number + 2]) for number in range(250)]
+    crowds = [_users(RECEIVERS) for _ in range(2)]
+    many = _users(IDLE_SOCKETS)
+    pairs = [many[start : start + 2] for start in range(0, len(many), 2)]
+    rooms = [*((f"room{n}", crowd) for n, crowd in enumerate(crowds)), *((p[0], p) for p in pairs)]
     async with (
         Cluster(where.kubeconfig, kubectl=where.kubectl) as cluster,
         service.prepared(cluster, folder) as chat,
     ):
-        await chat.fill([("bench", users), *pairs])
-        one_room = [("chat:bench",)] * RECEIVERS
-        clients = chat.clients(users, one_room, len(users))
-        console.print("chat, everything stored: broadcast …", style="dim")
+        await chat.fill(rooms)
+        # A server that is killed leaves its users online for a while: each run has others.
+        ladder, slow = (
+            chat.clients(crowd, [(f"chat:room{n}",)] * RECEIVERS, len(crowd))
+            for n, crowd in enumerate(crowds)
+        )
+        console.print("chat: idle sockets …", style="dim")
+        topics = [
+            (f"chat:{pairs[number % len(many) // 2][0]}", "notifications:USER")
+            for number in range(IDLE_SOCKETS)
+        ]
+        async with quiet(), started(chat.server) as running:
+            quantity = chat.clients(many, topics, 0)
+            found["idle"].append(await scenarios.idle(generator, running, quantity))
+        write(found)
         with service.stores_on_the_generators_core():
+            console.print("chat, everything stored: broadcast …", style="dim")
             async with quiet(), started(chat.server) as running:
                 found["broadcast"] += await scenarios.ladder(
-                    generator, running, clients, stores=service.stores_cpu
+                    generator, running, ladder, stores=service.stores_cpu
                 )
             write(found)
             console.print("chat: slow readers …", style="dim")
@@ -105,18 +119,16 @@ async def measure_service(
                     load = Load(rate=50, stalled=stalled)
                     found["stalled"].append(
                         await scenarios.measure(
-                            generator, running, clients, load, stores=service.stores_cpu
+                            generator, running, slow, load, stores=service.stores_cpu
                         )
                     )
             write(found)
-            console.print("chat: idle sockets …", style="dim")
-            topics = [
-                (f"chat:pair{number % len(many) // 2:03}", "notifications:USER")
-                for number in range(IDLE_SOCKETS)
-            ]
-            async with quiet(), started(chat.server) as running:
-                quantity = chat.clients(many, topics, 0)
-                found["idle"].append(await scenarios.idle(generator, running, quantity))
+
+
+def _users(sockets: int) -> list[str]:
+    """Return users for so many sockets, whom no former run had."""
+    run = secrets.token_hex(3)
+    return [f"bench-{run}-{number}" for number in range(sockets // service.SOCKETS_PER_USER)]
 
 
 async def measure(where: environment.Environment, console: Console) -> Found:
