@@ -6,8 +6,10 @@ so each has its own address; they have half a core between them.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
+import httpx2
 import pytest
 
 from ashchat_dev.client import Person
@@ -17,6 +19,7 @@ from ashchat_dev.waiting import until
 from ashchat_e2e.backends import RabbitManagement
 from ashchat_e2e.bench.figures import percentile
 from ashchat_e2e.hostile.attacks import Identity
+from ashchat_e2e.hostile.endpoints import samples
 from ashchat_e2e.hostile.generator import Plan
 from ashchat_e2e.hostile.growth import measure as sizes
 from ashchat_e2e.hostile.growth import waiting
@@ -46,6 +49,9 @@ SCALE: Final = (
 
 FACTOR: Final = 2.0
 """Maximum ratio of the 99th percentiles under attack and under control, in `make soak`."""
+
+ANSWERED_SHARE_MIN: Final = 0.5 if whole() else 0.2
+"""Minimum share of the actions that were answered; on a busy machine many are withheld."""
 
 ENOUGH: Final = 100
 """Operations of one kind from which on a 99th percentile is compared."""
@@ -80,15 +86,22 @@ async def hostile_identity(eve: Person, victim: Person) -> Identity:
     )
 
 
-def plans(base: str, seconds: float, victim: Person, identity: Identity) -> dict[str, Plan]:
-    """Return what the two senders send to a server."""
-    return {
-        name: Plan(
-            base, seconds, rate, f"{seed()} {name}", victim.email,
-            identity if name == "account" else None, LINGERS_S,
-        )
-        for name, rate in RATES.items()
-    }  # fmt: skip
+async def plans(anybody: httpx2.AsyncClient, victim: Person, eve: Identity) -> dict[str, Plan]:
+    """Return what the two senders send, wherever and how long."""
+    found = {}
+    for name, rate in RATES.items():
+        identity = eve if name == "account" else None
+        own = f"{seed()} {name}"
+        found[name] = Plan(
+            "", 0, rate, own, victim.email, identity,
+            await samples(anybody, own, signed_in=identity is not None), LINGERS_S,
+        )  # fmt: skip
+    return found
+
+
+def aimed(found: Mapping[str, Plan], base: str, seconds: float) -> dict[str, Plan]:
+    """Return plans with a server and a duration."""
+    return {name: replace(plan, base=base, seconds=seconds) for name, plan in found.items()}
 
 
 def within(took: Sequence[Took], tallies: Sequence[Mapping[str, Tally]]) -> list[float]:
@@ -116,29 +129,30 @@ def well_sent(tallies: Mapping[str, Tally]) -> None:
     """Check that senders began what was due: otherwise the load was not what it should be."""
     for name, tally in tallies.items():
         assert tally.due == int(RATES[name] * ATTACK_S), name
-        assert tally.withheld < tally.due / 4, (name, tally)
+        assert tally.answers.total() > tally.due * ANSWERED_SHARE_MIN, (name, tally)
 
 
 async def test_honest_users_do_not_notice_a_hostile_host_and_a_hostile_account(
     *,
     cluster: Cluster,
+    anybody: httpx2.AsyncClient,
     person: PersonFactory,
     mailbox: Mailbox,
     rabbit: RabbitManagement,
     record_property: Record,
 ) -> None:
     victim, eve = await person("Victim", "en"), await person("Eve", "es")
-    identity = await hostile_identity(eve, victim)
+    plan = await plans(anybody, victim, await hostile_identity(eve, victim))
     target = f"http://{cluster.name}-edge.{cluster.namespace}.svc"
     before = await sizes(cluster, rabbit)
     mails = len(await mailbox.list(victim.email))
     async with field(cluster) as sending, traffic(person, mailbox, SCALE) as seen:
 
         async def control() -> dict[str, Tally]:
-            return await sending.attack(plans(sending.null_url, CONTROL_S, victim, identity))
+            return await sending.attack(aimed(plan, sending.null_url, CONTROL_S))
 
         controls = [await control()] if whole() else []
-        attacked = await sending.attack(plans(target, ATTACK_S, victim, identity))
+        attacked = await sending.attack(aimed(plan, target, ATTACK_S))
         ended = time.monotonic()
         during = await sizes(cluster, rabbit)
 

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from ashchat_e2e.hostile import null_server
-from ashchat_e2e.hostile.attacks import ACCOUNT, STRANGER, Identity
+from ashchat_e2e.hostile.attacks import ACCOUNT, STRANGER, Identity, Sample
+from ashchat_e2e.hostile.endpoints import of_description
 from ashchat_e2e.hostile.generator import Plan, send
 from ashchat_e2e.hostile.tally import Tally, objection, reason_of
 
@@ -80,7 +81,9 @@ async def test_a_sender_begins_every_action_in_time(identity: Identity | None) -
             if attack.__name__
             not in {"slow_body", "slow_upload", "half_request", "idle_socket", "flood_frames"}
         }
-        plan = Plan(url, 1.0, 30, "a seed", "ana@example.org", identity, lingers_seconds=20)
+        plan = Plan(
+            url, 1.0, 30, "a seed", "ana@example.org", identity, [Sample("GET", "/a", None)], 20
+        )
         async with asyncio.timeout(30):
             tally = await send(Plan.loads(plan.dumps()), attacks)
     assert tally.due == 30
@@ -102,3 +105,39 @@ async def test_a_server_that_does_not_answer_does_not_stop_a_sender() -> None:
         tally = await send(Plan(url, 0.2, 100, "a seed", "ana@example.org"), {attack: 1})
     assert tally.due == 20
     assert tally.broken == {"guess_account: ServerDisconnectedError": 20}
+
+
+DESCRIPTION = {
+    "paths": {
+        "/things/{id}": {
+            "put": {
+                "parameters": [{"name": "id", "in": "path"}],
+                "requestBody": {
+                    "content": {
+                        "application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}
+                    }
+                },
+            }
+        },
+        "/api/user/signout": {"post": {}},
+    },
+    "components": {
+        "schemas": {
+            "Thing": {
+                "type": "object",
+                "properties": {"name": {"type": "string", "examples": ["Ana"]}},
+            }
+        }
+    },
+}
+
+
+def test_every_endpoint_of_a_description_is_tried() -> None:
+    found = of_description(DESCRIPTION, "/chat", "a seed", signed_in=False)
+    put, signout = found[:3], found[3:]
+    assert {each.method for each in put} == {"PUT"}
+    assert all(each.path.startswith("/chat/things/") and "{" not in each.path for each in put)
+    assert len({each.body for each in put}) == 3
+    assert signout == [Sample("POST", "/chat/api/user/signout", None)]
+    assert found == of_description(DESCRIPTION, "/chat", "a seed", signed_in=False)
+    assert of_description(DESCRIPTION, "/chat", "a seed", signed_in=True) == put

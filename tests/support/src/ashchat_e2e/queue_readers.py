@@ -1,6 +1,6 @@
 """Which service reads which queue, and as what: the registrations of the services themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import Mock
@@ -63,25 +63,33 @@ def models(folder: Path) -> dict[Queue, type[Message]]:
 def example(model: type[Message]) -> dict[str, Any]:
     """Return a valid body: of every field the first choice, or a short value of its type."""
     schema = model.model_json_schema()
-    body: dict[str, Any] = _example(schema, schema.get("$defs", {}))
+    body: dict[str, Any] = example_of(schema, schema.get("$defs", {}))
     return body
 
 
 _OF_TYPE: Final[dict[str, Any]] = {"integer": 1, "number": 1, "boolean": True, "string": "x1"}
+_OF_FORMAT: Final = {"date-time": "2026-01-01T00:00:00Z"}
 
 
-def _example(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+def example_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
+    """Return a valid value of a JSON schema.
+
+    Args:
+        schema: The schema, or a reference to a definition.
+        definitions: The definitions by name.
+    """
+    if examples := schema.get("examples"):
+        return examples[0]
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     if alternatives := schema.get("anyOf", schema.get("oneOf")):
-        return _example(alternatives[0], definitions)
+        return example_of(alternatives[0], definitions)
     if constants := schema.get("enum", [schema["const"]] if "const" in schema else []):
         return constants[0]
     if schema["type"] == "object":
         fields = schema.get("properties", {})
-        return {name: _example(field, definitions) for name, field in fields.items()}
+        return {name: example_of(field, definitions) for name, field in fields.items()}
     if schema["type"] == "array":
-        return [_example(schema["items"], definitions)]
-    if schema.get("format") == "date-time":
-        return "2026-01-01T00:00:00Z"
-    return schema.get("minimum", _OF_TYPE[schema["type"]])
+        return [example_of(schema["items"], definitions)]
+    simple = _OF_FORMAT.get(schema.get("format", ""), _OF_TYPE[schema["type"]])
+    return schema.get("minimum", simple)

@@ -9,7 +9,7 @@ import json
 import random
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -53,6 +53,16 @@ class Identity:
         return {"Authorization": f"Bearer {self.token}", "device_token": self.device_token}
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A request to an endpoint."""
+
+    method: str
+    path: str
+    body: str | None
+    """JSON, or what should be JSON."""
+
+
 @dataclass(slots=True)
 class Sender:
     """Who sends: a server's address, the means, and the victim's address."""
@@ -63,6 +73,7 @@ class Sender:
     victim: str
     draw: random.Random
     identity: Identity | None = None
+    samples: Sequence[Sample] = ()
 
     @property
     def own(self) -> Identity:
@@ -242,6 +253,15 @@ async def _raw(who: Sender, action: str, sent: bytes, seconds: float) -> None:
     who.tally.broken[f"{action}: ended"] += 1
 
 
+async def any_endpoint(who: Sender) -> None:
+    """Send a request near a valid one to any endpoint."""
+    sample = who.draw.choice(who.samples)
+    headers = dict(who.own.headers) if who.identity else {}
+    if sample.body is not None:
+        headers["Content-Type"] = "application/json"
+    await who.call("any endpoint", sample.method, sample.path, data=sample.body, headers=headers)
+
+
 # An account
 
 
@@ -305,7 +325,7 @@ async def flood_frames(who: Sender) -> None:
     frames: list[Any] = [[None, "h", "phoenix", "heartbeat", {}]]
     chat = f"chat:{own.chat_id}"
     frames += [["1", "t", chat, "typing", {"is_typing": True}]]
-    frames += [["1", "a", chat, "ack", {"rev": 1}], ["1", "x", chat, "unknown", {"a": [1] * 50}]]
+    frames += [["1", "a", chat, "ack", {"n": 1}], ["1", "x", chat, "unknown", {"a": [1] * 50}]]
     texts = [json.dumps(frame) for frame in frames]
     sent = [who.draw.choice(texts) for _ in range(FRAMES)]
     await _socket(who, "flood of frames", _parameters(own), [_join(chat), *sent])
@@ -389,12 +409,13 @@ STRANGER: Final[dict[Attack, int]] = {
     sign_up: 8, sign_up_victim: 4, guess_password: 12, guess_account: 12, guess_code: 8,
     ask_reset: 4, refresh_garbage: 8, slow_body: 1, big_body: 1, deep_body: 4, wander: 12,
     upload_unsigned: 6, socket_unsigned: 6, garbage: 4, half_request: 1,
+    any_endpoint: 25,
 }  # fmt: skip
 """What a host without an account does, and how often of their sum."""
 
 ACCOUNT: Final[dict[Attack, int]] = {
     upload: 12, upload_forbidden: 6, slow_upload: 1, refresh: 6, read_chats: 20, open_chat: 10,
     rename: 8, guess_own_password: 6, flood_frames: 2, flood_messages: 1, malformed_frames: 6,
-    big_frame: 4, idle_socket: 2,
+    big_frame: 4, idle_socket: 2, any_endpoint: 25,
 }  # fmt: skip
 """What a host with an account does, and how often of their sum."""

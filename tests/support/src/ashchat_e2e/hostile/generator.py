@@ -8,14 +8,14 @@ import json
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from ashchat_e2e.hostile.attacks import ACCOUNT, STRANGER, Attack, Identity, Sender
+from ashchat_e2e.hostile.attacks import ACCOUNT, STRANGER, Attack, Identity, Sample, Sender
 from ashchat_e2e.hostile.tally import Tally
 
 UNFINISHED_MAX: Final = 200
@@ -38,6 +38,9 @@ class Plan:
     """The address of an account that is not the sender's."""
 
     identity: Identity | None = None
+    samples: Sequence[Sample] = ()
+    """Requests to every endpoint."""
+
     lingers_seconds: float = 1.0
     """How long unfinished actions may go on at the end."""
 
@@ -51,6 +54,7 @@ class Plan:
         found = json.loads(text)
         if found["identity"] is not None:
             found["identity"] = Identity(**found["identity"])
+        found["samples"] = [Sample(**each) for each in found["samples"]]
         return cls(**found)
 
 
@@ -61,7 +65,7 @@ async def send(plan: Plan, attacks: Mapping[Attack, int]) -> Tally:
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         draw = random.Random(plan.seed)  # noqa: S311 (a sample, not a secret)
-        sender = Sender(plan.base, session, tally, plan.victim, draw, plan.identity)
+        sender = Sender(plan.base, session, tally, plan.victim, draw, plan.identity, plan.samples)
         unfinished: set[asyncio.Task[None]] = set()
         chosen = draw.choices([*attacks], [*attacks.values()], k=int(plan.seconds * plan.rate))
         began = time.monotonic()

@@ -18,6 +18,9 @@ HERE: Final = Path(__file__).parent
 MODULES: Final = ("attacks", "generator", "null_server", "tally")
 """What the pods run."""
 
+SOURCES: Final = {f"{name}.py": (HERE / f"{name}.py").read_text() for name in MODULES}
+"""Read at import, so that pods run what this process has imported, though files change."""
+
 CPU: Final = "250m"
 """CPU limit of a sender: two of them have half a core."""
 
@@ -86,7 +89,7 @@ async def field(cluster: Cluster) -> AsyncIterator[Field]:
             "configmaps",
             {
                 "metadata": {"name": "modules"},
-                "data": {f"{name}.py": (HERE / f"{name}.py").read_text() for name in MODULES},
+                "data": dict(SOURCES),
             },
         )
         found = Field(own, image)
