@@ -8,7 +8,16 @@ import pytest
 
 from ashchat_e2e.histories import checks
 from ashchat_e2e.histories.checks import check
-from ashchat_e2e.histories.records import Count, Entry, Operation, Outcome, Run, Seen, Stay
+from ashchat_e2e.histories.records import (
+    Count,
+    Entry,
+    Operation,
+    Outcome,
+    Pages,
+    Run,
+    Seen,
+    Stay,
+)
 from ashchat_e2e.history import ViolationsError
 
 ROOM = "kitchen"
@@ -56,6 +65,7 @@ def correct() -> Run:
         Stay(ROOM, "ben", "en", 3, 5, seen=[]),
     ]  # fmt: skip
     run.counts = [Count(ROOM, "ana", 1, 1, 3, mentions=1), Count(ROOM, "ben", 2, 2, 2)]
+    run.pages = [Pages(ROOM, "ana", ("a1", "b1", "a2", "b2"))]
     return run
 
 
@@ -132,6 +142,13 @@ def count(**fields: Any) -> Callable[[Run], None]:
     return broken
 
 
+def pages(*ids: str) -> Callable[[Run], None]:
+    def broken(run: Run) -> None:
+        run.pages = [Pages(ROOM, "ana", ids)] if ids else []
+
+    return broken
+
+
 def unread_by_nobody(run: Run) -> None:
     run.counts = []
 
@@ -196,6 +213,10 @@ BROKEN: dict[str, tuple[Callable[[Run], Iterable[str]], Callable[[Run], None]]] 
     "a wrong number of unread messages": (checks.counts_equal_a_recount, count(unread=1)),
     "a wrong number of mentions": (checks.counts_equal_a_recount, count(mentions=0)),
     "what was read is unread again": (checks.counts_equal_a_recount, count(acknowledged=4)),
+    "a page lacks a message": (checks.pages_are_the_log, pages("a1", "b1", "b2")),
+    "a message is on two pages": (checks.pages_are_the_log, pages("a1", "b1", "a2", "a2", "b2")),
+    "pages in another order": (checks.pages_are_the_log, pages("a1", "a2", "b1", "b2")),
+    "nobody paged": (checks.something_was_checked, pages()),
     "nobody counted": (checks.something_was_checked, unread_by_nobody),
     "nobody read to the end": (checks.something_was_checked, unread_to_the_end),
     "the log was not read": (

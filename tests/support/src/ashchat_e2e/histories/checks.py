@@ -169,13 +169,29 @@ def counts_equal_a_recount(run: Run) -> Iterator[str]:
             yield f"{who} has {mentions} mentions, and the service says {count.mentions}"
 
 
+def pages_are_the_log(run: Run) -> Iterator[str]:
+    """What a member reads page by page are the messages of the log, in its order."""
+    for pages in run.pages:
+        stored = tuple(entry.id for entry in _log(run, pages.room) if entry.kind == MESSAGE)
+        if pages.ids == stored:
+            continue
+        who = f"{pages.user} in {pages.room}"
+        lacking = [key for key in stored if key not in set(pages.ids)]
+        if lacking or len(pages.ids) != len(stored):
+            yield f"{who} reads {len(pages.ids)} of {len(stored)} messages, lacking {lacking[:5]}"
+        else:
+            yield f"{who} reads the messages in another order"
+
+
 def something_was_checked(run: Run) -> Iterator[str]:
-    """A room without a drained reader or without counts proves nothing."""
+    """A room that nobody read to its end, counted in or paged through proves nothing."""
     rooms = {operation.room for operation in run.operations.values()}
     for room in sorted(rooms - {stay.room for stay in run.stays if stay.drained_to}):
         yield f"nobody has read {room} to its end"
     for room in sorted(rooms - {count.room for count in run.counts}):
         yield f"nobody counted in {room}"
+    for room in sorted(rooms - {pages.room for pages in run.pages}):
+        yield f"nobody paged through {room}"
     for room in sorted(rooms - run.logs.keys()):
         yield f"the log of {room} was not read"
 
@@ -191,6 +207,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     every_resume_is_complete,
     nothing_forbidden_is_received,
     counts_equal_a_recount,
+    pages_are_the_log,
     something_was_checked,
 )
 

@@ -115,6 +115,16 @@ class Count:
     mentions: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The messages of a room as a member reads them page by page, after the last change."""
+
+    room: str
+    user: str
+    ids: tuple[str, ...]
+    """The clients' ids, oldest first."""
+
+
 @dataclass(slots=True)
 class Run:
     """Everything that was recorded."""
@@ -122,6 +132,7 @@ class Run:
     operations: dict[str, Operation] = field(default_factory=dict)
     stays: list[Stay] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
+    pages: list[Pages] = field(default_factory=list)
     logs: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
     """The log of each room, read from the store after the last change."""
 

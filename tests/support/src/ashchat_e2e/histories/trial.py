@@ -11,11 +11,12 @@ from typing import Any, Final
 from pymongo.errors import PyMongoError
 
 from ashchat_dev.client import Person, RequestRefusedError
+from ashchat_dev.conversation import messages_of
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import Database
 from ashchat_e2e.histories.link import Link
 from ashchat_e2e.histories.member import Member, Outsider, through
-from ashchat_e2e.histories.records import MEMBERS, MESSAGE, Count, Entry, Run
+from ashchat_e2e.histories.records import MEMBERS, MESSAGE, Count, Entry, Pages, Run
 from ashchat_e2e.people import PersonFactory
 
 LANGUAGES: Final = ("es", "en")
@@ -64,6 +65,7 @@ class Trial:
             )
             await member.close()
         self.run.counts = [await counted(member) for member in self.members]
+        self.run.pages = [await paged(member) for member in self.members]
         self.run.logs = {room: await read_log(database, room) for room in self.rooms}
 
     async def _last_words(self) -> None:
@@ -164,6 +166,12 @@ async def counted(member: Member) -> Count:
         member.acknowledged,
         chat["unread_count"],
     )
+
+
+async def paged(member: Member) -> Pages:
+    """Return the messages as a member reads them page by page."""
+    found = await messages_of(member.person, member.chat_id)
+    return Pages(member.chat_id, member.person.user_id, tuple(each["id"] for each in found))
 
 
 async def _refreshed(person: Person) -> None:
