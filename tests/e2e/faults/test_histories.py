@@ -44,7 +44,7 @@ async def test_the_history_through_faults_is_that_of_a_correct_chat(
 ) -> None:
     draw = random.Random(f"{seed()} faults")  # noqa: S311 (a sample, not a secret)
     injected: list[str] = []
-    async with trial(person, where.url, direct=ROOMS, seed=seed()) as tried:
+    async with trial(person, where.url, direct=ROOMS, groups=ROOMS // 2, seed=seed()) as tried:
         place = Place(cluster, runtime, tried.links, draw)
 
         async def faults() -> None:

@@ -123,6 +123,52 @@ def removed(run: Run) -> None:
     ]  # fmt: skip
 
 
+def added_again(run: Run) -> None:
+    """Let ben be removed at 3 and added again at 5: then 4 is not for him."""
+    log(
+        Entry(3, "members", members=frozenset({"ana"})),
+        Entry(5, "members", members=BOTH),
+    )(run)
+    run.stays = [
+        Stay(ROOM, "ana", "es", None, 7, drained_to=7),
+        Stay(
+            ROOM, "ben", "en", 2, 7,
+            seen=[Seen(5, "members"), Seen(6, "edit", "e1"), Seen(7, "message", "b2")],
+            drained_to=7,
+        ),
+    ]  # fmt: skip
+    run.counts = [Count(ROOM, "ben", 0, 0, 1)]
+    run.pages = [Pages(ROOM, "ana", ("a1", "b1", "b2"))]
+
+
+def test_who_was_away_lacks_nothing_and_has_nothing_unread_from_meanwhile() -> None:
+    run = correct()
+    added_again(run)
+    assert not list(checks.every_resume_is_complete(run))
+    assert not list(checks.counts_equal_a_recount(run))
+    assert not list(checks.nothing_forbidden_is_received(run))
+    run.stays[1].seen = [Seen(4, "message", "b1"), *run.stays[1].seen]
+    assert list(checks.nothing_forbidden_is_received(run))
+
+
+def test_what_happens_to_a_message_from_before_is_not_for_a_new_member() -> None:
+    run = correct()
+    added_again(run)
+    log(Entry(6, "edit", "e1", "ana", about="a1", about_rev=2))(run)
+    assert list(checks.nothing_forbidden_is_received(run))
+    run.stays[1].seen = [each for each in run.stays[1].seen if each.kind != "edit"]
+    assert not list(checks.nothing_forbidden_is_received(run))
+    assert not list(checks.every_resume_is_complete(run))
+
+
+def test_a_mention_in_a_deleted_message_does_not_count() -> None:
+    run = correct()
+    log(Entry(6, "delete", "delete b1", "ben", about="b1"))(run)
+    assert list(checks.counts_equal_a_recount(run))
+    run.counts = [replace(run.counts[0], mentions=0)]
+    assert not list(checks.counts_equal_a_recount(run))
+
+
 def misnumbered(run: Run) -> None:
     log(Entry(5, "message", "a2", "ana", 2))(run)
 

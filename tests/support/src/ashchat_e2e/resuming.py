@@ -68,8 +68,7 @@ class Resuming:
                         return self._channel
                     await self._close(self._channel)
                 with suppress(*BROKEN):
-                    since: dict[str, Any] = {} if self.rev is None else {"since": self.rev}
-                    channel = await self.person.join_chat(self.chat_id, **since)
+                    channel = await self._open()
                     self._channel, self._taken = channel, 0
                     self.resumed += self.rev is not None
                     self.pods.append(channel.response["pod"])
@@ -128,6 +127,18 @@ class Resuming:
         self.take()
         if self._channel is not None:
             await self._close(self._channel)
+
+    async def _open(self) -> Channel:
+        """Join on a new socket, which is closed if the join is refused."""
+        since: dict[str, Any] = {} if self.rev is None else {"since": self.rev}
+        socket = await self.person.socket()
+        try:
+            return await self.person.join_chat(self.chat_id, socket=socket, **since)
+        except BROKEN:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S):
+                    await socket.close()
+            raise
 
     async def _answered(self, channel: Channel, topic: str, event: str, payload: Payload) -> Reply:
         """Return the answer; give up a connection without one: its server may be unreachable."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from ashchat_e2e.histories.records import (
+    DELETE,
     MESSAGE,
     Count,
     Entry,
@@ -42,7 +43,7 @@ def acknowledged_is_stored(run: Run) -> Iterator[str]:
         at = places[operation.room, operation.id]
         if not at:
             yield f"{operation.id} was acknowledged, and {operation.room} does not have it"
-        elif operation.rev not in at:
+        elif operation.rev is not None and operation.rev not in at:
             yield f"{operation.id} was acknowledged at {operation.rev}, and is at {at}"
 
 
@@ -128,43 +129,61 @@ def every_resume_is_complete(run: Run) -> Iterator[str]:
     """Between the resumption and the last event received, nothing that is for the client lacks."""
     for stay in run.stays:
         log = _log(run, stay.room)
-        start = stay.head if stay.since is None or stay.reset else stay.since
         last = max([stay.drained_to or 0, *(seen.rev for seen in stay.seen)])
+        # Who was removed and added again is not shown what happened in between, nor what
+        # happens to messages from before.
+        joined = _joined(log, stay.user, last)
+        start = stay.head if stay.since is None or stay.reset else stay.since
+        start = max(start, joined)
         received = {seen.rev for seen in stay.seen}
         for entry, members in _with_members(log):
             missed = start < entry.rev <= last and entry.rev not in received
-            if missed and stay.user in members and _is_for(entry, stay.language):
+            hidden = entry.about_rev is not None and entry.about_rev <= joined
+            shown = stay.user in members and not hidden and _is_for(entry, stay.language)
+            if missed and shown:
                 yield f"{_who(stay)} lacks {entry.kind} {entry.id} at {entry.rev}"
 
 
 def nothing_forbidden_is_received(run: Run) -> Iterator[str]:
-    """Nobody receives an event of a room that they were not a member of, but their own removal."""
+    """Nobody receives an event of a room that they were not a member of, but their own removal.
+
+    Nor an event about a message from before they became a member.
+    """
     for stay in run.stays:
         allowed = set()
-        former: frozenset[str] = frozenset()
+        joined: int | None = None
         for entry, members in _with_members(_log(run, stay.room)):
-            if stay.user in members | (former if entry.members is not None else frozenset()):
+            removed = joined is not None and stay.user not in members
+            if joined is None and stay.user in members:
+                joined = entry.rev
+            if joined is not None and (entry.about_rev or entry.rev) >= joined:
                 allowed.add(entry.rev)
-            former = members
+            if removed:
+                joined = None
         for seen in stay.seen:
             if seen.rev not in allowed:
-                yield f"{_who(stay)} received {seen.kind} {seen.id} without being a member"
+                yield f"{_who(stay)} received {seen.kind} {seen.id}, which is not for them"
 
 
 def counts_equal_a_recount(run: Run) -> Iterator[str]:
     """Unread messages and mentions are those after the message that was read last."""
     for count in run.counts:
+        log = _log(run, count.room)
+        joined = _joined(log, count.user, log[-1].rev if log else 0)
         entries = [
             entry
-            for entry in _log(run, count.room)
-            if entry.kind == MESSAGE and (entry.n or 0) > count.read
+            for entry in log
+            if entry.kind == MESSAGE and entry.rev > joined and (entry.n or 0) > count.read
         ]
         who = f"{count.user} in {count.room}"
         if count.read < count.acknowledged:
             yield f"{who} has read {count.acknowledged}, and the service says {count.read}"
         if count.unread != len(entries):
             yield f"{who} has {len(entries)} unread messages, and the service says {count.unread}"
-        mentions = sum(_mentioned(run, entry, count) for entry in entries)
+        deleted = {entry.about for entry in log if entry.kind == DELETE}
+        mentions = sum(
+            _mentioned(run, entry, count) for entry in entries if entry.id not in deleted
+        )
         if count.mentions is not None and count.mentions != mentions:
             yield f"{who} has {mentions} mentions, and the service says {count.mentions}"
 
@@ -222,6 +241,18 @@ def _with_members(log: Sequence[Entry]) -> Iterator[tuple[Entry, frozenset[str]]
     for entry in log:
         members = members if entry.members is None else entry.members
         yield entry, members
+
+
+def _joined(log: Sequence[Entry], user: str, until: int) -> int:
+    """Return the revision at which a user became a member for the last time; 0: never."""
+    joined, before = 0, False
+    for entry, members in _with_members(log):
+        if entry.rev > until:
+            break
+        if user in members and not before:
+            joined = entry.rev
+        before = user in members
+    return joined
 
 
 def _is_for(entry: Entry, language: str) -> bool:

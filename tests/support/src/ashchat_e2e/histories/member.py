@@ -6,13 +6,22 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from ashchat_dev.client import Person
 from ashchat_dev.conversation import EVENT
 from ashchat_dev.phoenix import Channel, JoinRefusedError, Payload
 from ashchat_e2e.histories.link import Link
-from ashchat_e2e.histories.records import MESSAGE, Operation, Outcome, Run, Seen, Stay
+from ashchat_e2e.histories.records import (
+    DELETE,
+    EDIT,
+    MESSAGE,
+    REACTION,
+    Operation,
+    Run,
+    Seen,
+    Stay,
+)
 from ashchat_e2e.resuming import AGAIN_S, BROKEN, Resuming
 
 PACE_S: Final = 0.3
@@ -24,7 +33,22 @@ FORGETS: Final = 0.1
 ACKS: Final = 0.3
 """How often a client acknowledges what it has received, before an operation."""
 
+MENTIONS: Final = 0.3
+"""How often a message in a group mentions a member."""
+
+KINDS: Final = {MESSAGE: 70, EDIT: 12, DELETE: 6, REACTION: 12}
+"""The kinds of operations, and how often of their sum."""
+
+EMOJI: Final = ("👍", "😀", "🎉")
 WORDS: Final = {"es": "La casa es grande", "en": "The house is big"}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A member, and the tag by which others mention them."""
+
+    user_id: str
+    tag: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -40,6 +64,14 @@ class Member(Resuming):
     """The highest number whose reading was acknowledged to this member."""
 
     stays: list[Stay] = field(default_factory=list)
+    own: dict[str, str] = field(default_factory=dict)
+    """Operation → message id, of this member's acknowledged messages that it has not deleted."""
+
+    known: dict[str, str] = field(default_factory=dict)
+    """Operation → message id, of the messages received."""
+
+    others: list[Named] = field(default_factory=list)
+    """Members that this one may mention."""
 
     def joined(self, channel: Channel, since: int | None) -> None:
         """Record the beginning of a stay."""
@@ -55,27 +87,87 @@ class Member(Resuming):
         """Record an event."""
         self.stays[-1].seen.append(seen(event))
         self.n = max(self.n, int(event.get("n", 0)))
+        if event["kind"] == MESSAGE:
+            self.known[event["mobile_ref_id"]] = event["message_id"]
 
     async def live(self, over: asyncio.Event) -> None:
         """Perform operations until the event is set; finish what has begun."""
         while not over.is_set():
             if self.draw.random() < ACKS:
                 await self.acknowledge()
-            await self.send(once=self.draw.random() < FORGETS)
+            once = self.draw.random() < FORGETS
+            kind = self.draw.choices([*KINDS], [*KINDS.values()])[0]
+            if kind == MESSAGE or not (self.own and self.known):
+                await self.send(once=once)
+            elif kind == REACTION:
+                await self.react(self.draw.choice([*self.known]), once=once)
+            elif kind == EDIT:
+                await self.edit(self.draw.choice([*self.own]), once=once)
+            else:
+                await self.delete(self.draw.choice([*self.own]), once=once)
             await asyncio.sleep(self.draw.uniform(0, 2 * PACE_S))
 
     async def send(self, *, once: bool = False) -> None:
-        """Send a message."""
-        operation = self.run.begin(
-            Operation(str(uuid.uuid4()), self.chat_id, self.person.user_id, MESSAGE)
-        )
-        text = f"{WORDS[self.person.language]} {len(self.run.operations)}."
+        """Send a message; a third of them mention another member."""
+        named = self.draw.choice(self.others) if self.others else None
+        if named is not None and self.draw.random() > MENTIONS:
+            named = None
+        operation = self._begin(MESSAGE, mentions=frozenset({named.user_id} if named else ()))
+        text = self._text() + (f" @{named.tag}" if named else "")
         payload = {"content": text, "mobile_ref_id": operation.id}
-        reply = await self.ask("send_message", payload, once=once)
+        answer = await self._do(operation, "send_message", payload, once=once)
+        if answer is not None:
+            self.own[operation.id] = answer["message_id"]
+
+    async def edit(self, message: str, *, once: bool = False) -> None:
+        """Change the text of an own message, by the id of the operation that sent it."""
+        operation = self._begin(EDIT, about=message)
+        payload = {
+            "message_id": self.own[message],
+            "content": self._text(),
+            "mobile_ref_id": operation.id,
+        }
+        await self._do(operation, "edit_message", payload, once=once)
+
+    async def delete(self, message: str, *, once: bool = False) -> None:
+        """Delete an own message for all; it is not changed any more."""
+        message_id = self.own.pop(message)
+        operation = self._begin(DELETE, about=message, id=deletion(message_id))
+        await self._do(operation, "delete_message", {"message_id": message_id}, once=once)
+
+    async def react(self, message: str, *, once: bool = False) -> None:
+        """Put an emoji on any message, unless it was put there before."""
+        payload = {"message_id": self.known[message], "emoji": self.draw.choice(EMOJI)}
+        own = reaction(payload["message_id"], self.person.user_id, payload["emoji"])
+        if own in self.run.operations:
+            return
+        operation = self._begin(REACTION, about=message, id=own)
+        reply = await self.ask("react", payload, once=once)
+        # A refusal may answer a repetition: the message was deleted by its sender meanwhile.
         if reply is not None and reply.status == "ok":
-            operation.acknowledge(reply.response["rev"])
-        elif reply is not None:
+            operation.acknowledge(None)
+
+    def _text(self) -> str:
+        return f"{WORDS[self.person.language]} {len(self.run.operations)}."
+
+    def _begin(self, kind: str, **fields: Any) -> Operation:
+        fields = {"id": str(uuid.uuid4()), **fields}
+        return self.run.begin(
+            Operation(room=self.chat_id, user=self.person.user_id, kind=kind, **fields)
+        )
+
+    async def _do(
+        self, operation: Operation, event: str, payload: Payload, *, once: bool
+    ) -> Payload | None:
+        """Perform an operation and record its outcome; return the answer if it succeeded."""
+        reply = await self.ask(event, payload, once=once)
+        if reply is None:
+            return None
+        if reply.status != "ok":
             operation.refuse()
+            return None
+        operation.acknowledge(reply.response.get("rev"))
+        return reply.response
 
     async def acknowledge(self) -> None:
         """Report everything received as read."""
@@ -89,7 +181,22 @@ class Member(Resuming):
 
 def seen(event: Payload) -> Seen:
     """Return an event of protocol 2 as a record."""
-    return Seen(event["rev"], event["kind"], event.get("mobile_ref_id"))
+    own = event.get("mobile_ref_id")
+    if event["kind"] == DELETE:
+        own = deletion(event["message_id"])
+    if event["kind"] == REACTION:
+        own = reaction(event["message_id"], event["by"], event["emoji"])
+    return Seen(event["rev"], event["kind"], own)
+
+
+def deletion(message_id: str) -> str:
+    """Return the id of the operation that deletes a message: there can be only one."""
+    return f"delete {message_id}"
+
+
+def reaction(message_id: str, user_id: str, emoji: str) -> str:
+    """Return the id of the operation that puts a member's emoji on a message."""
+    return f"react {message_id} {user_id} {emoji}"
 
 
 @dataclass(eq=False)
@@ -129,8 +236,3 @@ def through(person: Person, link: Link) -> Person:
     """Let a user's sockets lead through a link; requests do not."""
     person.environment = replace(person.environment, url=link.url)
     return person
-
-
-def lost(run: Run) -> list[Operation]:
-    """Return the operations whose answers were lost."""
-    return [each for each in run.operations.values() if each.outcome is Outcome.UNKNOWN]

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 MESSAGE = "message"
+EDIT = "edit"
+DELETE = "delete"
+REACTION = "reaction"
 MEMBERS = "members"
 
 
@@ -38,8 +41,8 @@ class Operation:
     rev: int | None = None
     """Its place in the log, by the acknowledgement."""
 
-    def acknowledge(self, rev: int) -> None:
-        """Record the acknowledgement."""
+    def acknowledge(self, rev: int | None) -> None:
+        """Record the acknowledgement, with the place in the log if it names one."""
         self.outcome, self.rev, self.ended = Outcome.ACKNOWLEDGED, rev, time.monotonic()
 
     def refuse(self) -> None:
@@ -62,6 +65,9 @@ class Entry:
     """The ordinal of a message in its room, where the log has it."""
 
     about: str | None = None
+    about_rev: int | None = None
+    """The revision of the message that it is about."""
+
     language: str | None = None
     """The readers' language, of a translation; None: for all."""
 

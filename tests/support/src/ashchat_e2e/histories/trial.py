@@ -2,10 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from typing import Any, Final
 
 from pymongo.errors import PyMongoError
@@ -14,10 +16,32 @@ from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.conversation import messages_of
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import Database
+from ashchat_e2e.histories.guest import Guest
 from ashchat_e2e.histories.link import Link
-from ashchat_e2e.histories.member import Member, Outsider, through
-from ashchat_e2e.histories.records import MEMBERS, MESSAGE, Count, Entry, Pages, Run
+from ashchat_e2e.histories.member import (
+    Member,
+    Named,
+    Outsider,
+    deletion,
+    reaction,
+    through,
+)
+from ashchat_e2e.histories.records import (
+    DELETE,
+    EDIT,
+    MEMBERS,
+    MESSAGE,
+    REACTION,
+    Count,
+    Entry,
+    Pages,
+    Run,
+)
 from ashchat_e2e.people import PersonFactory
+
+OK, CREATED = 200, 201
+GROUP: Final = 3
+"""Members of a group who talk."""
 
 LANGUAGES: Final = ("es", "en")
 DRAINED_WITHIN_S: Final = 90.0
@@ -64,8 +88,10 @@ class Trial:
                 ignoring=(PyMongoError,),
             )
             await member.close()
-        self.run.counts = [await counted(member) for member in self.members]
-        self.run.pages = [await paged(member) for member in self.members]
+        self.run.counts = [each for member in self.members for each in await counted(member)]
+        # A guest sees nothing from before the last time that they were added.
+        talking = [member for member in self.members if not isinstance(member, Guest)]
+        self.run.pages = [await paged(member) for member in talking]
         self.run.logs = {room: await read_log(database, room) for room in self.rooms}
 
     async def _last_words(self) -> None:
@@ -92,80 +118,149 @@ async def _drained(member: Member, database: Database) -> bool:
 
 
 @asynccontextmanager
-async def trial(person: PersonFactory, url: str, *, direct: int, seed: str) -> AsyncIterator[Trial]:
-    """Create rooms of two members each, and an outsider.
+async def trial(
+    person: PersonFactory, url: str, *, direct: int, groups: int, seed: str
+) -> AsyncIterator[Trial]:
+    """Create direct rooms, groups of three with a guest each, and an outsider.
 
     Args:
         person: Creates the users.
         url: The platform's URL, which the links lead to.
         direct: How many direct rooms.
+        groups: How many groups.
         seed: What the members draw their actions with.
     """
     run = Run()
     eve = await person("Eve", "en")
     async with AsyncExitStack() as stack:
         found = Trial([], Outsider(eve, (), run), [], run)
-        for number in range(direct):
-            users = await asyncio.gather(
-                *(person(f"{language}{number}", language) for language in LANGUAGES)
+
+        async def users(name: str, count: int) -> list[Person]:
+            languages = islice(cycle(LANGUAGES), count)
+            made = [
+                person(f"{language}{name}{at}", language) for at, language in enumerate(languages)
+            ]
+            return list(await asyncio.gather(*made))
+
+        async def enter(user: Person, room: str, owner: Person | None = None) -> Member:
+            link = Link(url)
+            await stack.enter_async_context(link.serve())
+            found.links.append(link)
+            draw = random.Random(f"{seed} {user.name}")  # noqa: S311 (a sample)
+            who = through(user, link)
+            member = (
+                Member(who, room, run=run, draw=draw)
+                if owner is None
+                else Guest(who, room, run=run, draw=draw, owner=owner)
             )
-            room = await users[0].open_chat(await users[1].tag())
+            found.members.append(member)
+            return member
+
+        for number in range(direct):
+            pair = await users(f"d{number}", 2)
+            room = await pair[0].open_chat(await pair[1].tag())
             found.rooms.append(room)
-            for user in users:
-                link = Link(url)
-                await stack.enter_async_context(link.serve())
-                found.links.append(link)
-                draw = random.Random(f"{seed} {user.name}")  # noqa: S311 (a sample)
-                found.members.append(Member(through(user, link), room, run=run, draw=draw))
+            for user in pair:
+                await enter(user, room)
+        for number in range(groups):
+            *talking, guest = await users(f"g{number}", GROUP + 1)
+            named = [Named(user.user_id, await user.tag()) for user in (*talking, guest)]
+            room = await _group(talking[0], [each.tag for each in named[1:]])
+            found.rooms.append(room)
+            for user in talking:
+                member = await enter(user, room)
+                member.others = [each for each in named[:-1] if each.user_id != user.user_id]
+            await enter(guest, room, talking[0])
         found.outsider.rooms = tuple(found.rooms)
         yield found
+
+
+async def _group(owner: Person, tags: Sequence[str]) -> str:
+    """Create a group whose new members see nothing from before; return its id.
+
+    Raises:
+        RequestRefusedError: It was not created.
+    """
+    body = {
+        "client_id": str(uuid.uuid4()),
+        "name": "Casa",
+        "history": "joined",
+        "members": list(tags),
+    }
+    reply = await owner.chat.post("/groups", json=body)
+    if reply.status != CREATED:
+        raise RequestRefusedError("groups", reply)
+    return str(reply.body["id"])
 
 
 async def read_log(database: Database, room: str) -> list[Entry]:
     """Return a room's log from the store."""
     found = await database["events"].find({"room": room}).sort([("rev", 1)]).to_list()
     members: frozenset[str] = frozenset()
+    ids: dict[int, str] = {}
     log = []
     for document in found:
         for change in document.get("changes", ()):
             members -= {change["user"]}
             members |= {change["user"]} if change.get("role") else set()
-        log.append(entry(document, members))
+        if document["kind"] == MESSAGE:
+            ids[document["rev"]] = document["client_id"]
+        log.append(entry(document, members, ids.get(document.get("about", 0))))
     return log
 
 
-def entry(document: dict[str, Any], members: frozenset[str]) -> Entry:
-    """Return a stored event as a record; `members` are those from it on."""
+def entry(document: Mapping[str, Any], members: frozenset[str], about: str | None) -> Entry:
+    """Return a stored event as a record.
+
+    Args:
+        document: The event.
+        members: The members from it on.
+        about: The client's id of the message that it is about.
+    """
     kind = document["kind"]
+    own = document.get("client_id") if kind in {MESSAGE, EDIT} else None
+    message_id = f"{document['room']}.{document.get('about')}"
+    if kind == DELETE:
+        own = deletion(message_id)
+    if kind == REACTION:
+        own = reaction(message_id, document["by"], document["emoji"])
     return Entry(
         document["rev"],
         kind,
-        document.get("client_id") if kind == MESSAGE else None,
-        document.get("sender"),
+        own,
+        document.get("sender", document.get("by")),
         document.get("n"),
+        about if own is not None and kind != MESSAGE else None,
+        document.get("about"),
         language=document.get("target"),
         members=members if kind == MEMBERS else None,
     )
 
 
-async def counted(member: Member) -> Count:
-    """Return a member's counts by the list of chats.
+async def counted(member: Member) -> list[Count]:
+    """Return a member's counts by the list of rooms, and by the original's list of chats.
 
     Raises:
-        RequestRefusedError: The service does not return it.
+        RequestRefusedError: The service does not return them.
     """
     await _refreshed(member.person)
-    reply = await member.person.chat.get("/chats")
-    if reply.status != 200:
-        raise RequestRefusedError("chats", reply)
-    (chat,) = [each for each in reply.body["chats"] if each["id"] == member.chat_id]
-    return Count(
-        member.chat_id,
-        member.person.user_id,
-        chat["read_n"],
-        member.acknowledged,
-        chat["unread_count"],
-    )
+    found = []
+    for path in ("rooms", "chats"):
+        reply = await member.person.chat.get(f"/{path}")
+        if reply.status != OK:
+            raise RequestRefusedError(path, reply)
+        (room,) = [each for each in reply.body[path] if each["id"] == member.chat_id]
+        found.append(
+            Count(
+                member.chat_id,
+                member.person.user_id,
+                room["read_n"],
+                member.acknowledged,
+                room["unread_count"],
+                room.get("mention_count"),
+            )
+        )
+    return found
 
 
 async def paged(member: Member) -> Pages:
@@ -176,5 +271,5 @@ async def paged(member: Member) -> Pages:
 
 async def _refreshed(person: Person) -> None:
     reply = await person.refresh()
-    if reply.status != 200:
+    if reply.status != OK:
         raise RequestRefusedError("refresh", reply)
