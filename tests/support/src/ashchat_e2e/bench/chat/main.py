@@ -32,6 +32,9 @@ from ashchat_e2e.bench.chat.servers import peers, started
 RESULTS: Final = ROOT / "results" / "chat"
 PARTS: Final = ("peers", "idle", "service")
 SENDERS: Final = 20
+LOADS: Final = scenarios.TRIES * len(scenarios.RATES) + 2
+"""Loads of the service at most: the ladder, and with and without slow readers."""
+
 IDLE_PEER_SOCKETS: Final = 4_000
 TIME_LIMIT_SECONDS: Final = 1_800.0
 Found = dict[str, Any]
@@ -61,7 +64,7 @@ async def compare(programs: Path, parts: frozenset[str], found: Found, console: 
         if "peers" in parts:
             console.print(f"{server.name}: broadcast …", style="dim")
             async with quiet(), started(server) as running:
-                found["broadcast"] += await scenarios.ladder(generator, running, clients)
+                found["broadcast"] += await scenarios.ladder(generator, running, clients.copy)
             write(found)
         if "idle" in parts:
             console.print(f"{server.name}: idle sockets …", style="dim")
@@ -82,20 +85,23 @@ async def measure_service(
     if where.kubeconfig is None or not where.kubeconfig.is_file():
         raise CannotMeasureError("KUBECONFIG is not set or not a file: `make up` first.")
     generator = programs / "generator"
-    crowds = [_users(RECEIVERS) for _ in range(2)]
+    crowds = [_users(RECEIVERS) for _ in range(LOADS)]
     many = _users(IDLE_SOCKETS)
     pairs = [many[start : start + 2] for start in range(0, len(many), 2)]
-    rooms = [*((f"room{n}", crowd) for n, crowd in enumerate(crowds)), *((p[0], p) for p in pairs)]
+    rooms = [*((f"room{n}", users) for n, users in enumerate(crowds)), *((p[0], p) for p in pairs)]
     async with (
         Cluster(where.kubeconfig, kubectl=where.kubectl) as cluster,
         service.prepared(cluster, folder) as chat,
     ):
         await chat.fill(rooms)
-        # A server that is killed leaves its users online for a while: each run has others.
-        ladder, slow = (
-            chat.clients(crowd, [(f"chat:room{n}",)] * RECEIVERS, len(crowd))
-            for n, crowd in enumerate(crowds)
-        )
+        # Users count as online for a while after their sockets: each load has others.
+        numbers = iter(range(LOADS))
+
+        def crowd() -> list[Client]:
+            number = next(numbers)
+            room = (f"chat:room{number}",)
+            return chat.clients(crowds[number], [room] * RECEIVERS, len(crowds[number]))
+
         console.print("chat: idle sockets …", style="dim")
         topics = [
             (f"chat:{pairs[number % len(many) // 2][0]}", "notifications:USER")
@@ -109,7 +115,7 @@ async def measure_service(
             console.print("chat, everything stored: broadcast …", style="dim")
             async with quiet(), started(chat.server) as running:
                 found["broadcast"] += await scenarios.ladder(
-                    generator, running, ladder, stores=service.stores_cpu
+                    generator, running, crowd, stores=service.stores_cpu
                 )
             write(found)
             console.print("chat: slow readers …", style="dim")
@@ -119,7 +125,7 @@ async def measure_service(
                     load = Load(rate=50, stalled=stalled)
                     found["stalled"].append(
                         await scenarios.measure(
-                            generator, running, slow, load, stores=service.stores_cpu
+                            generator, running, crowd(), load, stores=service.stores_cpu
                         )
                     )
             write(found)

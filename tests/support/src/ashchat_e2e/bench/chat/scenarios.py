@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import statistics
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,16 +119,16 @@ def sustained(result: dict[str, Any]) -> bool:
 async def ladder(
     program: Path,
     running: Running,
-    clients: list[Client],
+    crowd: Callable[[], list[Client]],
     *,
     rates: Sequence[int] = RATES,
     stores: Any = dict,
 ) -> list[dict[str, Any]]:
-    """Raise the rate until the server does not carry it."""
+    """Raise the rate until the server does not carry it; `crowd` returns each load's clients."""
     found = []
     for rate in rates:
         for _ in range(TRIES):
-            tried = await measure(program, running, clients, Load(rate=rate), stores=stores)
+            tried = await measure(program, running, crowd(), Load(rate=rate), stores=stores)
             found.append(tried)
             await asyncio.sleep(PAUSE_SECONDS)
             if sustained(tried):
