@@ -6,13 +6,15 @@ All tests share one event loop, so that session-scoped fixtures can share connec
 Each test starts with AshChat Ready and must leave it Ready.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,9 @@ SHOWN = 20
 MEASURED = "measured"
 """The user property of a test report that holds the test's measurements."""
 
+ORIGINAL = "original"
+"""Key of what a worker gets from the controller: the first AshChat's resource."""
+
 
 def pytest_report_header() -> str:
     """Print the seed of the samples, so that a failure can be reproduced."""
@@ -101,6 +106,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"measured, in seconds: the slowest of {len(measured)}")
     for what, seconds in sorted(measured, key=lambda each: -each[1])[:SHOWN]:
         terminalreporter.line(f"{seconds:7.2f}  {what}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each worker the first AshChat's resource as it is before any test changes it."""
+    with suppress(NotConfiguredError):
+        node.workerinput[ORIGINAL] = _original(environment.load())
+
+
+@cache
+def _original(first: Environment) -> dict[str, Any] | None:
+    async def read() -> dict[str, Any]:
+        async with worker.client(first, 0) as cluster:
+            return await cluster.resource()
+
+    if first.kubeconfig is None or not first.kubeconfig.is_file():
+        return None
+    return asyncio.run(read())
 
 
 @pytest.fixture
@@ -153,9 +176,14 @@ def _identifier(where: Environment) -> str:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def where(first: Environment, turn: None) -> AsyncIterator[Environment]:  # noqa: ARG001
+async def where(
+    first: Environment,
+    turn: None,  # noqa: ARG001
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Environment]:
     """The environment of this worker's AshChat."""
-    async with worker.ashchat(first, worker.number()) as own:
+    original = getattr(request.config, "workerinput", {}).get(ORIGINAL)
+    async with worker.ashchat(first, worker.number(), original) as own:
         yield own
 
 

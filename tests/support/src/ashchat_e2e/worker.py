@@ -5,6 +5,7 @@ gets a copy of it, with a mailbox and an operator, in separate namespaces: whate
 them does not affect the tests of other workers.
 """
 
+import copy
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -61,8 +62,15 @@ def operator_namespace(worker: int) -> str:
 
 
 @asynccontextmanager
-async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]:
+async def ashchat(
+    first: Environment, worker: int, original: Object | None
+) -> AsyncIterator[Environment]:
     """Provide a worker's AshChat, Ready; its namespaces are deleted at the end.
+
+    Args:
+        first: Where the AshChat is that `make up` created.
+        worker: The worker's number.
+        original: The first AshChat's resource before any test changed it; by default, as it is.
 
     Raises:
         AssertionError: It did not become Ready.
@@ -76,18 +84,19 @@ async def ashchat(first: Environment, worker: int) -> AsyncIterator[Environment]
     mail = replace(own, namespace=f"{MAILPIT}-worker-{worker}")
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(client(first, 0))
-        copy, mailpit, operator = [
+        clone, mailpit, operator = [
             await stack.enter_async_context(client(each, worker)) for each in (own, mail, system)
         ]
-        for each in (operator, mailpit, copy):
+        for each in (operator, mailpit, clone):
             await stack.enter_async_context(_namespace(source, each))
         await stack.enter_async_context(
             operator_for(source, operator.namespace, suite_namespaces.reconciled_for(worker))
         )
         await _mailbox(source, mailpit, suite_namespaces.MAILBOX_PORTS + worker)
         port = suite_namespaces.EDGE_PORTS + worker
-        await copy.create("ashchats", await _resource(source, own, port, mailpit.namespace))
-        await copy.wait_ready(within=READY_WITHIN_SECONDS)
+        resource = original or await source.resource()
+        await clone.create("ashchats", _resource(resource, own, port, mailpit.namespace))
+        await clone.wait_ready(within=READY_WITHIN_SECONDS)
         yield own
 
 
@@ -167,20 +176,17 @@ async def _mailbox(source: Cluster, own: Cluster, port: int) -> None:
     )
 
 
-async def _resource(
-    source: Cluster, own: Environment, node_port: int, mail_namespace: str
-) -> Object:
+def _resource(first: Object, own: Environment, node_port: int, mail_namespace: str) -> Object:
     """Return a copy of the first AshChat at a worker's addresses, with small resource requests."""
-    spec: Object = (await source.resource())["spec"]
+    spec: Object = copy.deepcopy(first["spec"])
     spec["publicUrl"] = own.url
     spec["exposure"]["edge"]["nodePort"] = node_port
     spec["email"]["smtp"]["host"] = f"{MAILPIT}.{mail_namespace}.svc"
     request_little(spec)
-    name = (await source.resource())["metadata"]["name"]
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": name},
+        "metadata": {"name": first["metadata"]["name"]},
         "spec": spec,
     }
 
