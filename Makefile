@@ -9,7 +9,7 @@ export T MARK ARGS
 .PHONY: up demo status docker down clean
 up: tools ## Start a cluster and an AshChat in it; show a conversation
 	@$(ASHCHAT) up
-demo: tools ## Show the conversation again: two people, two languages
+demo: tools ## Show the conversation again: three people, three languages
 	@$(ASHCHAT) demo
 status: tools ## Report the state of each component
 	@$(ASHCHAT) status

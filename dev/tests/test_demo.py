@@ -32,35 +32,59 @@ def test_a_duration_is_milliseconds_until_it_is_a_second(seconds: float, text: s
     assert demo.milliseconds(seconds) == text
 
 
-def test_an_exchange_shows_both_texts_and_how_long_it_took() -> None:
-    heard = Heard("La casa es grande.", "The house is big.", 0.012, 0.14)
-    lucia, emma = Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en")
-    text = printed(demo.exchange_table(lucia, emma, heard, colours=["cyan", "magenta"]))
-    lines = [line.rstrip() for line in text.splitlines()]
-    assert lines == [
-        "Lucía writes   La casa es grande.",
+PEOPLE = [Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en"), Person(WHERE, "João", "pt")]
+
+
+def test_an_exchange_shows_all_texts_and_how_long_the_slowest_took() -> None:
+    line = demo.Line(0, "La casa es grande.", answers=1)
+    heard = {
+        1: Heard(line.text, "The house is big.", 0.012, 0.14),
+        2: Heard(line.text, "A casa é grande.", 0.02, 0.1),
+    }
+    text = printed(demo.exchange_table(line, PEOPLE, heard, "Hola."))
+    assert [row.rstrip() for row in text.splitlines()] == [
+        "               “Hola.”",
+        "Lucía replies  La casa es grande.",
         "Emma reads     The house is big.",
-        "               the original after 12 ms, the translation after 140 ms",
+        "João reads     A casa é grande.",
+        "               the originals after 20 ms, the translations after 140 ms",
     ]
+
+
+def test_a_reaction_shows_when_all_have_seen_it() -> None:
+    text = printed(demo.reaction_table(1, "🌷", PEOPLE, 0.0042))
+    assert [row.rstrip() for row in text.splitlines()] == [
+        "Emma reacts    🌷",
+        "               seen by the others after 5 ms",
+    ]
+
+
+@pytest.mark.parametrize("line", demo.SCRIPT, ids=lambda line: line.text)
+def test_a_line_refers_to_earlier_lines_only_and_edits_the_own_one(line: demo.Line) -> None:
+    number = demo.SCRIPT.index(line)
+    for other in (line.answers, line.edits):
+        assert other is None or other < number
+    assert line.edits is None or demo.SCRIPT[line.edits].speaker == line.speaker
 
 
 def test_the_sign_in_with_two_factor_is_one_line_of_the_page() -> None:
     text = printed(*demo.sign_in_lines(Person(WHERE, "Lucía", "es"), 0.51, 0.94))
     assert text.splitlines() == [
-        "  Both signed up with the codes from their mails and signed in: 0.5 s.",
+        "  All signed up with the codes from their mails and signed in: 0.5 s.",
         "  Lucía signs in on a second device with a code from her authenticator: 0.9 s.",
+        "  Lucía creates the group “La casa nueva”.",
     ]
     assert max(len(line) for line in text.splitlines()) <= demo.WIDTH
 
 
 def test_no_line_is_wider_than_the_page_however_long_the_message() -> None:
     heard = Heard("palabra " * 40, "word " * 60, 0.012, 0.14)
-    lucia, emma = Person(WHERE, "Lucía", "es"), Person(WHERE, "Emma", "en")
+    pods = [("demo-chat-7d9f8b-abcde", 1), ("demo-chat-x", None), ("demo-chat-x", 2)]
+    seats = [demo.Seat(who, *pod) for who, pod in zip(PEOPLE, pods, strict=True)]
+    line = demo.Line(0, heard.original, answers=0)
     text = printed(
-        demo.people_table(
-            [demo.Seat(lucia, "demo-chat-7d9f8b-abcde", 1), demo.Seat(emma, "demo-chat-x", None)]
-        ),
-        demo.exchange_table(lucia, emma, heard, colours=["cyan", "magenta"]),
+        demo.people_table(seats),
+        demo.exchange_table(line, PEOPLE, {1: heard, 2: heard}, heard.original),
         demo.summary([heard, heard]),
     )
     assert max(len(line) for line in text.splitlines()) <= demo.WIDTH

@@ -6,7 +6,7 @@ The paths and fields are those of the original's clients, so what works here wor
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -315,6 +315,18 @@ class Person:
         reply = await self.chat.post("/chat", json={"receiver_tag": tag})
         _expect("chat", reply, httpx2.codes.CREATED)
         return str(reply.body["chat_id"])
+
+    async def found_group(self, name: str, tags: Sequence[str]) -> str:
+        """Create a group with these users; return its id.
+
+        Raises:
+            RequestRefusedError: The service refused it.
+            httpx2.TransportError: The server was not reached.
+        """
+        body = {"client_id": str(uuid.uuid4()), "name": name, "members": list(tags)}
+        reply = await self.chat.post("/groups", json=body)
+        _expect("group", reply, httpx2.codes.CREATED)
+        return str(reply.body["id"])
 
     async def socket(self, *, token: str | None = None) -> PhoenixSocket:
         """Open a socket as the original's clients do; it is closed with the person.

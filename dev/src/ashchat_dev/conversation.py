@@ -1,4 +1,4 @@
-"""Two users in one chat, in either protocol: sends, deliveries and their durations."""
+"""Users in one chat, in either protocol: sends, deliveries and their durations."""
 
 import asyncio
 import time
@@ -19,6 +19,9 @@ RECONNECTS: Final = 40
 EVENT: Final = "event"
 """Protocol 2 pushes every change of the room under this name; `kind` says which."""
 
+TEXTS: Final = frozenset({"message", "edit"})
+"""The kinds of events whose text is translated."""
+
 HEARD_SECONDS: Final = 20.0
 """Seconds to wait for a message or its translation."""
 
@@ -33,6 +36,11 @@ class Said:
     at: float
     """time.monotonic() right before it was sent."""
     reply: Payload
+
+    @property
+    def message_id(self) -> str:
+        """The message's id; an edit has that of the edited message."""
+        return str(self.reply["message_id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +91,13 @@ class Participant:
         """Close the socket."""
         await self.channel.socket.close()
 
-    async def say(self, text: str, ref: str | None = None) -> Said:
+    async def say(self, text: str, ref: str | None = None, **more: str) -> Said:
         """Send a message and return once the service has stored it.
+
+        Args:
+            text: What to say.
+            ref: The client's own id of the message; a new one by default.
+            more: Further fields: `reply_to`, a message's id.
 
         Raises:
             NotSentError: The service refused it.
@@ -92,13 +105,57 @@ class Participant:
         """
         own = ref or str(uuid.uuid4())
         started = time.monotonic()
-        reply = await self.channel.push("send_message", {"content": text, "mobile_ref_id": own})
+        payload = {"content": text, "mobile_ref_id": own, **more}
+        stored = await self._request("send_message", payload)
+        return Said(text, own, self.person.user_id, started, stored)
+
+    async def edit(self, message_id: str, text: str) -> Said:
+        """Give an own message another text; `hear` awaits it as it does a message.
+
+        Raises:
+            NotSentError: The service refused it.
+            SocketLostError, TimeoutError: Whether the service stored it is unknown.
+        """
+        own, started = str(uuid.uuid4()), time.monotonic()
+        payload = {"message_id": message_id, "content": text, "mobile_ref_id": own}
+        stored = await self._request("edit_message", payload)
+        return Said(text, own, self.person.user_id, started, {**stored, "message_id": message_id})
+
+    async def react(self, message_id: str, emoji: str) -> float:
+        """Put an emoji on a message; return time.monotonic() right before.
+
+        Raises:
+            NotSentError: The service refused it.
+            SocketLostError, TimeoutError: Whether the service stored it is unknown.
+        """
+        started = time.monotonic()
+        await self._request("react", {"message_id": message_id, "emoji": emoji})
+        return started
+
+    async def see(self, message_id: str, emoji: str, *, within: float = HEARD_SECONDS) -> float:
+        """Return time.monotonic() of a reaction's arrival.
+
+        Raises:
+            SocketLostError, TimeoutError: It did not arrive.
+        """
+        reaction = await self.channel.wait(
+            EVENT,
+            lambda event: (
+                (event["kind"], event.get("message_id"), event.get("emoji"))
+                == ("reaction", message_id, emoji)
+            ),
+            within=within,
+        )
+        return reaction.at
+
+    async def _request(self, event: str, payload: Payload) -> Payload:
+        reply = await self.channel.push(event, payload)
         if reply.status != "ok":
-            raise NotSentError(f"{text!r} was refused: {reply.response}")
-        return Said(text, own, self.person.user_id, started, reply.response)
+            raise NotSentError(f"{event} {payload} was refused: {reply.response}")
+        return reply.response
 
     async def hear(self, said: Said, *, within: float = HEARD_SECONDS) -> Heard:
-        """Return another user's message as this user receives it.
+        """Return another user's message, or its new text, as this user receives it.
 
         In protocol 1 messages carry no reference, so they must be awaited in order.
 
@@ -109,17 +166,20 @@ class Participant:
             return await self._hear_once(said, within)
         original = await self.channel.wait(
             EVENT,
-            lambda event: event["kind"] == "message" and event["mobile_ref_id"] == said.ref,
+            lambda event: event["kind"] in TEXTS and event["mobile_ref_id"] == said.ref,
             within=within,
         )
         heard_after = original.at - said.at
         content = original.payload["content"]
         if self.person.language not in original.payload["targets"]:
             return Heard(content, content, heard_after, None)
-        message_id = original.payload["message_id"]
+        version = (original.payload["message_id"], original.payload["text_version"])
         translation = await self.channel.wait(
             EVENT,
-            lambda event: event["kind"] == "translation" and event["message_id"] == message_id,
+            lambda event: (
+                event["kind"] == "translation"
+                and (event["message_id"], event["text_version"]) == version
+            ),
             within=within,
         )
         return Heard(

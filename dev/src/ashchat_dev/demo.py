@@ -1,4 +1,4 @@
-"""`make demo`: two people sign up, sign in and talk, each in their own language."""
+"""`make demo`: three people sign up, sign in and talk in a group, each in their own language."""
 
 import asyncio
 import math
@@ -6,6 +6,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from ashchat_dev import environment
 from ashchat_dev.client import Person, RequestRefusedError
-from ashchat_dev.conversation import Heard, NotSentError, Participant, on_different_pods
+from ashchat_dev.conversation import Heard, NotSentError, Participant, Said, on_different_pods
 from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.kube.api import ApiError
 from ashchat_dev.kube.cluster import Cluster
@@ -27,16 +28,38 @@ from ashchat_dev.mailbox import Mailbox, NoMailError
 from ashchat_dev.phoenix import JoinRefusedError, SocketLostError, SocketRefusedError
 
 WIDTH: Final = 80
-LANGUAGES: Final = {"es": "Spanish", "en": "English"}
-COLOURS: Final = ("cyan", "magenta")
+LANGUAGES: Final = {"es": "Spanish", "en": "English", "pt": "Portuguese"}
+COLOURS: Final = ("cyan", "magenta", "green")
+GROUP: Final = "La casa nueva"
 
-SCRIPT: tuple[tuple[int, str], ...] = (
-    (0, "Buenos días, Emma. Mi casa nueva es muy grande."),
-    (1, "Good morning, Lucía. My house is small, but the garden is beautiful."),
-    (0, "Hay una habitación para ti y tu perro en mi casa."),
-    (1, "Thank you! The dog and I are very happy."),
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a user, by number, says; `answers` and `edits` are the numbers of earlier lines."""
+
+    speaker: int
+    text: str
+    answers: int | None = None
+    edits: int | None = None
+
+    @property
+    def verb(self) -> str:
+        """What the speaker does."""
+        return (
+            "edits" if self.edits is not None else "writes" if self.answers is None else "replies"
+        )
+
+
+SCRIPT: Final = (
+    Line(0, "Buenos días. Mi casa nueva es muy grande."),
+    Line(1, "Good morning, Lucía. My house is small.", answers=0),
+    Line(2, "A minha casa é pequena, mas o jardim é bonito."),
+    Line(1, "Good morning, Lucía. My house is small, but the garden is beautiful.", edits=1),
 )
-"""Who (by number) says what: sentences that a rule-based engine gets right."""
+"""Sentences that a rule-based engine gets right."""
+
+REACTION: Final = (0, 2, "🌷")
+"""Who reacts to which line, with what."""
 
 
 class DemoFailedError(RuntimeError):
@@ -80,10 +103,10 @@ def people_table(seats: list[Seat]) -> Table:
 
 
 def sign_in_lines(second: Person, signed_up: float, signed_in: float) -> list[Text]:
-    """Return how the two signed in: by mailed codes, and then one of them with two-factor."""
+    """Return how they signed in: by mailed codes, and then one of them with two-factor."""
     return [
         Text(
-            f"  Both signed up with the codes from their mails and signed in: {signed_up:.1f} s.",
+            f"  All signed up with the codes from their mails and signed in: {signed_up:.1f} s.",
             style="dim",
         ),
         Text(
@@ -91,26 +114,52 @@ def sign_in_lines(second: Person, signed_up: float, signed_in: float) -> list[Te
             f"{signed_in:.1f} s.",
             style="dim",
         ),
+        Text(f"  {second.name} creates the group “{GROUP}”.", style="dim"),
     ]
 
 
-def exchange_table(writer: Person, reader: Person, heard: Heard, *, colours: list[str]) -> Table:
-    """Return one message as both users saw it, and its duration."""
+def exchange_table(
+    line: Line, people: Sequence[Person], heard: Mapping[int, Heard], answered: str = ""
+) -> Table:
+    """Return one message as all users saw it, and its duration.
+
+    Args:
+        line: What was said.
+        people: All users.
+        heard: What each reader, by number, received.
+        answered: The message that this one answers, as its writer read it.
+    """
     table = Table.grid(padding=(0, 2))
     table.add_column(width=13)
     table.add_column()
-    table.add_row(
-        Text.assemble((writer.name, f"bold {colours[0]}"), (" writes", "dim")), Text(heard.original)
-    )
-    table.add_row(
-        Text.assemble((reader.name, f"bold {colours[1]}"), (" reads", "dim")),
-        Text(heard.text, style="bold"),
-    )
-    took = f"the original after {milliseconds(heard.original_seconds)}"
-    if heard.translation_seconds is not None:
-        took += f", the translation after {milliseconds(heard.translation_seconds)}"
+    if answered:
+        table.add_row("", Text(f"“{answered}”", style="dim italic", no_wrap=True))
+    table.add_row(_name(people, line.speaker, line.verb), Text(line.text))
+    for reader, one in heard.items():
+        table.add_row(_name(people, reader, "reads"), Text(one.text, style="bold"))
+    originals = max(one.original_seconds for one in heard.values())
+    took = f"the originals after {milliseconds(originals)}"
+    translations = [one.translation_seconds for one in heard.values() if one.translation_seconds]
+    if translations:
+        took += f", the translations after {milliseconds(max(translations))}"
     table.add_row("", Text(took, style="dim"))
     return table
+
+
+def reaction_table(reactor: int, emoji: str, people: Sequence[Person], seconds: float) -> Table:
+    """Return a reaction, and after how many seconds all other users saw it."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=13)
+    table.add_column()
+    table.add_row(_name(people, reactor, "reacts"), Text(emoji))
+    table.add_row("", Text(f"seen by the others after {milliseconds(seconds)}", style="dim"))
+    return table
+
+
+def _name(people: Sequence[Person], number: int, verb: str) -> Text:
+    return Text.assemble(
+        (people[number].name, f"bold {COLOURS[number]}"), (f" {verb}", "dim"), no_wrap=True
+    )
 
 
 def summary(all_heard: list[Heard]) -> Text:
@@ -120,8 +169,8 @@ def summary(all_heard: list[Heard]) -> Text:
         heard.translation_seconds for heard in all_heard if heard.translation_seconds is not None
     ]
     line = Text.assemble(
-        (f"{len(all_heard)} messages", "bold green"),
-        ", each read in the reader's own language. ",
+        (f"{len(all_heard)} translations", "bold green"),
+        ", each message read in the reader's own language. ",
         f"Median: original {milliseconds(statistics.median(originals))}",
     )
     if translations:
@@ -173,46 +222,86 @@ async def talk(where: Environment, console: Console) -> None:
         Person(where, "Lucía", "es") as at_home,
         at_home.on_another_device() as lucia,
         Person(where, "Emma", "en") as emma,
+        Person(where, "João", "pt") as joao,
     ):
-        with console.status("Two people sign up …"):
+        with console.status("Three people sign up …"):
             started = time.monotonic()
-            await asyncio.gather(at_home.register(mailbox), emma.register(mailbox))
+            await asyncio.gather(*(one.register(mailbox) for one in (at_home, emma, joao)))
             signed_up = time.monotonic() - started
             authenticator = await at_home.enrol_authenticator()
             started = time.monotonic()
             await lucia.sign_in_with(authenticator)
             signed_in = time.monotonic() - started
-            chat_id = await lucia.open_chat(await emma.tag())
-            participants = await on_different_pods([lucia, emma], chat_id)
+            group = await lucia.found_group(GROUP, [await emma.tag(), await joao.tag()])
+            participants = await on_different_pods([lucia, emma], group)
+            participants.append(await Participant.join(joao, group))
             people = await seats(where, participants)
         console.print(Padding(people_table(people), (0, 2), expand=False))
         console.print()
         for line in sign_in_lines(lucia, signed_up, signed_in):
             console.print(line)
         if people[0].pod == people[1].pod:
-            console.print(Text("  There is only one chat pod, so both are on it.", style="yellow"))
+            console.print(Text("  There is only one chat pod, so all are on it.", style="yellow"))
         console.print()
-        all_heard: list[Heard] = []
-        for number, text in SCRIPT:
-            writer, reader = participants[number], participants[1 - number]
-            said = await writer.say(text)
-            heard = await reader.hear(said)
-            all_heard.append(heard)
-            colours = [COLOURS[number], COLOURS[1 - number]]
-            console.print(
-                Padding(
-                    exchange_table(writer.person, reader.person, heard, colours=colours),
-                    (0, 2),
-                    expand=False,
-                )
+        console.print(summary(await perform(console, participants)))
+
+
+async def perform(console: Console, participants: Sequence[Participant]) -> list[Heard]:
+    """Let the participants say and do what SCRIPT and REACTION have, and print it.
+
+    Raises:
+        DemoFailedError: A reader was left with the original.
+        NotSentError, SocketLostError, TimeoutError: The conversation failed.
+    """
+    people = [one.person for one in participants]
+    said: list[Said] = []
+    all_heard: list[Mapping[int, Heard]] = []
+    for number, line in enumerate(SCRIPT):
+        said.append(await speak(participants[line.speaker], line, said))
+        readers = [reader for reader in range(len(people)) if reader != line.speaker]
+        heard = dict(
+            zip(
+                readers,
+                await asyncio.gather(*(participants[each].hear(said[-1]) for each in readers)),
+                strict=True,
             )
-            console.print()
-            if heard.text == heard.original:
+        )
+        all_heard.append(heard)
+        answered = "" if line.answers is None else all_heard[line.answers][line.speaker].text
+        _print(console, exchange_table(line, people, heard, answered))
+        for reader, one in heard.items():
+            if one.text == one.original:
                 raise DemoFailedError(
-                    f"{reader.person.name} was left with the original: "
-                    f"{heard.reason or 'no translation came'}."
+                    f"{people[reader].name} was left with the original: "
+                    f"{one.reason or 'no translation came'}."
                 )
-        console.print(summary(all_heard))
+        if number == REACTION[1]:
+            await react(console, participants, said[number])
+    return [one for heard in all_heard for one in heard.values()]
+
+
+async def speak(writer: Participant, line: Line, said: Sequence[Said]) -> Said:
+    """Send a line: a message, a reply, or an edit of an earlier one."""
+    if line.edits is not None:
+        return await writer.edit(said[line.edits].message_id, line.text)
+    if line.answers is not None:
+        return await writer.say(line.text, reply_to=said[line.answers].message_id)
+    return await writer.say(line.text)
+
+
+async def react(console: Console, participants: Sequence[Participant], said: Said) -> None:
+    """Let a participant put an emoji on a message, and print when the others saw it."""
+    reactor, _, emoji = REACTION
+    started = await participants[reactor].react(said.message_id, emoji)
+    others = [one for number, one in enumerate(participants) if number != reactor]
+    seen = await asyncio.gather(*(one.see(said.message_id, emoji) for one in others))
+    people = [one.person for one in participants]
+    _print(console, reaction_table(reactor, emoji, people, max(seen) - started))
+
+
+def _print(console: Console, table: Table) -> None:
+    console.print(Padding(table, (0, 2), expand=False))
+    console.print()
 
 
 def explain(error: Exception, where: Environment) -> str:

@@ -51,10 +51,13 @@ async def test_the_demo_prints_a_conversation_with_translations(
     assert "\x1b" not in out, "output to a pipe must not be coloured"
     assert max(len(line) for line in out.splitlines()) <= 80
     words = set(re.findall(r"\w+", out.lower()))
-    assert {"casa", "house", "dog", "perro"} <= words, out
+    assert {"casa", "house", "garden", "jardín", "jardim"} <= words, out
     pods = set(re.findall(r"socket on (\S+)", out))
     assert len(pods) == 2, out
-    assert re.search(r"the original after \d+ ms, the translation after", out)
+    assert re.search(r"the originals after \d+ ms, the translations after", out)
+    assert re.search(r"Lucía reacts +🌷 *\n +seen by the others after", out)
+    assert re.search(r"“Good morning[^\n]+\n +Emma replies", out)
+    assert "Emma edits" in out
     assert "Lucía signs in on a second device with a code from her authenticator" in out
 
 
