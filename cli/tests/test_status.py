@@ -58,6 +58,17 @@ def test_a_terminal_gets_colours_unless_it_says_no(
     assert "\x1b[32m" not in shown(told, colour=True)
 
 
+def test_a_pod_that_ends_is_not_a_fault(recorded: Any) -> None:
+    former = copy.deepcopy(recorded["pods"][0])
+    former["metadata"].update(name="former", deletionTimestamp="2026-05-04T10:20:30Z")
+    for state in former["status"]["conditions"]:
+        state["status"] = "False"
+    told = overview(recorded["resource"], [*recorded["pods"], former], FULL)
+    text = shown(told)
+    assert "• former  Terminating" in text
+    assert "✗" not in text
+
+
 def test_what_is_not_ready_says_why_within_80_columns(recorded: Any) -> None:
     resource = recorded["resource"]
     message = "0/1 nodes are available: 1 Insufficient cpu. " * 4

@@ -17,6 +17,7 @@ from ashchat_core.wording import counted
 Depths = Mapping[str, Depth | None]
 
 IDLE: Final = "Idle"
+ENDING: Final = "Terminating"
 
 BAD_WHEN_TRUE: Final = frozenset({ConditionType.DEGRADED})
 NEITHER: Final = frozenset({ConditionType.PROGRESSING, ConditionType.PAUSED})
@@ -109,7 +110,7 @@ def _pod(pod: Mapping[str, Any]) -> Object:
     return {
         "name": pod["metadata"]["name"],
         "ready": is_ready(pod),
-        "state": "Terminating" if ending else reason or status.get("phase", "Unknown"),
+        "state": ENDING if ending else reason or status.get("phase", "Unknown"),
         "restarts": sum(state.get("restartCount", 0) for state in states),
     }
 
@@ -193,7 +194,8 @@ def _component_lines(parent: Tree, each: Mapping[str, Any]) -> None:
     node = parent.add(line)
     for pod in each["pods"]:
         if not pod["ready"] or pod["restarts"]:
-            told = _mark(pod["ready"])
+            # A pod that is replaced or scaled away is not a fault.
+            told = _mark(None if pod["state"] == ENDING else pod["ready"])
             told.append(f" {pod['name']}  {pod['state']}  {counted(pod['restarts'], 'restart')}")
             node.add(told)
 
