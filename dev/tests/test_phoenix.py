@@ -51,6 +51,12 @@ def test_a_frame_survives_the_wire_with_any_script() -> None:
     assert "你好" in encode(frame)
 
 
+@pytest.mark.parametrize("reference", [None, "a", 7])
+def test_references_of_other_clients_are_read(reference: str | int | None) -> None:
+    frame = Frame(reference, reference, "phoenix", "phx_reply", {})
+    assert decode(encode(frame)) == frame
+
+
 def test_a_lone_surrogate_is_escaped() -> None:
     frame = Frame("1", "2", "chat:5f0", "send_message", {"content": "a\ud800"})
     assert encode(frame).encode()

@@ -25,6 +25,7 @@ from ashchat_dev.phoenix_frames import (
     Frame,
     JoinRefusedError,
     Payload,
+    Reference,
     Reply,
     SocketLostError,
     SocketRefusedError,
@@ -186,8 +187,8 @@ class PhoenixSocket:
         self._heartbeat_s = heartbeat_s
         self._refs = itertools.count(1)
         self._channels: dict[str, Channel] = {}
-        self._replies: dict[str, asyncio.Future[Reply]] = {}
-        self._sent_at: dict[str, float] = {}
+        self._replies: dict[str | int, asyncio.Future[Reply]] = {}
+        self._sent_at: dict[str | int, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: ClientConnection | None = None
         self.closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
@@ -253,10 +254,10 @@ class PhoenixSocket:
         topic: str,
         event: str,
         payload: Payload,
-        join_ref: str | None,
+        join_ref: Reference,
         within: float,
         *,
-        ref: str | None = None,
+        ref: Reference = None,
     ) -> Reply:
         """Send a frame and return the reply to it.
 

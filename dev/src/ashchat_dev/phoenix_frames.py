@@ -4,6 +4,8 @@ import json
 from typing import Any, NamedTuple
 
 Payload = dict[str, Any]
+Reference = str | int | None
+"""A client's own name of a join or a request; Phoenix's client counts in strings."""
 
 
 class SocketRefusedError(ConnectionError):
@@ -35,8 +37,8 @@ class JoinRefusedError(RuntimeError):
 class Frame(NamedTuple):
     """One frame of the wire."""
 
-    join_ref: str | None
-    ref: str | None
+    join_ref: Reference
+    ref: Reference
     topic: str
     event: str
     payload: Payload
@@ -81,7 +83,14 @@ def decode(text: str) -> Frame:
     """
     parts = json.loads(text)
     match parts:
-        case [str() | None as join_ref, str() | None as ref, str(topic), str(event), dict(payload)]:
+        # A server echoes references as they came, so those of other clients may be integers.
+        case [
+            str() | int() | None as join_ref,
+            str() | int() | None as ref,
+            str(topic),
+            str(event),
+            dict(payload),
+        ] if not isinstance(join_ref, bool) and not isinstance(ref, bool):
             return Frame(join_ref, ref, topic, event, payload)
         case _:
             raise ValueError(f"not a frame of Phoenix's serializer 2: {text[:200]}")
