@@ -45,7 +45,7 @@ async def test_an_insert_whose_answer_was_lost_is_not_done_twice(
 ) -> None:
     async with world(monkeypatch) as it:
         lost = iter([True])
-        await it.pods[0].directory.membership(ROOM, "ana")
+        await it.pods[0].directory.get_for("ana", ROOM)
         it.store.forgets = lambda: next(lost, False)
         event, _ = await say(it.pods[0], "ana", "1")
         assert it.store.sent(ROOM) == [event]
@@ -135,7 +135,7 @@ async def test_resuming_anywhere_leaves_no_hole(monkeypatch: pytest.MonkeyPatch,
 
         heard: list[int] = []
         since = 1
-        await it.pods[0].directory.membership(ROOM, "ben")
+        await it.pods[0].directory.get_for("ben", ROOM)
         writing = asyncio.create_task(write())
         while not over.is_set() or since < len(it.store.events[ROOM]):
             rooms, reader = chance.choice(it.pods), Reader("ben", "en")

@@ -161,7 +161,7 @@ async def test_a_new_chat_is_reported_to_its_members_on_every_pod(
         ana, ben = Reader("ana", "es"), Reader("ben", "en")
         await them.inboxes[0].attach(ana)
         await them.inboxes[1].attach(ben)
-        await them.it.pods[0].directory.membership(ROOM, "ana")
+        await them.it.pods[0].directory.get_for("ana", ROOM)
         await eventually(lambda: ben.events("chat_created"))
         assert ana.events("chat_created") == ben.events("chat_created") == [{"chat_id": ROOM}]
 

@@ -100,8 +100,7 @@ class Appender:
             ReceiverDeletedError: the other user has deleted their account.
             StoreUnavailableError: it may have been committed; sending it again is safe.
         """
-        await self._directory.membership(room_id, user)
-        room = await self._directory.get(room_id)
+        room = await self._directory.get_for(user, room_id)
         source, targets = await self.languages_for(room, user, draft.language)
 
         def message(view: RoomView) -> Sent:

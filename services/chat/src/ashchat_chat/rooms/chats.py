@@ -173,7 +173,7 @@ class Chats:
             await self._store.discard_members(room)
             raise NoSuchUserError
         # Writes the log's first event, as the first access would.
-        await self._directory.membership(room, user_id)
+        await self._directory.get_for(user_id, room)
         await self._cache.flush([room])
         return room, receiver
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 
 from ashchat_chat.rooms.errors import NoSuchRoomError
@@ -11,7 +11,7 @@ from ashchat_chat.rooms.ports import Broadcast, CachedRoom, ConflictError, LogSt
 from ashchat_chat.rooms.recent import RecentEvents
 from ashchat_chat.rooms.room import Room
 from ashchat_chat.rooms.sequence import Sequencer
-from ashchat_chat.rooms.views import Member, RoomView
+from ashchat_chat.rooms.views import RoomView
 
 IDLE_ROOMS = 5_000
 """Maximum rooms without a socket whose view stays in memory, so that a send needs no reading."""
@@ -116,8 +116,8 @@ class RoomDirectory:
             loading.add_done_callback(lambda _: self._loading.pop(room_id, None))
         return await asyncio.shield(loading)
 
-    async def membership(self, room_id: str, user: str) -> Mapping[str, Member]:
-        """Return a room's members, for one of them.
+    async def get_for(self, user: str, room_id: str) -> Room:
+        """Return a room, for one of its members.
 
         Raises:
             NoSuchRoomError: the room does not exist, or the user is not in it.
@@ -129,7 +129,7 @@ class RoomDirectory:
             await self.refresh(room)
         if user not in room.view.members:
             raise NoSuchRoomError
-        return room.view.members
+        return room
 
     async def refresh(self, room: Room) -> None:
         """Bring a room's view to the head of the log.

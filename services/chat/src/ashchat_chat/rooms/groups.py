@@ -93,7 +93,7 @@ class Groups:
         try:
             await self._store.add_group(room_id, [look, members], datetime.now(UTC))
         except ConflictError:
-            await self._directory.membership(room_id, user)
+            await self._directory.get_for(user, room_id)
             return room_id
         await self._directory.get(room_id)
         await self._cache.flush([room_id])
@@ -122,7 +122,7 @@ class Groups:
             NoSuchUserError, NoSuchRoomError, RefusedError, StoreUnavailableError
         """
         users = await self._users(tags)
-        await self._directory.membership(room_id, user)
+        await self._directory.get_for(user, room_id)
         await self._store.prepare_members(room_id, users)
 
         def added(view: RoomView) -> list[MemberChange]:

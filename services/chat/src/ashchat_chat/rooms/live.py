@@ -68,8 +68,7 @@ class LiveRooms:
             NoSuchRoomError: the room does not exist, or the user is not in it.
             StoreUnavailableError: the store could not be read.
         """
-        await self._directory.membership(room_id, user)
-        room = await self._directory.get(room_id)
+        room = await self._directory.get_for(user, room_id)
         if not room.occupied:
             await self._positions.load(room)
         if since is not None and since > room.view.rev:

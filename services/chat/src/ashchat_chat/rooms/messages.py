@@ -224,13 +224,12 @@ class Messages:
         tags = list(dict.fromkeys(_MENTION.findall(text)))
         if not tags:
             return ()
-        members = await self._directory.membership(room_id, user)
-        room = await self._directory.get(room_id)
+        room = await self._directory.get_for(user, room_id)
         if len(tags) > MENTIONS_MAX:
             raise RefusedError(Reason.TOO_MANY_MENTIONS, limit=MENTIONS_MAX)
         found: Mapping[str, Profile] = await self._store.by_tags(tags)
         mentioned = [found[tag].user_id for tag in tags if tag in found]
-        mentioned = [one for one in mentioned if one in members and one != user]
+        mentioned = [one for one in mentioned if one in room.view.members and one != user]
         if _ALL in tags and room.view.kind == "group":
             if room.view.settings.mention_all == "admins" and not room.view.manages(user):
                 raise RefusedError(Reason.MENTION_ALL_NOT_ALLOWED)
@@ -247,8 +246,7 @@ class Messages:
 
     async def _message(self, room_id: str, user: str, rev: int) -> _Stored:
         """Return a message that a member sees."""
-        await self._directory.membership(room_id, user)
-        room = await self._directory.get(room_id)
+        room = await self._directory.get_for(user, room_id)
         sent = await self._store.at(room_id, rev)
         if not isinstance(sent, Sent) or sent.erased or not room.view.shows(user, rev):
             raise RefusedError(Reason.NO_SUCH_MESSAGE)

@@ -3,25 +3,17 @@
 from collections.abc import Collection
 from typing import Any, Literal, Self
 
-from ashchat_chat.rooms.events.base import Event
-from ashchat_chat.rooms.identifiers import message_id, placeholder
+from ashchat_chat.rooms.events.written import Written
+from ashchat_chat.rooms.identifiers import message_id
 from ashchat_chat.rooms.views import MessageView, RoomView
-from ashchat_core import languages
 
 
-class Edited(Event):
-    """The sender of a message changed its text. (room, sender, client_id) is unique."""
+class Edited(Written):
+    """The sender of a message changed its text."""
 
     kind: Literal["edit"] = "edit"
     about: int
     """The revision of the edited message."""
-    sender: str
-    client_id: str
-    text: str
-    language: str
-    targets: tuple[str, ...] = ()
-    erased: bool | None = None
-    """True: the sender's account was deleted, and with it what they wrote."""
 
     @property
     def message_id(self) -> str:
@@ -35,22 +27,7 @@ class Edited(Event):
 
     def payload(self) -> dict[str, Any]:
         """Return the event as protocol 2 has it."""
-        return {
-            **self.head(),
-            "message_id": self.message_id,
-            "message_rev": self.about,
-            "sender_id": self.sender,
-            "mobile_ref_id": self.client_id,
-            "content": self.text,
-            "language": self.language,
-            "targets": list(self.targets),
-            "text_version": self.text_version,
-            **({"erased": True} if self.erased else {}),
-        }
-
-    def visible_to(self, language: str) -> bool:  # noqa: ARG002
-        """Return True: it is sent to every reader, whatever the language."""
-        return True
+        return {**self.written(), "message_rev": self.about}
 
     def fold_room(self, view: RoomView) -> RoomView:
         """Return the room unchanged."""
@@ -72,10 +49,4 @@ class Edited(Event):
 
     def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
         """Return the user's edit without sender, text and languages."""
-        if self.sender != user:
-            return None
-        return self.purged().model_copy(update={"sender": placeholder(user), "erased": True})
-
-    def purged(self) -> Self:
-        """Return the edit without its text."""
-        return self.model_copy(update={"text": "", "language": languages.UNKNOWN, "targets": ()})
+        return self.erased_with(user) if self.sender == user else None
