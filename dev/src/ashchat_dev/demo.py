@@ -129,9 +129,7 @@ def exchange_table(
         heard: What each reader, by number, received.
         answered: The message that this one answers, as its writer read it.
     """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(width=13)
-    table.add_column()
+    table = _two_columns()
     if answered:
         table.add_row("", Text(f"“{answered}”", style="dim italic", no_wrap=True))
     table.add_row(_name(people, line.speaker, line.verb), Text(line.text))
@@ -148,11 +146,16 @@ def exchange_table(
 
 def reaction_table(reactor: int, emoji: str, people: Sequence[Person], seconds: float) -> Table:
     """Return a reaction, and after how many seconds all other users saw it."""
+    table = _two_columns()
+    table.add_row(_name(people, reactor, "reacts"), Text(emoji))
+    table.add_row("", Text(f"seen by the others after {milliseconds(seconds)}", style="dim"))
+    return table
+
+
+def _two_columns() -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(width=13)
     table.add_column()
-    table.add_row(_name(people, reactor, "reacts"), Text(emoji))
-    table.add_row("", Text(f"seen by the others after {milliseconds(seconds)}", style="dim"))
     return table
 
 
