@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from ashchat_dev.client import Person
 from ashchat_dev.environment import Environment
+from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.people import PersonFactory
@@ -58,7 +59,7 @@ async def test_a_raw_body_and_the_header_without_an_underscore(
     headers = {"Authorization": f"Bearer {ana.token}", "Device-Token": ana.device_token}
     async with (
         cluster.forward(f"service/{cluster.name}-static", 8080) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as ingress,
+        http_client(f"http://127.0.0.1:{port}", timeout=5) as ingress,
     ):
         for path in ("/files", "/"):  # with the prefix, and with the prefix cut off
             answer = await ingress.post(path, content=png(), headers=headers)

@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 
 from ashchat_core.topology import Service
+from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.servers import admin_environment, take_away
@@ -136,9 +137,7 @@ async def test_a_service_starts_becomes_ready_and_ends(
             stderr=asyncio.subprocess.STDOUT,
         )
     try:
-        async with httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{private}", trust_env=False
-        ) as client:
+        async with http_client(f"http://127.0.0.1:{private}", timeout=5) as client:
 
             async def ready() -> httpx2.Response | None:
                 assert process.returncode is None, log.read_text()[-2000:]

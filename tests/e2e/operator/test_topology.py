@@ -43,6 +43,7 @@ from ashchat_core.topology import (
     Queue,
     Service,
 )
+from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
 from ashchat_e2e.servers import admin_environment, take_away, username
@@ -176,12 +177,8 @@ async def site(cluster: Cluster) -> AsyncIterator[Site]:
         commands = Commands()
         options = MappingProxyType({"event_listeners": [commands], "directConnection": True})
         admin = replace(admin, mongodb=replace(admin.mongodb, options=options))
-        management = httpx2.AsyncClient(
-            base_url=admin.rabbitmq.management_url,
-            auth=(admin.rabbitmq.username, admin.rabbitmq.password),
-            timeout=20,
-            trust_env=False,
-        )
+        login = (admin.rabbitmq.username, admin.rabbitmq.password)
+        management = http_client(admin.rabbitmq.management_url, auth=login, timeout=20)
         mongodb: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
             admin.mongodb.host,
             admin.mongodb.port,
