@@ -138,7 +138,8 @@ async def test_who_may_change_a_message(monkeypatch: pytest.MonkeyPatch) -> None
         assert await refusal(messages.delete(ROOM, "ben", 2)) is Reason.NOT_ALLOWED
         for rev in (1, 99):
             assert await refusal(messages.delete(ROOM, "ana", rev)) is Reason.NO_SUCH_MESSAGE
-            assert await refusal(messages.check_reply(ROOM, "ben", rev)) is Reason.NO_SUCH_MESSAGE
+            reply = messages.send(ROOM, "ben", draft("1", reply_to=rev))
+            assert await refusal(reply) is Reason.NO_SUCH_MESSAGE
         monkeypatch.setattr(messages_module, "EDITS_MAX", 1)
         await messages.edit(ROOM, "ana", sent.rev, draft("3"))
         assert await refusal(messages.edit(ROOM, "ana", 2, draft("4"))) is Reason.TOO_MANY_EDITS
@@ -231,3 +232,63 @@ async def test_reactions_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         await it.pods[0].messages.delete(ROOM, "ana", 2)
         assert await refusal(react(ROOM, "ben", 2, "a", on=True)) is Reason.MESSAGE_DELETED
         assert (await read(it))[0].reactions == {}
+
+
+@pytest.mark.parametrize("pods", [1, 2])
+@pytest.mark.parametrize("on", [True, False])
+async def test_reactions_sent_again_before_the_answer_are_put_once(
+    monkeypatch: pytest.MonkeyPatch, pods: int, *, on: bool
+) -> None:
+    async with world(monkeypatch, pods=pods) as it:
+        sent, _ = await say(it.pods[0], "ana", "1")
+        if not on:
+            await it.pods[0].messages.react(ROOM, "ben", sent.rev, "a", on=True)
+        before = len(it.store.events[ROOM])
+        reacting = [it.pods[number % pods].messages.react for number in range(6)]
+        await asyncio.gather(*(react(ROOM, "ben", sent.rev, "a", on=on) for react in reacting))
+        assert len(it.store.events[ROOM]) == before + 1
+
+
+@pytest.mark.parametrize("pods", [1, 2])
+async def test_limits_of_a_message_hold_for_concurrent_requests(
+    monkeypatch: pytest.MonkeyPatch, pods: int
+) -> None:
+    monkeypatch.setattr(messages_module, "EMOJI_MAX", 3)
+    monkeypatch.setattr(messages_module, "EDITS_MAX", 2)
+    async with world(monkeypatch, pods=pods) as it:
+        sent, _ = await say(it.pods[0], "ana", "1")
+        many = [it.pods[number % pods].messages for number in range(8)]
+        reacting = (
+            messages.react(ROOM, "ben", sent.rev, chr(97 + number), on=True)
+            for number, messages in enumerate(many)
+        )
+        editing = (
+            messages.edit(ROOM, "ana", sent.rev, draft(f"edit {number}"))
+            for number, messages in enumerate(many)
+        )
+        await asyncio.gather(*reacting, *editing, return_exceptions=True)
+        kinds = [event.kind for event in it.store.events[ROOM]]
+        assert (kinds.count("reaction"), kinds.count("edit")) == (3, 2)
+
+
+async def test_what_was_committed_is_answered_again_though_it_would_be_refused_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messages_module, "EDITS_MAX", 1)
+    async with world(monkeypatch) as it:
+        messages = it.pods[0].messages
+        first, _ = await messages.send(ROOM, "ana", draft("1"))
+        reply, _ = await messages.send(ROOM, "ben", draft("2", reply_to=first.rev))
+        edited, _ = await messages.edit(ROOM, "ana", first.rev, draft("3"))
+        assert await messages.edit(ROOM, "ana", first.rev, draft("3")) == (edited, False)
+        await messages.delete(ROOM, "ana", first.rev)
+        again, fresh = await messages.edit(ROOM, "ana", first.rev, draft("3"))
+        assert (again.rev, fresh) == (edited.rev, False)
+        assert await messages.send(ROOM, "ben", draft("2", reply_to=first.rev)) == (reply, False)
+        # Neither a new request nor another one under the same id.
+        deleted = Reason.MESSAGE_DELETED
+        assert await refusal(messages.edit(ROOM, "ana", first.rev, draft("4"))) is deleted
+        assert await refusal(messages.send(ROOM, "ben", draft("5", reply_to=first.rev))) is deleted
+        assert await refusal(messages.edit(ROOM, "ben", first.rev, draft("2"))) is deleted
+        await it.pods[0].appending.depart(ROOM, "ana")
+        assert await messages.send(ROOM, "ben", draft("2", reply_to=first.rev)) == (reply, False)

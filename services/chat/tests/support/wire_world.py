@@ -36,7 +36,7 @@ class RecordingRules:
     """Rooms, notifications, presence, typing and chats in one: they note what is asked."""
 
     def __init__(self) -> None:
-        self.live = self.appending = self.positions = self.messages = self
+        self.live = self.positions = self.messages = self
         self.changed: list[tuple[str, int]] = []
         self.away = False
         self.alone = False
@@ -67,20 +67,16 @@ class RecordingRules:
             raise StoreUnavailableError
         if self.alone:
             raise ReceiverDeletedError
+        if "@all" in draft.text:
+            raise RefusedError(Reason.MENTION_ALL_NOT_ALLOWED)
+        if draft.reply_to is not None:
+            self.changed.append(("reply", draft.reply_to))
         self.sent.append((user, draft.text, draft.client_id))
         event = Sent(
             room=room_id, rev=6, n=5, at=AT, sender=user, client_id=draft.client_id,
             text=draft.text, language=draft.language or "und",
         )  # fmt: skip
         return event, True
-
-    async def mentions(self, _room: str, _user: str, text: str) -> tuple[str, ...]:
-        if "@all" in text:
-            raise RefusedError(Reason.MENTION_ALL_NOT_ALLOWED)
-        return ()
-
-    async def check_reply(self, _room: str, _user: str, rev: int) -> None:
-        self.changed.append(("reply", rev))
 
     async def edit(self, room: str, user: str, rev: int, draft: Draft) -> tuple[Edited, bool]:
         self.changed.append(("edit", rev))

@@ -1,14 +1,26 @@
-"""Messages after they were sent: edited, deleted for all, translated again; and mentions."""
+"""What users do with messages: send, edit, delete for all, react, and mention.
 
+What a request is checked against is read before the commit, and others commit meanwhile: also a
+repetition of the same request, sent because its answer was late. So every check is made again
+with what was committed since, immediately before the commit.
+"""
+
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ashchat_chat.rooms.appending import Appender, Draft
 from ashchat_chat.rooms.directory import RoomDirectory
-from ashchat_chat.rooms.errors import NoSuchRoomError, NotNeededError, Reason, RefusedError
+from ashchat_chat.rooms.errors import (
+    NoSuchRoomError,
+    NotNeededError,
+    Reason,
+    ReceiverDeletedError,
+    RefusedError,
+)
 from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Edited, Reacted, Sent, Text
 from ashchat_chat.rooms.folds import fold_messages
 from ashchat_chat.rooms.ports import HistoryStore, Job, LogStore, Profile
@@ -54,17 +66,35 @@ class MessageStore(LogStore, HistoryStore, Protocol):
         ...
 
 
+_EventT = TypeVar("_EventT", Sent, Edited)
+
+
+class _OutdatedError(Exception):
+    """It is not known any more what was committed since a message was read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A message, and the events that refer to it."""
+    """A message, and the events that refer to it, complete up to a revision of the log."""
 
     sent: Sent
-    events: list[AnyEvent]
-    view: MessageView
+    events: tuple[AnyEvent, ...]
+    complete_to: int
+
+    @property
+    def view(self) -> MessageView:
+        """The message as it is now."""
+        (view,) = fold_messages([], [self.sent, *self.events])
+        return view
+
+    def count(self, kind: type[AnyEvent], user: str) -> int:
+        """Return how many of the events are of a kind, and a user's."""
+        events = [event for event in self.events if isinstance(event, kind)]
+        return sum(user == getattr(event, "by", self.sent.sender) for event in events)
 
 
 class Messages:
-    """Changes messages."""
+    """Sends and changes messages."""
 
     def __init__(
         self, store: MessageStore, directory: RoomDirectory, appender: Appender, *, job: Job
@@ -74,26 +104,53 @@ class Messages:
         self._appender = appender
         self._job = job
 
+    async def send(self, room_id: str, user: str, draft: Draft) -> tuple[Sent, bool]:
+        """Commit a message, with the members that its text mentions.
+
+        Returns:
+            The message, and whether it is new: a repeated `client_id` returns the message that
+            it was the first time.
+
+        Raises:
+            NoSuchRoomError, RefusedError, ReceiverDeletedError, StoreUnavailableError
+        """
+        try:
+            if draft.reply_to is not None:
+                await self._message(room_id, user, draft.reply_to)
+            mentions = await self.mentions(room_id, user, draft.text)
+            return await self._appender.send(room_id, user, replace(draft, mentions=mentions))
+        except (RefusedError, ReceiverDeletedError):
+            earlier = await self._committed(Sent, room_id, user, draft.client_id)
+            if earlier is None:
+                raise
+            return earlier, False
+
     async def edit(self, room_id: str, user: str, rev: int, draft: Draft) -> tuple[Edited, bool]:
         """Commit another text of the user's own message; return the event, and whether it is new.
 
-        The text is translated again; earlier texts stay in the log.
+        The text is translated again; earlier texts stay in the log. A repeated `client_id`
+        returns the event that it was the first time.
 
         Raises:
             NoSuchRoomError, RefusedError, StoreUnavailableError
         """
-        stored = await self._message(room_id, user, rev)
-        if stored.sent.sender != user:
-            raise RefusedError(Reason.NOT_ALLOWED)
-        if sum(isinstance(event, Edited) for event in stored.events) >= EDITS_MAX:
-            raise RefusedError(Reason.TOO_MANY_EDITS, limit=EDITS_MAX)
-        room = await self._directory.get(room_id)
+        try:
+            return await self._edit(room_id, user, rev, draft)
+        except RefusedError:
+            earlier = await self._committed(Edited, room_id, user, draft.client_id)
+            if earlier is None or earlier.about != rev:
+                raise
+            return earlier, False
+
+    async def _edit(self, room_id: str, user: str, rev: int, draft: Draft) -> tuple[Edited, bool]:
+        room = await self._directory.get_for(user, room_id)
         source, targets = await self._appender.languages_for(room, user, draft.language)
 
-        def edited(view: RoomView) -> Edited:
-            _member(view, user)
-            if rev in room.deleted:
-                raise RefusedError(Reason.MESSAGE_DELETED)
+        def edited(view: RoomView, stored: _Stored) -> Edited:
+            if stored.sent.sender != user:
+                raise RefusedError(Reason.NOT_ALLOWED)
+            if stored.count(Edited, user) >= EDITS_MAX:
+                raise RefusedError(Reason.TOO_MANY_EDITS, limit=EDITS_MAX)
             return Edited(
                 room=room_id,
                 rev=view.rev + 1,
@@ -106,9 +163,7 @@ class Messages:
                 targets=targets,
             )
 
-        event, fresh = await self._appender.append(
-            room_id, edited, sender=user, client_id=draft.client_id
-        )
+        stored, event, fresh = await self._change(room_id, user, rev, edited, draft.client_id)
         if not isinstance(event, Edited):
             raise RefusedError(Reason.NO_SUCH_MESSAGE)
         if fresh:
@@ -125,20 +180,11 @@ class Messages:
         Raises:
             NoSuchRoomError, RefusedError, StoreUnavailableError
         """
-        try:
-            stored = await self._message(room_id, user, rev)
-        except RefusedError as refused:
-            if refused.reason is Reason.MESSAGE_DELETED:
-                return
-            raise
-        room = await self._directory.get(room_id)
 
-        def deleted(view: RoomView) -> Deleted:
+        def deleted(view: RoomView, stored: _Stored) -> Deleted:
             member_role = _member(view, user)
             if stored.sent.sender != user and (view.kind != "group" or member_role is Role.MEMBER):
                 raise RefusedError(Reason.NOT_ALLOWED)
-            if rev in room.deleted:
-                raise NotNeededError
             return Deleted(
                 room=room_id,
                 rev=view.rev + 1,
@@ -149,9 +195,11 @@ class Messages:
             )
 
         try:
-            event, _ = await self._appender.append(room_id, deleted)
-        except NotNeededError:
-            return
+            _, event, _ = await self._change(room_id, user, rev, deleted)
+        except RefusedError as refused:
+            if refused.reason is Reason.MESSAGE_DELETED:
+                return
+            raise
         if isinstance(event, Deleted):
             await self.purge(event)
 
@@ -161,20 +209,15 @@ class Messages:
         Raises:
             NoSuchRoomError, RefusedError, StoreUnavailableError
         """
-        stored = await self._message(room_id, user, rev)
-        if (user in stored.view.reactions.get(emoji, ())) is on:
-            return
-        own = sum(isinstance(one, Reacted) and one.by == user for one in stored.events)
-        if own >= REACTION_CHANGES_MAX:
-            raise RefusedError(Reason.TOO_MANY_REACTIONS, limit=REACTION_CHANGES_MAX)
-        if on and len(stored.view.reactions.keys() | {emoji}) > EMOJI_MAX:
-            raise RefusedError(Reason.TOO_MANY_REACTIONS, limit=EMOJI_MAX)
-        room = await self._directory.get(room_id)
 
-        def reacted(view: RoomView) -> Reacted:
-            _member(view, user)
-            if rev in room.deleted:
-                raise RefusedError(Reason.MESSAGE_DELETED)
+        def reacted(view: RoomView, stored: _Stored) -> Reacted:
+            reactions = stored.view.reactions
+            if (user in reactions.get(emoji, ())) is on:
+                raise NotNeededError
+            if stored.count(Reacted, user) >= REACTION_CHANGES_MAX:
+                raise RefusedError(Reason.TOO_MANY_REACTIONS, limit=REACTION_CHANGES_MAX)
+            if on and len(reactions.keys() | {emoji}) > EMOJI_MAX:
+                raise RefusedError(Reason.TOO_MANY_REACTIONS, limit=EMOJI_MAX)
             return Reacted(
                 room=room_id,
                 rev=view.rev + 1,
@@ -185,7 +228,8 @@ class Messages:
                 on=on,
             )
 
-        await self._appender.append(room_id, reacted)
+        with contextlib.suppress(NotNeededError):
+            await self._change(room_id, user, rev, reacted)
 
     async def purge(self, deletion: Deleted) -> None:
         """Remove the texts of a deleted message from the log; repeating it changes nothing.
@@ -236,25 +280,81 @@ class Messages:
             mentioned.append(ALL_MEMBERS)
         return tuple(mentioned)
 
-    async def check_reply(self, room_id: str, user: str, rev: int) -> None:
-        """Check that a message can be answered.
+    async def _change(
+        self,
+        room_id: str,
+        user: str,
+        rev: int,
+        make: Callable[[RoomView, _Stored], AnyEvent],
+        client_id: str = "",
+    ) -> tuple[_Stored, AnyEvent, bool]:
+        """Commit what `make` returns of a message as it is immediately before the commit.
+
+        Returns:
+            The message as it was read, the event, and whether this call committed it.
 
         Raises:
-            NoSuchRoomError, RefusedError, StoreUnavailableError
+            NoSuchRoomError, RefusedError, StoreUnavailableError, and what `make` raises.
         """
-        await self._message(room_id, user, rev)
+        while True:
+            stored = await self._message(room_id, user, rev)
+
+            def event(view: RoomView, stored: _Stored = stored) -> AnyEvent:
+                _member(view, user)
+                current = self._updated(stored, view)
+                if current.view.deleted:
+                    raise RefusedError(Reason.MESSAGE_DELETED)
+                return make(view, current)
+
+            try:
+                committed, fresh = await self._appender.append(
+                    room_id, event, sender=user, client_id=client_id
+                )
+            except _OutdatedError:
+                # Others were quicker, so this ends; it takes a change of members or a deletion.
+                continue
+            return stored, committed, fresh
+
+    def _updated(self, stored: _Stored, view: RoomView) -> _Stored:
+        """Add what was committed since a message was read.
+
+        Raises:
+            _OutdatedError: it is not in memory.
+        """
+        if view.rev <= stored.complete_to:
+            return stored
+        newer = self._directory.recent.after(view.room, stored.complete_to)
+        if newer is None:
+            raise _OutdatedError
+        known = {event.rev for event in stored.events}
+        missing = [one for one in newer if one.message_rev == stored.sent.rev]
+        return replace(
+            stored, events=(*stored.events, *(one for one in missing if one.rev not in known))
+        )
+
+    async def _committed(
+        self, kind: type[_EventT], room_id: str, user: str, client_id: str
+    ) -> _EventT | None:
+        """Return the event of a user's own id, if it is of a kind.
+
+        A repetition may come after what would refuse it now: the deletion of the message, the
+        last edit that is allowed. Its first answer was lost, and this one must not contradict it.
+        """
+        await self._directory.get_for(user, room_id)
+        event = await self._store.by_client_id(room_id, user, client_id)
+        return event if isinstance(event, kind) else None
 
     async def _message(self, room_id: str, user: str, rev: int) -> _Stored:
         """Return a message that a member sees."""
         room = await self._directory.get_for(user, room_id)
+        complete_to = room.view.rev
         sent = await self._store.at(room_id, rev)
         if not isinstance(sent, Sent) or sent.erased or not room.view.shows(user, rev):
             raise RefusedError(Reason.NO_SUCH_MESSAGE)
-        events = await self._store.about({room_id: [rev]})
-        (view,) = fold_messages([], [sent, *events])
-        if view.deleted:
+        stored = _Stored(sent, tuple(await self._store.about({room_id: [rev]})), complete_to)
+        if stored.view.deleted:
             raise RefusedError(Reason.MESSAGE_DELETED)
-        return _Stored(sent, events, view)
+        return stored
 
 
 def _member(view: RoomView, user: str) -> Role:

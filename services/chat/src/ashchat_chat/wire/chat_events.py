@@ -32,12 +32,8 @@ async def send_message(rules: Rules, who: Admitted, room_id: str, payload: Paylo
     text, client_id = message_text(payload), own_id(payload)
     reply_to = optional_message_rev(room_id, payload, "reply_to")
     _limit(rules.sending, who.user, limits.MESSAGES)
-    messages = rules.rooms.messages
-    if reply_to is not None:
-        await messages.check_reply(room_id, who.user, reply_to)
-    mentions = await messages.mentions(room_id, who.user, text)
-    draft = Draft(text, client_id, who.language, reply_to, mentions)
-    event, fresh = await rules.rooms.appending.send(room_id, who.user, draft)
+    draft = Draft(text, client_id, who.language, reply_to)
+    event, fresh = await rules.rooms.messages.send(room_id, who.user, draft)
     return {
         "chat_id": room_id,
         "mobile_ref_id": client_id,
