@@ -7,7 +7,6 @@ Apertium. It runs in a separate pod; only the AshChat resource is changed.
 import asyncio
 import base64
 import os
-import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -20,6 +19,7 @@ from ashchat_dev.conversation import Participant
 from ashchat_dev.kube.api import ApiError
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.waiting import until
+from ashchat_e2e.new_sentences import CAT, DOG, HOUSE, TABLE, new_word
 from ashchat_e2e.people import PersonFactory
 
 NAME = "test-google"
@@ -153,11 +153,11 @@ async def answered(cluster: Cluster, code: str = "OK") -> float:
 
 
 async def provider_of(listener: Participant, speaker: Participant, text: str) -> tuple[str, str]:
-    """Send a message; return its translation as received, and which provider made it."""
+    """Send a message; return its translation as received, and its provider, or why it has none."""
     said = await speaker.say(text)
     heard = await listener.hear(said)
     events = [event for event in listener.channel.named("event") if event["kind"] == "translation"]
-    return heard.text, str(events[-1]["provider"])
+    return heard.text, str(events[-1]["provider"] or events[-1]["reason"])
 
 
 async def test_a_conversation_through_google_in_both_directions(
@@ -170,7 +170,7 @@ async def test_a_conversation_through_google_in_both_directions(
     )
     before = await answered(cluster)
     # A new word each time, so that the cache cannot answer instead of Google.
-    rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
+    rare = new_word()
     google_spec = {
         "project": "ashchat-test",
         "location": "global",
@@ -181,13 +181,13 @@ async def test_a_conversation_through_google_in_both_directions(
     async with cluster.spec({"translate": {"provider": "Google", "google": google_spec}}):
         await cluster.wait_former_gone("translate")
         text, provider = await provider_of(
-            other, one, f"Hola @ben, la casa {rare} es grande a las 10:30"
+            other, one, f"Hola @ben: {HOUSE.format(rare)} A las 10:30"
         )
         assert provider == "google"
         assert "house" in text
         assert "@ben" in text
         assert "10:30" in text
-        text, provider = await provider_of(one, other, f"The dog {rare} is black.")
+        text, provider = await provider_of(one, other, DOG.format(rare))
         assert (provider, "perro" in text) == ("google", True)
         # One call per message: the cache and request coalescing serve all other readers.
         assert await answered(cluster) == before + 2
@@ -197,9 +197,9 @@ async def test_a_conversation_through_google_in_both_directions(
         # Without Google, Apertium is next in the chain, and the reader is shown the provider.
         await cluster.delete("pods", NAME)
         await until(lambda: gone(cluster), within=60, what="the test server stopped")
-        text, provider = await provider_of(other, one, f"El gato {rare} es blanco.")
+        text, provider = await provider_of(other, one, CAT.format(rare))
         assert (provider, "cat" in text.lower()) == ("apertium", True)
 
     await cluster.wait_former_gone("translate")
-    text, provider = await provider_of(other, one, f"La mesa {rare} es verde.")
+    text, provider = await provider_of(other, one, TABLE.format(rare))
     assert (provider, "table" in text.lower()) == ("apertium", True)

@@ -1,12 +1,12 @@
 """Translation: what it leaves unchanged, what it costs, and what happens when a part fails."""
 
 import asyncio
-import secrets
 
 import pytest
 
 from ashchat_dev.conversation import Participant
 from ashchat_dev.kube.cluster import Cluster
+from ashchat_e2e.new_sentences import HOUSE, new_word
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke
@@ -58,9 +58,9 @@ async def test_the_same_text_is_translated_once(cluster: Cluster, person: Person
 
 async def say_to_three(one: Participant, other: Participant) -> None:
     """Say a new text three times, each time to another user."""
-    rare = "".join(secrets.choice("aeioulmnrst") for _ in range(12))
+    text = HOUSE.format(new_word())
     for name in ("ben", "eva", "luz"):
-        heard = await other.hear(await one.say(f"Hola @{name}, la casa {rare} es grande."))
+        heard = await other.hear(await one.say(f"Hola @{name}. {text}"))
         assert "house" in heard.text
         assert f"@{name}" in heard.text
 
@@ -85,7 +85,7 @@ async def test_translation_survives_a_kill(
     one, other = await talking(person)
     await other.hear(await one.say("El gato es blanco."))
     await cluster.kill(component)
-    texts = [f"La casa {secrets.token_hex(3)} es grande." for _ in range(5)]
+    texts = [HOUSE.format(new_word()) for _ in range(5)]
     said = [await one.say(text) for text in texts]
     heard = [await other.hear(one_said, within=60) for one_said in said]
     for text, one_heard in zip(texts, heard, strict=True):

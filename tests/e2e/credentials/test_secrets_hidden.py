@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +13,7 @@ from ashchat_core.topology import Service
 from ashchat_dev.conversation import Participant
 from ashchat_dev.kube.api import ApiError
 from ashchat_dev.kube.cluster import Cluster
+from ashchat_e2e.new_sentences import HOUSE, new_word
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke
@@ -128,8 +128,8 @@ async def test_the_services_log_json_and_never_message_texts(
         Participant.join(ana, chat_id), Participant.join(ben, chat_id)
     )
     # Apertium leaves an unknown word unchanged: it is in the translation too.
-    rare = "".join(secrets.choice("aeioulmnrst") for _ in range(14))
-    heard = await other.hear(await one.say(f"La casa {rare} es grande."))
+    rare = new_word()
+    heard = await other.hear(await one.say(HOUSE.format(rare)))
     assert rare in heard.text
     spoken = await logs(cluster, cluster.namespace)
     assert [where for where, text in spoken if rare in text] == []
