@@ -47,6 +47,13 @@ _JOINED: Final = regex.compile(
 )
 """What joiners have an effect on: emoji, and letters of other scripts (RFC 5892, A.1 and A.2)."""
 
+_NO_BASE: Final = regex.compile(r"[\p{M}\p{C}]")
+"""What joiners and variation selectors do not refer to.
+
+By the tables of `regex`, as all rules here: those of `unicodedata` are of another version of
+Unicode, which lacks the newest letters.
+"""
+
 _FORBIDDEN: Final = regex.compile(
     r"[[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}\p{Zl}\p{Zp}\uFFF9-\uFFFB\u202D\u202E]--[\n]]",
     flags=regex.V1,
@@ -190,7 +197,7 @@ def _trimmed(text: str) -> str:
             if letter in _BLANKS:
                 _drop_joiners(kept)
                 base = ""
-            elif not unicodedata.category(letter).startswith(("M", "C")):
+            elif not _NO_BASE.match(letter):
                 base = letter
             kept.append(letter)
         elif _has_effect(letter, base, kept):
