@@ -39,7 +39,7 @@ test-e2e: tools ## Run the end-to-end tests, or T=chat MARK="not slow"
 	@$(ASHCHAT) test-e2e
 test-nodes: tools ## Run the tests of lost nodes, on a kind cluster of three
 	@$(ASHCHAT) test-nodes
-soak: tools ## Run the end-to-end tests with every sweep whole
+soak: tools ## Run property tests with new examples, and every sweep whole
 	@$(ASHCHAT) soak
 
 ##@ Measure

@@ -45,8 +45,11 @@ def test_a_path_of_an_end_to_end_test_may_be_whole() -> None:
     )
 
 
-def test_a_soak_asks_for_whole_sweeps() -> None:
-    assert dict(checks.soak().environ) == {"ASHCHAT_SOAK": "1"}
+def test_a_soak_asks_for_new_examples_and_whole_sweeps() -> None:
+    properties, sweeps = checks.soak()
+    assert properties.command[-2:] == ("-m", "hypothesis")
+    assert sweeps.command == checks.e2e().command
+    assert all(dict(each.environ) == {"ASHCHAT_SOAK": "1"} for each in (properties, sweeps))
 
 
 def test_a_check_that_passed_is_announced_with_its_last_time(

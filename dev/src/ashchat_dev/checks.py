@@ -93,9 +93,17 @@ def nodes(arguments: str = "") -> Check:
     return e2e("nodes", arguments=arguments)
 
 
-def soak() -> Check:
-    """Return the check of all end-to-end tests with every sweep whole."""
-    return replace(e2e(), name="soak", environ=(("ASHCHAT_SOAK", "1"),))
+def soak() -> tuple[Check, ...]:
+    """Return the checks of a soak: property tests with new examples, and every sweep whole."""
+    properties = replace(
+        UNIT,
+        name="property tests with new examples",
+        command=(*UNIT.command, *_ON_ALL_CORES, "-m", "hypothesis"),
+    )
+    return tuple(
+        replace(check, environ=(("ASHCHAT_SOAK", "1"),))
+        for check in (properties, replace(e2e(), name="soak"))
+    )
 
 
 def _marked(marks: str, *, everything: bool) -> tuple[str, ...]:
