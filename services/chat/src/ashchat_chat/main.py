@@ -29,6 +29,7 @@ from ashchat_chat.rooms.ports import Position
 from ashchat_chat.rooms.room_list import RoomList
 from ashchat_chat.settings import Settings
 from ashchat_chat.users.deletion import Deletion
+from ashchat_chat.users.last_seen import LastSeen
 from ashchat_chat.users.notifications import Inbox
 from ashchat_chat.users.presence import Presence
 from ashchat_chat.users.profile_changes import ProfileChanges
@@ -110,10 +111,12 @@ def build(settings: Settings) -> runtime.App:
     )
     inbox = Inbox(_InboxStore(chats, store), rooms.live, rooms.directory)
     rooms.catching_up.serve_elsewhere(inbox)
+    last_seen = LastSeen(online, store, away=(RedisError, OSError))
     presence = Presence(
         online,
         lambda text: fanout.publish(PRESENCE_CHANNEL, text),
         rooms.live,
+        last_seen,
         pod=settings.pod_name,
         away=(RedisError, OSError),
     )
@@ -185,6 +188,7 @@ def build(settings: Settings) -> runtime.App:
                     changes.run,
                     revocations.follow,
                     presence.run,
+                    last_seen.run,
                     outbox.run,
                     outbox.sweep,
                     sockets.sweep,
@@ -193,7 +197,7 @@ def build(settings: Settings) -> runtime.App:
         ),
         on_ready=(broker.start_consuming,),
         # Sockets first: other pods serve their users while this pod finishes its work.
-        on_stop=(sockets.close_all, broker.stop, streams.leave),
+        on_stop=(sockets.close_all, last_seen.close, broker.stop, streams.leave),
         on_close=(photos.close, redis.close, mongo.close),
     )
 

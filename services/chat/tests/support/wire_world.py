@@ -1,6 +1,6 @@
 """What the tests of the socket stand on: rules that note what is asked, and open sockets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +17,9 @@ from ashchat_chat.rooms.errors import (
 )
 from ashchat_chat.rooms.events import Edited, Sent
 from ashchat_chat.rooms.live import Joined
-from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
+from ashchat_chat.rooms.ports import Availability, Position, Profile, StoreUnavailableError
 from ashchat_chat.rooms.views import Member, RoomView
-from ashchat_chat.users.presence import OnlineSocket
+from ashchat_chat.users.online import OnlineSocket
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire.admission import Admission
 from ashchat_chat.wire.rules import Rules
@@ -38,6 +38,7 @@ class RecordingRules:
     def __init__(self) -> None:
         self.live = self.positions = self.messages = self
         self.changed: list[tuple[str, int]] = []
+        self.receiver_online = True
         self.away = False
         self.alone = False
         self.sent: list[tuple[str, str, str]] = []
@@ -124,8 +125,12 @@ class RecordingRules:
 
     def leave_lobby(self, *_place: Any) -> None: ...
 
-    async def online(self, _user: str) -> bool:
-        return True
+    async def availability(
+        self, last_seen: Mapping[str, datetime | None]
+    ) -> dict[str, Availability]:
+        return {
+            user: Availability(user, self.receiver_online, at) for user, at in last_seen.items()
+        }
 
     def said(self, _room: str, _user: str, *, is_typing: bool) -> None:
         self.typed.append(is_typing)
@@ -133,7 +138,7 @@ class RecordingRules:
     async def profile(self, user_id: str) -> Profile:
         if user_id == "nobody":
             raise NoSuchUserError
-        return Profile(user_id, user_id.title(), f"{user_id}_x", "en")
+        return Profile(user_id, user_id.title(), f"{user_id}_x", "en", last_seen_at=AT)
 
 
 class MemoryTickets:

@@ -3,59 +3,17 @@
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ashchat_chat.rooms.ports import Push
+from ashchat_chat.rooms.ports import Availability, Push
 from ashchat_chat.users import presence as presence_module
-from ashchat_chat.users.presence import (
-    OnlineSocket,
-    Presence,
-    Sockets,
-    TooManySocketsError,
-)
-
-
-class AwayError(Exception):
-    """Redis does not answer."""
-
-
-class Shared:
-    """Where all pods report their sockets."""
-
-    def __init__(self) -> None:
-        self.there: dict[str, set[OnlineSocket]] = {}
-        self.away = False
-        self.calls = 0
-
-    async def _ask(self) -> None:
-        self.calls += 1
-        await asyncio.sleep(0)
-        if self.away:
-            raise AwayError
-
-    async def enter(self, user: str, socket: OnlineSocket, limit: int) -> bool:
-        await self._ask()
-        sockets = self.there.setdefault(user, set())
-        if len(sockets) >= limit:
-            return False
-        sockets.add(socket)
-        return True
-
-    async def refresh(self, sockets: Sockets) -> None:
-        await self._ask()
-        for user, one in sockets.items():
-            self.there.setdefault(user, set()).update(one)
-
-    async def leave(self, sockets: Sockets) -> None:
-        await self._ask()
-        for user, one in sockets.items():
-            self.there.get(user, set()).difference_update(one)
-
-    async def sockets(self, users: Collection[str]) -> dict[str, set[OnlineSocket]]:
-        await self._ask()
-        return {user: set(self.there.get(user, ())) for user in users}
+from ashchat_chat.users.online import OnlineSocket
+from ashchat_chat.users.presence import Presence, TooManySocketsError
+from chat_world import eventually
+from online_world import AwayError, Shared
 
 
 @dataclass
@@ -63,6 +21,7 @@ class Rooms:
     """One room of two, with a socket here."""
 
     told: list[tuple[str, str]] = field(default_factory=list)
+    availabilities: list[Availability] = field(default_factory=list)
 
     def people(self) -> set[str]:
         return {"ana", "ben"}
@@ -70,11 +29,9 @@ class Rooms:
     def rooms_of(self, user: str) -> frozenset[str]:
         return frozenset({"room"} if user in self.people() else ())
 
-    def is_direct(self, _room: str) -> bool:
-        return True
-
-    def tell(self, _room: str, _event: str, payload: dict[str, str], *, but: str) -> None:
-        self.told.append((but, payload["status"]))
+    def report_availability(self, _room: str, who: Availability) -> None:
+        self.availabilities.append(who)
+        self.told.append((who.user, who.payload(1)["status"]))
 
 
 @dataclass(eq=False)
@@ -130,8 +87,27 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
     return Shared()
 
 
+class Departures:
+    """What presence reports to LastSeen, whose rules have their own tests."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, int]] = []
+
+    def left(self, user: str, sockets: Collection[OnlineSocket]) -> None:
+        assert all(socket.visible for socket in sockets)
+        self.seen.append((user, "left", len(sockets)))
+
+    def returned(self, user: str) -> None:
+        self.seen.append((user, "returned", 0))
+
+
 @pytest.fixture
-def pods(shared: Shared) -> list[tuple[Presence, Rooms]]:
+def left() -> Departures:
+    return Departures()
+
+
+@pytest.fixture
+def pods(shared: Shared, left: Any) -> list[tuple[Presence, Rooms]]:
     """Two pods that hear each other."""
     made: list[tuple[Presence, Rooms]] = []
 
@@ -141,7 +117,8 @@ def pods(shared: Shared) -> list[tuple[Presence, Rooms]]:
 
     for number in range(2):
         rooms: Any = Rooms()
-        made.append((Presence(shared, publish, rooms, pod=f"p{number}", away=(AwayError,)), rooms))
+        presence = Presence(shared, publish, rooms, left, pod=f"p{number}", away=(AwayError,))
+        made.append((presence, rooms))
     return made
 
 
@@ -164,7 +141,11 @@ async def known(pods: Pods) -> None:
     """Let both pods know of both users, as a join of their room does."""
     for presence, _ in pods:
         for user in ("ana", "ben"):
-            await presence.online(user)
+            await online(presence, user)
+
+
+async def online(presence: Presence, user: str) -> bool:
+    return (await presence.availability({user: None}))[user].online
 
 
 async def test_both_pods_report_coming_and_going(pods: Pods) -> None:
@@ -189,7 +170,7 @@ async def test_who_is_on_another_pod_still_is_not_gone(pods: Pods) -> None:
     here.closed("ben", socket)
     await settle()
     assert rooms.told == [("ben", "online")]
-    assert await here.online("ben")
+    assert await online(here, "ben")
 
 
 async def test_the_official_class_sees_contacts_with_their_devices_and_no_strangers(
@@ -280,7 +261,7 @@ async def test_a_pod_that_died_takes_its_people_along(
     await settle()
     shared.there.clear()  # it reported nothing for so long that it expired
     running = asyncio.create_task(here.run())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: rooms.told[1:])
     running.cancel()
     assert rooms.told == [("ben", "online"), ("ben", "offline")]
 
@@ -294,8 +275,7 @@ async def test_what_was_published_and_lost_is_found_by_comparing(
     await here.enter_lobby(eve, ["ben"])
     shared.there["ben"] = {OnlineSocket.new()}
     running = asyncio.create_task(here.run())
-    await asyncio.sleep(0.05)
-    assert eve.sees() == {"ben": 1}
+    await eventually(lambda: eve.sees() == {"ben": 1})
     running.cancel()
 
 
@@ -304,8 +284,8 @@ async def test_without_redis_the_own_users_are_known(shared: Shared, pods: Pods)
     shared.away = True
     opened(here, "ben")
     await settle()
-    assert await here.online("ben")
-    assert not await here.online("ana")
+    assert await online(here, "ben")
+    assert not await online(here, "ana")
     await here.leave()
 
 
@@ -322,3 +302,63 @@ async def test_the_limit_of_sockets_holds_across_pods_and_concurrent_requests(
     assert sum(isinstance(one, TooManySocketsError) for one in answers) == 280
     shared.away = True
     assert await here.admit("ana", 20)
+
+
+# Last seen
+
+
+async def test_leaving_is_reported_once_the_last_visible_socket_here_is_closed(
+    pods: Pods, left: Departures
+) -> None:
+    here, _ = pods[0]
+    phone, laptop = opened(here, "ben"), opened(here, "ben")
+    left.seen.clear()
+    here.closed("ben", phone)
+    assert ("ben", "left", 1) not in left.seen
+    here.closed("ben", laptop)
+    assert left.seen[-1] == ("ben", "left", 1)
+
+
+async def test_an_invisible_socket_reports_neither_coming_nor_leaving(
+    pods: Pods, left: Departures
+) -> None:
+    here, _ = pods[0]
+    here.closed("ben", opened(here, "ben", visible=False))
+    assert left.seen == []
+    hidden = here.show("ben", opened(here, "ben"), visible=False)
+    assert left.seen == [("ben", "returned", 0), ("ben", "left", 1)]
+    here.closed("ben", hidden)
+    assert len(left.seen) == 2
+
+
+async def test_the_users_of_a_pod_that_died_left_when_it_is_noticed(
+    shared: Shared, pods: Pods, left: Departures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_module, "REFRESH_SECONDS", 0.005)
+    (here, _), (there, _) = pods
+    await known(pods)
+    opened(there, "ben")
+    await settle()
+    shared.there.clear()
+    left.seen.clear()
+    running = asyncio.create_task(here.run())
+    await eventually(lambda: left.seen)
+    running.cancel()
+    assert left.seen == [("ben", "left", 1)]
+
+
+async def test_others_see_when_a_user_left_although_it_is_not_stored_yet(pods: Pods) -> None:
+    (here, rooms), (there, others) = pods
+    await known(pods)
+    stored = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    assert (await there.availability({"ben": stored}))["ben"].payload(2) == {
+        "status": "offline", "last_seen_at": "2026-01-02T03:04:00.000Z",
+    }  # fmt: skip
+    here.closed("ben", opened(here, "ben"))
+    await settle()
+    for presence, told in ((here, rooms), (there, others)):
+        (_, reported) = told.availabilities
+        assert reported.last_seen_at is not None
+        assert timedelta() < datetime.now(UTC) - reported.last_seen_at < timedelta(minutes=2)
+        assert reported.last_seen_at.second == reported.last_seen_at.microsecond == 0
+        assert (await presence.availability({"ben": stored}))["ben"] == reported

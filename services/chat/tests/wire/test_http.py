@@ -1,14 +1,14 @@
 """The border of the HTTP API: the gates, the shapes, what is refused before any store."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from ashchat_chat.rooms.chats import ListedRoom
+from ashchat_chat.rooms.chats import ChatView, ListedRoom
 from ashchat_chat.rooms.errors import (
     ChatExistsError,
     NoSuchRoomError,
@@ -18,14 +18,16 @@ from ashchat_chat.rooms.errors import (
     SelfChatError,
 )
 from ashchat_chat.rooms.history import Page
-from ashchat_chat.rooms.ports import Profile, StoreUnavailableError
-from ashchat_chat.rooms.room_list import Cursor
+from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
+from ashchat_chat.rooms.room_list import Cursor, RoomSummary
+from ashchat_chat.rooms.views import Member, RoomView
 from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.wire import http, limits
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
 
-ANA = Profile("ana", "Ana", "ana_abcdefgh", "es", "hola", "/files/a.webp")
+SEEN_AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+ANA = Profile("ana", "Ana", "ana_abcdefgh", "es", "hola", "/files/a.webp", last_seen_at=SEEN_AT)
 
 
 class Chats:
@@ -33,6 +35,7 @@ class Chats:
 
     def __init__(self) -> None:
         self.raises: Exception | None = None
+        self.found: list[ChatView] = []
         self.asked: tuple[Any, ...] = ()
         self.changed: list[Mapping[str, str]] = []
 
@@ -75,9 +78,13 @@ class Chats:
         self.asked = (user, after, limit)
         return [], (datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC), "room")
 
-    async def chats(self, user: str) -> list[Any]:
+    async def chats(self, user: str) -> list[ChatView]:
         self.asked = (user,)
-        return []
+        return self.found
+
+    async def last_seen(self, users: Sequence[str]) -> dict[str, datetime]:
+        self.asked = (*users,)
+        return {"user-0": SEEN_AT}
 
 
 class Photos:
@@ -399,6 +406,62 @@ def test_every_route_documents_its_errors(client: TestClient) -> None:
 
 def test_every_refusal_has_a_status() -> None:
     assert set(http.REFUSALS) == set(Reason)
+
+
+class Directory:
+    """One group, of Ana and some others."""
+
+    def __init__(self, others: int) -> None:
+        users = ["ana", *(f"user-{number}" for number in range(others))]
+        members = {user: Member(joined_rev=1, joined_n=0) for user in users}
+        self.view = RoomView(room="room", rev=1, kind="group", members=members)
+
+    async def get(self, _room: str) -> "Directory":
+        return self
+
+    async def refresh(self, _room: Any) -> None: ...
+
+
+def room_of(
+    others: int, chats: Any, verifier: TokenVerifier, over: Revocations, headers: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return the members of Ana's group, as she sees them."""
+    directory: Any = Directory(others)
+    rules = http.Rules(chats, chats, chats, directory, chats, chats)
+    app = http.build(rules, verifier=verifier, revocations=over)
+    client = TestClient(app, base_url="http://chat", raise_server_exceptions=False)
+    members: list[dict[str, Any]] = client.get("/api/rooms/room", headers=headers).json()["members"]
+    return members
+
+
+def test_the_members_of_a_room_see_when_others_were_last_seen_unless_it_is_large(
+    chats: Any, verifier: TokenVerifier, over: Revocations, headers: dict[str, str]
+) -> None:
+    ana, first, second, *_ = room_of(2, chats, verifier, over, headers)
+    assert ana == {"user_id": "ana", "role": "member", "last_seen_at": None}
+    assert first == {
+        "user_id": "user-0", "role": "member", "last_seen_at": "2026-01-02T03:04:00.000Z",
+    }  # fmt: skip
+    assert second["last_seen_at"] is None
+    chats.asked = ()
+    large = room_of(50, chats, verifier, over, headers)
+    assert len(large) == 51
+    assert chats.asked == ()
+    assert all(set(member) == {"user_id", "role"} for member in large)
+
+
+def test_the_list_of_chats_has_the_originals_field_and_no_profile_has_it(
+    client: TestClient, headers: dict[str, str], chats: Chats
+) -> None:
+    members = {user: Member(joined_rev=1, joined_n=0) for user in ("ana", "ben")}
+    view = RoomView(room="room", rev=1, members=members)
+    summary = RoomSummary(view, SEEN_AT, None, Position())
+    ben = Profile("ben", "Ben", "ben_x", "en", last_seen_at=SEEN_AT)
+    chats.found = [ChatView(summary, ben, [], {}), ChatView(summary, None, [], {})]
+    known, unknown = client.get("/api/chats", headers=headers).json()["chats"]
+    assert known["receiver"]["last_seen_at"] == "2026-01-02T03:04:00.000Z"
+    assert unknown["receiver"]["last_seen_at"] is None
+    assert "last_seen_at" not in client.get("/api/user/ana", headers=headers).json()["user"]
 
 
 class GroupRules:

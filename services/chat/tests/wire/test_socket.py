@@ -219,6 +219,21 @@ async def test_nobody_is_left_to_write_to(
         assert await ask(session, "send_message", message) == refused("receiver_deleted")
 
 
+async def test_protocol_2_says_when_an_offline_receiver_was_last_seen(
+    sockets: Sockets, params: Params, rules: RecordingRules
+) -> None:
+    rules.receiver_online = False
+    for protocol, told in (
+        (1, {"status": "offline"}),
+        (2, {"status": "offline", "last_seen_at": "2026-01-02T00:00:00.000Z"}),
+    ):
+        async with connect(sockets, params=params) as session:
+            await ask(session, "phx_join", {"protocol": protocol})
+            info = await session.receive_json()
+            assert "last_seen_at" not in info[4]
+            assert (await session.receive_json())[3:] == ["receiver_online", told]
+
+
 async def test_joining_in_both_protocols(
     sockets: Sockets, params: Params, rules: RecordingRules
 ) -> None:

@@ -1,9 +1,11 @@
 """Profiles and devices in MongoDB, and the placeholders of deleted accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+
+from pymongo import UpdateOne
 
 from ashchat_chat.adapters.grouped_reads import GroupedReads
 from ashchat_chat.adapters.mongo_errors import Collection, domain_errors
@@ -102,6 +104,22 @@ class MongoProfiles:
             ).to_list()
         return {one["_id"]: one["language"] for one in found}
 
+    async def raise_last_seen(self, times: Mapping[str, datetime]) -> None:
+        """Store when users were last seen, unless a later time is stored."""
+        writes = [
+            UpdateOne({"_id": user}, {"$max": {"last_seen_at": times[user]}}) for user in times
+        ]
+        async with domain_errors():
+            await self._profiles.bulk_write(writes, ordered=False)
+
+    async def last_seen(self, users: Sequence[str]) -> dict[str, datetime]:
+        """Return when users were last seen; a user who never was is left out."""
+        async with domain_errors():
+            found = await self._profiles.find(
+                {"_id": {"$in": list(users)}}, {"last_seen_at": 1}
+            ).to_list()
+        return {one["_id"]: one["last_seen_at"] for one in found if "last_seen_at" in one}
+
     async def bury(self, gone: str, at: datetime) -> None:
         """Record permanently that this placeholder's account was deleted."""
         async with domain_errors():
@@ -141,4 +159,5 @@ def _profile(document: dict[str, Any]) -> Profile:
         language=document["language"],
         description=document["description"],
         photo_url=document["photo_url"],
+        last_seen_at=document.get("last_seen_at"),
     )

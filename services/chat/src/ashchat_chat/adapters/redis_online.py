@@ -1,10 +1,10 @@
-"""The open sockets of all users on all pods, in Redis; see `presence.OnlineStore`."""
+"""The open sockets of all users on all pods, in Redis; see `online.OnlineStore`."""
 
 import time
 from collections.abc import Collection
 from typing import Any, Final
 
-from ashchat_chat.users.presence import OnlineSocket, Sockets
+from ashchat_chat.users.online import OnlineSocket, Sockets
 from ashchat_core.redis import Redis
 
 ONLINE_PREFIX: Final = "chat:online:"

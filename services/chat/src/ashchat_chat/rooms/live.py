@@ -12,7 +12,14 @@ from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.events import AnyEvent, Members
 from ashchat_chat.rooms.identifiers import is_placeholder
-from ashchat_chat.rooms.ports import LogStore, Push, Subscriber, deleted_profile
+from ashchat_chat.rooms.ports import (
+    PROTOCOLS,
+    Availability,
+    LogStore,
+    Push,
+    Subscriber,
+    deleted_profile,
+)
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.room import Room
@@ -165,15 +172,30 @@ class LiveRooms:
 
     # Serving
 
-    def tell(self, room_id: str, event: str, payload: dict[str, Any], *, but: str = "") -> None:
+    def tell(
+        self,
+        room_id: str,
+        event: str,
+        payload: dict[str, Any],
+        *,
+        but: str = "",
+        protocols: Collection[int] = PROTOCOLS,
+    ) -> None:
         """Push an event that is not of the log to the room's sockets on this pod."""
         room = self._directory.loaded(room_id)
         if room is None:
             return
         push = Push(f"chat:{room_id}", event, payload)
         for subscriber in room.subscribers():
-            if subscriber.user != but:
+            if subscriber.user != but and subscriber.protocol in protocols:
                 subscriber.send(push)
+
+    def report_availability(self, room_id: str, who: Availability) -> None:
+        """Report to the room's sockets on this pod that a member came or went."""
+        if self.is_direct(room_id):
+            for protocol in PROTOCOLS:
+                payload = who.payload(protocol)
+                self.tell(room_id, "receiver_online", payload, but=who.user, protocols=(protocol,))
 
     def is_direct(self, room_id: str) -> bool:
         """Return whether a room is one of two users, as far as this pod knows."""
@@ -239,7 +261,7 @@ class LiveRooms:
             self._rooms_of.setdefault(user, set()).add(room_id)
             if is_placeholder(user):
                 self.tell(room_id, "receiver_info", deleted_profile(user).payload())
-                self.tell(room_id, "receiver_online", {"status": "offline"})
+                self.report_availability(room_id, Availability(user, online=False))
 
     def _not_here(self, room_id: str, user: str) -> None:
         here = self._rooms_of.get(user, set())

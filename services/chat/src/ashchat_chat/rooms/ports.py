@@ -3,13 +3,20 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from ashchat_chat.rooms.events import AnyEvent, Members, Sent, Text
+from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.views import MessageView, RoomView
 from ashchat_core import languages
 
 PREVIEW_CHARS = 140
+
+AVAILABILITY_MAX_MEMBERS: Final = 50
+"""In larger rooms members do not see when others were last online."""
+
+PROTOCOLS: Final = (1, 2)
+"""The versions of the protocol that a socket can join a room with."""
 
 
 class StoreUnavailableError(Exception):
@@ -30,6 +37,8 @@ class Profile:
     language: str
     description: str = ""
     photo_url: str = ""
+    last_seen_at: datetime | None = None
+    """When the user was last online and visible; not part of what every user may see."""
 
     def payload(self) -> dict[str, Any]:
         """Return the profile as the socket and the HTTP API have it."""
@@ -57,6 +66,25 @@ def group_profile(view: RoomView) -> Profile:
         description=view.description,
         photo_url=view.picture,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a user is online, as the other members of a room see it."""
+
+    user: str
+    online: bool
+    last_seen_at: datetime | None = None
+    """When the user was last online and visible; None: not known."""
+
+    def payload(self, protocol: int) -> dict[str, Any]:
+        """Return what `receiver_online` has in a protocol; in the first one, as the original."""
+        if protocol == 1:
+            return {"status": "online" if self.online else "offline"}
+        if self.online:
+            return {"status": "online"}
+        seen = timestamp(self.last_seen_at) if self.last_seen_at else None
+        return {"status": "offline", "last_seen_at": seen}
 
 
 @dataclass(frozen=True, slots=True)

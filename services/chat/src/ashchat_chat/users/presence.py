@@ -8,75 +8,22 @@ Phoenix.Presence sends, gathered for a moment: https://hexdocs.pm/phoenix/Phoeni
 
 import asyncio
 import json
-import secrets
-import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
 from ashchat_chat.rooms.live import LiveRooms
-from ashchat_chat.rooms.ports import Push, Subscriber
+from ashchat_chat.rooms.ports import Availability, Push, Subscriber
+from ashchat_chat.users.last_seen import LastSeen, to_the_minute
+from ashchat_chat.users.online import OnlineSocket, OnlineStore
 
 REFRESH_SECONDS = 10.0
 GATHER_SECONDS = 0.2
 """How long changes are gathered into one diff for each socket in the lobby."""
 
 LOBBY = "presence:lobby"
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineSocket:
-    """One open socket of a user, as all pods know it."""
-
-    ref: str
-    online_at: int
-    """In milliseconds since 1970."""
-    visible: bool = True
-
-    @classmethod
-    def new(cls, *, visible: bool = True) -> Self:
-        """Return a socket that is opened now."""
-        return cls(secrets.token_hex(6), int(time.time() * 1000), visible)
-
-    def encode(self) -> str:
-        """Return the socket as a string."""
-        return f"{self.ref}:{self.online_at}:{int(self.visible)}"
-
-    @classmethod
-    def decode(cls, text: str) -> Self:
-        """Return the socket in a string."""
-        ref, online_at, visible = text.split(":")
-        return cls(ref, int(online_at), visible == "1")
-
-    def meta(self) -> dict[str, Any]:
-        """Return the socket as Phoenix.Presence has it: a leave has the `phx_ref` of the join."""
-        return {"online_at": self.online_at, "phx_ref": self.ref}
-
-
-Sockets = Mapping[str, Collection[OnlineSocket]]
-"""Sockets by user."""
-
-
-class OnlineStore(Protocol):
-    """Where all pods report their sockets. Methods may raise what `away` lists."""
-
-    async def enter(self, user: str, socket: OnlineSocket, limit: int) -> bool:
-        """Report a socket for a while; return False if the user has `limit` on all pods."""
-        ...
-
-    async def refresh(self, sockets: Sockets) -> None:
-        """Report sockets for a while."""
-        ...
-
-    async def leave(self, sockets: Sockets) -> None:
-        """Report that sockets are closed."""
-        ...
-
-    async def sockets(self, users: Collection[str]) -> dict[str, set[OnlineSocket]]:
-        """Return the sockets of users on all pods."""
-        ...
 
 
 class TooManySocketsError(Exception):
@@ -91,6 +38,7 @@ class Presence:
         store: OnlineStore,
         publish: Callable[[str], None],
         rooms: LiveRooms,
+        last_seen: LastSeen,
         *,
         pod: str,
         away: tuple[type[Exception], ...],
@@ -98,6 +46,7 @@ class Presence:
         self._store = store
         self._publish = publish
         self._rooms = rooms
+        self._last_seen = last_seen
         self._pod = pod
         self._away = away
         self._here: dict[str, set[OnlineSocket]] = {}
@@ -105,6 +54,8 @@ class Presence:
         self._watchers: dict[str, set[Subscriber]] = {}
         self._known: dict[str, frozenset[OnlineSocket]] = {}
         """Visible sockets of users that a user of this pod may know of."""
+        self._left_at: dict[str, datetime] = {}
+        """When known users left, which may not be stored yet."""
         self._shown: dict[str, frozenset[OnlineSocket]] = {}
         """What the watchers of a user were sent, if it is not what is known."""
         self._gathering: asyncio.TimerHandle | None = None
@@ -152,29 +103,46 @@ class Presence:
         if not sockets:
             self._here.pop(user, None)
 
-    async def online(self, user: str) -> bool:
-        """Return whether a user is online on any pod, as far as is known."""
-        if user not in self._known:
-            try:
-                found = (await self._store.sockets([user])).get(user, set())
-            except self._away:
-                return any(socket.visible for socket in self._here.get(user, ()))
-            self._learn(user, found)
-        return bool(self._known[user])
+    async def availability(
+        self, last_seen: Mapping[str, datetime | None]
+    ) -> dict[str, Availability]:
+        """Return whether users are online on any pod, as far as is known.
+
+        Args:
+            last_seen: When each user was last seen, as far as is stored.
+        """
+        before = {user: self._known.get(user, frozenset()) for user in last_seen}
+        await self._look_up(last_seen)
+        # A user whom nobody watches may have been forgotten meanwhile.
+        return {
+            user: self._availability(user, self._known.get(user, before[user]), stored)
+            for user, stored in last_seen.items()
+        }
+
+    def _availability(
+        self, user: str, sockets: Collection[OnlineSocket], stored: datetime | None = None
+    ) -> Availability:
+        times = [at for at in (stored, self._left_at.get(user)) if at is not None]
+        return Availability(user, bool(sockets), max(times, default=None))
+
+    async def _look_up(self, users: Collection[str]) -> None:
+        """Read which sockets users have, unless it is known."""
+        unknown = [user for user in users if user not in self._known]
+        if not unknown:
+            return
+        try:
+            found = await self._store.sockets(unknown)
+        except self._away:
+            found = {user: self._here.get(user, set()) for user in unknown}
+        for user in unknown:
+            self._learn(user, found.get(user, set()))
 
     async def enter_lobby(self, subscriber: Subscriber, contacts: Collection[str]) -> None:
         """Send who is online among these users, and from then on who comes and goes."""
         self._lobby[subscriber] = contacts
         for user in contacts:
             self._watchers.setdefault(user, set()).add(subscriber)
-        unknown = [user for user in contacts if user not in self._known]
-        if unknown:
-            try:
-                found = await self._store.sockets(unknown)
-            except self._away:
-                found = {user: self._here.get(user, set()) for user in unknown}
-            for user in unknown:
-                self._learn(user, found.get(user, set()))
+        await self._look_up(contacts)
         if subscriber in self._lobby:
             # What its watchers were not sent yet will follow as a diff.
             there = {
@@ -208,13 +176,18 @@ class Presence:
             watched = self._rooms.people() | set(self._watchers)
             for user in [known for known in self._known if known not in watched]:
                 del self._known[user]
+                self._left_at.pop(user, None)
             try:
                 await self._store.refresh({user: set(one) for user, one in self._here.items()})
                 found = await self._store.sockets(watched)
             except self._away:
                 continue
             for user in watched:
+                before = self._known.get(user)
                 self._learn(user, found.get(user, set()) | self._here.get(user, set()))
+                if before and not self._known[user]:
+                    # Its pod died, which stores nothing.
+                    self._last_seen.left(user, before)
 
     async def leave(self) -> None:
         """Report that nobody is here any more: this pod ends."""
@@ -233,6 +206,11 @@ class Presence:
     ) -> None:
         if user in self._known:
             self._learn(user, (self._known[user] | set(joined)) - set(left))
+        gone = [socket for socket in left if socket.visible]
+        if any(socket.visible for socket in self._here.get(user, ())):
+            self._last_seen.returned(user)
+        elif gone:
+            self._last_seen.left(user, gone)
         task = asyncio.create_task(self._report(user, joined, left))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
@@ -264,14 +242,21 @@ class Presence:
         if before is None or before == after:
             return
         if bool(before) is not bool(after):
-            status = {"status": "online" if after else "offline"}
-            for room_id in filter(self._rooms.is_direct, self._rooms.rooms_of(user)):
-                self._rooms.tell(room_id, "receiver_online", status, but=user)
+            self._note_leaving(user, left=not after)
+            who = self._availability(user, after)
+            for room_id in self._rooms.rooms_of(user):
+                self._rooms.report_availability(room_id, who)
         if user in self._watchers:
             self._shown.setdefault(user, before)
             if self._gathering is None:
                 loop = asyncio.get_running_loop()
                 self._gathering = loop.call_later(GATHER_SECONDS, self._send_diffs)
+
+    def _note_leaving(self, user: str, *, left: bool) -> None:
+        if left:
+            self._left_at[user] = to_the_minute(datetime.now(UTC))
+        else:
+            self._left_at.pop(user, None)
 
     def _send_diffs(self) -> None:
         """Send each socket in the lobby one diff of all that changed since the last one."""

@@ -60,6 +60,10 @@ class ProfileStore(Protocol):
         """Change those fields of a profile whose values are older."""
         ...
 
+    async def last_seen(self, users: Sequence[str]) -> dict[str, datetime]:
+        """Return when users were last seen; a user who never was is left out."""
+        ...
+
     async def buried(self, gone: Sequence[str]) -> bool:
         """Return whether the account of any of these placeholders was deleted."""
         ...
@@ -178,6 +182,10 @@ class Profiles:
         if found is None:
             raise NoSuchUserError
         return found
+
+    async def last_seen(self, users: Sequence[str]) -> dict[str, datetime]:
+        """Return when users were last online and visible; a user who never was is left out."""
+        return await self._store.last_seen([one for one in users if not is_placeholder(one)])
 
     async def change(self, user_id: str, **fields: str) -> None:
         """Change fields of the user's profile.

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from ashchat_chat.rooms.errors import NoSuchUserError
 from ashchat_chat.rooms.ports import Profile
-from ashchat_chat.users.presence import OnlineSocket, Presence, TooManySocketsError
+from ashchat_chat.users.online import OnlineSocket
+from ashchat_chat.users.presence import Presence, TooManySocketsError
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import limits
 from ashchat_core import languages, origins

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, StringConstraints
 from ashchat_chat.rooms.chats import Chats, ChatView, message_body
 from ashchat_chat.rooms.errors import NoSuchUserError
 from ashchat_chat.rooms.history import PAGE_MAX, History, Page
+from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.http_base import Caller, Gate, RateLimit, RequestBody, errors
@@ -142,6 +143,8 @@ def _chat_body(chat: ChatView, user: str, language: str) -> dict[str, Any]:
     same = True
     if chat.receiver is not None:
         receiver |= chat.receiver.payload()
+        if chat.receiver.last_seen_at is not None:
+            receiver["last_seen_at"] = timestamp(chat.receiver.last_seen_at)
         same = languages.same(chat.receiver.language, language)
     return {
         "_id": summary.room,

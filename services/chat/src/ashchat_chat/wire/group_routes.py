@@ -1,5 +1,8 @@
 """Routes of groups: creating them, their members, their appearance."""
 
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Response
@@ -9,9 +12,11 @@ from pydantic import AfterValidator, Field, StringConstraints
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.groups import Appearance, Groups
+from ashchat_chat.rooms.identifiers import timestamp
+from ashchat_chat.rooms.ports import AVAILABILITY_MAX_MEMBERS
 from ashchat_chat.rooms.views import Role, RoomView, Settings
 from ashchat_chat.text import storable
-from ashchat_chat.users.profiles import DESCRIPTION_MAX_CHARS
+from ashchat_chat.users.profiles import DESCRIPTION_MAX_CHARS, Profiles
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.http_base import Caller, Gate, RateLimit, RequestBody, errors
 from ashchat_core import text
@@ -83,11 +88,14 @@ class NewRole(RequestBody):
     role: Role
 
 
-def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory) -> None:
+def register(
+    app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory, profiles: Profiles
+) -> None:
     """Add the routes to an application."""
     changing = RateLimit(limits.GROUPS, "too many changes of groups; wait a little")
 
     naming = RateLimit(limits.TAGS, "too many new members; wait a little")
+    answer = partial(_answer, directory, profiles)
 
     def charged(caller: Annotated[Caller, Depends(gate)]) -> str:
         changing.charge(caller.token.user_id)
@@ -108,12 +116,12 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
         settings = Settings(history=body.history, mention_all=body.mention_all)
         look = Appearance(body.name, body.picture, body.description, settings)
         room = await groups.create(user, look, body.members, body.client_id)
-        return JSONResponse(_body(await _view(directory, room, user)), status_code=201)
+        return JSONResponse(await answer(room, user), status_code=201)
 
     @app.get("/api/rooms/{room_id}", responses=errors(_404="chat_not_found"))
     async def read(room_id: RoomId, caller: Annotated[Caller, Depends(gate)]) -> Response:
         """Return a room of the caller, with its members."""
-        return JSONResponse(_body(await _view(directory, room_id, caller.token.user_id)))
+        return JSONResponse(await answer(room_id, caller.token.user_id))
 
     @app.patch("/api/rooms/{room_id}", responses=_errors())
     async def change(
@@ -128,7 +136,7 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
             )
         look = Appearance(body.name, body.picture, body.description, settings)
         await groups.change(room_id, user, look)
-        return JSONResponse(_body(await _view(directory, room_id, user)))
+        return JSONResponse(await answer(room_id, user))
 
     @app.post(
         "/api/rooms/{room_id}/members",
@@ -143,7 +151,7 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
         """Make the users of some tags members, as the owner or an admin."""
         naming.charge(user, len(body.members))
         await groups.add(room_id, user, body.members)
-        return JSONResponse(_body(await _view(directory, room_id, user)))
+        return JSONResponse(await answer(room_id, user))
 
     @app.patch(
         "/api/rooms/{room_id}/members/{user_id}",
@@ -154,7 +162,7 @@ def register(app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory)
     ) -> Response:
         """Give a member a role, as the owner; a new owner makes the previous owner an admin."""
         await groups.set_role(room_id, user, user_id, body.role)
-        return JSONResponse(_body(await _view(directory, room_id, user)))
+        return JSONResponse(await answer(room_id, user))
 
     @app.delete(
         "/api/rooms/{room_id}/members/{user_id}",
@@ -185,7 +193,24 @@ async def _view(directory: RoomDirectory, room_id: str, user: str) -> RoomView:
     return room.view
 
 
-def _body(view: RoomView) -> dict[str, Any]:
+async def _answer(
+    directory: RoomDirectory, profiles: Profiles, room_id: str, user: str
+) -> dict[str, Any]:
+    view = await _view(directory, room_id, user)
+    if len(view.members) > AVAILABILITY_MAX_MEMBERS:
+        return _body(view)
+    return _body(view, await profiles.last_seen([*view.members]))
+
+
+def _body(view: RoomView, last_seen: Mapping[str, datetime] | None = None) -> dict[str, Any]:
+    """Return a room; without `last_seen`, its members do not see each other's."""
+
+    def member(user: str, role: Role) -> dict[str, Any]:
+        if last_seen is None:
+            return {"user_id": user, "role": role}
+        at = last_seen.get(user)
+        return {"user_id": user, "role": role, "last_seen_at": at and timestamp(at)}
+
     return {
         "id": view.room,
         "kind": view.kind,
@@ -195,7 +220,5 @@ def _body(view: RoomView) -> dict[str, Any]:
         **view.settings.model_dump(),
         "rev": view.rev,
         "n": view.n,
-        "members": [
-            {"user_id": user, "role": member.role} for user, member in view.members.items()
-        ],
+        "members": [member(user, one.role) for user, one in view.members.items()],
     }

@@ -74,7 +74,7 @@ def build(
     gate = Gate(verifier, revocations)
     chat_routes.register(app, gate, rules.chats, rules.history, rules.profiles)
     room_routes.register(app, gate, rules.chats)
-    group_routes.register(app, gate, rules.groups, rules.directory)
+    group_routes.register(app, gate, rules.groups, rules.directory, rules.profiles)
     profile_routes.register(app, gate, rules.profiles, rules.photos)
 
     @app.get("/api/swagger.json", include_in_schema=False)

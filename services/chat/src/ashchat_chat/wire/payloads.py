@@ -9,7 +9,6 @@ from ashchat_chat.wire.phoenix import Payload
 from ashchat_core.messages import TEXT_MAX_CHARS
 from ashchat_core.text import is_emoji, is_visible
 
-PROTOCOLS: Final = (1, 2)
 UNAVAILABLE: Final[Payload] = {"reason": "unavailable", "retry_after_ms": 1_000}
 
 

@@ -12,20 +12,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from ashchat_chat.rooms.errors import (
-    NoSuchRoomError,
-    NoSuchUserError,
-    ReceiverDeletedError,
-    RefusedError,
-)
-from ashchat_chat.rooms.ports import Push, StoreUnavailableError, group_profile
-from ashchat_chat.rooms.views import RoomView
+from ashchat_chat.rooms.errors import NoSuchRoomError, ReceiverDeletedError, RefusedError
+from ashchat_chat.rooms.ports import PROTOCOLS, Push, StoreUnavailableError
 from ashchat_chat.users.presence import LOBBY
 from ashchat_chat.wire import chat_events, limits, phoenix
 from ashchat_chat.wire.admission import Admitted
 from ashchat_chat.wire.connection import Close, Connection
+from ashchat_chat.wire.introductions import introductions
 from ashchat_chat.wire.limits import Bucket
-from ashchat_chat.wire.payloads import PROTOCOLS, UNAVAILABLE, RequestRejectedError, is_natural
+from ashchat_chat.wire.payloads import UNAVAILABLE, RequestRejectedError, is_natural
 from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Payload, Reference
 from ashchat_chat.wire.rules import Rules
 
@@ -324,7 +319,8 @@ class Session:
         self._reply(frame, "ok", response)
         seat.fell_behind(joined.since)
         with contextlib.suppress(StoreUnavailableError):
-            await self._introduce(seat, joined.view)
+            async for push in introductions(self._rules, joined.view, seat.user, protocol):
+                self._answer_with(push)
 
     async def catch_up(self, seat: Seat, since: int) -> None:
         """Serve a seat from the log, then live."""
@@ -341,19 +337,6 @@ class Session:
             self.connection.close(Close.RESTART, "resume with since")
         finally:
             seat.serving = None
-
-    async def _introduce(self, seat: Seat, view: RoomView) -> None:
-        """Report to a socket what group it is, or who the other user is, and whether online."""
-        if view.kind == "group":
-            self._answer_with(Push(seat.topic, "receiver_info", group_profile(view).payload()))
-            return
-        receiver = next((who for who in view.members if who != seat.user), "")
-        with contextlib.suppress(NoSuchUserError):
-            profile = await self._rules.profiles.profile(receiver)
-            self._answer_with(Push(seat.topic, "receiver_info", profile.payload()))
-        online = await self._rules.presence.online(receiver)
-        status = {"status": "online" if online else "offline"}
-        self._answer_with(Push(seat.topic, "receiver_online", status))
 
     def _answer_with(self, push: Push) -> None:
         self.connection.answer(phoenix.frame_of(push))
