@@ -16,16 +16,19 @@ async def last_seen(person: Person, chat_id: str) -> Any:
     return chat["receiver"]["last_seen_at"]
 
 
-async def test_the_time_at_which_a_user_became_invisible_is_stored_and_shown(
+async def test_coming_is_shown_and_the_time_at_which_a_user_became_invisible_is_stored(
     person: PersonFactory,
 ) -> None:
     ana, ben = await asyncio.gather(person("Ana", "es"), person("Ben", "en"))
     chat_id = await ana.open_chat(await ben.tag())
-    watching = await ana.join_chat(chat_id)
+    group = await ana.found_group("Kitchen", [await ben.tag()])
+    watching, in_group = await ana.join_chat(chat_id), await ana.join_chat(group)
     first = await watching.wait("receiver_online")
     assert (first.payload["status"], first.payload["last_seen_at"]) == ("offline", None)
     lobby = await (await ben.socket()).join("presence:lobby")
     await watching.wait("receiver_online", lambda told: told["status"] == "online")
+    online = await in_group.wait("receiver_online")
+    assert online.payload == {"user_id": ben.user_id, "status": "online"}
     before = len(watching.events)
     assert (await lobby.push("visibility", {"visible": False})).status == "ok"
     left = await watching.wait("receiver_online", after=before)

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from ashchat_chat.rooms import ports as ports_module
 from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, Reason, RefusedError
 from ashchat_chat.rooms.groups import Appearance
 from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.identifiers import placeholder
+from ashchat_chat.rooms.ports import Availability
 from ashchat_chat.rooms.room_list import RoomList
 from ashchat_chat.rooms.views import Role, Settings
 from chat_groups import TAGS, party
@@ -172,3 +174,23 @@ async def test_in_protocol_1_a_group_is_the_receiver(monkeypatch: pytest.MonkeyP
         await eventually(lambda: old.events("receiver_info"))
         (info,) = old.events("receiver_info")
         assert (info["nickname"], info["tag_user_id"]) == ("Garden", "")
+
+
+async def test_who_comes_and_goes_in_a_group_is_reported_with_the_user_in_protocol_2_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with party(monkeypatch) as it:
+        two, one, own = [
+            await it.joined(0, user, protocol)
+            for user, protocol in (("ana", 2), ("ana", 1), ("ben", 2))
+        ]
+        it.pods[0].live.report_availability(it.room, Availability("ben", online=True))
+        it.pods[0].live.report_availability(it.room, Availability("ben", online=False))
+        assert two.events("receiver_online") == [
+            {"user_id": "ben", "status": "online"},
+            {"user_id": "ben", "status": "offline", "last_seen_at": None},
+        ]
+        assert one.events("receiver_online") == own.events("receiver_online") == []
+        monkeypatch.setattr(ports_module, "AVAILABILITY_MAX_MEMBERS", 2)
+        it.pods[0].live.report_availability(it.room, Availability("ben", online=True))
+        assert len(two.events("receiver_online")) == 2

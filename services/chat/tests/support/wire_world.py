@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -39,6 +39,8 @@ class RecordingRules:
         self.live = self.positions = self.messages = self
         self.changed: list[tuple[str, int]] = []
         self.receiver_online = True
+        self.group: list[str] = []
+        """The other members of the room, if it is a group."""
         self.away = False
         self.alone = False
         self.sent: list[tuple[str, str, str]] = []
@@ -53,8 +55,10 @@ class RecordingRules:
     async def join(self, room_id: str, user: str, since: int | None) -> Joined:
         if room_id != ROOM:
             raise NoSuchRoomError
-        members = {who: Member(joined_rev=1, joined_n=0) for who in (user, "ben")}
-        view = RoomView(room=room_id, rev=5, n=4, members=members)
+        others = self.group or ["ben"]
+        members = {who: Member(joined_rev=1, joined_n=0) for who in (user, *others)}
+        kind: Literal["direct", "group"] = "group" if self.group else "direct"
+        view = RoomView(room=room_id, rev=5, n=4, kind=kind, members=members)
         return Joined(5, 5 if since is None else since, reset=False, view=view, read=3)
 
     async def attach(self, *place: Any) -> None:

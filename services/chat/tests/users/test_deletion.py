@@ -441,7 +441,9 @@ async def test_other_users_are_notified_on_every_pod_and_can_no_longer_write(
         for reader in (new, old):
             assert reader.events("receiver_info") == [told]
         assert old.events("receiver_online") == [{"status": "offline"}]
-        assert new.events("receiver_online") == [{"status": "offline", "last_seen_at": None}]
+        assert new.events("receiver_online") == [
+            {"user_id": GONE, "status": "offline", "last_seen_at": None}
+        ]
         assert it.pods[1].live.rooms_of("ana") == frozenset()
         assert it.pods[1].live.people() == {GONE, "ben"}
         for rooms in it.pods:

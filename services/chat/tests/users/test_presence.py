@@ -347,12 +347,24 @@ async def test_the_users_of_a_pod_that_died_left_when_it_is_noticed(
     assert left.seen == [("ben", "left", 1)]
 
 
+async def test_a_new_member_of_a_group_is_reported_to_those_who_have_joined_it(
+    shared: Shared, pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_module, "REFRESH_SECONDS", 0.005)
+    here, rooms = pods[0]
+    shared.there["ben"] = {OnlineSocket.new()}
+    running = asyncio.create_task(here.run())
+    await eventually(lambda: rooms.told)
+    running.cancel()
+    assert rooms.told == [("ben", "online")]
+
+
 async def test_others_see_when_a_user_left_although_it_is_not_stored_yet(pods: Pods) -> None:
     (here, rooms), (there, others) = pods
     await known(pods)
     stored = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     assert (await there.availability({"ben": stored}))["ben"].payload(2) == {
-        "status": "offline", "last_seen_at": "2026-01-02T03:04:00.000Z",
+        "user_id": "ben", "status": "offline", "last_seen_at": "2026-01-02T03:04:00.000Z",
     }  # fmt: skip
     here.closed("ben", opened(here, "ben"))
     await settle()

@@ -225,13 +225,30 @@ async def test_protocol_2_says_when_an_offline_receiver_was_last_seen(
     rules.receiver_online = False
     for protocol, told in (
         (1, {"status": "offline"}),
-        (2, {"status": "offline", "last_seen_at": "2026-01-02T00:00:00.000Z"}),
+        (2, {"user_id": "ben", "status": "offline", "last_seen_at": "2026-01-02T00:00:00.000Z"}),
     ):
         async with connect(sockets, params=params) as session:
             await ask(session, "phx_join", {"protocol": protocol})
             info = await session.receive_json()
             assert "last_seen_at" not in info[4]
             assert (await session.receive_json())[3:] == ["receiver_online", told]
+
+
+@pytest.mark.parametrize("members", [3, 51])
+async def test_protocol_2_says_who_is_online_in_a_group_that_is_not_large(
+    sockets: Sockets, params: Params, rules: RecordingRules, members: int
+) -> None:
+    rules.group = [f"user-{number}" for number in range(members - 1)]
+    online = [{"user_id": who, "status": "online"} for who in rules.group]
+    for protocol, expected in ((1, []), (2, online if members == 3 else [])):
+        async with connect(sockets, params=params) as session:
+            await ask(session, "phx_join", {"protocol": protocol})
+            assert (await session.receive_json())[3] == "receiver_info"
+            session.send_json(["1", "after", f"chat:{ROOM}", "ack", {"n": 1}])
+            frames = [await session.receive_json()]
+            while frames[-1][1] != "after":
+                frames.append(await session.receive_json())
+            assert [frame[4] for frame in frames if frame[3] == "receiver_online"] == expected
 
 
 async def test_joining_in_both_protocols(

@@ -18,6 +18,7 @@ from ashchat_chat.rooms.ports import (
     LogStore,
     Push,
     Subscriber,
+    availability_protocols,
     deleted_profile,
 )
 from ashchat_chat.rooms.positions import Positions
@@ -192,10 +193,10 @@ class LiveRooms:
 
     def report_availability(self, room_id: str, who: Availability) -> None:
         """Report to the room's sockets on this pod that a member came or went."""
-        if self.is_direct(room_id):
-            for protocol in PROTOCOLS:
-                payload = who.payload(protocol)
-                self.tell(room_id, "receiver_online", payload, but=who.user, protocols=(protocol,))
+        room = self._directory.loaded(room_id)
+        for protocol in availability_protocols(room.view) if room else ():
+            payload = who.payload(protocol)
+            self.tell(room_id, "receiver_online", payload, but=who.user, protocols=(protocol,))
 
     def is_direct(self, room_id: str) -> bool:
         """Return whether a room is one of two users, as far as this pod knows."""

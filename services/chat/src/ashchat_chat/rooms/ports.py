@@ -13,7 +13,7 @@ from ashchat_core import languages
 PREVIEW_CHARS = 140
 
 AVAILABILITY_MAX_MEMBERS: Final = 50
-"""In larger rooms members do not see when others were last online."""
+"""In larger rooms members do not see which of the others are online, or when they were."""
 
 PROTOCOLS: Final = (1, 2)
 """The versions of the protocol that a socket can join a room with."""
@@ -82,9 +82,19 @@ class Availability:
         if protocol == 1:
             return {"status": "online" if self.online else "offline"}
         if self.online:
-            return {"status": "online"}
+            return {"user_id": self.user, "status": "online"}
         seen = timestamp(self.last_seen_at) if self.last_seen_at else None
-        return {"status": "offline", "last_seen_at": seen}
+        return {"user_id": self.user, "status": "offline", "last_seen_at": seen}
+
+
+def availability_protocols(view: RoomView) -> tuple[int, ...]:
+    """Return the protocols whose sockets are sent which of a room's members are online.
+
+    To protocol 1 a group is one receiver, which is never online.
+    """
+    if view.kind == "direct":
+        return PROTOCOLS
+    return (2,) if len(view.members) <= AVAILABILITY_MAX_MEMBERS else ()
 
 
 @dataclass(frozen=True, slots=True)

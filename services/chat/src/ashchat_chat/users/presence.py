@@ -185,7 +185,10 @@ class Presence:
             for user in watched:
                 before = self._known.get(user)
                 self._learn(user, found.get(user, set()) | self._here.get(user, set()))
-                if before and not self._known[user]:
+                if before is None and self._known[user]:
+                    # A new member of a group: the others have joined already.
+                    self._report_availability(user)
+                elif before and not self._known[user]:
                     # Its pod died, which stores nothing.
                     self._last_seen.left(user, before)
 
@@ -243,14 +246,17 @@ class Presence:
             return
         if bool(before) is not bool(after):
             self._note_leaving(user, left=not after)
-            who = self._availability(user, after)
-            for room_id in self._rooms.rooms_of(user):
-                self._rooms.report_availability(room_id, who)
+            self._report_availability(user)
         if user in self._watchers:
             self._shown.setdefault(user, before)
             if self._gathering is None:
                 loop = asyncio.get_running_loop()
                 self._gathering = loop.call_later(GATHER_SECONDS, self._send_diffs)
+
+    def _report_availability(self, user: str) -> None:
+        who = self._availability(user, self._known[user])
+        for room_id in self._rooms.rooms_of(user):
+            self._rooms.report_availability(room_id, who)
 
     def _note_leaving(self, user: str, *, left: bool) -> None:
         if left:

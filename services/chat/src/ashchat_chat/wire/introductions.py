@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from ashchat_chat.rooms.errors import NoSuchUserError
-from ashchat_chat.rooms.ports import Push, group_profile
+from ashchat_chat.rooms.ports import Push, availability_protocols, group_profile
 from ashchat_chat.rooms.views import RoomView
 from ashchat_chat.wire.rules import Rules
 
@@ -11,7 +11,7 @@ from ashchat_chat.wire.rules import Rules
 async def introductions(
     rules: Rules, view: RoomView, user: str, protocol: int
 ) -> AsyncIterator[Push]:
-    """Return what group it is, or who the other user is, and whether that user is online.
+    """Return who the receiver is: the group, or the other user; and who is online.
 
     Raises:
         StoreUnavailableError
@@ -19,6 +19,11 @@ async def introductions(
     topic = f"chat:{view.room}"
     if view.kind == "group":
         yield Push(topic, "receiver_info", group_profile(view).payload())
+        if protocol in availability_protocols(view):
+            found = await rules.presence.availability(dict.fromkeys(view.members))
+            for who in found.values():
+                if who.online and who.user != user:
+                    yield Push(topic, "receiver_online", who.payload(protocol))
         return
     receiver = next((who for who in view.members if who != user), "")
     last_seen_at = None
