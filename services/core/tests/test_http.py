@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from ashchat_core import api_docs, client_address
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.amqp import BrokerUnavailableError, PublishError
 from ashchat_core.http import APIError, Border, _OnePerTurn, create_app
 
@@ -283,7 +284,7 @@ async def test_of_many_requests_at_once_one_begins_per_turn_of_the_event_loop() 
 
 
 async def test_a_network_that_asks_too_much_is_refused_whatever_it_asks_for() -> None:
-    border = Border(requests_per_minute=3, trusted_proxies="10.0.0.0/8")
+    border = Border(requests=NetworkRequests(3, "10.0.0.0/8"))
     app = create_app(title="t", prefix="/t", render=render, border=border)
 
     @app.get("/a")

@@ -34,6 +34,7 @@ def render(ash: AshChat, context: ClusterContext) -> list[Object]:
             "ASHCHAT_ACCESS_TOKEN_MINUTES": str(ash.spec.auth.access_token_minutes),
             "ASHCHAT_JWKS_FILE": f"{JWKS_DIR}/jwks.json",
             **allowed_origins(ash),
+            **spec.limits.environment(),
             "ASHCHAT_GROUP_MEMBERS_MAX": str(spec.max_group_members),
             "ASHCHAT_STATIC_URL": f"http://{host(ash, 'static', context)}:{PUBLIC_PORT}",
         },

@@ -234,9 +234,16 @@ class Email(Scaled):
     smtp: Smtp
 
 
+class ChatLimits(Limits):
+    """What clients may do."""
+
+    requests_per_network_per_minute: int = 30_000
+
+
 class Chat(Scaled):
     """The chat service: rooms, messages and sockets."""
 
+    limits: ChatLimits = ChatLimits()
     max_group_members: int = 1_000
 
 

@@ -41,6 +41,7 @@ from ashchat_chat.wire.admission import Admission
 from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.socket import Sockets
 from ashchat_core import origins, runtime
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo
@@ -131,6 +132,7 @@ def build(settings: Settings) -> runtime.App:
         keep_seconds=keep_seconds,
         away=(RedisError, OSError),
     )
+    requests = NetworkRequests(settings.requests_per_network_per_minute, settings.trusted_proxies)
     sockets = Sockets(
         Rules(rooms, inbox, presence, typing, profiles, settings.pod_name),
         lambda sockets: Admission(
@@ -139,6 +141,7 @@ def build(settings: Settings) -> runtime.App:
             tickets=RedisUsedTickets(redis),
             profiles=profiles,
             presence=presence,
+            requests=requests,
             stopping=lambda: sockets.stopping,
             allowed_origins=origins.parse_list(settings.allowed_origins),
         ),
@@ -152,6 +155,7 @@ def build(settings: Settings) -> runtime.App:
         verifier=verifier,
         revocations=revocations,
         allowed_origins=settings.allowed_origins,
+        requests=requests,
     )
     deletion = Deletion(store, rooms, revocations, online)
     consumers.register_people(broker, profiles)

@@ -21,6 +21,12 @@ class Settings(PublicSettings):
         description="Lifetime of an access token, as in auth, in minutes; revoked sessions are "
         "stored for as long.",
     )
+    requests_per_network_per_minute: int = Field(
+        30_000,
+        ge=1,
+        description="Maximum HTTP requests of one network to one process, including those that "
+        "open sockets, per minute.",
+    )
     group_members_max: int = Field(
         1_000, ge=2, le=10_000, description="Maximum members of a group."
     )

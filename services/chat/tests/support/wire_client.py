@@ -36,6 +36,10 @@ class DeniedError(Exception):
         return json.loads(self._body)
 
 
+PEER = "10.0.0.1"
+"""The address that every connection comes from: a proxy's."""
+
+
 class MemoryTransport(asyncio.Transport):
     """The server's transport: what it writes is given to the client, or waits for it.
 
@@ -61,8 +65,7 @@ class MemoryTransport(asyncio.Transport):
         return self._protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        del name
-        return default
+        return (PEER, 4711) if name == "peername" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high, self._low = high or 0, low or 0

@@ -24,6 +24,7 @@ from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire.admission import Admission
 from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.socket import Sockets
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.tokens import TokenVerifier
 from wire_client import DeniedError, WireClient
 
@@ -166,7 +167,8 @@ def admission_of(
     """Return what makes the admission of sockets."""
     return lambda sockets: Admission(
         verifier=verifier, revocations=over, tickets=tickets, profiles=rules, presence=rules,
-        stopping=lambda: sockets.stopping, **more,
+        stopping=lambda: sockets.stopping,
+        **{"requests": NetworkRequests(10_000, "10.0.0.0/8"), **more},
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.users.revocations import Revocations, session_over
 from ashchat_chat.wire import limits
 from ashchat_core import origins
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.tokens import SOCKET_TICKET_TYPE, TokenVerifier
 from chat_world import revocations
 from wire_client import DeniedError, WireClient, connect
@@ -200,3 +201,24 @@ async def test_a_profile_that_cannot_be_read_is_503_and_not_counted(
     for _ in range(limits.SOCKETS_PER_USER + 1):
         denied = await denial(opening(params=params))
         assert (denied.status_code, denied.headers["Retry-After"]) == (503, "2")
+
+
+async def test_a_network_that_asks_too_often_opens_no_socket_whatever_it_sends(
+    verifier: TokenVerifier, over: Revocations, tickets: MemoryTickets, token: Callable[..., str]
+) -> None:
+    requests = NetworkRequests(3, "10.0.0.0/8")
+    sockets = sockets_of(RecordingRules(), verifier, over, tickets, requests=requests)
+
+    async def refused(address: str, **options: Any) -> DeniedError:
+        headers = {"X-Forwarded-For": f"192.0.2.1, {address}"}
+        return await denial(connect(sockets, headers=headers, **options))
+
+    for url in ("/socket/websocket", "/nothing", "/socket/websocket"):
+        assert (await refused("203.0.113.7", url=url)).status_code != 429
+    params = {"token": token(), "device_unique_id": "device"}
+    limited = await refused("203.0.113.7", params=params)
+    assert (limited.status_code, limited.json()["reason"]) == (429, "too_many_requests")
+    assert limited.headers["Retry-After"] == "20"
+    headers = {"X-Forwarded-For": "203.0.113.8"}
+    async with connect(sockets, params=params, headers=headers) as session:
+        await heartbeat(session)

@@ -1,5 +1,6 @@
 """The border of the HTTP API: the gates, the shapes, what is refused before any store."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from ashchat_chat.rooms.room_list import Cursor, RoomSummary
 from ashchat_chat.rooms.views import Member, RoomView
 from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.wire import http, limits
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
 
@@ -512,3 +514,26 @@ def test_groups_that_cannot_be(
     answer = client.post("/api/groups", headers=headers, content=body)
     assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_request")
     assert field in {one["field"].split(".")[0] for one in answer.json()["details"]["fields"]}
+
+
+def test_a_network_that_asks_too_often_is_refused_and_sockets_count_too(
+    chats: Any,
+    photos: Any,
+    verifier: TokenVerifier,
+    over: Revocations,
+    headers: dict[str, str],
+) -> None:
+    requests = NetworkRequests(3, "10.0.0.0/8")
+    assert not asyncio.run(requests.charge("10.0.0.9", ["203.0.113.7"]))  # a socket
+    rules = http.Rules(chats, chats, chats, chats, chats, photos)
+    app = http.build(rules, verifier=verifier, revocations=over, requests=requests)
+    client = TestClient(app, base_url="http://chat", client=("10.0.0.1", 1))
+
+    def ask(address: str) -> Any:
+        return client.get("/api/user", headers={**headers, "X-Forwarded-For": address})
+
+    assert [ask("203.0.113.7").status_code for _ in range(3)] == [200, 200, 429]
+    refusal = ask("203.0.113.7")
+    assert refusal.json()["reason"] == "too_many_requests"
+    assert refusal.headers["Retry-After"] == "20"
+    assert ask("203.0.113.8").status_code == 200

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -45,7 +46,13 @@ def parse(text: str) -> Address | None:
 
 
 def client_address(request: Request, trusted_proxies: str) -> str:
-    """Return the client's address.
+    """Return the address of a request's client; see `address_of`."""
+    peer = request.client.host if request.client else None
+    return address_of(peer, request.headers.getlist("x-forwarded-for"), trusted_proxies)
+
+
+def address_of(peer: str | None, forwarded: Sequence[str], trusted_proxies: str) -> str:
+    """Return a client's address.
 
     X-Forwarded-For is trusted only as far as trusted proxies wrote it: the result is its last
     address that is not a trusted proxy (RFC 7239, section 8.1). If all of them are trusted
@@ -53,12 +60,17 @@ def client_address(request: Request, trusted_proxies: str) -> str:
     address (`unknown`) the client cannot be determined, and the result is the nearest proxy.
     Several header lines are one list (RFC 9110, section 5.3), because some proxies add a line
     below the client's.
+
+    Args:
+        peer: The address that the connection comes from; None: it has none.
+        forwarded: The values of X-Forwarded-For, one per header line.
+        trusted_proxies: Networks (CIDR, comma-separated) whose header is trusted.
     """
     trusted = networks(trusted_proxies)
-    client = parse(request.client.host) if request.client else None
+    client = parse(peer) if peer else None
     if client is None:
-        return request.client.host if request.client else UNKNOWN
-    hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+        return peer or UNKNOWN
+    hops = ",".join(forwarded).split(",")
     for hop in reversed([hop for hop in hops if hop.strip()]):
         if not _within(client, trusted):
             break

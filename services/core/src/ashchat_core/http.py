@@ -21,7 +21,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ashchat_core import __version__, api_docs, mongo, origins, redis
-from ashchat_core.admission.requests import RequestLimit
+from ashchat_core.admission.requests import NetworkRequests, RequestLimit
 from ashchat_core.cors import Cors
 from ashchat_core.errors import APIError, BrokerUnavailableError, PublishError, UnavailableError
 from ashchat_core.request_bodies import BODY_LIMIT_BYTES, BodyLimit, Respond
@@ -70,11 +70,8 @@ class Border:
     body_limit_bytes: int = BODY_LIMIT_BYTES
     """Maximum size of all other bodies."""
 
-    requests_per_minute: int | None = None
-    """Maximum requests of one network per minute; None: unlimited."""
-
-    trusted_proxies: str = ""
-    """Networks (CIDR, comma-separated) whose X-Forwarded-For header is trusted."""
+    requests: NetworkRequests | None = None
+    """Counts the requests of each network, and limits them; None: they are unlimited."""
 
 
 class _App(FastAPI):
@@ -131,13 +128,8 @@ def create_app(
     app.add_middleware(
         BodyLimit, respond=respond, limit_bytes=border.body_limit_bytes, uploads=border.uploads
     )
-    if border.requests_per_minute is not None:
-        app.add_middleware(
-            RequestLimit,
-            respond=respond,
-            per_minute=border.requests_per_minute,
-            trusted_proxies=border.trusted_proxies,
-        )
+    if border.requests is not None:
+        app.add_middleware(RequestLimit, respond=respond, requests=border.requests)
     allowed = origins.parse_list(border.allowed_origins)
     app.outermost = lambda inner: Cors(inner, allowed=allowed, refuse=refuse_origin)
     api_docs.add(app, docs_url)

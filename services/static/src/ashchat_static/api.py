@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ashchat_core.admission.gate import REFUSED
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.http import APIError, Border, create_app
 from ashchat_core.request_bodies import CLOSE, SlowBodyError
 from ashchat_core.tokens import AccessToken
@@ -84,8 +85,9 @@ def build(settings: Settings, volume: Volume, gate: Gate) -> FastAPI:
         border=Border(
             settings.allowed_origins,
             uploads=UPLOAD_PATHS,
-            requests_per_minute=settings.requests_per_network_per_minute,
-            trusted_proxies=settings.trusted_proxies,
+            requests=NetworkRequests(
+                settings.requests_per_network_per_minute, settings.trusted_proxies
+            ),
         ),
         docs_url="/files/docs",
         openapi_url="/files/openapi.json",

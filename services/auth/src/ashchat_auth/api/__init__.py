@@ -15,6 +15,7 @@ from ashchat_auth.api.envelope import render
 from ashchat_auth.keys import SigningKeys
 from ashchat_auth.service import Auth
 from ashchat_auth.settings import Settings
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.http import Border, create_app
 
 JWKS_MAX_AGE_SECONDS: Final = 300
@@ -52,8 +53,9 @@ def build(settings: Settings, auth: Auth, signer: SigningKeys) -> FastAPI:
         description=DESCRIPTION,
         border=Border(
             settings.allowed_origins,
-            requests_per_minute=settings.requests_per_network_per_minute,
-            trusted_proxies=settings.trusted_proxies,
+            requests=NetworkRequests(
+                settings.requests_per_network_per_minute, settings.trusted_proxies
+            ),
         ),
     )
     context = Context(auth, settings.trusted_proxies)

@@ -19,6 +19,7 @@ from ashchat_chat.users.presence import Presence, TooManySocketsError
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import limits
 from ashchat_core import languages, origins
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.tokens import InvalidTokenError, TokenVerifier, device_hash, is_ticket
 
 PATHS: Final = frozenset({"/socket/websocket", "/chat/socket/websocket"})
@@ -31,10 +32,12 @@ TOKEN_SUBPROTOCOL: Final = "base64url.bearer.phx."  # noqa: S105 (a prefix)
 class SocketRefusedError(Exception):
     """A socket is not opened."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, retry_after: int = 2) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
+        """Seconds after which it may be opened, if the status is temporary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class SocketRequest:
     origin: str | None
     host: str
     subprotocols: Sequence[str]
+    peer: str | None = None
+    """The address that the connection comes from."""
+    forwarded: Sequence[str] = ()
+    """The values of X-Forwarded-For, one per header line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,7 @@ class Admission:
         tickets: UsedTickets,
         profiles: ProfileReader,
         presence: Presence,
+        requests: NetworkRequests,
         stopping: Callable[[], bool],
         allowed_origins: Collection[origins.Origin] = (),
     ) -> None:
@@ -104,6 +112,7 @@ class Admission:
         self._tickets = tickets
         self._profiles = profiles
         self._presence = presence
+        self._requests = requests
         self._stopping = stopping
         self._origins = allowed_origins
         self._sockets: dict[str, int] = {}
@@ -116,6 +125,8 @@ class Admission:
             SocketRefusedError: The socket must not be opened.
             StoreUnavailableError: A ticket or a profile could not be read.
         """
+        if wait := await self._requests.charge(request.peer, request.forwarded):
+            raise SocketRefusedError(429, "too_many_requests", retry_after=wait)
         if request.path not in PATHS:
             raise SocketRefusedError(404, "not_found")
         if not origins.allowed(request.origin, request.host, self._origins):

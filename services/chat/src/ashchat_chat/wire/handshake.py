@@ -84,9 +84,9 @@ class Handshake(asyncio.Protocol):
             response = protocol.accept(request)
             if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
                 raise SocketRefusedError(400, "invalid_handshake")  # noqa: TRY301
-            start = await self._accept(_socket_request(request))
+            start = await self._accept(_socket_request(request, transport))
         except SocketRefusedError as refused:
-            self._refuse(transport, refused.status, refused.reason)
+            self._refuse(transport, refused.status, refused.reason, refused.retry_after)
         except StoreUnavailableError:
             self._refuse(transport, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable")
         except Exception:  # noqa: BLE001 (logged whole)
@@ -105,14 +105,16 @@ class Handshake(asyncio.Protocol):
         start(connection)
         transport.resume_reading()
 
-    def _refuse(self, transport: asyncio.Transport, status: int, reason: str) -> None:
+    def _refuse(
+        self, transport: asyncio.Transport, status: int, reason: str, retry_after: int = 2
+    ) -> None:
         metrics.REFUSED.labels(reason).inc()
         structlog.get_logger("socket").info("a socket was refused", status=status, reason=reason)
-        transport.write(refusal(status, reason))
+        transport.write(refusal(status, reason, retry_after))
         transport.close()
 
 
-def refusal(status: int, reason: str) -> bytes:
+def refusal(status: int, reason: str, retry_after: int) -> bytes:
     """Return the whole HTTP response to a socket that is not opened."""
     body = json.dumps({"error": "the socket was refused", "reason": reason, "details": None})
     head = [
@@ -125,12 +127,13 @@ def refusal(status: int, reason: str) -> bytes:
         "Connection: close",
     ]
     if status in _RETRY:
-        head.append("Retry-After: 2")
+        head.append(f"Retry-After: {retry_after}")
     return "\r\n".join([*head, "", body]).encode()
 
 
-def _socket_request(request: Request) -> SocketRequest:
+def _socket_request(request: Request, transport: asyncio.Transport) -> SocketRequest:
     target = urlsplit(request.path)
+    peer: tuple[Any, ...] = transport.get_extra_info("peername") or (None,)
     headers = request.headers
     return SocketRequest(
         path=target.path,
@@ -139,6 +142,8 @@ def _socket_request(request: Request) -> SocketRequest:
         origin=", ".join(headers.get_all("Origin")) or None,
         host=", ".join(headers.get_all("Host")),
         subprotocols=_subprotocols(headers.get_all("Sec-WebSocket-Protocol")),
+        peer=peer[0],
+        forwarded=headers.get_all("X-Forwarded-For"),
     )
 
 

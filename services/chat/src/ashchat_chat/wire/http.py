@@ -29,6 +29,7 @@ from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import chat_routes, group_routes, profile_routes, room_routes
 from ashchat_chat.wire.http_base import Caller, Gate, render
+from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.http import APIError, Border, UnavailableError, create_app, error_response
 from ashchat_core.tokens import TokenVerifier
 
@@ -61,14 +62,19 @@ class Rules:
 
 
 def build(
-    rules: Rules, *, verifier: TokenVerifier, revocations: Revocations, allowed_origins: str = ""
+    rules: Rules,
+    *,
+    verifier: TokenVerifier,
+    revocations: Revocations,
+    allowed_origins: str = "",
+    requests: NetworkRequests | None = None,
 ) -> FastAPI:
-    """Return the application."""
+    """Return the application; `requests` counts those of each network."""
     app = create_app(
         title="AshChat chat",
         prefix="/chat",
         render=render,
-        border=Border(allowed_origins, uploads=(profile_routes.PHOTO_PATH,)),
+        border=Border(allowed_origins, uploads=(profile_routes.PHOTO_PATH,), requests=requests),
     )
     _map_errors(app)
     gate = Gate(verifier, revocations)
