@@ -14,29 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ashchat_core import messages
-from ashchat_core.topology import DEAD_LETTER_SUFFIX, QUEUES, Queue, QueueSpec
-
-MODELS: Final[Mapping[Queue, type[messages.Message]]] = {
-    Queue.ACCOUNT_CREATION: messages.AccountCreation,
-    Queue.CONFIRM_EMAIL_CODE: messages.ConfirmEmailCode,
-    Queue.CONFIRM_NEW_ACCOUNT: messages.ConfirmNewAccount,
-    Queue.CONFIRM_NEW_DEVICE: messages.NewDeviceCode,
-    Queue.CONFIRM_NEW_DEVICE_REPLY: messages.ConfirmNewDevice,
-    Queue.CHANGE_DEVICE_TOKEN: messages.DevicesChanged,
-    Queue.CHANGE_PASSWORD: messages.ChangePassword,
-    Queue.CONFIRM_CHANGE_PASSWORD: messages.ConfirmChangePassword,
-    Queue.CHANGE_EMAIL: messages.ChangeEmail,
-    Queue.CONFIRM_CHANGE_EMAIL: messages.ConfirmChangeEmail,
-    Queue.SECURITY_NOTICE: messages.SecurityNotice,
-    Queue.SESSION_REVOKED_CHAT: messages.SessionRevoked,
-    Queue.SESSION_REVOKED_STATIC: messages.SessionRevoked,
-    Queue.PROFILE_CHANGED: messages.ProfileChanged,
-    Queue.ACCOUNT_DELETION_CHAT: messages.AccountDeletion,
-    Queue.ACCOUNT_DELETION_STATIC: messages.AccountDeletion,
-    Queue.TRANSLATE: messages.TranslateJob,
-    Queue.TRANSLATED: messages.TranslationResult,
-}
-"""Queue → the model of its messages."""
+from ashchat_core.topology import DEAD_LETTER_SUFFIX, QUEUES, SPECS, Queue, QueueSpec
 
 HARMLESS: Final = frozenset(
     {
@@ -111,7 +89,7 @@ class Letter:
         Args:
             whole: The body as it is, too.
         """
-        fields, problem = _fields(MODELS[self.queue], self.body)
+        fields, problem = _fields(SPECS[self.queue].body, self.body)
         result: dict[str, Any] = {
             "position": self.position,
             "id": self.message_id,
@@ -119,7 +97,7 @@ class Letter:
             "why": WHY.get(self.reason, ""),
             "died": self.died,
             "attempts": self.headers.get("x-ashchat-attempts", 0),
-            "type": MODELS[self.queue].__name__,
+            "type": SPECS[self.queue].body.__name__,
             "bytes": len(self.body),
             "fields": fields,
         }
@@ -148,7 +126,7 @@ def _names(body: bytes) -> list[str]:
         read = json.loads(body)
     except ValueError:
         return []
-    known = {name for model in MODELS.values() for name in model.model_fields}
+    known = {name for spec in QUEUES for name in spec.body.model_fields}
     return [name for name in read if name in known] if isinstance(read, dict) else []
 
 

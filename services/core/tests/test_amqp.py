@@ -27,7 +27,9 @@ from ashchat_core.amqp import (
 )
 from ashchat_core.backoff import backoff
 from ashchat_core.credentials import Credential, Credentials
+from ashchat_core.deliveries import Delivery
 from ashchat_core.messages import AccountConfirmed
+from ashchat_core.topology import Queue
 from ashchat_dev.waiting import beside, until
 
 
@@ -54,6 +56,18 @@ async def test_publishing_without_a_session_raises_an_error(
         await broker.publish(
             "auth", "Q", AccountConfirmed(user_id="u", tag_user_id="t"), message_id="m"
         )
+
+
+async def test_a_queue_carries_the_model_of_the_topology_only(tmp_path: Path) -> None:
+    broker = Broker(Credentials(tmp_path), "test", own_exchange="chat")
+    body = AccountConfirmed(user_id="u", tag_user_id="t")
+    with pytest.raises(TypeError, match="TRANSLATE_QUEUE has messages of TranslateJob"):
+        await broker.publish("chat", Queue.TRANSLATE, body, message_id="m")
+
+    async def handle(_: Delivery[AccountConfirmed]) -> None: ...
+
+    with pytest.raises(TypeError, match="TRANSLATE_QUEUE has messages of TranslateJob"):
+        broker.consume(Queue.TRANSLATE, AccountConfirmed, handle)
 
 
 # sessions and what is published in them

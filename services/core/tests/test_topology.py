@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ashchat_core import topology
+from ashchat_core import messages, topology
 from ashchat_core.topology import QUEUES, Queue, Service
 
 WITH_BROKER = [service for service in Service if topology.permissions(service) is not None]
@@ -133,3 +133,14 @@ def test_redis_grants_do_not_overlap() -> None:
         assert len(set(keys)) == len(keys)
     for grant in topology.REDIS_GRANTS:
         assert all(key.startswith(f"{grant.service}:") for key in (*grant.keys, *grant.channels))
+
+
+def test_what_is_published_and_expected_is_what_the_table_has() -> None:
+    topology.check_body(Queue.TRANSLATE, messages.TranslateJob)
+    topology.check_body("auth.reply.pod-1", messages.AccountConfirmed)
+    with pytest.raises(TypeError, match="TRANSLATE_QUEUE has messages of TranslateJob"):
+        topology.check_body(Queue.TRANSLATE, messages.TranslationResult)
+    topology.check_reply(Queue.CONFIRM_NEW_ACCOUNT, messages.AccountConfirmed)
+    for queue in (Queue.CONFIRM_EMAIL_CODE, Queue.TRANSLATE):
+        with pytest.raises(TypeError, match="not answered by AccountConfirmed"):
+            topology.check_reply(queue, messages.AccountConfirmed)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -28,7 +27,7 @@ from ashchat_dev.waiting import until
 from ashchat_e2e.backends import RabbitManagement, forwarded_uri
 from ashchat_e2e.hostile_input import objects, variants
 from ashchat_e2e.people import PersonFactory
-from ashchat_e2e.queue_readers import example, models
+from ashchat_e2e.queue_readers import example
 from ashchat_e2e.sampling import seed, whole
 
 FRAMES = 2_000 if whole() else 200
@@ -228,13 +227,12 @@ async def test_hostile_messages_are_handled_or_dead_lettered(
     cluster: Cluster,
     person: PersonFactory,
     rabbit: RabbitManagement,
-    tmp_path: Path,
     record_property: Any,
 ) -> None:
     before = {outcome: await ended(cluster, outcome) for outcome in OUTCOMES}
     bodies = {
-        queue: [*variants(example(model), MESSAGES, f"{seed()} {queue}")]
-        for queue, model in models(tmp_path).items()
+        spec.name: [*variants(example(spec.body), MESSAGES, f"{seed()} {spec.name}")]
+        for spec in QUEUES
     }
     # Valid, and about an account that does not exist.
     bodies[Queue.PROFILE_CHANGED].append(unknown_account())

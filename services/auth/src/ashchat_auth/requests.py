@@ -18,7 +18,13 @@ from ashchat_auth.service.common import ANSWER_SECONDS
 from ashchat_core.amqp import Broker
 from ashchat_core.errors import BrokerUnavailableError
 from ashchat_core.messages import Message
-from ashchat_core.topology import AUTH_REPLIES_EXCHANGE, AUTH_REPLY_QUEUE_PREFIX, Queue, Service
+from ashchat_core.topology import (
+    AUTH_REPLIES_EXCHANGE,
+    AUTH_REPLY_QUEUE_PREFIX,
+    Queue,
+    Service,
+    check_reply,
+)
 
 M = TypeVar("M", bound=Message)
 
@@ -48,7 +54,9 @@ class RabbitRequests:
         Raises:
             NoAnswerError: no answer within five seconds.
             BrokerUnavailableError, PublishError: the request was not queued.
+            TypeError: the topology has another model for the answers.
         """
+        check_reply(queue, answer)
         correlation_id = token_hex(16)
         future = asyncio.get_running_loop().create_future()
         self._waiting[correlation_id] = future

@@ -42,6 +42,7 @@ from ashchat_core.errors import (
     RetryError,
 )
 from ashchat_core.messages import Message
+from ashchat_core.topology import check_body
 
 __all__ = [
     "Broker",
@@ -103,7 +104,11 @@ class Broker:
         """Pass a queue's messages to a handler, in every session after `start_consuming`.
 
         See `deliveries` for what the handler may raise.
+
+        Raises:
+            TypeError: The topology has another model for this queue.
         """
+        check_body(queue, model)
         self._consumers.add(Consumer(queue, model, handler, prefetch))
 
     def on_session(self, callback: Callable[[AbstractChannel], Awaitable[None]]) -> None:
@@ -184,7 +189,9 @@ class Broker:
             BrokerUnavailableError: no session, or no confirmation, within five seconds.
             PublishError: rejected, or unroutable (mandatory is set, so that a message to a
                 deleted queue does not "succeed").
+            TypeError: The topology has another model for the queue of this name.
         """
+        check_body(routing_key, type(body))
         message = aio_pika.Message(
             body.model_dump_json().encode(),
             content_type="application/json",

@@ -6,9 +6,13 @@ length, delivery limit, dead-lettering) is a policy, never a queue argument, so 
 never conflicts (https://www.rabbitmq.com/docs/policies#why-policies-exist).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+from ashchat_core import messages
+from ashchat_core.messages import Message
 
 VHOST: Final = "ashchat"
 """The virtual host that holds everything below."""
@@ -105,6 +109,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
 class QueueSpec:
     """One queue, its publisher (through the exchange of that name) and its consumer.
 
+    `body` is the model of its messages, and `reply` of the answers to them, if they are answered.
     `retry` adds a second queue, in which the *consumer* parks a message that failed for its own
     reason (a greylisted address), so that it does not delay the others.
     """
@@ -112,6 +117,8 @@ class QueueSpec:
     name: Queue
     writer: Service
     reader: Service
+    body: type[Message]
+    reply: type[Message] | None = None
     retry: bool = False
 
     @property
@@ -126,25 +133,91 @@ class QueueSpec:
 
 
 QUEUES: tuple[QueueSpec, ...] = (
-    QueueSpec(Queue.ACCOUNT_CREATION, Service.AUTH, Service.EMAIL, retry=True),
-    QueueSpec(Queue.CONFIRM_EMAIL_CODE, Service.AUTH, Service.EMAIL),
-    QueueSpec(Queue.CONFIRM_NEW_ACCOUNT, Service.AUTH, Service.CHAT),
-    QueueSpec(Queue.CONFIRM_NEW_DEVICE, Service.AUTH, Service.EMAIL, retry=True),
-    QueueSpec(Queue.CONFIRM_NEW_DEVICE_REPLY, Service.AUTH, Service.EMAIL),
-    QueueSpec(Queue.CHANGE_DEVICE_TOKEN, Service.AUTH, Service.CHAT),
-    QueueSpec(Queue.CHANGE_PASSWORD, Service.AUTH, Service.EMAIL, retry=True),
-    QueueSpec(Queue.CONFIRM_CHANGE_PASSWORD, Service.AUTH, Service.EMAIL),
-    QueueSpec(Queue.CHANGE_EMAIL, Service.AUTH, Service.EMAIL, retry=True),
-    QueueSpec(Queue.CONFIRM_CHANGE_EMAIL, Service.AUTH, Service.EMAIL),
-    QueueSpec(Queue.SECURITY_NOTICE, Service.AUTH, Service.EMAIL, retry=True),
-    QueueSpec(Queue.SESSION_REVOKED_CHAT, Service.AUTH, Service.CHAT),
-    QueueSpec(Queue.SESSION_REVOKED_STATIC, Service.AUTH, Service.STATIC),
-    QueueSpec(Queue.PROFILE_CHANGED, Service.AUTH, Service.CHAT, retry=True),
-    QueueSpec(Queue.ACCOUNT_DELETION_CHAT, Service.AUTH, Service.CHAT),
-    QueueSpec(Queue.ACCOUNT_DELETION_STATIC, Service.AUTH, Service.STATIC),
-    QueueSpec(Queue.TRANSLATE, Service.CHAT, Service.TRANSLATE, retry=True),
-    QueueSpec(Queue.TRANSLATED, Service.TRANSLATE, Service.CHAT),
+    QueueSpec(
+        Queue.ACCOUNT_CREATION, Service.AUTH, Service.EMAIL, messages.AccountCreation, retry=True
+    ),
+    QueueSpec(
+        Queue.CONFIRM_EMAIL_CODE,
+        Service.AUTH,
+        Service.EMAIL,
+        messages.ConfirmEmailCode,
+        reply=messages.ConfirmEmailCodeReply,
+    ),
+    QueueSpec(
+        Queue.CONFIRM_NEW_ACCOUNT,
+        Service.AUTH,
+        Service.CHAT,
+        messages.ConfirmNewAccount,
+        reply=messages.AccountConfirmed,
+    ),
+    QueueSpec(
+        Queue.CONFIRM_NEW_DEVICE, Service.AUTH, Service.EMAIL, messages.NewDeviceCode, retry=True
+    ),
+    QueueSpec(
+        Queue.CONFIRM_NEW_DEVICE_REPLY,
+        Service.AUTH,
+        Service.EMAIL,
+        messages.ConfirmNewDevice,
+        reply=messages.ConfirmNewDeviceReply,
+    ),
+    QueueSpec(Queue.CHANGE_DEVICE_TOKEN, Service.AUTH, Service.CHAT, messages.DevicesChanged),
+    QueueSpec(
+        Queue.CHANGE_PASSWORD, Service.AUTH, Service.EMAIL, messages.ChangePassword, retry=True
+    ),
+    QueueSpec(
+        Queue.CONFIRM_CHANGE_PASSWORD,
+        Service.AUTH,
+        Service.EMAIL,
+        messages.ConfirmChangePassword,
+        reply=messages.ConfirmChangePasswordReply,
+    ),
+    QueueSpec(Queue.CHANGE_EMAIL, Service.AUTH, Service.EMAIL, messages.ChangeEmail, retry=True),
+    QueueSpec(
+        Queue.CONFIRM_CHANGE_EMAIL,
+        Service.AUTH,
+        Service.EMAIL,
+        messages.ConfirmChangeEmail,
+        reply=messages.ConfirmChangeEmailReply,
+    ),
+    QueueSpec(
+        Queue.SECURITY_NOTICE, Service.AUTH, Service.EMAIL, messages.SecurityNotice, retry=True
+    ),
+    QueueSpec(Queue.SESSION_REVOKED_CHAT, Service.AUTH, Service.CHAT, messages.SessionRevoked),
+    QueueSpec(Queue.SESSION_REVOKED_STATIC, Service.AUTH, Service.STATIC, messages.SessionRevoked),
+    QueueSpec(
+        Queue.PROFILE_CHANGED, Service.AUTH, Service.CHAT, messages.ProfileChanged, retry=True
+    ),
+    QueueSpec(Queue.ACCOUNT_DELETION_CHAT, Service.AUTH, Service.CHAT, messages.AccountDeletion),
+    QueueSpec(
+        Queue.ACCOUNT_DELETION_STATIC, Service.AUTH, Service.STATIC, messages.AccountDeletion
+    ),
+    QueueSpec(Queue.TRANSLATE, Service.CHAT, Service.TRANSLATE, messages.TranslateJob, retry=True),
+    QueueSpec(Queue.TRANSLATED, Service.TRANSLATE, Service.CHAT, messages.TranslationResult),
 )
+
+SPECS: Final[Mapping[str, QueueSpec]] = {queue.name: queue for queue in QUEUES}
+"""The queues by name."""
+
+
+def check_body(queue: str, body: type[Message]) -> None:
+    """Check what is published to a queue, or expected from it.
+
+    Raises:
+        TypeError: The table has another model for this queue.
+    """
+    spec = SPECS.get(queue)
+    if spec is not None and body is not spec.body:
+        raise TypeError(f"{queue} has messages of {spec.body.__name__}, not {body.__name__}")
+
+
+def check_reply(queue: str, reply: type[Message]) -> None:
+    """Check what is expected as the answer to a message of a queue.
+
+    Raises:
+        TypeError: The table has another model for the answers, or none.
+    """
+    if SPECS[queue].reply is not reply:
+        raise TypeError(f"the messages of {queue} are not answered by {reply.__name__}")
 
 
 @dataclass(frozen=True, slots=True)

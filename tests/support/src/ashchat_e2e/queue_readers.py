@@ -1,4 +1,4 @@
-"""Which service reads which queue, and as what: the registrations of the services themselves."""
+"""Which service reads which queue: the registrations of the services themselves."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.deliveries import Consumer
 from ashchat_core.messages import Message
-from ashchat_core.topology import Queue, Service
+from ashchat_core.topology import Service
 from ashchat_translate.settings import Settings as TranslateSettings
 
 
@@ -47,17 +47,6 @@ def consumers(service: Service, folder: Path) -> frozenset[Consumer]:
     broker = Broker(Credentials(folder), service, own_exchange=service)
     _REGISTRATIONS[service](broker)
     return frozenset(broker._consumers)
-
-
-def models(folder: Path) -> dict[Queue, type[Message]]:
-    """Return the model of each queue's messages.
-
-    Args:
-        folder: An empty directory.
-    """
-    return {
-        Queue(each.queue): each.model for service in Service for each in consumers(service, folder)
-    }
 
 
 def example(model: type[Message]) -> dict[str, Any]:

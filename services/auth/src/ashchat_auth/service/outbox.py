@@ -18,30 +18,12 @@ from ashchat_auth.service.events import notice
 from ashchat_auth.service.ports import Requests, Store
 from ashchat_core.errors import PublishError
 from ashchat_core.messages import (
-    AccountDeletion,
-    ConfirmNewAccount,
-    DevicesChanged,
-    Message,
-    ProfileChanged,
-    SecurityNotice,
     SessionRevoked,
 )
-from ashchat_core.topology import Queue
+from ashchat_core.topology import SPECS, Queue
 
 SWEEP_AFTER: Final = timedelta(seconds=15)
 """Age at which the sweeper does what is due; the request that caused it comes first."""
-
-MODELS: dict[Queue, type[Message]] = {
-    Queue.CONFIRM_NEW_ACCOUNT: ConfirmNewAccount,
-    Queue.CHANGE_DEVICE_TOKEN: DevicesChanged,
-    Queue.SECURITY_NOTICE: SecurityNotice,
-    Queue.SESSION_REVOKED_CHAT: SessionRevoked,
-    Queue.SESSION_REVOKED_STATIC: SessionRevoked,
-    Queue.PROFILE_CHANGED: ProfileChanged,
-    Queue.ACCOUNT_DELETION_CHAT: AccountDeletion,
-    Queue.ACCOUNT_DELETION_STATIC: AccountDeletion,
-}
-"""The messages that may be due, by queue."""
 
 ENDINGS: Final = (Queue.SESSION_REVOKED_CHAT, Queue.SESSION_REVOKED_STATIC)
 """The queues of the services that verify access tokens."""
@@ -113,7 +95,7 @@ class Outbox:
         if due.event is not None:
             await self._store.store_event(due.event)
         if due.queue is not None and due.body is not None:
-            body = MODELS[due.queue].model_validate_json(due.body)
+            body = SPECS[due.queue].body.model_validate_json(due.body)
             await self._requests.publish(due.queue, body, message_id=due.id)
         if due.ends_below is not None and not await self._store.delete_ended(
             user_id, below=due.ends_below, but=due.but
