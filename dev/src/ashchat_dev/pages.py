@@ -13,6 +13,9 @@ from ashchat_core.topology import Service
 NAMED: Final = re.compile(r"`(\w+)/((?:\w+/)*test_\w+\.py)::(test_\w+)`")
 """A test as pages name it: folder, file, function."""
 
+_COLUMN: Final = re.compile(r"(?<!\\)\|")
+"""What separates cells; a bar with a backslash is in a cell."""
+
 _LINK: Final = re.compile(r"\]\(<?([^)\s>]+)>?\)")
 _HEADING: Final = re.compile(r"^#{1,6} +(.*?)#* *$", re.MULTILINE)
 _BLOCK: Final = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
@@ -36,7 +39,7 @@ def tables(page: str) -> list[list[str]]:
         if set(line) <= set("|-: "):
             rows.pop()  # the head stands above
         else:
-            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+            rows.append([cell.strip() for cell in _COLUMN.split(line.strip("|"))])
     return rows
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from ashchat_chat.rooms import ports as ports_module
 from ashchat_chat.rooms.errors import NoSuchRoomError, NoSuchUserError, Reason, RefusedError
+from ashchat_chat.rooms.events import Members
 from ashchat_chat.rooms.groups import Appearance
 from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.identifiers import placeholder
@@ -163,7 +164,9 @@ async def test_a_deleted_owner_is_followed_by_the_oldest_admin(
         await it.groups[0].set_role(it.room, "ana", "cleo", Role.ADMIN)
         await it.pods[0].appending.depart(it.room, "ana")
         assert it.members() == {"ben": Role.MEMBER, "cleo": Role.OWNER}
-        changes = it.it.store.events[it.room][-1].payload()["changes"]
+        last = it.it.store.events[it.room][-1]
+        assert isinstance(last, Members)
+        changes = last.payload()["changes"]
         assert {"user_id": placeholder("ana"), "role": None} in changes
 
 

@@ -40,6 +40,7 @@ from ashchat_chat.rooms.views import Role, RoomView
 from ashchat_chat.users.revocations import Over, Revocations
 from ashchat_chat.wire import phoenix
 from ashchat_core.messages import TranslationResult
+from ashchat_e2e.frame_checker import problem_of_push
 
 ROOM = "r"
 PEOPLE = {"ana": "es", "ben": "en"}
@@ -395,6 +396,8 @@ class Reader:
         frame = phoenix.frame_of(push)
         head = {126: 4, 127: 10}.get(frame[1], 2)  # RFC 6455, section 5.2
         self.frames.append(json.loads(frame[head:]))
+        problem = problem_of_push(self.frames[-1], self.protocol)
+        assert not problem, problem
         return True
 
     def when_received(self, call: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from ashchat_chat.wire.socket import Sockets
+from ashchat_e2e.frame_checker import FrameChecker
 
 
 class DeniedError(Exception):
@@ -126,6 +127,9 @@ class WireClient:
             subprotocols=[Subprotocol(one) for one in subprotocols] or None,
             state=state,
         )
+        self.violations: list[str] = []
+        """Frames that the AsyncAPI document does not describe."""
+        self._checker = FrameChecker(self.violations)
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._unsent: list[bytes] = []
         self.answered = asyncio.Event()
@@ -171,6 +175,7 @@ class WireClient:
                     )
                 case Frame() as frame:
                     text = bytes(frame.data).decode()
+                    self._checker.received(text)
                     self._messages.put_nowait({"type": "websocket.send", "text": text})
         if self._protocol.handshake_exc is not None:
             self.answered.set()
@@ -188,10 +193,12 @@ class WireClient:
             self.transport.get_protocol().data_received(data)
 
     def send_bytes(self, data: bytes) -> None:
+        self._checker.sent_binary(data)
         self._protocol.send_binary(data)
         self.deliver()
 
     def send_text(self, text: str) -> None:
+        self._checker.sent(text)
         self._protocol.send_text(text.encode("utf-8", "surrogatepass"))
         self.deliver()
 
@@ -246,3 +253,4 @@ async def connect(
         async with asyncio.timeout(5):
             await client.lost.wait()
         await asyncio.sleep(0)
+    assert not client.violations, client.violations

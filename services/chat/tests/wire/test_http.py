@@ -23,7 +23,7 @@ from ashchat_chat.rooms.ports import Position, Profile, StoreUnavailableError
 from ashchat_chat.rooms.room_list import Cursor, RoomSummary
 from ashchat_chat.rooms.views import Member, RoomView
 from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
-from ashchat_chat.wire import http, limits
+from ashchat_chat.wire import asyncapi, http, limits
 from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
@@ -404,6 +404,12 @@ def test_every_route_documents_its_errors(client: TestClient) -> None:
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert {"400", "401", "422", "503"} <= set(operation["responses"]), (method, path)
+
+
+def test_the_description_of_the_socket_is_public(client: TestClient) -> None:
+    for path in ("/asyncapi.json", "/chat/asyncapi.json"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()) == (200, asyncapi.document())
 
 
 def test_every_refusal_has_a_status() -> None:

@@ -24,7 +24,13 @@ class Message(BaseModel):
     Validation errors do not contain their input, because they are logged and a body is private.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        # What is published has every field.
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class TranslateJob(Message):

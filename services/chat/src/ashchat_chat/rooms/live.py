@@ -3,7 +3,7 @@
 Every socket of a room gets its events in order, without a hole and each once.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,7 +177,7 @@ class LiveRooms:
         self,
         room_id: str,
         event: str,
-        payload: dict[str, Any],
+        payload: Mapping[str, Any],
         *,
         but: str = "",
         protocols: Collection[int] = PROTOCOLS,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol, Self
 
+from ashchat_chat.pushes import MemberOffline, MemberOnline, ReceiverInfo, ReceiverOnline
 from ashchat_chat.rooms.events import AnyEvent, Members, Sent, Text
 from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.views import MessageView, RoomView
@@ -40,7 +41,7 @@ class Profile:
     last_seen_at: datetime | None = None
     """When the user was last online and visible; not part of what every user may see."""
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> ReceiverInfo:
         """Return the profile as the socket and the HTTP API have it."""
         return {
             "nickname": self.nickname,
@@ -77,7 +78,7 @@ class Availability:
     last_seen_at: datetime | None = None
     """When the user was last online and visible; None: not known."""
 
-    def payload(self, protocol: int) -> dict[str, Any]:
+    def payload(self, protocol: int) -> ReceiverOnline | MemberOnline | MemberOffline:
         """Return what `receiver_online` has in a protocol; in the first one, as the original."""
         if protocol == 1:
             return {"status": "online" if self.online else "offline"}
@@ -274,7 +275,7 @@ class Push:
 
     topic: str
     event: str
-    payload: dict[str, Any]
+    payload: Mapping[str, Any]
     encoded: bytes | None = field(default=None, repr=False)
     """Set by the first socket that sends it."""
 

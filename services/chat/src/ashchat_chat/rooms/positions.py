@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 
 from ashchat_chat.channels import POSITIONS_CHANNEL
+from ashchat_chat.pushes import ReadReceipt
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import NoSuchRoomError
 from ashchat_chat.rooms.identifiers import is_placeholder
@@ -136,7 +137,7 @@ class Positions:
 def _push_receipt(room: Room, user: str, position: Position) -> None:
     if is_placeholder(user):
         return
-    payload = {"user_id": user, "delivered": position.delivered, "read": position.read}
+    payload: ReadReceipt = {"user_id": user, "delivered": position.delivered, "read": position.read}
     push = Push(f"chat:{room.id}", "receipt", payload)
     own_only = len(room.view.members) > RECEIPTS_MAX_MEMBERS
     for readers in room.two.values():

@@ -9,6 +9,7 @@ from functools import partial
 from typing import assert_never
 
 from ashchat_chat.clock import monotonic
+from ashchat_chat.pushes import MessageReceived, MessageSent
 from ashchat_chat.rooms.events import (
     AnyEvent,
     Deleted,
@@ -82,7 +83,11 @@ class Protocol1:
     def _show(self, room: Room, language: str, ready: Iterable[Ready]) -> None:
         for message in ready:
             event = message.event
-            payload = {"chat_id": room.id, "content": message.text, "sender_id": event.sender}
+            payload: MessageReceived = {
+                "chat_id": room.id,
+                "content": message.text,
+                "sender_id": event.sender,
+            }
             push = Push(f"chat:{room.id}", "receive_message", payload)
             for reader, joined_at in room.one.get(language, {}).items():
                 # What was there before the join came with the chat's history.
@@ -114,7 +119,11 @@ def report_read(room: Room) -> None:
         if read[sender] < n:
             still.append((n, sender, client_id))
             continue
-        payload = {"mobile_ref_id": client_id, "status": "READED", "chat_id": room.id}
+        payload: MessageSent = {
+            "mobile_ref_id": client_id,
+            "status": "READED",
+            "chat_id": room.id,
+        }
         push = Push(f"chat:{room.id}", "message_sent", payload)
         for readers in room.one.values():
             for reader in readers:

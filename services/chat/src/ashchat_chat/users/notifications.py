@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from ashchat_chat.clock import monotonic
+from ashchat_chat.pushes import ChatReference, Notification
 from ashchat_chat.rooms.chats import Pending
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.events import AnyEvent, Members, Sent
@@ -149,7 +150,8 @@ class Inbox:
     def _tell(self, user: str, event: str, room: Room) -> None:
         box = self._boxes.get(user)
         if box is not None:
-            push = Push(f"notifications:{user}", event, {"chat_id": room.id})
+            payload: ChatReference = {"chat_id": room.id}
+            push = Push(f"notifications:{user}", event, payload)
             for subscriber in box.subscribers:
                 subscriber.send(push)
 
@@ -203,7 +205,7 @@ class Inbox:
                 continue
             if self._rooms.has_joined(message.room, user):
                 continue
-            payload = {
+            payload: Notification = {
                 "chat_id": message.room,
                 "sender_id": message.sender,
                 "content": message.text,
@@ -226,7 +228,7 @@ class Inbox:
                 or event.n <= box.shown.get(event.room, 0)
             ):
                 continue
-            payload = {
+            payload: Notification = {
                 "chat_id": event.room,
                 "sender_id": event.sender,
                 "content": message.text,

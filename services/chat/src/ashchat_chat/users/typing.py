@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ashchat_chat.pushes import TypingShown
 from ashchat_chat.rooms.live import LiveRooms
 
 EXPIRES_SECONDS = 6.0
@@ -83,7 +84,7 @@ class Typing:
 
     def _push(self, key: tuple[str, str], state: _State) -> None:
         room_id, user = key
-        payload = {"is_typing": state.pushed, "user_id": user}
+        payload: TypingShown = {"is_typing": state.pushed, "user_id": user}
         self._rooms.tell(room_id, "typing", payload, but=user)
         if state.local:
             body = {"pod": self._pod, "room": room_id, "user": user, "is_typing": state.pushed}

@@ -1,8 +1,9 @@
 """What the events of a chat's topic do, apart from joining and typing; each returns the answer."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
+from ashchat_chat.pushes import Nothing
 from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.ports import Position
@@ -19,10 +20,22 @@ from ashchat_chat.wire.payloads import (
     reaction,
 )
 from ashchat_chat.wire.phoenix import Payload
+from ashchat_chat.wire.reasons import FrameReason
+from ashchat_chat.wire.requests import Acknowledged, ChatEvent, EditStored, MessageStored
 from ashchat_chat.wire.rules import Rules
 
+ChangeEvent = Literal[
+    ChatEvent.EDIT_MESSAGE,
+    ChatEvent.DELETE_MESSAGE,
+    ChatEvent.REACT,
+    ChatEvent.TRANSLATE_AGAIN,
+]
+"""What changes a message."""
 
-async def send_message(rules: Rules, who: Admitted, room_id: str, payload: Payload) -> Payload:
+
+async def send_message(
+    rules: Rules, who: Admitted, room_id: str, payload: Payload
+) -> MessageStored:
     """Commit a message.
 
     Raises:
@@ -46,8 +59,8 @@ async def send_message(rules: Rules, who: Admitted, room_id: str, payload: Paylo
 
 
 async def change_message(
-    rules: Rules, who: Admitted, room_id: str, event: str, payload: Payload
-) -> Payload:
+    rules: Rules, who: Admitted, room_id: str, event: ChangeEvent, payload: Payload
+) -> EditStored | Nothing:
     """Edit a message, delete it, react to it, or request its translation again.
 
     Raises:
@@ -57,23 +70,23 @@ async def change_message(
     rev = message_rev(room_id, payload, "message_id")
     _limit(rules.sending, who.user, limits.MESSAGES)
     match event:
-        case "edit_message":
+        case ChatEvent.EDIT_MESSAGE:
             draft = Draft(message_text(payload), own_id(payload), who.language)
             edited, fresh = await messages.edit(room_id, who.user, rev, draft)
             return {"rev": edited.rev, "at": timestamp(edited.at), "duplicate": not fresh}
-        case "delete_message":
+        case ChatEvent.DELETE_MESSAGE:
             await messages.delete(room_id, who.user, rev)
             return {}
-        case "react":
+        case ChatEvent.REACT:
             emoji, on = reaction(payload)
             await messages.react(room_id, who.user, rev, emoji, on=on)
             return {}
-        case _:
+        case ChatEvent.TRANSLATE_AGAIN:
             await messages.translate_again(room_id, who.user, rev, who.language)
             return {}
 
 
-async def acknowledge(rules: Rules, who: Admitted, room_id: str, payload: Payload) -> Payload:
+async def acknowledge(rules: Rules, who: Admitted, room_id: str, payload: Payload) -> Acknowledged:
     """Raise the user's positions.
 
     Raises:
@@ -83,7 +96,7 @@ async def acknowledge(rules: Rules, who: Admitted, room_id: str, payload: Payloa
     delivered: Any = payload.get("delivered")
     given = [number for number in (read, delivered) if number is not None]
     if not given or not all(is_natural(number) and number for number in given):
-        raise RequestRejectedError("invalid_n")
+        raise RequestRejectedError(FrameReason.INVALID_N)
     _limit(rules.acking, who.user, limits.ACKS)
     position = await rules.rooms.positions.acknowledge(
         room_id, who.user, Position(read or 0, delivered or 0)
@@ -98,4 +111,4 @@ def _limit(buckets: dict[str, Bucket], user: str, rate: limits.Rate) -> None:
         bucket = buckets[user] = Bucket(rate, now)
     wait = bucket.take(now)
     if wait:
-        raise RequestRejectedError("rate_limited", retry_after_ms=int(wait * 1000) + 1)
+        raise RequestRejectedError(FrameReason.RATE_LIMITED, retry_after_ms=int(wait * 1000) + 1)

@@ -27,7 +27,7 @@ from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
-from ashchat_chat.wire import chat_routes, group_routes, profile_routes, room_routes
+from ashchat_chat.wire import asyncapi, chat_routes, group_routes, profile_routes, room_routes
 from ashchat_chat.wire.http_base import Caller, Gate, render
 from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.http import APIError, Border, UnavailableError, create_app, error_response
@@ -82,6 +82,10 @@ def build(
     room_routes.register(app, gate, rules.chats)
     group_routes.register(app, gate, rules.groups, rules.directory, rules.profiles)
     profile_routes.register(app, gate, rules.profiles, rules.photos)
+
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def socket_description() -> Response:
+        return JSONResponse(asyncapi.document())
 
     @app.get("/api/swagger.json", include_in_schema=False)
     async def swagger(caller: Annotated[Caller, Depends(gate)]) -> Response:  # noqa: ARG001

@@ -10,6 +10,7 @@ Clients of other languages count their references as integers; they are repeated
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ashchat_chat.rooms.ports import Push
@@ -117,7 +118,9 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def encode(join_ref: Reference, ref: Reference, topic: str, event: str, payload: Payload) -> bytes:
+def encode(
+    join_ref: Reference, ref: Reference, topic: str, event: str, payload: Mapping[str, Any]
+) -> bytes:
     """Return a frame as it is written to a socket."""
     text = json.dumps(
         [join_ref, ref, topic, event, payload], ensure_ascii=False, separators=(",", ":")
@@ -132,7 +135,9 @@ def frame_of(push: Push) -> bytes:
     return push.encoded
 
 
-def reply(frame: Frame, status: str, response: Payload, *, join_ref: Reference = None) -> bytes:
+def reply(
+    frame: Frame, status: str, response: Mapping[str, Any], *, join_ref: Reference = None
+) -> bytes:
     """Return the answer to a frame; status is "ok" or "error".
 
     Args:

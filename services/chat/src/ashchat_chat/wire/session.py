@@ -7,21 +7,25 @@ heartbeats, which are answered at once. A session has a task only while it works
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
+from ashchat_chat.pushes import MessageSent, Nothing
 from ashchat_chat.rooms.errors import NoSuchRoomError, ReceiverDeletedError, RefusedError
-from ashchat_chat.rooms.ports import PROTOCOLS, Push, StoreUnavailableError
+from ashchat_chat.rooms.ports import Push, StoreUnavailableError
 from ashchat_chat.users.presence import LOBBY
-from ashchat_chat.wire import chat_events, limits, phoenix
+from ashchat_chat.wire import chat_events, limits, payloads, phoenix
 from ashchat_chat.wire.admission import Admitted
 from ashchat_chat.wire.connection import Close, Connection
 from ashchat_chat.wire.introductions import introductions
 from ashchat_chat.wire.limits import Bucket
-from ashchat_chat.wire.payloads import UNAVAILABLE, RequestRejectedError, is_natural
+from ashchat_chat.wire.payloads import UNAVAILABLE, RequestRejectedError
 from ashchat_chat.wire.phoenix import Frame, MalformedFrameError, Payload, Reference
+from ashchat_chat.wire.reasons import FrameReason
+from ashchat_chat.wire.requests import ChatEvent, Joined2, VisibilitySet
 from ashchat_chat.wire.rules import Rules
 
 
@@ -134,7 +138,7 @@ class Session:
             self.connection.close(Close.BAD_FRAME, str(error))
             return
         if self._counted():
-            self._reply(frame, "error", {"reason": "binary_not_supported"})
+            self._reply(frame, "error", {"reason": FrameReason.BINARY_NOT_SUPPORTED})
 
     def ended(self) -> None:
         """Leave every topic, after the frames that came before the end."""
@@ -186,23 +190,23 @@ class Session:
         except RequestRejectedError as refused:
             self._reply(frame, "error", refused.response)
         except NoSuchRoomError:
-            self._reply(frame, "error", {"reason": "chat_not_found"})
+            self._reply(frame, "error", {"reason": FrameReason.CHAT_NOT_FOUND})
         except RefusedError as refused:
             self._reply(frame, "error", {"reason": refused.reason, **refused.details})
         except ReceiverDeletedError:
-            self._reply(frame, "error", {"reason": "receiver_deleted"})
+            self._reply(frame, "error", {"reason": FrameReason.RECEIVER_DELETED})
         except StoreUnavailableError:
             self._reply(frame, "error", UNAVAILABLE)
         except Exception:
             # One frame's defect must not end the socket.
             log = structlog.get_logger("socket")
             log.exception("a frame failed", frame_event=frame.event[:32])
-            self._reply(frame, "error", {"reason": "internal"})
+            self._reply(frame, "error", {"reason": FrameReason.INTERNAL})
         else:
             if response is not None:
                 self._reply(frame, "ok", response)
 
-    async def _answer(self, frame: Frame) -> Payload | None:
+    async def _answer(self, frame: Frame) -> Mapping[str, Any] | None:
         """Do what a frame asks; return the answer, None when none is due (any more)."""
         seat = self.seats.get(frame.topic)
         if frame.event == phoenix.LEAVE:
@@ -210,49 +214,53 @@ class Session:
                 self._vacate(frame.topic)
             return {}
         if frame.payload is None:
-            raise RequestRejectedError("invalid_payload")
+            raise RequestRejectedError(FrameReason.INVALID_PAYLOAD)
         if frame.event == phoenix.JOIN:
             await self._join(frame, frame.payload)
             return None
         # Without a reference it is for the only join that is possible: the present one.
         if seat is None or frame.join_ref not in {seat.join_ref, None}:
-            raise RequestRejectedError("not_joined")
+            raise RequestRejectedError(FrameReason.NOT_JOINED)
         return await self._answer_event(seat, frame, frame.payload)
 
-    async def _answer_event(self, seat: Seat, frame: Frame, payload: Payload) -> Payload | None:
+    async def _answer_event(
+        self, seat: Seat, frame: Frame, payload: Payload
+    ) -> Mapping[str, Any] | None:
         """Do what an event of a joined topic asks."""
         kind, _, room_id = frame.topic.partition(":")
         if kind == "chat":
             return await self._answer_chat(seat, frame, payload, room_id)
         if frame.topic == LOBBY and frame.event == "visibility":
             return self._set_visibility(payload)
-        raise RequestRejectedError("unknown_event")
+        raise RequestRejectedError(FrameReason.UNKNOWN_EVENT)
 
     async def _answer_chat(
         self, seat: Seat, frame: Frame, payload: Payload, room_id: str
-    ) -> Payload | None:
+    ) -> Mapping[str, Any] | None:
         who = self.admitted
-        match frame.event:
-            case "send_message":
+        match payloads.chat_event(frame.event):
+            case ChatEvent.SEND_MESSAGE:
                 answer = await chat_events.send_message(self._rules, who, room_id, payload)
                 self._reply(frame, "ok", answer)
                 if seat.protocol == 1:
-                    sent = {key: answer[key] for key in ("mobile_ref_id", "chat_id")}
-                    self._answer_with(Push(frame.topic, "message_sent", {**sent, "status": "SENT"}))
+                    sent: MessageSent = {
+                        "mobile_ref_id": answer["mobile_ref_id"],
+                        "chat_id": answer["chat_id"],
+                        "status": "SENT",
+                    }
+                    self._answer_with(Push(frame.topic, "message_sent", sent))
                 return None
-            case "typing":
+            case ChatEvent.TYPING:
                 # As the original: no answer.
                 is_typing = payload.get("is_typing") is True
                 self._rules.typing.said(room_id, self.admitted.user, is_typing=is_typing)
                 return None
-            case "ack":
+            case ChatEvent.ACK:
                 return await chat_events.acknowledge(self._rules, who, room_id, payload)
-            case "edit_message" | "delete_message" | "react" | "translate_again" as event:
-                return await chat_events.change_message(self._rules, who, room_id, event, payload)
-            case _:
-                raise RequestRejectedError("unknown_event")
+            case change:
+                return await chat_events.change_message(self._rules, who, room_id, change, payload)
 
-    def _reply(self, frame: Frame, status: str, response: Payload) -> None:
+    def _reply(self, frame: Frame, status: str, response: Mapping[str, Any]) -> None:
         seat = self.seats.get(frame.topic)
         join_ref = seat.join_ref if seat is not None else None
         self.connection.answer(phoenix.reply(frame, status, response, join_ref=join_ref))
@@ -267,7 +275,7 @@ class Session:
             self._vacate(topic)
             self._end_topic(before, phoenix.CLOSE)
         if len(self.seats) >= limits.TOPICS_PER_SOCKET:
-            raise RequestRejectedError("too_many_topics")
+            raise RequestRejectedError(FrameReason.TOO_MANY_TOPICS)
         kind, _, rest = topic.partition(":")
         if topic == LOBBY:
             contacts = await self._rules.profiles.contacts(self.admitted.user)
@@ -276,7 +284,7 @@ class Session:
             await self._rules.presence.enter_lobby(seat, contacts)
         elif kind == "notifications":
             if rest != self.admitted.user:
-                raise RequestRejectedError("forbidden")
+                raise RequestRejectedError(FrameReason.FORBIDDEN)
             seat = self._seat(frame, protocol=1)
             self._reply(frame, "ok", {})
             seat.serving = asyncio.create_task(self._show_notifications(seat))
@@ -284,7 +292,7 @@ class Session:
             async with self._rules.joining:
                 await self._join_chat(frame, payload, rest)
         else:
-            raise RequestRejectedError("unknown_topic")
+            raise RequestRejectedError(FrameReason.UNKNOWN_TOPIC)
 
     async def _show_notifications(self, seat: Seat) -> None:
         try:
@@ -296,20 +304,13 @@ class Session:
             seat.serving = None
 
     async def _join_chat(self, frame: Frame, payload: Payload, room_id: str) -> None:
-        protocol = payload.get("protocol", 1)
-        since = payload.get("since")
-        if protocol not in PROTOCOLS or isinstance(protocol, bool):
-            raise RequestRejectedError("unsupported_protocol", supported=list(PROTOCOLS))
-        if protocol == 1:
-            since = None
-        elif since is not None and not is_natural(since):
-            raise RequestRejectedError("invalid_since")
+        protocol, since = payloads.join_of_chat(payload)
         joined = await self._rules.rooms.live.join(room_id, self.admitted.user, since)
         seat = self._seat(frame, protocol=protocol)
-        response: Payload = {}
+        response: Joined2 | Nothing = {}
         if protocol != 1:
             response = {
-                "protocol": protocol,
+                "protocol": 2,
                 "pod": self._rules.pod,
                 "rev": joined.rev,
                 "reset": joined.reset,
@@ -341,10 +342,8 @@ class Session:
     def _answer_with(self, push: Push) -> None:
         self.connection.answer(phoenix.frame_of(push))
 
-    def _set_visibility(self, payload: Payload) -> Payload:
-        visible = payload.get("visible")
-        if not isinstance(visible, bool):
-            raise RequestRejectedError("invalid_visibility")
+    def _set_visibility(self, payload: Payload) -> VisibilitySet:
+        visible = payloads.visibility(payload)
         user = self.admitted.user
         self.online = self._rules.presence.show(user, self.online, visible=visible)
         return {"visible": visible}

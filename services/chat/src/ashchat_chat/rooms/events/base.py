@@ -1,12 +1,13 @@
 """What every kind of event has."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_validator
 
+from ashchat_chat.pushes import Ordinal, Timestamp, WirePayload
 from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.views import CONFIG, MessageView, RoomView
 
@@ -16,6 +17,20 @@ ERASED = "erased"
 
 PURGED = "deleted"
 """The reason of a translation whose message was deleted for all."""
+
+
+class Head(WirePayload):
+    """What the payloads of all kinds have, apart from `kind`."""
+
+    rev: Ordinal
+    at: Timestamp
+
+
+class AboutMessage(Head):
+    """What the payloads of kinds about an earlier message have."""
+
+    message_id: str
+    message_rev: Ordinal
 
 
 class Event(BaseModel, ABC):
@@ -43,8 +58,8 @@ class Event(BaseModel, ABC):
         return getattr(self, "about", None)
 
     @abstractmethod
-    def payload(self) -> dict[str, Any]:
-        """Return the event as protocol 2 has it."""
+    def payload(self) -> Mapping[str, Any]:
+        """Return the event as protocol 2 has it: each kind a TypedDict, which is its schema."""
 
     @abstractmethod
     def visible_to(self, language: str) -> bool:
@@ -70,6 +85,6 @@ class Event(BaseModel, ABC):
     def purged(self) -> Self | None:
         """Return the event without text, because its message was deleted; None: it has none."""
 
-    def head(self) -> dict[str, Any]:
-        """Return what the payloads of all kinds have."""
-        return {"rev": self.rev, "kind": getattr(self, "kind", ""), "at": timestamp(self.at)}
+    def head(self) -> Head:
+        """Return what the payloads of all kinds have, apart from `kind`."""
+        return {"rev": self.rev, "at": timestamp(self.at)}

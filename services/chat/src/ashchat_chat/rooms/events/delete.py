@@ -1,12 +1,19 @@
 """Kind `delete`: a message was deleted for all members."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from ashchat_chat.rooms.events.base import Event
+from ashchat_chat.rooms.events.base import AboutMessage, Event
 from ashchat_chat.rooms.identifiers import message_id, placeholder
 from ashchat_chat.rooms.views import MessageView, RoomView
 from ashchat_core import languages
+
+
+class DeletedPayload(AboutMessage):
+    """A message was deleted for all members. It keeps its number."""
+
+    kind: Literal["delete"]
+    by: str
 
 
 class Deleted(Event):
@@ -19,10 +26,11 @@ class Deleted(Event):
     """The number of the deleted message."""
     by: str
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> DeletedPayload:
         """Return the event as protocol 2 has it."""
         return {
             **self.head(),
+            "kind": self.kind,
             "message_id": message_id(self.room, self.about),
             "message_rev": self.about,
             "by": self.by,

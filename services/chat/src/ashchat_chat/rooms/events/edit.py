@@ -1,11 +1,19 @@
 """Kind `edit`: a message has another text."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from ashchat_chat.rooms.events.written import Written
+from ashchat_chat.pushes import Ordinal
+from ashchat_chat.rooms.events.written import Written, WrittenPayload
 from ashchat_chat.rooms.identifiers import message_id
 from ashchat_chat.rooms.views import MessageView, RoomView
+
+
+class EditedPayload(WrittenPayload):
+    """A message has this text from here on."""
+
+    kind: Literal["edit"]
+    message_rev: Ordinal
 
 
 class Edited(Written):
@@ -25,9 +33,9 @@ class Edited(Written):
         """The version of the message's text: the revision of the edit, 1 is the original."""
         return self.rev
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> EditedPayload:
         """Return the event as protocol 2 has it."""
-        return {**self.written(), "message_rev": self.about}
+        return {**self.written(), "kind": self.kind, "message_rev": self.about}
 
     def fold_room(self, view: RoomView) -> RoomView:
         """Return the room unchanged."""

@@ -1,11 +1,12 @@
 """Kind `members`: users became members, changed their role, or are members no more."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from ashchat_chat.rooms.events.base import Event
+from ashchat_chat.pushes import WirePayload
+from ashchat_chat.rooms.events.base import Event, Head
 from ashchat_chat.rooms.identifiers import is_placeholder, placeholder
 from ashchat_chat.rooms.views import CONFIG, Member, MessageView, Role, RoomView
 
@@ -20,6 +21,21 @@ class MemberChange(BaseModel):
     """The role from here on; None: not a member any more."""
 
 
+class MemberChangePayload(WirePayload):
+    """What happened to one user."""
+
+    user_id: str
+    role: Annotated[Role | None, Field(description="null: not a member any more.")]
+
+
+class MembersPayload(Head):
+    """Users became members, changed their role, or are members no more; applied in order."""
+
+    kind: Literal["members"]
+    by: str | None
+    changes: list[MemberChangePayload]
+
+
 class Members(Event):
     """The room's members changed. The changes are applied in their order."""
 
@@ -28,10 +44,14 @@ class Members(Event):
     """The user who made the change; None: the room was opened, or an account was deleted."""
     changes: tuple[MemberChange, ...]
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> MembersPayload:
         """Return the event as protocol 2 has it."""
-        changes = [{"user_id": change.user, "role": change.role} for change in self.changes]
-        return {**self.head(), "by": self.by, "changes": changes}
+        return {
+            **self.head(),
+            "kind": self.kind,
+            "by": self.by,
+            "changes": [{"user_id": change.user, "role": change.role} for change in self.changes],
+        }
 
     def visible_to(self, language: str) -> bool:  # noqa: ARG002
         """Return True: it is sent to every reader."""

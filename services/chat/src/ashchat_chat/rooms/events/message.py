@@ -1,16 +1,32 @@
 """Kind `message`: a message was sent."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ashchat_chat.rooms.events.written import Written
+from ashchat_chat.pushes import Ordinal
+from ashchat_chat.rooms.events.written import Written, WrittenPayload
 from ashchat_chat.rooms.identifiers import message_id, placeholder
 from ashchat_chat.rooms.views import MessageView, RoomView
 
 ALL_MEMBERS = "*"
 """Mentions all members."""
+
+
+class ReferencesPayload(TypedDict, total=False):
+    """What a message refers to."""
+
+    reply_to: Annotated[str, Field(description="A message's id.")]
+    mentions: Annotated[list[str], Field(description="User ids, and * for all.")]
+
+
+class SentPayload(ReferencesPayload, WrittenPayload):
+    """A message was sent."""
+
+    kind: Literal["message"]
+    n: Ordinal
 
 
 class Sent(Written):
@@ -39,14 +55,14 @@ class Sent(Written):
         """The version of the message's text: 1, the original."""
         return 1
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> SentPayload:
         """Return the event as protocol 2 has it."""
-        return {
-            **self.written(),
-            "n": self.n,
-            **({"reply_to": message_id(self.room, self.reply_to)} if self.reply_to else {}),
-            **({"mentions": list(self.mentions)} if self.mentions else {}),
-        }
+        references: ReferencesPayload = {}
+        if self.reply_to:
+            references["reply_to"] = message_id(self.room, self.reply_to)
+        if self.mentions:
+            references["mentions"] = list(self.mentions)
+        return {**self.written(), "kind": self.kind, "n": self.n, **references}
 
     def fold_room(self, view: RoomView) -> RoomView:
         """Return the room with one message more."""

@@ -17,7 +17,7 @@ class Opaque(Event):
 
     def payload(self) -> dict[str, Any]:
         """Return the event's place."""
-        return self.head()
+        return {**self.head(), "kind": self.kind}
 
     def visible_to(self, language: str) -> bool:  # noqa: ARG002
         """Return False: unknown events are not sent."""

@@ -1,11 +1,20 @@
 """Kind `reaction`: a member put an emoji on a message, or took it back."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from ashchat_chat.rooms.events.base import Event
+from ashchat_chat.rooms.events.base import AboutMessage, Event
 from ashchat_chat.rooms.identifiers import message_id, placeholder
 from ashchat_chat.rooms.views import MessageView, RoomView
+
+
+class ReactedPayload(AboutMessage):
+    """A member put an emoji on a message, or took it back."""
+
+    kind: Literal["reaction"]
+    by: str
+    emoji: str
+    on: bool
 
 
 class Reacted(Event):
@@ -19,10 +28,11 @@ class Reacted(Event):
     on: bool
     """False: taken back."""
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> ReactedPayload:
         """Return the event as protocol 2 has it."""
         return {
             **self.head(),
+            "kind": self.kind,
             "message_id": message_id(self.room, self.about),
             "message_rev": self.about,
             "by": self.by,

@@ -1,13 +1,39 @@
 """Kind `room`: a group's name, picture, description or settings changed."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from ashchat_chat.rooms.events.base import Event
+from typing_extensions import TypedDict
+
+from ashchat_chat.pushes import WirePayload
+from ashchat_chat.rooms.events.base import Event, Head
 from ashchat_chat.rooms.identifiers import placeholder
 from ashchat_chat.rooms.views import MessageView, RoomView, Settings
 
 FIELDS = ("name", "picture", "description")
+
+
+class SettingsPayload(WirePayload):
+    """A group's settings."""
+
+    history: Literal["all", "joined"]
+    mention_all: Literal["members", "admins"]
+
+
+class RoomChangesPayload(TypedDict, total=False):
+    """What may change of a group."""
+
+    name: str
+    picture: str
+    description: str
+    settings: SettingsPayload
+
+
+class RoomChangedPayload(RoomChangesPayload, Head):
+    """What changed of a group's name, picture, description or settings."""
+
+    kind: Literal["room"]
+    by: str
 
 
 class RoomChanged(Event):
@@ -20,12 +46,21 @@ class RoomChanged(Event):
     description: str | None = None
     settings: Settings | None = None
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> RoomChangedPayload:
         """Return the event as protocol 2 has it."""
-        changed = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
+        changed: RoomChangesPayload = {}
+        if self.name is not None:
+            changed["name"] = self.name
+        if self.picture is not None:
+            changed["picture"] = self.picture
+        if self.description is not None:
+            changed["description"] = self.description
         if self.settings is not None:
-            changed["settings"] = self.settings.model_dump()
-        return {**self.head(), "by": self.by, **changed}
+            changed["settings"] = {
+                "history": self.settings.history,
+                "mention_all": self.settings.mention_all,
+            }
+        return {**self.head(), "kind": self.kind, "by": self.by, **changed}
 
     def visible_to(self, language: str) -> bool:  # noqa: ARG002
         """Return True: it is sent to every reader."""

@@ -1,12 +1,25 @@
 """Kind `translation`: a message in another language."""
 
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from ashchat_chat.rooms.events.base import ERASED, PURGED, Event
+from ashchat_chat.pushes import Ordinal
+from ashchat_chat.rooms.events.base import ERASED, PURGED, AboutMessage, Event
 from ashchat_chat.rooms.identifiers import TRANSLATOR, message_id
 from ashchat_chat.rooms.views import MessageView, RoomView, Translation
 from ashchat_core import languages
+
+
+class TranslatedPayload(AboutMessage):
+    """A message in another language, or the result that it will not be translated."""
+
+    kind: Literal["translation"]
+    text_version: Ordinal
+    language: str
+    outcome: Literal["translated", "unchanged", "failed"]
+    content: str | None
+    provider: str | None
+    reason: str | None
 
 
 class Translated(Event):
@@ -24,10 +37,11 @@ class Translated(Event):
     provider: str | None = None
     reason: str | None = None
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> TranslatedPayload:
         """Return the event as protocol 2 has it."""
         return {
             **self.head(),
+            "kind": self.kind,
             "message_id": message_id(self.room, self.about),
             "message_rev": self.about,
             "text_version": self.text_version,

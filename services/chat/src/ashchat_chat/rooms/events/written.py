@@ -1,11 +1,35 @@
 """What the kinds have in common whose text a user wrote, and which is translated."""
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Annotated, Literal, Self
 
-from ashchat_chat.rooms.events.base import Event
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from ashchat_chat.pushes import Ordinal
+from ashchat_chat.rooms.events.base import Event, Head
 from ashchat_chat.rooms.identifiers import placeholder
 from ashchat_core import languages
+
+
+class ErasedPayload(TypedDict, total=False):
+    """What only the payload of an erased text has."""
+
+    erased: Annotated[Literal[True], Field(description="The sender's account was deleted.")]
+
+
+class WrittenPayload(ErasedPayload, Head):
+    """What the payloads of these kinds have."""
+
+    message_id: str
+    sender_id: str
+    mobile_ref_id: str
+    content: str
+    language: str
+    targets: Annotated[
+        list[str], Field(description="The languages that a translation was requested for.")
+    ]
+    text_version: Ordinal
 
 
 class Written(Event):
@@ -29,8 +53,9 @@ class Written(Event):
     def text_version(self) -> int:
         """The version of the message's text: 1 is the original, then the revision of an edit."""
 
-    def written(self) -> dict[str, Any]:
+    def written(self) -> WrittenPayload:
         """Return what the payloads of these kinds have."""
+        erased: ErasedPayload = {"erased": True} if self.erased else {}
         return {
             **self.head(),
             "message_id": self.message_id,
@@ -40,7 +65,7 @@ class Written(Event):
             "language": self.language,
             "targets": list(self.targets),
             "text_version": self.text_version,
-            **({"erased": True} if self.erased else {}),
+            **erased,
         }
 
     def visible_to(self, language: str) -> bool:  # noqa: ARG002
