@@ -29,6 +29,7 @@ from ashchat_dev.environment import Environment, NotConfiguredError
 from ashchat_dev.http import http_client
 from ashchat_dev.kube.cluster import Cluster
 from ashchat_dev.mailbox import Mailbox
+from ashchat_dev.phoenix import PhoenixSocket
 from ashchat_e2e import order, worker
 from ashchat_e2e.audit_log import AuditLog
 from ashchat_e2e.backends import (
@@ -41,6 +42,7 @@ from ashchat_e2e.backends import (
 )
 from ashchat_e2e.cluster_lock import ClusterLock
 from ashchat_e2e.container_runtime import Runtime, UnsupportedError
+from ashchat_e2e.frame_checker import FrameChecker
 from ashchat_e2e.nodes import Nodes
 from ashchat_e2e.people import PersonFactory
 from ashchat_e2e.sampling import seed
@@ -215,6 +217,20 @@ async def shared_test(first: Environment, exclusive_module: bool) -> AsyncIterat
             lock = ClusterLock(_identifier(first))
             await stack.enter_async_context(lock.hold(exclusive=False))
         yield
+
+
+@pytest.fixture(autouse=True)
+def only_described_frames() -> Iterator[None]:
+    """Compare every frame with the AsyncAPI document: the test that saw another one fails."""
+    violations: list[str] = []
+
+    def checker() -> FrameChecker:
+        return FrameChecker(violations)
+
+    PhoenixSocket.observers.append(checker)
+    yield
+    PhoenixSocket.observers.remove(checker)
+    assert not violations, "\n".join(violations[:SHOWN])
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import ClassVar, Final, Protocol, Self
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -38,6 +38,7 @@ __all__ = [
     "Closed",
     "Event",
     "Frame",
+    "FrameObserver",
     "JoinRefusedError",
     "Payload",
     "PhoenixSocket",
@@ -169,8 +170,23 @@ class Channel:
                 waiter.future.set_exception(SocketLostError(f"the socket closed: {closed}"))
 
 
+class FrameObserver(Protocol):
+    """What sees every text frame of a socket."""
+
+    def sent(self, text: str) -> None:
+        """See what the client is about to send."""
+        ...
+
+    def received(self, text: str) -> None:
+        """See what the server has sent."""
+        ...
+
+
 class PhoenixSocket:
     """One connection to a Phoenix endpoint; `closed` contains how it ended."""
+
+    observers: ClassVar[list[Callable[[], FrameObserver]]] = []
+    """Each makes an observer of every new socket; a test suite adds its own."""
 
     def __init__(
         self,
@@ -191,6 +207,7 @@ class PhoenixSocket:
         self._sent_at: dict[str | int, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: ClientConnection | None = None
+        self._observers = [new() for new in self.observers]
         self.closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Self:
@@ -306,6 +323,8 @@ class PhoenixSocket:
         """
         if self._connection is None:
             raise SocketLostError("the socket was never opened")
+        for observer in self._observers:
+            observer.sent(text)
         try:
             await self._connection.send(text)
         except ConnectionClosed as error:
@@ -344,6 +363,8 @@ class PhoenixSocket:
         with suppress(ConnectionClosed):
             async for text in connection:
                 if isinstance(text, str):
+                    for observer in self._observers:
+                        observer.received(text)
                     self._dispatch(decode(text))
         end = Closed(connection.close_code or 1006, connection.close_reason or "")
         if not self.closed.done():
