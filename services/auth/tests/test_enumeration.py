@@ -1,9 +1,11 @@
 """No flow does other work, or answers otherwise, for an address with an account.
 
 `Recorder` notes every call of an adapter until the response: what is called decides how long it
-takes. The end-to-end test `accounts/test_enumeration.py` measures it.
+takes. The end-to-end test `accounts/test_identity.py` measures it.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from ashchat_auth.service import Lifetimes, build
-from ashchat_auth.service.passwords import PasswordChange
+from ashchat_auth.service.passwords import ASKED_SECONDS, PasswordChange
 from ashchat_auth.service.second_factor import Factor
 from ashchat_core.errors import APIError
 from ashchat_core.messages import (
@@ -143,3 +145,22 @@ async def test_a_flow_does_the_same_for_a_known_and_an_unknown_address(
     known, unknown = [await seen(world, flow, email) for email in (EMAIL, UNKNOWN)]
     assert known == unknown
     assert known[0], "something was done"
+
+
+@pytest.mark.parametrize("email", [EMAIL, UNKNOWN])
+async def test_a_reset_is_answered_after_the_same_time(world: World, email: str) -> None:
+    await world.confirm()
+    began = time.monotonic()
+    await world.auth.passwords.ask(email=email, address=HERE)
+    assert time.monotonic() - began >= ASKED_SECONDS
+
+
+async def test_events_that_strangers_cause_are_stored_after_the_answer(world: World) -> None:
+    await world.confirm()
+    before = len(world.store.events)
+    await world.auth.passwords.ask(email=EMAIL, address=HERE)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(world.store.events) == before
+    await world.auth.events.drain()
+    assert len(world.store.events) == before + 1

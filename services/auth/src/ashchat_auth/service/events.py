@@ -13,6 +13,9 @@ from ashchat_auth.service.common import new_id, now
 from ashchat_auth.service.ports import Store
 from ashchat_core.messages import SecurityEventKind, SecurityNotice
 
+SOON_SECONDS: Final = 0.1
+"""How long storing an event waits, so that it does not delay the answer to the request."""
+
 PAGE_EVENTS: Final = 100
 """Maximum events per page."""
 
@@ -79,7 +82,7 @@ class Events:
         """Store an event that strangers can cause soon: one per hour and network, with a count."""
         who = f"{happened.user_id}/{happened.kind}/{happened.address}/{happened.at:%Y%m%d%H}"
         counted = happened.model_copy(update={"id": sha256(who.encode()).hexdigest()[:32]})
-        task = asyncio.create_task(self._quietly(self._count(counted)))
+        task = asyncio.create_task(self._quietly(self._count_soon(counted)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -98,7 +101,8 @@ class Events:
         await self._store.store_event(happened)
         await self._discard_if_deleted(happened.user_id)
 
-    async def _count(self, happened: SecurityEvent) -> None:
+    async def _count_soon(self, happened: SecurityEvent) -> None:
+        await asyncio.sleep(SOON_SECONDS)
         await self._store.count_event(happened)
         await self._discard_if_deleted(happened.user_id)
 
