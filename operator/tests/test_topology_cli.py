@@ -85,7 +85,7 @@ def test_each_service_gets_files_for_its_backends(tmp_path: Path) -> None:
     assert got == {
         Service.AUTH: ["counters.uri", "mongodb.uri", "rabbitmq.uri", "redis.uri"],
         Service.EMAIL: ["counters.uri", "rabbitmq.uri", "redis.uri"],
-        Service.CHAT: ["mongodb.uri", "rabbitmq.uri", "redis.uri"],
+        Service.CHAT: ["counters.uri", "mongodb.uri", "rabbitmq.uri", "redis.uri"],
         Service.TRANSLATE: ["rabbitmq.uri", "redis.uri"],
         Service.STATIC: ["rabbitmq.uri"],
     }

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 from ashchat_auth.limits import AuthLimits
 from ashchat_auth.settings import Settings as AuthSettings
 from ashchat_chat.settings import Settings as ChatSettings
+from ashchat_chat.users import text_allowances
 from ashchat_core.admission import requests
 from ashchat_core.admission.gate import Admission
 from ashchat_core.settings import ENV_PREFIX
@@ -26,7 +27,13 @@ SETTINGS: tuple[BaseSettings, ...] = (
 UNNAMED = {"second-factor.unnoticed", "second-factor.notice"}
 """They decide when the owner gets a mail, and refuse nothing."""
 
-OTHERS = {"mail.recipient", "mail.sender", "translate.account", "translate.provider"}
+OTHERS = {
+    "mail.recipient",
+    "mail.sender",
+    text_allowances.LIMIT,
+    "translate.account",
+    "translate.provider",
+}
 
 
 def test_every_limit_is_on_the_page() -> None:
@@ -50,5 +57,6 @@ def test_the_defaults_are_those_of_the_settings(settings: BaseSettings) -> None:
 
 def test_every_setting_on_the_page_exists() -> None:
     every = (*SETTINGS, ChatSettings(_env_file=None), StaticSettings(_env_file=None))
+    assert f"{ChatSettings(_env_file=None).stored_characters_per_account_per_day:,} a day" in PAGE
     for name in re.findall(rf"`{ENV_PREFIX}([A-Z_]+)`", PAGE):
         assert any(hasattr(settings, name.lower()) for settings in every), name

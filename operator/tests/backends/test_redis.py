@@ -79,6 +79,7 @@ def test_the_cache_instance_has_only_the_users_that_cache() -> None:
         "admin",
         "probe",
         "auth-a",
+        "chat-a",
         "email-a",
         "translate-a",
     ]

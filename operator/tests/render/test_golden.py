@@ -135,7 +135,7 @@ def test_each_service_gets_only_the_credentials_it_needs() -> None:
         | counters
         | {"code.key", "code.revision", "smtp.username", "smtp.password", "smtp.revision"}
         | {"smtp-ca.pem"},
-        Service.CHAT: rabbit | redis | mongo,
+        Service.CHAT: rabbit | redis | counters | mongo,
         Service.TRANSLATE: rabbit | redis | {"google.json", "google.revision", "google-ca.pem"},
         Service.STATIC: rabbit,
     }
@@ -146,12 +146,12 @@ def test_translations_and_counters_are_in_the_instance_that_evicts() -> None:
     credentials = fixed_credentials(ash)
     uri = {
         (service, name): files[f"{name}.uri"].decode()
-        for service in (Service.AUTH, Service.EMAIL, Service.TRANSLATE)
+        for service in (Service.AUTH, Service.EMAIL, Service.CHAT, Service.TRANSLATE)
         for files in [secrets.service_files(ash, service, credentials, CONTEXT)]
         for name in ("redis", "counters")
         if f"{name}.uri" in files
     }
-    for service in (Service.AUTH, Service.EMAIL):
+    for service in (Service.AUTH, Service.EMAIL, Service.CHAT):
         assert "@small-redis.team.svc" in uri[service, "redis"]
         assert "@small-cache.team.svc" in uri[service, "counters"]
     assert "@small-cache.team.svc" in uri[Service.TRANSLATE, "redis"]

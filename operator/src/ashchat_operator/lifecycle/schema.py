@@ -23,7 +23,7 @@ from ashchat_operator.kube.api import Api
 from ashchat_operator.kube.errors import FORBIDDEN, NOT_FOUND, ApiServerError
 from ashchat_operator.status.conditions import with_one
 
-REVISION: Final = 11
+REVISION: Final = 12
 """The revision of crds/ashchat.dev_ashchats.yaml; a test compares."""
 
 EVERY_SECONDS: Final = 15.0

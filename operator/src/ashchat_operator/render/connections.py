@@ -73,6 +73,7 @@ TABLE: Final = (
     Row("translate", "cache", "6379", "the cache of translations, budgets"),
     Row("auth", "cache", "6379", "counters of limits"),
     Row("email", "cache", "6379", "counters of limits"),
+    Row("chat", "cache", "6379", "counters of limits"),
     Row("auth", "mongodb", "27017", "accounts and sessions"),
     Row("chat", "mongodb", "27017", "rooms and messages"),
     Row("translate", "apertium", "2737", "translation within the cluster"),

@@ -235,9 +235,10 @@ class Email(Scaled):
 
 
 class ChatLimits(Limits):
-    """What clients may do."""
+    """What clients and accounts may do."""
 
     requests_per_network_per_minute: int = 30_000
+    stored_characters_per_account_per_day: int = 10_000_000
 
 
 class Chat(Scaled):

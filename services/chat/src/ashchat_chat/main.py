@@ -35,19 +35,22 @@ from ashchat_chat.users.presence import Presence
 from ashchat_chat.users.profile_changes import ProfileChanges
 from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
+from ashchat_chat.users.text_allowances import TextAllowances
 from ashchat_chat.users.typing import Typing
 from ashchat_chat.wire import http
 from ashchat_chat.wire.admission import Admission
 from ashchat_chat.wire.rules import Rules
 from ashchat_chat.wire.socket import Sockets
 from ashchat_core import origins, runtime
+from ashchat_core.admission.counters import RedisCounters
+from ashchat_core.admission.gate import Admission as Limits
 from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.amqp import Broker
 from ashchat_core.credentials import Credentials
 from ashchat_core.mongo import Mongo
 from ashchat_core.redis import Redis
 from ashchat_core.tokens import JWKS, TokenVerifier
-from ashchat_core.topology import Service
+from ashchat_core.topology import COUNTERS, Service
 
 SERVICE = Service.CHAT
 AFTER_DEFECT_SECONDS = 1.0
@@ -98,7 +101,12 @@ def build(settings: Settings) -> runtime.App:
     streams = RedisStreams(redis, pod=settings.pod_name, listener=lambda: rooms.catching_up)
     online = RedisOnline(redis)
     outbox = TranslationOutbox(broker, store)
-    rooms = Rooms(store, streams, fanout, job=outbox.add)
+    counters = Redis(credentials, COUNTERS)
+    allowances = TextAllowances(
+        Limits(RedisCounters(counters, "chat:admission")),
+        chars_per_day=settings.stored_characters_per_account_per_day,
+    )
+    rooms = Rooms(store, streams, fanout, job=outbox.add, quota=allowances)
     changes = ProfileChanges(store, rooms.live, rooms.languages, fanout.publish)
     profiles = Profiles(store, changed=changes.changed)
     room_list = RoomList(store, rooms.directory)
@@ -178,6 +186,7 @@ def build(settings: Settings) -> runtime.App:
             broker.run,
             mongo.watch,
             redis.watch,
+            counters.watch,
             lambda: credentials.report(JWKS, lambda: verifier.revision),
             *map(
                 _steady,
@@ -193,6 +202,7 @@ def build(settings: Settings) -> runtime.App:
                     revocations.follow,
                     presence.run,
                     last_seen.run,
+                    allowances.run,
                     outbox.run,
                     outbox.sweep,
                     sockets.sweep,
@@ -201,8 +211,14 @@ def build(settings: Settings) -> runtime.App:
         ),
         on_ready=(broker.start_consuming,),
         # Sockets first: other pods serve their users while this pod finishes its work.
-        on_stop=(sockets.close_all, last_seen.close, broker.stop, streams.leave),
-        on_close=(photos.close, redis.close, mongo.close),
+        on_stop=(
+            sockets.close_all,
+            last_seen.close,
+            allowances.close,
+            broker.stop,
+            streams.leave,
+        ),
+        on_close=(photos.close, counters.close, redis.close, mongo.close),
     )
 
 

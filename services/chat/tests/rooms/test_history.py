@@ -23,6 +23,7 @@ from chat_world import (
     LossyBroadcast,
     LossyBus,
     MemoryStore,
+    Quota,
     result,
     say,
     world,
@@ -39,7 +40,7 @@ class ProfileStore(MemoryStore):
 
 def pod(store: Any) -> tuple[Rooms, Chats]:
     bus = LossyBus(random.Random(0), loses=0.0, doubles=0.0)  # noqa: S311
-    rooms = Rooms(store, LossyBroadcast(bus), Channels(), job=lambda _: None)
+    rooms = Rooms(store, LossyBroadcast(bus), Channels(), job=lambda _: None, quota=Quota())
     return rooms, Chats(store, rooms.directory, rooms.cache, RoomList(store, rooms.directory))
 
 

@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ashchat_chat.rooms import appending as appending_module
 from ashchat_chat.rooms import messages as messages_module
-from ashchat_chat.rooms.errors import Reason, RefusedError
+from ashchat_chat.rooms.charging import EVENT_CHARS
+from ashchat_chat.rooms.errors import NoSuchRoomError, Reason, RefusedError
 from ashchat_chat.rooms.events import ALL_MEMBERS, Edited, Sent
 from ashchat_chat.rooms.history import History
+from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.rooms.views import MessageView, Settings
 from chat_groups import party
 from chat_world import ROOM, Reader, World, draft, enter, eventually, result, say, world
@@ -292,3 +295,56 @@ async def test_what_was_committed_is_answered_again_though_it_would_be_refused_n
         assert await refusal(messages.edit(ROOM, "ben", first.rev, draft("2"))) is deleted
         await it.pods[0].appending.depart(ROOM, "ana")
         assert await messages.send(ROOM, "ben", draft("2", reply_to=first.rev)) == (reply, False)
+
+
+# The quota of stored text
+
+
+async def test_messages_and_edits_are_charged_to_their_author_once_they_are_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(monkeypatch, pods=2) as it:
+        here, there = (pod.messages for pod in it.pods)
+        text, edited = "a" * 1_000, "b" * 500
+        sent, _ = await here.send(ROOM, "ana", draft("1", text))
+        assert it.quota.stored == {"ana": 1_000 + EVENT_CHARS}
+        await here.edit(ROOM, "ana", sent.rev, draft("2", edited))
+        charged = 1_500 + 2 * EVENT_CHARS
+        assert it.quota.stored == {"ana": charged}
+        # Repetitions store nothing, and neither does what is refused.
+        assert (await there.send(ROOM, "ana", draft("1", text)))[1] is False
+        assert (await there.edit(ROOM, "ana", sent.rev, draft("2", edited)))[1] is False
+        with pytest.raises(RefusedError):
+            await there.edit(ROOM, "ben", sent.rev, draft("3", edited))
+        with pytest.raises(NoSuchRoomError):
+            await there.send(ROOM, "eve", draft("4"))
+        assert {user: chars for user, chars in it.quota.stored.items() if chars} == {"ana": charged}
+
+
+async def test_what_may_be_stored_stays_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appending_module, "APPEND_SECONDS", 0.0)
+    async with world(monkeypatch) as it:
+        it.store.fails = lambda name: name == "insert"
+        with pytest.raises(StoreUnavailableError):
+            await it.pods[0].messages.send(ROOM, "ana", draft("1", "hola"))
+        assert it.quota.stored["ana"] == 4 + EVENT_CHARS
+
+
+async def test_an_account_that_has_stored_too_much_is_refused_with_its_own_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(monkeypatch) as it:
+        messages = it.pods[0].messages
+        sent, _ = await messages.send(ROOM, "ana", draft("1"))
+        it.quota.limit = it.quota.stored["ana"]
+        for refused in (
+            messages.send(ROOM, "ana", draft("2")),
+            messages.edit(ROOM, "ana", sent.rev, draft("3", "adios")),
+        ):
+            with pytest.raises(RefusedError) as error:
+                await refused
+            assert error.value.reason is Reason.TEXT_QUOTA_EXCEEDED
+            assert error.value.details == {"retry_after_ms": 7_000}
+        # An answer that was lost is repeated, and others write.
+        assert await messages.send(ROOM, "ana", draft("1")) == (sent, False)
+        assert (await messages.send(ROOM, "ben", draft("4")))[1]

@@ -435,6 +435,7 @@ class World:
     bus: LossyBus
     pods: list[Rooms]
     jobs: list[Text]
+    quota: "Quota"
 
 
 @asynccontextmanager
@@ -461,16 +462,17 @@ async def world(
     channels = Channels()
     jobs: list[Text] = []
     made: list[Rooms] = []
+    quota = Quota()
     for _ in range(pods):
         end = LossyBroadcast(bus)
-        rooms = Rooms(store, end, channels, job=jobs.append)
+        rooms = Rooms(store, end, channels, job=jobs.append, quota=quota)
         end.listener = rooms.catching_up
         channels.pods.append({POSITIONS_CHANNEL: rooms.positions.heard})
         made.append(rooms)
     tasks = [asyncio.create_task(one.catching_up.run()) for one in made]
     tasks += [asyncio.create_task(one.positions.run()) for one in made]
     try:
-        yield World(store, bus, made, jobs)
+        yield World(store, bus, made, jobs, quota)
     finally:
         for task in tasks:
             task.cancel()
@@ -494,6 +496,24 @@ def draft(ref: str, text: str = "hola", **more: Any) -> Draft:
 
 async def settled(readers: Sequence[Reader], head: int) -> None:
     await eventually(lambda: all(reader.revs() and reader.revs()[-1] >= head for reader in readers))
+
+
+@dataclass
+class Quota:
+    """What accounts have stored, in characters."""
+
+    limit: int = 1_000_000_000
+    stored: Counter[str] = field(default_factory=Counter)
+
+    async def charge(self, user: str, chars: int) -> int:
+        await asyncio.sleep(0)
+        if self.stored[user] + chars > self.limit:
+            return 7
+        self.stored[user] += chars
+        return 0
+
+    def give_back(self, user: str, chars: int) -> None:
+        self.stored[user] -= chars
 
 
 class RedisUnavailableError(Exception):

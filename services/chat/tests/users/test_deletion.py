@@ -39,6 +39,7 @@ from chat_world import (
     LossyBroadcast,
     LossyBus,
     MemoryStore,
+    Quota,
     Reader,
     SharedLog,
     enter,
@@ -189,7 +190,7 @@ def quiet() -> LossyBus:
 
 
 def pod(store: Any, log: SharedLog | None = None) -> tuple[Rooms, Deletion]:
-    rooms = Rooms(store, LossyBroadcast(quiet()), Channels(), job=lambda _: None)
+    rooms = Rooms(store, LossyBroadcast(quiet()), Channels(), job=lambda _: None, quota=Quota())
     return rooms, Deletion(store, rooms, revocations(log), store)
 
 

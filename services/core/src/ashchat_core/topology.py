@@ -237,13 +237,16 @@ class RedisGrant:
 COUNTERS: Final = "counters"
 """The credential for counters of limits, which the cache may evict."""
 
-# A service has the same keys in both instances, because both may be one server.
+# A service has the same keys and channels in both instances, because both may be one server.
 REDIS_GRANTS: tuple[RedisGrant, ...] = (
     RedisGrant(Service.AUTH, keys=("auth:*",)),
     RedisGrant(Service.AUTH, keys=("auth:*",), cache=True, credential=COUNTERS),
     RedisGrant(Service.EMAIL, keys=("email:*",)),
     RedisGrant(Service.EMAIL, keys=("email:*",), cache=True, credential=COUNTERS),
     RedisGrant(Service.CHAT, keys=("chat:*",), channels=("chat:*",)),
+    RedisGrant(
+        Service.CHAT, keys=("chat:*",), channels=("chat:*",), cache=True, credential=COUNTERS
+    ),
     RedisGrant(Service.TRANSLATE, keys=("translate:*",), cache=True),
 )
 

@@ -10,7 +10,7 @@ from ashchat_chat.rooms.catching_up import CatchingUp
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.live import LiveRooms
 from ashchat_chat.rooms.messages import Messages, MessageStore
-from ashchat_chat.rooms.ports import Broadcast, Fanout, Job, RoomStore
+from ashchat_chat.rooms.ports import Broadcast, Fanout, Job, RoomStore, TextQuota
 from ashchat_chat.rooms.positions import Positions
 from ashchat_chat.rooms.protocol1 import Protocol1
 from ashchat_chat.rooms.purging import Purging
@@ -31,6 +31,7 @@ class Rooms:
         fanout: Fanout,
         *,
         job: Job,
+        quota: TextQuota,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.languages = ReaderLanguages(store)
@@ -51,7 +52,7 @@ class Rooms:
         )
         self.appending.call_on_doubt(self.catching_up.doubt)
 
-        self.messages = Messages(store, self.directory, self.appending, job=job)
+        self.messages = Messages(store, self.directory, self.appending, job=job, quota=quota)
         self.purging = Purging(store, self.messages)
 
     def background(self) -> tuple[Callable[[], Awaitable[None]], ...]:

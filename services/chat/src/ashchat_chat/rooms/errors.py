@@ -47,6 +47,7 @@ class Reason(StrEnum):
     MENTION_ALL_NOT_ALLOWED = "mention_all_not_allowed"
     TOO_MANY_REACTIONS = "too_many_reactions"
     NOTHING_FAILED = "nothing_failed"
+    TEXT_QUOTA_EXCEEDED = "text_quota_exceeded"
 
 
 class RefusedError(Exception):

@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 from ashchat_chat.rooms.appending import Appender, Draft
+from ashchat_chat.rooms.charging import charged
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import (
     NoSuchRoomError,
@@ -23,7 +25,7 @@ from ashchat_chat.rooms.errors import (
 )
 from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Edited, Reacted, Sent, Text
 from ashchat_chat.rooms.folds import fold_messages
-from ashchat_chat.rooms.ports import HistoryStore, Job, LogStore, Profile
+from ashchat_chat.rooms.ports import HistoryStore, Job, LogStore, Profile, TextQuota
 from ashchat_chat.rooms.views import MessageView, Role, RoomView
 from ashchat_core import languages
 
@@ -97,9 +99,16 @@ class Messages:
     """Sends and changes messages."""
 
     def __init__(
-        self, store: MessageStore, directory: RoomDirectory, appender: Appender, *, job: Job
+        self,
+        store: MessageStore,
+        directory: RoomDirectory,
+        appender: Appender,
+        *,
+        job: Job,
+        quota: TextQuota,
     ) -> None:
         self._store = store
+        self._quota = quota
         self._directory = directory
         self._appender = appender
         self._job = job
@@ -118,7 +127,9 @@ class Messages:
             if draft.reply_to is not None:
                 await self._message(room_id, user, draft.reply_to)
             mentions = await self.mentions(room_id, user, draft.text)
-            return await self._appender.send(room_id, user, replace(draft, mentions=mentions))
+            draft = replace(draft, mentions=mentions)
+            append = partial(self._appender.send, room_id, user, draft)
+            return await charged(self._quota, user, draft.text, append)
         except (RefusedError, ReceiverDeletedError):
             earlier = await self._committed(Sent, room_id, user, draft.client_id)
             if earlier is None:
@@ -135,7 +146,8 @@ class Messages:
             NoSuchRoomError, RefusedError, StoreUnavailableError
         """
         try:
-            return await self._edit(room_id, user, rev, draft)
+            append = partial(self._edit, room_id, user, rev, draft)
+            return await charged(self._quota, user, draft.text, append)
         except RefusedError:
             earlier = await self._committed(Edited, room_id, user, draft.client_id)
             if earlier is None or earlier.about != rev:

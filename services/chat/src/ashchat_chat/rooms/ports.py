@@ -185,6 +185,18 @@ class LogStore(Protocol):
         ...
 
 
+class TextQuota(Protocol):
+    """How much text an account may store."""
+
+    async def charge(self, user: str, chars: int) -> int:
+        """Charge a text to an account; return the seconds until there is room, or 0."""
+        ...
+
+    def give_back(self, user: str, chars: int) -> None:
+        """Undo a charge: the text was not stored."""
+        ...
+
+
 class HistoryStore(Protocol):
     """Messages as they are read back. Every method may raise StoreUnavailableError."""
 

@@ -121,6 +121,7 @@ REQUESTS: Final = (
             FrameReason.RECEIVER_DELETED,
             Reason.TOO_MANY_MENTIONS,
             Reason.MENTION_ALL_NOT_ALLOWED,
+            Reason.TEXT_QUOTA_EXCEEDED,
         ),
     ),
     Request(
@@ -134,6 +135,7 @@ REQUESTS: Final = (
             FrameReason.TOO_LONG,
             Reason.NOT_ALLOWED,
             Reason.TOO_MANY_EDITS,
+            Reason.TEXT_QUOTA_EXCEEDED,
         ),
     ),
     Request(

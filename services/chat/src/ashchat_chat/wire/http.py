@@ -45,6 +45,7 @@ REFUSALS: dict[Reason, tuple[int, str]] = {
     Reason.TOO_MANY_MENTIONS: (409, "The message mentions too many users."),
     Reason.MENTION_ALL_NOT_ALLOWED: (403, "Your role does not allow mentioning all members."),
     Reason.TOO_MANY_REACTIONS: (409, "The message has too many reactions."),
+    Reason.TEXT_QUOTA_EXCEEDED: (429, "Your account has stored too much text today."),
     Reason.NOTHING_FAILED: (409, "No translation into your language has failed."),
 }
 

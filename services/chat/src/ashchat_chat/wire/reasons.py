@@ -44,5 +44,6 @@ DETAILS: Final[Mapping[AnyReason, Mapping[str, Any]]] = {
     Reason.TOO_MANY_EDITS: LIMIT,
     Reason.TOO_MANY_MENTIONS: LIMIT,
     Reason.TOO_MANY_REACTIONS: LIMIT,
+    Reason.TEXT_QUOTA_EXCEEDED: RETRY,
 }
 """What a refusal has besides `reason`: the fields and their types."""
