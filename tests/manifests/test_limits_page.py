@@ -10,6 +10,7 @@ from ashchat_auth.limits import AuthLimits
 from ashchat_auth.settings import Settings as AuthSettings
 from ashchat_chat.settings import Settings as ChatSettings
 from ashchat_chat.users import text_allowances
+from ashchat_chat.wire import limits
 from ashchat_core.admission import requests
 from ashchat_core.admission.gate import Admission
 from ashchat_core.settings import ENV_PREFIX
@@ -31,6 +32,7 @@ OTHERS = {
     "mail.recipient",
     "mail.sender",
     text_allowances.LIMIT,
+    *(rate.limit for rate in (limits.CHATS, limits.TAGS, limits.GROUPS, limits.LISTS)),
     "translate.account",
     "translate.provider",
 }

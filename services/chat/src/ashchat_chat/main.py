@@ -102,9 +102,9 @@ def build(settings: Settings) -> runtime.App:
     online = RedisOnline(redis)
     outbox = TranslationOutbox(broker, store)
     counters = Redis(credentials, COUNTERS)
+    limiter = Limits(RedisCounters(counters, "chat:admission"))
     allowances = TextAllowances(
-        Limits(RedisCounters(counters, "chat:admission")),
-        chars_per_day=settings.stored_characters_per_account_per_day,
+        limiter, chars_per_day=settings.stored_characters_per_account_per_day
     )
     rooms = Rooms(store, streams, fanout, job=outbox.add, quota=allowances)
     changes = ProfileChanges(store, rooms.live, rooms.languages, fanout.publish)
@@ -158,7 +158,13 @@ def build(settings: Settings) -> runtime.App:
     photos = Photos(settings.static_url, max_bytes=settings.upload_max_bytes)
     app = http.build(
         http.Rules(
-            chats, History(store, rooms.directory), groups, rooms.directory, profiles, photos
+            chats,
+            History(store, rooms.directory),
+            groups,
+            rooms.directory,
+            profiles,
+            photos,
+            limiter,
         ),
         verifier=verifier,
         revocations=revocations,

@@ -24,6 +24,7 @@ from ashchat_chat.rooms.room_list import Cursor, RoomSummary
 from ashchat_chat.rooms.views import Member, RoomView
 from ashchat_chat.users.revocations import Over, Revocations, session_over, user_over
 from ashchat_chat.wire import asyncapi, http, limits
+from ashchat_core.admission.gate import Admission
 from ashchat_core.admission.requests import NetworkRequests
 from ashchat_core.tokens import TokenVerifier
 from chat_world import revocations
@@ -342,20 +343,6 @@ def test_cursors_of_others_are_refused(
     assert (answer.status_code, answer.json()["reason"]) == (400, "invalid_cursor")
 
 
-@pytest.mark.parametrize("path", ["rooms", "chats"])
-def test_lists_are_limited_per_user(
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-    headers: dict[str, str],
-    path: str,
-) -> None:
-    monkeypatch.setattr(limits, "LISTS", limits.Rate(0.01, 2))
-    client: TestClient = request.getfixturevalue("client")
-    answers = [client.get(f"/api/{path}", headers=headers) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert answers[-1].json()["reason"] == "too_many_requests"
-
-
 def test_a_body_over_the_limit_is_refused(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.post("/api/chat", headers=headers, json={"receiver_tag": "x" * 70_000})
     assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
@@ -491,7 +478,7 @@ def test_tags_of_new_members_are_limited_and_refusals_have_their_reason(  # noqa
     over: Revocations,
     headers: dict[str, str],
 ) -> None:
-    monkeypatch.setattr(limits, "TAGS", limits.Rate(0.01, 3))
+    monkeypatch.setattr(limits, "TAGS", limits.AccountRate("tags.account", 0.01, 3))
     groups: Any = GroupRules()
     rules = http.Rules(chats, chats, groups, chats, chats, photos)
     app = http.build(rules, verifier=verifier, revocations=over)
@@ -543,3 +530,47 @@ def test_a_network_that_asks_too_often_is_refused_and_sockets_count_too(
     assert refusal.json()["reason"] == "too_many_requests"
     assert refusal.headers["Retry-After"] == "20"
     assert ask("203.0.113.8").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body"),
+    [
+        ("CHATS", "POST", "/api/chat", {"receiver_tag": "ben_abcdefgh"}),
+        ("TAGS", "POST", "/api/rooms/room/members", {"members": ["ben_x"]}),
+        ("GROUPS", "PATCH", "/api/rooms/room/members/ben", {"role": "king"}),
+        ("LISTS", "GET", "/api/chats", None),
+        ("LISTS", "GET", "/api/rooms", None),
+    ],
+)
+def test_the_rates_of_an_account_hold_on_all_pods(  # noqa: PLR0917 (what it stands on)
+    monkeypatch: pytest.MonkeyPatch,
+    chats: Any,
+    photos: Any,
+    verifier: TokenVerifier,
+    over: Revocations,
+    token: Callable[..., str],
+    name: str,
+    method: str,
+    path: str,
+    body: Any,
+) -> None:
+    rate = getattr(limits, name)
+    monkeypatch.setattr(limits, name, limits.AccountRate(rate.limit, 0.01, 3))
+    groups: Any = GroupRules()
+    admission = Admission()
+    rules = http.Rules(chats, chats, groups, chats, chats, photos, admission)
+    pods = [
+        TestClient(http.build(rules, verifier=verifier, revocations=over), base_url="http://chat")
+        for _ in range(2)
+    ]
+
+    def ask(pod: int, user: str = "ana") -> Any:
+        headers = {"Authorization": f"Bearer {token(user)}", "device_token": "device"}
+        return pods[pod].request(method, path, headers=headers, json=body)
+
+    answers = [ask(number % 2) for number in range(4)]
+    assert [answer.status_code == 429 for answer in answers] == [False, False, False, True]
+    assert answers[-1].json()["reason"] == "too_many_requests"
+    assert answers[-1].headers["Retry-After"] == "100"
+    if path != "/api/chat":
+        assert ask(0, "ben").status_code != 429

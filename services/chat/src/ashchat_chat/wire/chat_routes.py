@@ -16,6 +16,7 @@ from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.http_base import Caller, Gate, RateLimit, RequestBody, errors
 from ashchat_core import languages, text
+from ashchat_core.admission.rules import Limiter
 from ashchat_core.http import APIError
 
 PAGE_DEFAULT = 50
@@ -39,10 +40,17 @@ class NewChat(RequestBody):
     ]
 
 
-def register(app: FastAPI, gate: Gate, chats: Chats, history: History, profiles: Profiles) -> None:
+def register(  # noqa: PLR0917 (the rules behind the routes)
+    app: FastAPI,
+    gate: Gate,
+    limiter: Limiter,
+    chats: Chats,
+    history: History,
+    profiles: Profiles,
+) -> None:
     """Add the routes to an application."""
-    opening = RateLimit(limits.CHATS, "too many new chats; wait a little")
-    listing = RateLimit(limits.LISTS, "too many lists; wait a little")
+    opening = RateLimit(limiter, limits.CHATS, "too many new chats; wait a little")
+    listing = RateLimit(limiter, limits.LISTS, "too many lists; wait a little")
 
     @app.post(
         "/api/chat",
@@ -56,7 +64,7 @@ def register(app: FastAPI, gate: Gate, chats: Chats, history: History, profiles:
     )
     async def open_chat(body: NewChat, caller: Annotated[Caller, Depends(gate)]) -> Response:
         """Create a chat with the user of a tag; two users have at most one."""
-        opening.charge(caller.token.user_id)
+        await opening.charge(caller.token.user_id)
         room, receiver = await chats.open_direct(caller.token.user_id, body.receiver_tag)
         return JSONResponse(
             {
@@ -77,7 +85,7 @@ def register(app: FastAPI, gate: Gate, chats: Chats, history: History, profiles:
     async def list_chats(caller: Annotated[Caller, Depends(gate)]) -> Response:
         """Return the caller's chats, most recently active first, with their newest messages."""
         user = caller.token.user_id
-        listing.charge(user)
+        await listing.charge(user)
         own = await language_of(profiles, user)
         found = await chats.chats(user)
         return JSONResponse({"chats": [_chat_body(chat, user, own) for chat in found]})

@@ -20,6 +20,7 @@ from ashchat_chat.users.profiles import DESCRIPTION_MAX_CHARS, Profiles
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.http_base import Caller, Gate, RateLimit, RequestBody, errors
 from ashchat_core import text
+from ashchat_core.admission.rules import Limiter
 
 NAME_MAX_CHARS = 64
 TAGS_MAX = 100
@@ -88,17 +89,22 @@ class NewRole(RequestBody):
     role: Role
 
 
-def register(
-    app: FastAPI, gate: Gate, groups: Groups, directory: RoomDirectory, profiles: Profiles
+def register(  # noqa: PLR0917 (the rules behind the routes)
+    app: FastAPI,
+    gate: Gate,
+    limiter: Limiter,
+    groups: Groups,
+    directory: RoomDirectory,
+    profiles: Profiles,
 ) -> None:
     """Add the routes to an application."""
-    changing = RateLimit(limits.GROUPS, "too many changes of groups; wait a little")
+    changing = RateLimit(limiter, limits.GROUPS, "too many changes of groups; wait a little")
 
-    naming = RateLimit(limits.TAGS, "too many new members; wait a little")
+    naming = RateLimit(limiter, limits.TAGS, "too many new members; wait a little")
     answer = partial(_answer, directory, profiles)
 
-    def charged(caller: Annotated[Caller, Depends(gate)]) -> str:
-        changing.charge(caller.token.user_id)
+    async def charged(caller: Annotated[Caller, Depends(gate)]) -> str:
+        await changing.charge(caller.token.user_id)
         return caller.token.user_id
 
     @app.post(
@@ -112,7 +118,7 @@ def register(
     )
     async def create(body: NewGroup, user: Annotated[str, Depends(charged)]) -> Response:
         """Create a group that the caller owns, with the users of some tags."""
-        naming.charge(user, len(body.members))
+        await naming.charge(user, len(body.members))
         settings = Settings(history=body.history, mention_all=body.mention_all)
         look = Appearance(body.name, body.picture, body.description, settings)
         room = await groups.create(user, look, body.members, body.client_id)
@@ -149,7 +155,7 @@ def register(
         room_id: RoomId, body: NewMembers, user: Annotated[str, Depends(charged)]
     ) -> Response:
         """Make the users of some tags members, as the owner or an admin."""
-        naming.charge(user, len(body.members))
+        await naming.charge(user, len(body.members))
         await groups.add(room_id, user, body.members)
         return JSONResponse(await answer(room_id, user))
 

@@ -5,7 +5,7 @@ Every route requires `Authorization: Bearer <access token>` and the header `devi
 `{error, details, reason}`; `reason` is machine-readable. The rules are in `rooms` and `users`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -29,7 +29,9 @@ from ashchat_chat.users.profiles import Profiles
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import asyncapi, chat_routes, group_routes, profile_routes, room_routes
 from ashchat_chat.wire.http_base import Caller, Gate, render
+from ashchat_core.admission.gate import Admission
 from ashchat_core.admission.requests import NetworkRequests
+from ashchat_core.admission.rules import Limiter
 from ashchat_core.http import APIError, Border, UnavailableError, create_app, error_response
 from ashchat_core.tokens import TokenVerifier
 
@@ -60,6 +62,8 @@ class Rules:
     directory: RoomDirectory
     profiles: Profiles
     photos: Photos
+    limiter: Limiter = field(default_factory=Admission)
+    """Counts the requests of accounts: on all pods or, by default, in the process."""
 
 
 def build(
@@ -79,9 +83,9 @@ def build(
     )
     _map_errors(app)
     gate = Gate(verifier, revocations)
-    chat_routes.register(app, gate, rules.chats, rules.history, rules.profiles)
-    room_routes.register(app, gate, rules.chats)
-    group_routes.register(app, gate, rules.groups, rules.directory, rules.profiles)
+    chat_routes.register(app, gate, rules.limiter, rules.chats, rules.history, rules.profiles)
+    room_routes.register(app, gate, rules.limiter, rules.chats)
+    group_routes.register(app, gate, rules.limiter, rules.groups, rules.directory, rules.profiles)
     profile_routes.register(app, gate, rules.profiles, rules.photos)
 
     @app.get("/asyncapi.json", include_in_schema=False)

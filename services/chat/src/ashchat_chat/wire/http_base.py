@@ -1,6 +1,5 @@
 """What all HTTP routes share: the gate, the shape of errors, and rates per user."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -8,7 +7,8 @@ from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from ashchat_chat.users.revocations import Revocations
-from ashchat_chat.wire.limits import Bucket, Rate
+from ashchat_chat.wire.limits import AccountRate
+from ashchat_core.admission.rules import Limiter
 from ashchat_core.http import APIError
 from ashchat_core.tokens import AccessToken, InvalidTokenError, TokenVerifier, device_hash
 
@@ -105,28 +105,22 @@ class Gate:
 
 
 class RateLimit:
-    """A rate per user, on this pod."""
+    """A rate per user, on all pods."""
 
-    def __init__(self, rate: Rate, message: str) -> None:
+    def __init__(self, limiter: Limiter, rate: AccountRate, message: str) -> None:
+        self._limiter = limiter
         self._rate = rate
         self._message = message
-        self._buckets: dict[str, Bucket] = {}
 
-    def charge(self, user: str, count: int = 1) -> None:
+    async def charge(self, user: str, count: int = 1) -> None:
         """Charge requests to a user.
 
         Raises:
-            APIError: 429, because the user's bucket is empty.
+            APIError: 429, because the user's bucket has no room for them.
         """
-        now = time.monotonic()
-        for one in [known for known, bucket in self._buckets.items() if bucket.full(now)]:
-            del self._buckets[one]
-        bucket = self._buckets.setdefault(user, Bucket(self._rate, now))
-        wait = max((bucket.take(now) for _ in range(count)), default=0.0)
-        if wait:
+        if not count:
+            return
+        if wait := await self._limiter.take([self._rate.bucket(user, count)]):
             raise APIError(
-                429,
-                "too_many_requests",
-                self._message,
-                headers={"Retry-After": str(int(wait) + 1)},
+                429, "too_many_requests", self._message, headers={"Retry-After": str(wait)}
             )

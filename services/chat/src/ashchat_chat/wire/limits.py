@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ashchat_core.admission import rules
 from ashchat_core.messages import TEXT_MAX_CHARS
 
 REF_MAX_CHARS = 128
@@ -54,18 +55,34 @@ FRAMES = Rate(100.0, 300)
 """Frames of one socket of any kind; beyond that it is closed."""
 
 ACKS = Rate(20.0, 60)
-CHATS = Rate(1.0, 30)
-"""New chats of one user, which limits guessing tags."""
 
 
-TAGS = Rate(1.0, 300)
-"""Tags of new members of one user's groups, which limits guessing tags."""
+@dataclass(frozen=True, slots=True)
+class AccountRate:
+    """A sustained rate per second of one account on all pods, and a maximum burst."""
 
-GROUPS = Rate(2.0, 60)
-"""Changes of groups by one user."""
+    limit: str
+    """A label of the metric of refusals."""
+    per_second: float
+    burst: int
 
-LISTS = Rate(5.0, 60)
-"""Lists of rooms or chats of one user."""
+    def bucket(self, user: str, count: int) -> rules.Bucket:
+        """Return the account's bucket, and what a request takes from it."""
+        rate = rules.Rate(self.burst, self.burst / self.per_second)
+        return rules.Bucket(self.limit, (user,), rate, count)
+
+
+CHATS = AccountRate("chats.account", 1.0, 30)
+"""New chats, which limits guessing tags."""
+
+TAGS = AccountRate("tags.account", 1.0, 300)
+"""Tags of new members of groups, which limits guessing tags."""
+
+GROUPS = AccountRate("groups.account", 2.0, 60)
+"""Changes of groups."""
+
+LISTS = AccountRate("lists.account", 10.0, 120)
+"""Lists of rooms or chats."""
 
 
 class Bucket:

@@ -13,14 +13,15 @@ from ashchat_chat.rooms.identifiers import timestamp
 from ashchat_chat.rooms.room_list import ROOMS_MAX, Cursor
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.http_base import Caller, Gate, RateLimit, errors
+from ashchat_core.admission.rules import Limiter
 from ashchat_core.http import APIError
 
 PAGE_DEFAULT = 50
 
 
-def register(app: FastAPI, gate: Gate, chats: Chats) -> None:
+def register(app: FastAPI, gate: Gate, limiter: Limiter, chats: Chats) -> None:
     """Add the routes to an application."""
-    listing = RateLimit(limits.LISTS, "too many lists; wait a little")
+    listing = RateLimit(limiter, limits.LISTS, "too many lists; wait a little")
 
     @app.get(
         "/api/rooms",
@@ -33,7 +34,7 @@ def register(app: FastAPI, gate: Gate, chats: Chats) -> None:
     ) -> Response:
         """Return the caller's rooms, most recently active first, without their messages."""
         user = caller.token.user_id
-        listing.charge(user)
+        await listing.charge(user)
         found, following = await chats.rooms(user, after=_decode(cursor), limit=limit)
         return JSONResponse(
             {
