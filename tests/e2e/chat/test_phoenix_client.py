@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,7 +12,9 @@ import pytest
 import pytest_asyncio
 
 from ashchat_dev.client import Person
+from ashchat_dev.phoenix import FrameObserver, PhoenixSocket
 from ashchat_dev.waiting import until
+from ashchat_e2e import npm_packages
 from ashchat_e2e.people import PersonFactory
 
 pytestmark = pytest.mark.smoke
@@ -28,6 +29,7 @@ class OfficialClient:
         self._process = process
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._arrived = asyncio.Condition()
+        self._observers: list[FrameObserver] = []
         self.events: list[dict[str, Any]] = []
 
     async def run(self, *, within: float = 20.0, **command: Any) -> dict[str, Any]:
@@ -76,13 +78,28 @@ class OfficialClient:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             said = json.loads(line)
-            if "id" in said:
+            if "frame" in said:
+                self._observe(said["frame"], said["text"])
+            elif "id" in said:
                 if not self._answers[said["id"]].done():
                     self._answers[said["id"]].set_result(said)
             else:
                 async with self._arrived:
                     self.events.append(said)
                     self._arrived.notify_all()
+
+    def _observe(self, what: str, text: str) -> None:
+        """Show a frame to the observers that the suite has of every socket."""
+        if what == "opening":
+            self._observers = [new() for new in PhoenixSocket.observers]
+        for observer in self._observers:
+            match what:
+                case "sent":
+                    observer.sent(text)
+                case "received":
+                    observer.received(text)
+                case _:
+                    pass
 
 
 @asynccontextmanager
@@ -107,22 +124,7 @@ async def official_client() -> AsyncIterator[OfficialClient]:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def packages() -> None:
     """Install the packages in package-lock.json, unless they are installed."""
-    if shutil.which("npm") is None:
-        pytest.fail("npm is not installed, and the official client needs Node 20 or newer")
-    installed = FOLDER / "node_modules" / ".package-lock.json"
-    lock = FOLDER / "package-lock.json"
-    if installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    process = await asyncio.create_subprocess_exec(
-        "npm",
-        "ci",
-        "--prefer-offline",
-        cwd=FOLDER,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out.decode()
+    await npm_packages.install(FOLDER)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -12,6 +12,7 @@ from ashchat_chat.rooms.ports import Availability, Push
 from ashchat_chat.users import presence as presence_module
 from ashchat_chat.users.online import OnlineSocket
 from ashchat_chat.users.presence import Presence, TooManySocketsError
+from ashchat_e2e.frame_checker import problem_of_push
 from chat_world import eventually
 from online_world import AwayError, Shared
 
@@ -46,7 +47,8 @@ class Lobbyist:
     diffs: int = 0
 
     def send(self, push: Push) -> bool:
-        assert push.topic == "presence:lobby"
+        frame = [None, None, push.topic, push.event, push.payload]
+        assert not problem_of_push(frame, self.protocol)
         if push.event == "presence_state":
             assert self.state is None, "a second state"
             self.state = {user: list(one["metas"]) for user, one in push.payload.items()}

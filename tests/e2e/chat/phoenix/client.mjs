@@ -8,13 +8,39 @@
 // Out: {"id": 1, "status": "ok" | "error" | "timeout", "response": {...}} for each of these,
 //      {"topic": "...", "event": "...", "payload": {...}} for everything the server pushes, and, with
 //      `presence`, {"topic": "...", "event": "sync", "payload": {<user>: <devices>}} for each onSync
-//      of the class Presence.
+//      of the class Presence. {"frame": "opening" | "sent" | "received", "text": "..."} for each
+//      text frame of the socket, as it is on the wire; binary pushes are sent as text without payload.
 
 import { createInterface } from "node:readline";
 import { Presence, Socket } from "phoenix";
 import { WebSocket } from "ws";
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+// The socket that the client is given, with all that passes through it.
+class Observed extends WebSocket {
+  constructor(...options) {
+    super(...options);
+    say({ frame: "opening", text: "" });
+    this.on("message", (data) => say({ frame: "received", text: data.toString() }));
+  }
+
+  send(data) {
+    if (typeof data === "string") say({ frame: "sent", text: data });
+    else say({ frame: "sent", text: JSON.stringify(headOf(Buffer.from(data))) });
+    super.send(data);
+  }
+}
+
+// join_ref, ref, topic and event of a binary push (Phoenix' serializer 2), and null for its payload.
+const headOf = (push) => {
+  let start = 5;
+  const fields = [...push.subarray(1, 5)].map((length) => {
+    start += length;
+    return push.toString("utf8", start - length, start);
+  });
+  return [...fields, null];
+};
 
 let socket;
 const channels = new Map();
@@ -27,7 +53,7 @@ const settle = (id, push) =>
 
 const commands = {
   connect({ id, url, params, authToken }) {
-    socket = new Socket(url, { params, authToken, transport: WebSocket, vsn: "2.0.0" });
+    socket = new Socket(url, { params, authToken, transport: Observed, vsn: "2.0.0" });
     let told = false;
     const tell = (status, response) => {
       if (!told) say({ id, status, response });
