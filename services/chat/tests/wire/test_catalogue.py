@@ -238,11 +238,10 @@ def test_what_a_topic_is_sent_after_its_end_is_a_violation() -> None:
 
 
 def test_a_kind_of_topic_is_known_by_its_name() -> None:
-    for row in REQUESTS:
-        name = re.sub(r"{\w+}", "x", row.topic)
-        assert Topic.of(name) is row.topic
-        assert re.search(asyncapi.PATTERNS[row.topic].get("pattern", ""), name)
-    assert Topic.of("chat:") is Topic.OTHER
+    others = {"chat:": Topic.OTHER, "notifications": Topic.NOTIFICATIONS}
+    for name, kind in {**{re.sub(r"{\w+}", "x", one): one for one in Topic}, **others}.items():
+        assert Topic.of(name) is kind
+        assert re.search(asyncapi.PATTERNS[kind].get("pattern", ""), name)
 
 
 def test_a_push_of_the_service_is_a_frame_of_the_document() -> None:

@@ -20,7 +20,7 @@ from ashchat_core.asyncapi import Schema, reference
 
 PATTERNS: Final[Mapping[Topic, Schema]] = {
     Topic.CHAT: {"type": "string", "pattern": "^chat:.+$"},
-    Topic.NOTIFICATIONS: {"type": "string", "pattern": "^notifications:"},
+    Topic.NOTIFICATIONS: {"type": "string", "pattern": "^notifications(:|$)"},
     Topic.LOBBY: {"const": Topic.LOBBY.value},
     Topic.PHOENIX: {"const": Topic.PHOENIX.value},
     Topic.OTHER: {"type": "string"},
