@@ -230,6 +230,15 @@ def test_a_reply_that_is_not_described_is_a_violation(
     assert problem in "".join(violations)
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '["1",' + '{"a":' * 5_000, '[1,1,"t","e"]'])
+def test_a_text_that_is_not_a_frame_is_not_answered(text: str) -> None:
+    violations: list[str] = []
+    FrameChecker(violations).sent(text)
+    assert not violations
+    FrameChecker(violations).received(text)
+    assert violations
+
+
 def test_what_a_topic_is_sent_after_its_end_is_a_violation() -> None:
     typing = [None, None, "chat:r", "typing", {"user_id": "u", "is_typing": True}]
     assert not checked(typing, ["1", "1", "chat:r", "phx_close", {}])

@@ -111,7 +111,7 @@ def problem_of_push(frame: list[Any], protocol: int) -> str:
 def _parsed(text: str) -> list[Any] | None:
     try:
         frame = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     match frame:
         case [_, _, str(), str(), _] as parts:
