@@ -295,3 +295,18 @@ def test_a_refusal_after_an_acknowledgement_changes_nothing() -> None:
     made = operation("a1", "ana", 2)
     made.refuse()
     assert made.outcome is Outcome.ACKNOWLEDGED
+
+
+def test_a_late_translation_is_not_awaited_by_a_member_who_was_added_again() -> None:
+    log = [
+        Entry(1, "members", members=BOTH),
+        Entry(2, "message", "m2", "ana", 1),
+        Entry(3, "members", members=BOTH - {"ben"}),
+        Entry(4, "members", members=BOTH),
+        Entry(5, "message", "m5", "ana", 2),
+        Entry(6, "translation", about_rev=5, language="en"),
+        Entry(7, "translation", about_rev=5, language="es"),
+        Entry(8, "translation", about_rev=2, language="en"),
+    ]
+    assert [entry.rev for entry in checks.shown(log, "ben", "en", 8)] == [5, 6]
+    assert [entry.rev for entry in checks.shown(log, "ana", "en", 8)] == [2, 3, 4, 5, 6, 8]

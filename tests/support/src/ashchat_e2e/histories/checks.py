@@ -130,17 +130,10 @@ def every_resume_is_complete(run: Run) -> Iterator[str]:
     for stay in run.stays:
         log = _log(run, stay.room)
         last = max([stay.drained_to or 0, *(seen.rev for seen in stay.seen)])
-        # Who was removed and added again is not shown what happened in between, nor what
-        # happens to messages from before.
-        joined = _joined(log, stay.user, last)
         start = stay.head if stay.since is None or stay.reset else stay.since
-        start = max(start, joined)
         received = {seen.rev for seen in stay.seen}
-        for entry, members in _with_members(log):
-            missed = start < entry.rev <= last and entry.rev not in received
-            hidden = entry.about_rev is not None and entry.about_rev <= joined
-            shown = stay.user in members and not hidden and _is_for(entry, stay.language)
-            if missed and shown:
+        for entry in shown(log, stay.user, stay.language, last):
+            if start < entry.rev and entry.rev not in received:
                 yield f"{_who(stay)} lacks {entry.kind} {entry.id} at {entry.rev}"
 
 
@@ -241,6 +234,23 @@ def _with_members(log: Sequence[Entry]) -> Iterator[tuple[Entry, frozenset[str]]
     for entry in log:
         members = members if entry.members is None else entry.members
         yield entry, members
+
+
+def shown(log: Sequence[Entry], user: str, language: str, until: int) -> list[Entry]:
+    """Return the events that a member is shown, up to a revision.
+
+    A member who was removed and added again is not shown what happened in between, nor what
+    happens to messages from before, such as a translation that is late.
+    """
+    joined = _joined(log, user, until)
+    return [
+        entry
+        for entry, members in _with_members(log)
+        if joined < entry.rev <= until
+        and user in members
+        and (entry.about_rev is None or entry.about_rev > joined)
+        and _is_for(entry, language)
+    ]
 
 
 def _joined(log: Sequence[Entry], user: str, until: int) -> int:

@@ -16,6 +16,7 @@ from ashchat_dev.client import Person, RequestRefusedError
 from ashchat_dev.conversation import messages_of
 from ashchat_dev.waiting import until
 from ashchat_e2e.backends import Database
+from ashchat_e2e.histories.checks import shown
 from ashchat_e2e.histories.guest import Guest
 from ashchat_e2e.histories.link import Link
 from ashchat_e2e.histories.member import (
@@ -109,11 +110,11 @@ async def _drained(member: Member, database: Database) -> bool:
     log = await read_log(database, member.chat_id)
     await member.channel()
     member.take()
-    own = {None, member.person.language}
-    last = max(entry.rev for entry in log if entry.language in own)
-    if (member.rev or 0) < last:
+    until = log[-1].rev
+    own = shown(log, member.person.user_id, member.person.language, until)
+    if own and (member.rev or 0) < own[-1].rev:
         return False
-    member.stays[-1].drained_to = log[-1].rev
+    member.stays[-1].drained_to = until
     return True
 
 
