@@ -17,7 +17,7 @@ from ashchat_chat.rooms.events import KINDS
 from ashchat_chat.rooms.ports import PROTOCOLS
 from ashchat_chat.wire import phoenix, requests
 from ashchat_chat.wire.reasons import AnyReason, FrameReason
-from ashchat_chat.wire.requests import AnyObject, ChatEvent
+from ashchat_chat.wire.requests import AnyObject, AnyValue, ChatEvent
 
 
 class Topic(StrEnum):
@@ -189,8 +189,11 @@ REQUESTS: Final = (
         )
         for topic in (Topic.PHOENIX, Topic.OTHER)
     ),
-    Request(topic=Topic.PHOENIX, event=phoenix.HEARTBEAT, reasons=BINARY),
-    *(Request(topic=topic, event=phoenix.LEAVE, reasons=BINARY) for topic in Topic),
+    Request(topic=Topic.PHOENIX, event=phoenix.HEARTBEAT, payload=AnyValue, reasons=BINARY),
+    *(
+        Request(topic=topic, event=phoenix.LEAVE, payload=AnyValue, reasons=BINARY)
+        for topic in Topic
+    ),
     *(Request(topic=topic, event=None, reply=None, reasons=EVENT) for topic in Topic),
 )
 """What clients may send."""

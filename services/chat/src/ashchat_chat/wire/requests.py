@@ -4,10 +4,10 @@ What a client sends is checked by `wire.payloads`; fields that are not listed he
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from ashchat_chat.pushes import Count, Ordinal, Timestamp, WirePayload
 from ashchat_chat.wire import limits
@@ -35,6 +35,10 @@ class ChatEvent(StrEnum):
     TRANSLATE_AGAIN = "translate_again"
     TYPING = "typing"
     ACK = "ack"
+
+
+AnyValue = TypeAliasType("AnyValue", Any)
+"""A payload that is not read."""
 
 
 class AnyObject(TypedDict):
