@@ -30,8 +30,8 @@ class Settings(PublicSettings):
     stored_characters_per_account_per_day: int = Field(
         10_000_000,
         ge=1,
-        description="Maximum characters that an account stores in messages and edits per day, "
-        "each of which counts as 250 more than its text.",
+        description="Maximum characters that an account stores per day in messages, edits and "
+        "reactions, each of which counts as 250 more than its text.",
     )
     group_members_max: int = Field(
         1_000, ge=2, le=10_000, description="Maximum members of a group."

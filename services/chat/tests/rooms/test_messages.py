@@ -321,6 +321,21 @@ async def test_messages_and_edits_are_charged_to_their_author_once_they_are_stor
         assert {user: chars for user, chars in it.quota.stored.items() if chars} == {"ana": charged}
 
 
+async def test_reactions_are_charged_to_who_reacts_once_they_are_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(monkeypatch) as it:
+        messages = it.pods[0].messages
+        sent, _ = await messages.send(ROOM, "ana", draft("1"))
+        for on in (True, True, False, False):
+            await messages.react(ROOM, "ben", sent.rev, "\N{THUMBS UP SIGN}", on=on)
+        assert it.quota.stored["ben"] == 2 * EVENT_CHARS
+        it.quota.limit = 0
+        with pytest.raises(RefusedError) as error:
+            await messages.react(ROOM, "ben", sent.rev, "\N{THUMBS UP SIGN}", on=True)
+        assert error.value.reason is Reason.TEXT_QUOTA_EXCEEDED
+
+
 async def test_what_may_be_stored_stays_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appending_module, "APPEND_SECONDS", 0.0)
     async with world(monkeypatch) as it:

@@ -1,4 +1,4 @@
-"""Charges texts to the quotas of their authors."""
+"""Charges what users store to their quotas."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -7,7 +7,7 @@ from ashchat_chat.rooms.errors import Reason, RefusedError
 from ashchat_chat.rooms.ports import StoreUnavailableError, TextQuota
 
 EVENT_CHARS = 250
-"""What a message counts in addition to its text: about as many characters are stored with it."""
+"""What an event counts in addition to its text: about as many characters are stored with it."""
 
 _EventT = TypeVar("_EventT")
 
@@ -15,12 +15,12 @@ _EventT = TypeVar("_EventT")
 async def charged(
     quota: TextQuota, user: str, text: str, append: Callable[[], Awaitable[tuple[_EventT, bool]]]
 ) -> tuple[_EventT, bool]:
-    """Append a text, and charge it to its author unless it is not stored.
+    """Append an event, and charge it to its author unless it is not stored.
 
     Args:
         quota: How much text accounts may store.
         user: The author.
-        text: The text.
+        text: The text of the event; empty if it has none.
         append: Stores it; returns the event, and whether it is new.
 
     Raises:

@@ -240,8 +240,12 @@ class Messages:
                 on=on,
             )
 
+        async def append() -> tuple[AnyEvent, bool]:
+            _, event, fresh = await self._change(room_id, user, rev, reacted)
+            return event, fresh
+
         with contextlib.suppress(NotNeededError):
-            await self._change(room_id, user, rev, reacted)
+            await charged(self._quota, user, "", append)
 
     async def purge(self, deletion: Deleted) -> None:
         """Remove the texts of a deleted message from the log; repeating it changes nothing.

@@ -148,7 +148,12 @@ REQUESTS: Final = (
         topic=Topic.CHAT,
         event=ChatEvent.REACT,
         payload=requests.React,
-        reasons=_reasons(ABOUT_MESSAGE, Reason.MESSAGE_DELETED, Reason.TOO_MANY_REACTIONS),
+        reasons=_reasons(
+            ABOUT_MESSAGE,
+            Reason.MESSAGE_DELETED,
+            Reason.TOO_MANY_REACTIONS,
+            Reason.TEXT_QUOTA_EXCEEDED,
+        ),
     ),
     Request(
         topic=Topic.CHAT,
