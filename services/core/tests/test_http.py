@@ -300,5 +300,5 @@ async def test_a_network_that_asks_too_much_is_refused_whatever_it_asks_for() ->
     assert statuses == [200, 404, 200, 429, 429]
     refusal = client.get("/a", headers={"X-Forwarded-For": "2001:db8::2"})
     assert refusal.json()["reason"] == "too_many_requests", "another address of the network"
-    assert refusal.headers["Retry-After"] == "20"
+    assert 0 < int(refusal.headers["Retry-After"]) <= 20
     assert ask("/a", "192.0.2.1") == 200, "another network"

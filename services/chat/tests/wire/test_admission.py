@@ -218,7 +218,7 @@ async def test_a_network_that_asks_too_often_opens_no_socket_whatever_it_sends(
     params = {"token": token(), "device_unique_id": "device"}
     limited = await refused("203.0.113.7", params=params)
     assert (limited.status_code, limited.json()["reason"]) == (429, "too_many_requests")
-    assert limited.headers["Retry-After"] == "20"
+    assert 0 < int(limited.headers["Retry-After"]) <= 20
     headers = {"X-Forwarded-For": "203.0.113.8"}
     async with connect(sockets, params=params, headers=headers) as session:
         await heartbeat(session)

@@ -528,7 +528,7 @@ def test_a_network_that_asks_too_often_is_refused_and_sockets_count_too(
     assert [ask("203.0.113.7").status_code for _ in range(3)] == [200, 200, 429]
     refusal = ask("203.0.113.7")
     assert refusal.json()["reason"] == "too_many_requests"
-    assert refusal.headers["Retry-After"] == "20"
+    assert 0 < int(refusal.headers["Retry-After"]) <= 20
     assert ask("203.0.113.8").status_code == 200
 
 
@@ -557,7 +557,7 @@ def test_the_rates_of_an_account_hold_on_all_pods(  # noqa: PLR0917 (what it sta
     rate = getattr(limits, name)
     monkeypatch.setattr(limits, name, limits.AccountRate(rate.limit, 0.01, 3))
     groups: Any = GroupRules()
-    admission = Admission()
+    admission = Admission(clock=lambda: 0.0)
     rules = http.Rules(chats, chats, groups, chats, chats, photos, admission)
     pods = [
         TestClient(http.build(rules, verifier=verifier, revocations=over), base_url="http://chat")
