@@ -103,14 +103,17 @@ async def test_a_removed_member_sees_nothing_on_any_pod(group: Group) -> None:
 
 
 async def test_messages_are_edited_deleted_answered_and_mention_members(group: Group) -> None:
-    room, ana, ben, _ = group
+    room, ana, ben, cleo = group
     hers, his = await ana.join_chat(room), await ben.join_chat(room)
     sent = await say(hers, f"Hola @{await ben.tag()}")
     assert (await event(his, "message"))["mentions"] == [ben.user_id]
     assert (await room_of(ben, room))["mention_count"] == 1
     about = {"message_id": sent["message_id"]}
-    assert (await hers.push("edit_message", text("Adiós", **about))).status == "ok"
-    assert (await event(his, "edit"))["content"] == "Adiós"
+    adios = f"Adiós @{await cleo.tag()}"
+    assert (await hers.push("edit_message", text(adios, **about))).status == "ok"
+    edit = await event(his, "edit")
+    assert (edit["content"], edit["mentions"]) == (adios, [cleo.user_id])
+    assert [(await room_of(one, room))["mention_count"] for one in (ben, cleo)] == [0, 1]
     answer = await say(his, "Hi", reply_to=sent["message_id"])
     assert (await message(hers, answer["n"]))["reply_to"] == sent["message_id"]
     assert (await his.push("react", {**about, "emoji": "\u2764\ufe0f"})).status == "ok"

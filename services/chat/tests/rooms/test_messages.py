@@ -10,11 +10,23 @@ from ashchat_chat.rooms import messages as messages_module
 from ashchat_chat.rooms.charging import EVENT_CHARS
 from ashchat_chat.rooms.errors import NoSuchRoomError, Reason, RefusedError
 from ashchat_chat.rooms.events import ALL_MEMBERS, Edited, Sent
+from ashchat_chat.rooms.groups import Appearance
 from ashchat_chat.rooms.history import History
 from ashchat_chat.rooms.ports import StoreUnavailableError
 from ashchat_chat.rooms.views import MessageView, Settings
 from chat_groups import party
-from chat_world import ROOM, Reader, World, draft, enter, eventually, result, say, world
+from chat_world import (
+    ROOM,
+    MemoryStore,
+    Reader,
+    World,
+    draft,
+    enter,
+    eventually,
+    result,
+    say,
+    world,
+)
 
 
 async def read(it: World, pod: int = 0) -> list[MessageView]:
@@ -30,6 +42,10 @@ async def translate(it: World, of: Sent, text: str | None, version: int = 1) -> 
             provider="p", reason="x" if text is None else None,
         )
     )  # fmt: skip
+
+
+def edits(store: MemoryStore, room: str) -> list[Edited]:
+    return [event for event in store.events[room] if isinstance(event, Edited)]
 
 
 async def refusal(action: object) -> Reason:
@@ -193,10 +209,11 @@ async def test_mentions_of_all_need_the_permission_and_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with party(monkeypatch) as it:
-        mentions = it.pods[0].messages.mentions
-        assert await refusal(mentions(it.room, "ben", "@all")) is Reason.MENTION_ALL_NOT_ALLOWED
+        messages = it.pods[0].messages
+        everybody = messages.send(it.room, "ben", draft("1", "@all"))
+        assert await refusal(everybody) is Reason.MENTION_ALL_NOT_ALLOWED
         many = " ".join(f"@u{number}" for number in range(51))
-        assert await refusal(mentions(it.room, "ana", many)) is Reason.TOO_MANY_MENTIONS
+        assert await refusal(messages.mentions(it.room, "ana", many)) is Reason.TOO_MANY_MENTIONS
         await it.pods[0].appending.send(it.room, "ana", draft("1", mentions=(ALL_MEMBERS,)))
         await it.pods[0].appending.send(it.room, "ana", draft("2", mentions=("ben",)))
         counted = [
@@ -204,7 +221,55 @@ async def test_mentions_of_all_need_the_permission_and_are_counted(
         ]
         assert counted == [{}, {it.room: 2}, {it.room: 1}]
     async with party(monkeypatch, settings=Settings(mention_all="members")) as it:
-        assert await it.pods[0].messages.mentions(it.room, "ben", "@all") == (ALL_MEMBERS,)
+        sent, _ = await it.pods[0].messages.send(it.room, "ben", draft("1", "@all"))
+        assert sent.mentions == (ALL_MEMBERS,)
+        # Another pod commits a change of the setting that this one has not heard of.
+        look = Appearance(settings=Settings(mention_all="admins"))
+        await it.groups[1].change(it.room, "ana", look)
+        everybody = it.pods[0].messages.send(it.room, "ben", draft("2", "@all"))
+        assert await refusal(everybody) is Reason.MENTION_ALL_NOT_ALLOWED
+
+
+async def test_an_edit_changes_the_mentions(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with party(monkeypatch) as it:
+        store, (pod, other) = it.it.store, it.pods
+        reader = await it.joined(1, "cleo")
+        sent, _ = await pod.messages.send(it.room, "ana", draft("1", "hi @ben_x"))
+
+        async def edited(ref: str, text: str) -> list[int]:
+            await other.messages.edit(it.room, "ana", sent.rev, draft(ref, text))
+            page = await History(store, pod.directory).before(it.room, "ben", None, 50)
+            folded = page.messages[0].mentions
+            await eventually(lambda: reader.events()[-1].get("mobile_ref_id") == ref)
+            assert tuple(reader.events()[-1].get("mentions", ())) == folded
+            users = ("ana", "ben", "cleo")
+            return [(await store.mentions(user, {it.room: 0})).get(it.room, 0) for user in users]
+
+        assert await edited("2", "hi @cleo_x") == [0, 0, 1]
+        assert await edited("3", "hi") == [0, 0, 0]
+        assert await edited("4", "@all @ben_x") == [0, 1, 1]
+        assert await edited("5", "@ben_x") == [0, 1, 0]
+        await pod.messages.delete(it.room, "ana", sent.rev)
+        assert await store.mentions("ben", {it.room: 0}) == {}
+        named = [(*one.mentions, *one.no_longer_mentioned) for one in edits(store, it.room)]
+        assert named == [()] * 4
+
+
+async def test_the_limits_of_mentions_apply_to_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with party(monkeypatch, settings=Settings(mention_all="members")) as it:
+        messages = it.pods[0].messages
+        sent, _ = await messages.send(it.room, "ben", draft("1"))
+        many = " ".join(f"@u{number}" for number in range(51))
+        too_many = messages.edit(it.room, "ben", sent.rev, draft("2", many))
+        assert await refusal(too_many) is Reason.TOO_MANY_MENTIONS
+        first, _ = await messages.edit(it.room, "ben", sent.rev, draft("3", "@all"))
+        look = Appearance(settings=Settings(mention_all="admins"))
+        await it.groups[1].change(it.room, "ana", look)
+        edit = messages.edit(it.room, "ben", sent.rev, draft("4", "@all again"))
+        assert await refusal(edit) is Reason.MENTION_ALL_NOT_ALLOWED
+        # A repetition is answered as the first time, although it would be refused now.
+        again = await it.pods[1].messages.edit(it.room, "ben", sent.rev, draft("3", "@all"))
+        assert again == (first, False)
 
 
 async def test_reactions_are_put_and_taken_back_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ashchat_chat.rooms.events import (
+    ALL_MEMBERS,
     KINDS,
     AnyEvent,
     Deleted,
@@ -18,11 +19,13 @@ from ashchat_chat.rooms.events import (
     Sent,
     Translated,
 )
+from ashchat_chat.rooms.folds import fold_messages
 from ashchat_chat.rooms.views import Role
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 USERS = ("ana", "ben", "eve")
 TEXTS = {user: f"{user} wrote this" for user in USERS}
+MENTIONS = st.sets(st.sampled_from([*USERS, ALL_MEMBERS]), max_size=2).map(tuple)
 OUTCOMES = st.sampled_from(
     [
         {"outcome": "translated", "provider": "p"},
@@ -48,7 +51,7 @@ def _message(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> Any
     return Sent(
         **place, n=len(sent_in(log)) + 1, sender=sender, client_id=f"c{place['rev']}",
         text=TEXTS[sender], language="es", targets=("de", "en"),
-        mentions=tuple(draw(st.sets(st.sampled_from(USERS), max_size=2))),
+        mentions=draw(MENTIONS),
     )  # fmt: skip
 
 
@@ -71,9 +74,13 @@ def _members(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> Any
 
 def _edit(draw: st.DrawFn, log: list[AnyEvent], place: dict[str, Any]) -> AnyEvent:
     original = draw(st.sampled_from(sent_in(log)))
+    (before,) = (one for one in fold_messages([], log) if one.rev == original.rev)
+    mentions = draw(MENTIONS)
     return Edited(
-        **place, about=original.rev, sender=original.sender, client_id=f"c{place['rev']}",
-        text=f"{TEXTS[original.sender]} again", language="es", targets=("de", "en"),
+        **place, about=original.rev, number=original.n, sender=original.sender,
+        client_id=f"c{place['rev']}", text=f"{TEXTS[original.sender]} again", language="es",
+        targets=("de", "en"), mentions=mentions,
+        no_longer_mentioned=tuple(user for user in before.mentions if user not in mentions),
     )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from ashchat_chat.rooms import catching_up as catching_up_module
 from ashchat_chat.rooms import positions as positions_module
 from ashchat_chat.rooms.appending import Draft
 from ashchat_chat.rooms.assembly import Rooms
-from ashchat_chat.rooms.events import AnyEvent, Deleted, Members, Sent, Text
+from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Members, Sent, Text
+from ashchat_chat.rooms.folds import fold_messages
 from ashchat_chat.rooms.ports import (
     CachedRoom,
     ConflictError,
@@ -254,15 +255,7 @@ class MemoryStore:
 
     async def mentions(self, user: str, after: Mapping[str, int]) -> dict[str, int]:
         await self._turn("mentions")
-        counts = {
-            room: sum(
-                message.n > n
-                and message.sender != user
-                and {user, "*"} & {*message.mentions} != set()
-                for message in self.sent(room)
-            )
-            for room, n in after.items()
-        }
+        counts = {room: mentions_of(user, self.events[room], n) for room, n in after.items()}
         return {room: count for room, count in counts.items() if count}
 
     async def purge(self, deletion: Deleted, events: Sequence[AnyEvent]) -> None:
@@ -306,6 +299,16 @@ class MemoryStore:
 
     def sent(self, room: str) -> list[Sent]:
         return [event for event in self.events[room] if isinstance(event, Sent)]
+
+
+def mentions_of(user: str, log: Sequence[AnyEvent], after: int) -> int:
+    """Return how many messages after a number mention a user, counted one by one."""
+    return sum(
+        message.n > after
+        and message.sender != user
+        and not {user, ALL_MEMBERS}.isdisjoint(message.mentions)
+        for message in fold_messages([], log)
+    )
 
 
 class LossyBus:

@@ -87,7 +87,7 @@ class RecordingRules:
     async def edit(self, room: str, user: str, rev: int, draft: Draft) -> tuple[Edited, bool]:
         self.changed.append(("edit", rev))
         event = Edited(
-            room=room, rev=7, at=AT, about=rev, sender=user, client_id=draft.client_id,
+            room=room, rev=7, at=AT, number=1, about=rev, sender=user, client_id=draft.client_id,
             text=draft.text, language="es",
         )  # fmt: skip
         return event, True

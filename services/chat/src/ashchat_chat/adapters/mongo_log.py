@@ -6,9 +6,10 @@ from typing import Any
 
 from pymongo import ReplaceOne
 
+from ashchat_chat.adapters import mongo_mentions
 from ashchat_chat.adapters.mongo_bulk import Appends
 from ashchat_chat.adapters.mongo_errors import Collection, domain_errors
-from ashchat_chat.rooms.events import ALL_MEMBERS, AnyEvent, Deleted, Sent, Text, parse
+from ashchat_chat.rooms.events import AnyEvent, Deleted, Sent, Text, parse
 from ashchat_core.mongo import Mongo
 
 OR_MAX = 200
@@ -46,17 +47,15 @@ class MongoLog:
             [("translate", 1)], name="outbox", partialFilterExpression=_having("translate")
         )
         await create(
-            [("room", 1), ("mentions", 1), ("n", 1)],
-            name="room_mentions_n",
-            partialFilterExpression=_having("mentions"),
+            mongo_mentions.INDEX,
+            name="room_mention_users_n",
+            partialFilterExpression=_having("mention_users"),
         )
         await create([("purge", 1)], name="purge", partialFilterExpression=_having("purge"))
 
     async def insert(self, event: AnyEvent) -> None:
         """Commit an event. Raises ConflictError: its revision or its client's id is taken."""
-        document = event.model_dump(exclude_none=True)
-        if isinstance(event, Sent) and not event.mentions:
-            del document["mentions"]  # so that it is not in the index of mentions
+        document = _document(event)
         if isinstance(event, Text) and event.targets:
             document["translate"] = event.at
         if isinstance(event, Deleted):
@@ -101,17 +100,15 @@ class MongoLog:
 
     async def mentions(self, user: str, after: Mapping[str, int]) -> dict[str, int]:
         """Return, by room, how many messages after a number mention a user."""
-        counts: dict[str, int] = {}
+        found: list[dict[str, Any]] = []
         rooms = sorted(after.items())
         for start in range(0, len(rooms), OR_MAX):
-            wanted = [
-                {"room": room, "mentions": {"$in": [user, ALL_MEMBERS]}, "n": {"$gt": n}}
-                for room, n in rooms[start : start + OR_MAX]
-            ]
+            some = rooms[start : start + OR_MAX]
+            wanted = [mongo_mentions.query(room, user, n) for room, n in some]
             async with domain_errors():
-                async for one in self._events.find({"$or": wanted}, {"room": 1, "sender": 1}):
-                    counts[one["room"]] = counts.get(one["room"], 0) + (one["sender"] != user)
-        return counts
+                cursor = self._events.find({"$or": wanted}, mongo_mentions.PROJECTION)
+                found += await cursor.to_list()
+        return mongo_mentions.count(user, found)
 
     async def untranslated(self, before: datetime, limit: int) -> list[Text]:
         """Return messages whose translation job the broker has not confirmed."""
@@ -142,8 +139,7 @@ class MongoLog:
     async def rewrite(self, events: Sequence[AnyEvent]) -> None:
         """Replace the events of the same revisions."""
         writes = [
-            ReplaceOne({"room": event.room, "rev": event.rev}, event.model_dump(exclude_none=True))
-            for event in events
+            ReplaceOne({"room": event.room, "rev": event.rev}, _document(event)) for event in events
         ]
         if writes:
             async with domain_errors():
@@ -169,6 +165,11 @@ class MongoLog:
     @property
     def _events(self) -> Collection:
         return self._mongo.database["events"]
+
+
+def _document(event: AnyEvent) -> dict[str, Any]:
+    """Return an event as it is stored."""
+    return {**event.model_dump(exclude_none=True), **mongo_mentions.fields(event)}
 
 
 def _having(field: str) -> dict[str, Any]:

@@ -20,10 +20,19 @@ from ashchat_chat.rooms.errors import (
     NoSuchMessageError,
     NoSuchRoomError,
     NotNeededError,
+    Reason,
     ReceiverDeletedError,
     RefusedError,
 )
-from ashchat_chat.rooms.events import AnyEvent, Deleted, MemberChange, Members, Sent, Translated
+from ashchat_chat.rooms.events import (
+    ALL_MEMBERS,
+    AnyEvent,
+    Deleted,
+    MemberChange,
+    Members,
+    Sent,
+    Translated,
+)
 from ashchat_chat.rooms.identifiers import TRANSLATOR, is_placeholder, message_place, placeholder
 from ashchat_chat.rooms.ports import (
     ConflictError,
@@ -62,6 +71,16 @@ class Draft:
     mentions: tuple[str, ...] = ()
 
 
+def check_mentions(view: RoomView, user: str, draft: Draft) -> None:
+    """Check the permission to mention all members, with the room as it is before the event.
+
+    Raises:
+        RefusedError: the user does not have it.
+    """
+    if ALL_MEMBERS in draft.mentions and not view.lets_mention_all(user):
+        raise RefusedError(Reason.MENTION_ALL_NOT_ALLOWED)
+
+
 class Appender:
     """Commits events, and publishes them."""
 
@@ -98,6 +117,7 @@ class Appender:
         Raises:
             NoSuchRoomError: the room does not exist, or the user is not in it.
             ReceiverDeletedError: the other user has deleted their account.
+            RefusedError: the user may not mention all members.
             StoreUnavailableError: it may have been committed; sending it again is safe.
         """
         room = await self._directory.get_for(user, room_id)
@@ -108,6 +128,7 @@ class Appender:
                 raise NoSuchRoomError
             if view.kind == "direct" and any(map(is_placeholder, view.members)):
                 raise ReceiverDeletedError
+            check_mentions(view, user, draft)
             return Sent(
                 room=room_id,
                 rev=view.rev + 1,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
-from ashchat_chat.rooms.appending import Appender, Draft
+from ashchat_chat.rooms.appending import Appender, Draft, check_mentions
 from ashchat_chat.rooms.charging import charged
 from ashchat_chat.rooms.directory import RoomDirectory
 from ashchat_chat.rooms.errors import (
@@ -139,14 +139,16 @@ class Messages:
     async def edit(self, room_id: str, user: str, rev: int, draft: Draft) -> tuple[Edited, bool]:
         """Commit another text of the user's own message; return the event, and whether it is new.
 
-        The text is translated again; earlier texts stay in the log. A repeated `client_id`
-        returns the event that it was the first time.
+        The text is translated again, and from here on the message mentions whom this text
+        mentions; earlier texts stay in the log. A repeated `client_id` returns the event that it
+        was the first time.
 
         Raises:
             NoSuchRoomError, RefusedError, StoreUnavailableError
         """
         try:
-            append = partial(self._edit, room_id, user, rev, draft)
+            mentions = await self.mentions(room_id, user, draft.text)
+            append = partial(self._edit, room_id, user, rev, replace(draft, mentions=mentions))
             return await charged(self._quota, user, draft.text, append)
         except RefusedError:
             earlier = await self._committed(Edited, room_id, user, draft.client_id)
@@ -163,16 +165,21 @@ class Messages:
                 raise RefusedError(Reason.NOT_ALLOWED)
             if stored.count(Edited, user) >= EDITS_MAX:
                 raise RefusedError(Reason.TOO_MANY_EDITS, limit=EDITS_MAX)
+            check_mentions(view, user, draft)
+            before = stored.view.mentions
             return Edited(
                 room=room_id,
                 rev=view.rev + 1,
                 at=datetime.now(UTC),
                 about=rev,
+                number=stored.sent.n,
                 sender=user,
                 client_id=draft.client_id,
                 text=draft.text,
                 language=source,
                 targets=targets,
+                mentions=draft.mentions,
+                no_longer_mentioned=tuple(one for one in before if one not in draft.mentions),
             )
 
         stored, event, fresh = await self._change(room_id, user, rev, edited, draft.client_id)
@@ -279,7 +286,7 @@ class Messages:
 
         Raises:
             NoSuchRoomError, StoreUnavailableError
-            RefusedError: too many, or all without the permission.
+            RefusedError: too many. The permission to mention all is checked at the commit.
         """
         tags = list(dict.fromkeys(_MENTION.findall(text)))
         if not tags:
@@ -291,8 +298,6 @@ class Messages:
         mentioned = [found[tag].user_id for tag in tags if tag in found]
         mentioned = [one for one in mentioned if one in room.view.members and one != user]
         if _ALL in tags and room.view.kind == "group":
-            if room.view.settings.mention_all == "admins" and not room.view.manages(user):
-                raise RefusedError(Reason.MENTION_ALL_NOT_ALLOWED)
             mentioned.append(ALL_MEMBERS)
         return tuple(mentioned)
 

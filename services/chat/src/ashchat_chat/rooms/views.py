@@ -76,6 +76,10 @@ class RoomView(BaseModel):
         member = self.members.get(user)
         return member is not None and member.role in {Role.OWNER, Role.ADMIN}
 
+    def lets_mention_all(self, user: str) -> bool:
+        """Return whether a user may mention all members at once."""
+        return self.settings.mention_all == "members" or self.manages(user)
+
 
 class Translation(BaseModel):
     """One language of a message."""

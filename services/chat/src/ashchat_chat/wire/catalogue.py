@@ -135,6 +135,8 @@ REQUESTS: Final = (
             FrameReason.TOO_LONG,
             Reason.NOT_ALLOWED,
             Reason.TOO_MANY_EDITS,
+            Reason.TOO_MANY_MENTIONS,
+            Reason.MENTION_ALL_NOT_ALLOWED,
             Reason.TEXT_QUOTA_EXCEEDED,
         ),
     ),

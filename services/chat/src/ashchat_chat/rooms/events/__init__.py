@@ -13,11 +13,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from ashchat_chat.rooms.events.delete import Deleted
 from ashchat_chat.rooms.events.edit import Edited
 from ashchat_chat.rooms.events.members import MemberChange, Members
-from ashchat_chat.rooms.events.message import ALL_MEMBERS, Sent
+from ashchat_chat.rooms.events.message import Sent
 from ashchat_chat.rooms.events.opaque import Opaque
 from ashchat_chat.rooms.events.reaction import Reacted
 from ashchat_chat.rooms.events.room import RoomChanged
 from ashchat_chat.rooms.events.translation import Translated
+from ashchat_chat.rooms.events.written import ALL_MEMBERS
 
 __all__ = [
     "ALL_MEMBERS",

@@ -1,6 +1,5 @@
 """Kind `message`: a message was sent."""
 
-from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -8,18 +7,14 @@ from typing_extensions import TypedDict
 
 from ashchat_chat.pushes import Ordinal
 from ashchat_chat.rooms.events.written import Written, WrittenPayload
-from ashchat_chat.rooms.identifiers import message_id, placeholder
+from ashchat_chat.rooms.identifiers import message_id
 from ashchat_chat.rooms.views import MessageView, RoomView
-
-ALL_MEMBERS = "*"
-"""Mentions all members."""
 
 
 class ReferencesPayload(TypedDict, total=False):
     """What a message refers to."""
 
     reply_to: Annotated[str, Field(description="A message's id.")]
-    mentions: Annotated[list[str], Field(description="User ids, and * for all.")]
 
 
 class SentPayload(ReferencesPayload, WrittenPayload):
@@ -37,8 +32,6 @@ class Sent(Written):
     """The message's number in the room, from 1 without a gap."""
     reply_to: int | None = None
     """The revision of the message that this one answers."""
-    mentions: tuple[str, ...] = ()
-    """The mentioned members; `ALL_MEMBERS` for all."""
 
     @property
     def message_rev(self) -> int:
@@ -60,8 +53,6 @@ class Sent(Written):
         references: ReferencesPayload = {}
         if self.reply_to:
             references["reply_to"] = message_id(self.room, self.reply_to)
-        if self.mentions:
-            references["mentions"] = list(self.mentions)
         return {**self.written(), "kind": self.kind, "n": self.n, **references}
 
     def fold_room(self, view: RoomView) -> RoomView:
@@ -86,15 +77,6 @@ class Sent(Written):
             erased=bool(self.erased),
         )
 
-    def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
-        """Return the user's message without sender and text, others' without the mention."""
-        if self.sender == user:
-            return self.erased_with(user)
-        if user in self.mentions:
-            mentions = tuple(placeholder(user) if one == user else one for one in self.mentions)
-            return self.model_copy(update={"mentions": mentions})
-        return None
-
     def purged(self) -> Self:
         """Return the message without its text and what belongs to it."""
-        return super().purged().model_copy(update={"reply_to": None, "mentions": ()})
+        return super().purged().model_copy(update={"reply_to": None})

@@ -1,6 +1,7 @@
 """What the kinds have in common whose text a user wrote, and which is translated."""
 
 from abc import abstractmethod
+from collections.abc import Collection, Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -11,14 +12,18 @@ from ashchat_chat.rooms.events.base import Event, Head
 from ashchat_chat.rooms.identifiers import placeholder
 from ashchat_core import languages
 
+ALL_MEMBERS = "*"
+"""Mentions all members."""
 
-class ErasedPayload(TypedDict, total=False):
-    """What only the payload of an erased text has."""
 
+class OptionalPayload(TypedDict, total=False):
+    """What the payloads of some texts have."""
+
+    mentions: Annotated[list[str], Field(description="User ids, and * for all.")]
     erased: Annotated[Literal[True], Field(description="The sender's account was deleted.")]
 
 
-class WrittenPayload(ErasedPayload, Head):
+class WrittenPayload(OptionalPayload, Head):
     """What the payloads of these kinds have."""
 
     message_id: str
@@ -40,6 +45,8 @@ class Written(Event):
     text: str
     language: str
     targets: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    """The members whom the text mentions; `ALL_MEMBERS` for all."""
     erased: bool | None = None
     """True: the sender's account was deleted, and with it what they wrote."""
 
@@ -55,7 +62,11 @@ class Written(Event):
 
     def written(self) -> WrittenPayload:
         """Return what the payloads of these kinds have."""
-        erased: ErasedPayload = {"erased": True} if self.erased else {}
+        optional: OptionalPayload = {}
+        if self.mentions:
+            optional["mentions"] = list(self.mentions)
+        if self.erased:
+            optional["erased"] = True
         return {
             **self.head(),
             "message_id": self.message_id,
@@ -65,7 +76,7 @@ class Written(Event):
             "language": self.language,
             "targets": list(self.targets),
             "text_version": self.text_version,
-            **erased,
+            **optional,
         }
 
     def visible_to(self, language: str) -> bool:  # noqa: ARG002
@@ -73,9 +84,23 @@ class Written(Event):
         return True
 
     def purged(self) -> Self:
-        """Return the event without its text."""
-        return self.model_copy(update={"text": "", "language": languages.UNKNOWN, "targets": ()})
+        """Return the event without its text and what belongs to it."""
+        nothing = {"text": "", "language": languages.UNKNOWN, "targets": (), "mentions": ()}
+        return self.model_copy(update=nothing)
+
+    def erased_for(self, user: str, theirs: Collection[int]) -> Self | None:  # noqa: ARG002
+        """Return the user's event without sender and text, others' without the mention."""
+        if self.sender == user:
+            return self.erased_with(user)
+        if user in self.mentions:
+            return self.model_copy(update={"mentions": renamed(self.mentions, user)})
+        return None
 
     def erased_with(self, user: str) -> Self:
         """Return the user's event without sender, text and languages."""
         return self.purged().model_copy(update={"sender": placeholder(user), "erased": True})
+
+
+def renamed(users: Iterable[str], user: str) -> tuple[str, ...]:
+    """Return users with the placeholder of one whose account was deleted."""
+    return tuple(placeholder(user) if one == user else one for one in users)
