@@ -219,18 +219,20 @@ async def shared_test(first: Environment, exclusive_module: bool) -> AsyncIterat
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def violations() -> list[str]:
+    """What the AsyncAPI document does not describe of the frames of all sockets."""
+    found: list[str] = []
+    PhoenixSocket.observers.append(lambda: FrameChecker(found))
+    return found
+
+
 @pytest.fixture(autouse=True)
-def only_described_frames() -> Iterator[None]:
-    """Compare every frame with the AsyncAPI document: the test that saw another one fails."""
-    violations: list[str] = []
-
-    def checker() -> FrameChecker:
-        return FrameChecker(violations)
-
-    PhoenixSocket.observers.append(checker)
+def only_described_frames(violations: list[str]) -> Iterator[None]:
+    """Fail the test in which a frame came that the AsyncAPI document does not describe."""
     yield
-    PhoenixSocket.observers.remove(checker)
-    assert not violations, "\n".join(violations[:SHOWN])
+    found, violations[:] = violations[:], []
+    assert not found, "\n".join(found[:SHOWN])
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
