@@ -65,3 +65,4 @@ async def test_the_history_through_faults_is_that_of_a_correct_chat(
     check(tried.run)
     assert tally["acknowledged"] >= OPERATIONS_MIN
     assert tried.outsider.refused
+    assert all(each.changes for each in tried.successions)

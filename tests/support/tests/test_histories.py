@@ -14,6 +14,7 @@ from ashchat_e2e.histories.records import (
     Operation,
     Outcome,
     Pages,
+    Roles,
     Run,
     Seen,
     Stay,
@@ -22,17 +23,35 @@ from ashchat_e2e.history import ViolationsError
 
 ROOM = "kitchen"
 BOTH = frozenset({"ana", "ben"})
+FOUNDED = {"ana": "owner", "ben": "member"}
+PASSED_ON = {"ana": "admin", "ben": "owner"}
+GRANT = "ana makes ben owner"
+PUT = Entry(8, "reaction", "put", "ana", about="b1", emoji="+", on=True)
+TAKEN_BACK = Entry(9, "reaction", "take back", "ana", about="b1", emoji="+", on=False)
 
 
 def operation(key: str, user: str, rev: int | None, **fields: Any) -> Operation:
     made = Operation(key, ROOM, user, "message", began=2.0 * (rev or 99))
     if rev is not None:
-        made.outcome, made.rev, made.ended = Outcome.ACKNOWLEDGED, rev, made.began + 1
+        made.acknowledge(rev)
+        made.ended = made.began + 1
     return replace(made, **fields)
 
 
+def done(key: str, user: str, times: int = 1, **fields: Any) -> Operation:
+    """Return an operation that was acknowledged without a place in the log, some times."""
+    made = operation(key, user, None, begun=times, **fields)
+    for _ in range(times):
+        made.acknowledge(None)
+    return made
+
+
 def correct() -> Run:
-    """Return a history with a lost answer, a resumption, a translation, an edit and a mention."""
+    """Return a history with everything that is checked.
+
+    A lost answer, a resumption, a translation, edits of which one adds a mention, a reaction that
+    is taken back and put again, and an ownership that is passed on.
+    """
     run = Run()
     for each in (
         operation("a1", "ana", 2),
@@ -41,42 +60,63 @@ def correct() -> Run:
         operation("a3", "ana", None, outcome=Outcome.REFUSED, ended=300.0),
         operation("e1", "ana", 6, kind="edit", about="a1"),
         operation("b2", "ben", 7),
+        done("put", "ana", 2, kind="reaction", about="b1"),
+        done("take back", "ana", kind="reaction", about="b1"),
+        operation("e2", "ben", 11, kind="edit", about="b2", mentions=frozenset({"ana"})),
+        done(GRANT, "ana", kind="members"),
     ):
         run.begin(each)
     run.logs = {
         ROOM: [
-            Entry(1, "members", members=BOTH),
+            Entry(1, "members", members=BOTH, roles=FOUNDED),
             Entry(2, "message", "a1", "ana", 1),
             Entry(3, "translation", language="en"),
             Entry(4, "message", "b1", "ben", 2),
             Entry(5, "message", "a2", "ana", 3),
             Entry(6, "edit", "e1", "ana", about="a1"),
             Entry(7, "message", "b2", "ben", 4),
+            PUT,
+            TAKEN_BACK,
+            replace(PUT, rev=10),
+            Entry(11, "edit", "e2", "ben", about="b2"),
+            Entry(12, "members", GRANT, "ana", members=BOTH, roles=PASSED_ON),
         ]
     }
     run.stays = [
         Stay(ROOM, "ana", "es", None, 1, seen=[Seen(2, "message", "a1"), Seen(4, "message", "b1")]),
         Stay(
             ROOM, "ana", "es", 4, 6,
-            seen=[Seen(5, "message", "a2"), Seen(6, "edit", "e1"), Seen(7, "message", "b2")],
-            drained_to=7,
+            seen=[
+                Seen(5, "message", "a2"), Seen(6, "edit", "e1"), Seen(7, "message", "b2"),
+                Seen(8, "reaction", "put"), Seen(9, "reaction", "take back"),
+                Seen(10, "reaction", "put"), Seen(11, "edit", "e2"), Seen(12, "members", GRANT),
+            ],
+            drained_to=12,
         ),
         Stay(ROOM, "ben", "en", None, 1, seen=[Seen(2, "message", "a1"), Seen(3, "translation")]),
         Stay(ROOM, "ben", "en", 3, 5, seen=[]),
     ]  # fmt: skip
-    run.counts = [Count(ROOM, "ana", 1, 1, 3, mentions=1), Count(ROOM, "ben", 2, 2, 2)]
-    run.pages = [Pages(ROOM, "ana", ("a1", "b1", "a2", "b2"))]
+    run.counts = [
+        Count(ROOM, "ana", 1, 1, 3, mentions=2, role="admin"),
+        Count(ROOM, "ben", 2, 2, 2),
+    ]
+    run.roles = [Roles(ROOM, "ana", PASSED_ON)]
+    run.pages = [Pages(ROOM, "ana", ("a1", "b1", "a2", "b2"), {("b1", "+"): 1})]
     return run
 
 
 def test_a_correct_history_is_accepted() -> None:
     check(correct())
     assert correct().tally() == {
-        "acknowledged": 4,
+        "acknowledged": 8,
         "refused": 1,
         "unknown": 1,
+        "edit acknowledged": 2,
+        "members acknowledged": 1,
+        "message acknowledged": 3,
+        "reaction acknowledged": 3,
         "joins": 4,
-        "received": 7,
+        "received": 12,
     }
 
 
@@ -165,8 +205,35 @@ def test_a_mention_in_a_deleted_message_does_not_count() -> None:
     run = correct()
     log(Entry(6, "delete", "delete b1", "ben", about="b1"))(run)
     assert list(checks.counts_equal_a_recount(run))
+    run.counts = [replace(run.counts[0], mentions=1)]
+    assert not list(checks.counts_equal_a_recount(run))
+
+
+def test_the_mentions_of_the_newest_text_count() -> None:
+    run = correct()
+    run.operations["e2"].mentions = frozenset()
+    log(Entry(11, "edit", "e2", "ben", about="b1"))(run)
+    assert list(checks.counts_equal_a_recount(run))
     run.counts = [replace(run.counts[0], mentions=0)]
     assert not list(checks.counts_equal_a_recount(run))
+
+
+def test_reactions_to_a_deleted_message_are_not_read() -> None:
+    run = correct()
+    log(Entry(11, "delete", "delete b1", "ben", about="b1"))(run)
+    assert list(checks.reactions_equal_a_recount(run))
+    reactions()(run)
+    assert not list(checks.reactions_equal_a_recount(run))
+
+
+def test_an_operation_is_begun_again() -> None:
+    run = Run()
+    for _ in range(2):
+        run.begin_again(Operation("put", ROOM, "ana", "reaction")).acknowledge(None)
+    (made,) = run.operations.values()
+    assert (made.begun, made.acknowledged, made.outcome) == (2, 2, Outcome.ACKNOWLEDGED)
+    made.again()
+    assert (made.begun, made.acknowledged, made.outcome) == (3, 2, Outcome.UNKNOWN)
 
 
 def misnumbered(run: Run) -> None:
@@ -190,9 +257,32 @@ def count(**fields: Any) -> Callable[[Run], None]:
 
 def pages(*ids: str) -> Callable[[Run], None]:
     def broken(run: Run) -> None:
-        run.pages = [Pages(ROOM, "ana", ids)] if ids else []
+        run.pages = [replace(run.pages[0], ids=ids)] if ids else []
 
     return broken
+
+
+def reactions(**counts: int) -> Callable[[Run], None]:
+    """Return a change of the reactions that are read, to b1."""
+
+    def broken(run: Run) -> None:
+        read = {("b1", emoji): count for emoji, count in counts.items()}
+        run.pages = [replace(run.pages[0], reactions=read)]
+
+    return broken
+
+
+def members(by: str, **roles: str) -> Callable[[Run], None]:
+    """Return a change of the log: who changed which roles at the end."""
+    return log(Entry(12, "members", GRANT, by, members=frozenset(roles), roles=roles))
+
+
+def begun_once(run: Run) -> None:
+    run.operations["put"].begun = 1
+
+
+def former_roles(run: Run) -> None:
+    run.roles = [Roles(ROOM, "ana", FOUNDED)]
 
 
 def unread_by_nobody(run: Run) -> None:
@@ -222,6 +312,17 @@ BROKEN: dict[str, tuple[Callable[[Run], Iterable[str]], Callable[[Run], None]]] 
     ),
     "a refused message was stored": (
         checks.stored_was_sent, log(Entry(5, "message", "a3", "ana", 3)),
+    ),
+    "an acknowledged reaction was not put again": (
+        checks.acknowledged_is_stored, log(Entry(10, "translation", language="de")),
+    ),
+    "an acknowledged transfer was lost": (
+        checks.acknowledged_is_stored, log(Entry(12, "translation", language="de")),
+    ),
+    "a reaction stored more often than it was put": (checks.nothing_is_stored_twice, begun_once),
+    "a reaction put where it was": (checks.reactions_alternate, log(replace(PUT, rev=9))),
+    "a reaction taken back where it was not": (
+        checks.reactions_alternate, log(replace(TAKEN_BACK, rev=8)),
     ),
     "a message stored twice": (
         checks.nothing_is_stored_twice, log(Entry(5, "message", "b1", "ben", 3)),
@@ -258,10 +359,33 @@ BROKEN: dict[str, tuple[Callable[[Run], Iterable[str]], Callable[[Run], None]]] 
     "a removed member received": (checks.nothing_forbidden_is_received, removed),
     "a wrong number of unread messages": (checks.counts_equal_a_recount, count(unread=1)),
     "a wrong number of mentions": (checks.counts_equal_a_recount, count(mentions=0)),
+    "a mention by an edit does not count": (checks.counts_equal_a_recount, count(mentions=1)),
     "what was read is unread again": (checks.counts_equal_a_recount, count(acknowledged=4)),
     "a page lacks a message": (checks.pages_are_the_log, pages("a1", "b1", "b2")),
     "a message is on two pages": (checks.pages_are_the_log, pages("a1", "b1", "a2", "a2", "b2")),
     "pages in another order": (checks.pages_are_the_log, pages("a1", "a2", "b1", "b2")),
+    "a reaction is not read": (checks.reactions_equal_a_recount, reactions()),
+    "a reaction that was taken back is read": (
+        checks.reactions_equal_a_recount, reactions(**{"+": 2}),
+    ),
+    "a member changed a role": (
+        checks.changes_of_roles_are_permitted, members("ben", ana="admin", ben="owner"),
+    ),
+    "two owners": (
+        checks.changes_of_roles_are_permitted, members("ana", ana="owner", ben="owner"),
+    ),
+    "no owner": (
+        checks.changes_of_roles_are_permitted, members("ana", ana="admin", ben="admin"),
+    ),
+    "a member added another": (
+        checks.changes_of_roles_are_permitted,
+        members("ben", ana="owner", ben="member", eve="member"),
+    ),
+    "former roles are read": (checks.roles_are_those_of_the_log, former_roles),
+    "a former role in the list of rooms": (checks.roles_are_those_of_the_log, count(role="owner")),
+    "nobody read the roles": (
+        checks.something_was_checked, lambda run: run.roles.clear(),
+    ),
     "nobody paged": (checks.something_was_checked, pages()),
     "nobody counted": (checks.something_was_checked, unread_by_nobody),
     "nobody read to the end": (checks.something_was_checked, unread_to_the_end),

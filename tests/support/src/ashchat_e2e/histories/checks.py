@@ -1,13 +1,15 @@
 """What a correct chat never does. Each check returns the violations that it finds."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
 from ashchat_e2e.histories.records import (
     DELETE,
+    EDIT,
     MESSAGE,
+    REACTION,
     Count,
     Entry,
     Operation,
@@ -17,6 +19,8 @@ from ashchat_e2e.histories.records import (
 )
 from ashchat_e2e.history import ViolationsError
 
+OWNER: Final = "owner"
+MANAGING: Final = frozenset({OWNER, "admin"})
 Check = Callable[[Run], Iterable[str]]
 
 
@@ -38,11 +42,12 @@ def acknowledged_is_stored(run: Run) -> Iterator[str]:
         for entry in log:
             places[room, entry.id].append(entry.rev)
     for operation in run.operations.values():
-        if operation.outcome is not Outcome.ACKNOWLEDGED:
-            continue
         at = places[operation.room, operation.id]
-        if not at:
-            yield f"{operation.id} was acknowledged, and {operation.room} does not have it"
+        if len(at) < operation.acknowledged:
+            yield (
+                f"{operation.id} was acknowledged {operation.acknowledged} times, and "
+                f"{operation.room} has it {len(at)} times"
+            )
         elif operation.rev is not None and operation.rev not in at:
             yield f"{operation.id} was acknowledged at {operation.rev}, and is at {at}"
 
@@ -66,10 +71,26 @@ def stored_was_sent(run: Run) -> Iterator[str]:
 
 
 def nothing_is_stored_twice(run: Run) -> Iterator[str]:
-    """No operation is in the log twice."""
+    """No operation is in the log twice, or more often than the client began it."""
     for room, log in run.logs.items():
         counts = Counter(entry.id for entry in log if entry.id is not None)
-        yield from (f"{room} has {key} {n} times" for key, n in counts.items() if n > 1)
+        for key, n in counts.items():
+            begun = run.operations[key].begun if key in run.operations else 1
+            if n > begun:
+                yield f"{room} has {key} {n} times, and it was begun {begun} times"
+
+
+def reactions_alternate(run: Run) -> Iterator[str]:
+    """A user's emoji is put on a message before it is taken back, and taken back before again."""
+    for room, log in run.logs.items():
+        put: set[tuple[str | None, str | None, str | None]] = set()
+        for entry in log:
+            own = entry.about, entry.sender, entry.emoji
+            if entry.kind != REACTION:
+                continue
+            if entry.on is (own in put):
+                yield f"{room} has {entry.id} at {entry.rev}, where it was so already"
+            put ^= {own}
 
 
 def revisions_have_no_gap(run: Run) -> Iterator[str]:
@@ -173,9 +194,12 @@ def counts_equal_a_recount(run: Run) -> Iterator[str]:
             yield f"{who} has read {count.acknowledged}, and the service says {count.read}"
         if count.unread != len(entries):
             yield f"{who} has {len(entries)} unread messages, and the service says {count.unread}"
-        deleted = {entry.about for entry in log if entry.kind == DELETE}
+        deleted = _deleted(log)
+        newest = {entry.about: entry.id for entry in log if entry.kind == EDIT}
         mentions = sum(
-            _mentioned(run, entry, count) for entry in entries if entry.id not in deleted
+            _mentioned(run, newest.get(entry.id, entry.id), count)
+            for entry in entries
+            if entry.id not in deleted
         )
         if count.mentions is not None and count.mentions != mentions:
             yield f"{who} has {mentions} mentions, and the service says {count.mentions}"
@@ -195,6 +219,58 @@ def pages_are_the_log(run: Run) -> Iterator[str]:
             yield f"{who} reads the messages in another order"
 
 
+def reactions_equal_a_recount(run: Run) -> Iterator[str]:
+    """What a member reads of the reactions to messages is what the log has put and not back."""
+    for pages in run.pages:
+        log = _log(run, pages.room)
+        deleted = _deleted(log)
+        put: Counter[tuple[str, str]] = Counter()
+        for entry in log:
+            if entry.kind == REACTION and entry.about not in deleted:
+                put[entry.about or "", entry.emoji or ""] += 1 if entry.on else -1
+        if +put != +Counter(pages.reactions):
+            who = f"{pages.user} in {pages.room}"
+            differing = sorted((+put - Counter(pages.reactions)) | (Counter(pages.reactions) - put))
+            yield f"{who} reads other reactions than the log has, to {differing[:5]}"
+
+
+def changes_of_roles_are_permitted(run: Run) -> Iterator[str]:
+    """Only the owner changes roles, of whom there is one; only owner and admins change members."""
+    for room, log in run.logs.items():
+        before: Mapping[str, str] = {}
+        for entry in log:
+            if entry.roles is None:
+                continue
+            where = f"{room} at {entry.rev}"
+            owners = [user for user, role in entry.roles.items() if role == OWNER]
+            if OWNER in before.values() and len(owners) != 1:
+                yield f"{where} has the owners {owners}"
+            own = before.get(entry.sender or "")
+            for user in before.keys() & entry.roles.keys():
+                if before[user] != entry.roles[user] and own != OWNER:
+                    yield f"{where}: {entry.sender} ({own}) changed the role of {user}"
+            for user in before.keys() ^ entry.roles.keys() if before else ():
+                if own not in MANAGING and user != entry.sender:
+                    yield f"{where}: {entry.sender} ({own}) added or removed {user}"
+            before = entry.roles
+
+
+def roles_are_those_of_the_log(run: Run) -> Iterator[str]:
+    """Members read the roles that the log has, and their own one in the list of rooms."""
+    current = {
+        room: next((entry.roles for entry in reversed(log) if entry.roles is not None), {})
+        for room, log in run.logs.items()
+    }
+    for one in run.roles:
+        stored = current.get(one.room, {})
+        if one.roles != stored:
+            yield f"{one.user} in {one.room} reads the roles {one.roles}, the log has {stored}"
+    for count in run.counts:
+        role = current.get(count.room, {}).get(count.user)
+        if count.role not in {None, role}:
+            yield f"{count.user} in {count.room} is {role}, and the service says {count.role}"
+
+
 def something_was_checked(run: Run) -> Iterator[str]:
     """A room that nobody read to its end, counted in or paged through proves nothing."""
     rooms = {operation.room for operation in run.operations.values()}
@@ -204,6 +280,8 @@ def something_was_checked(run: Run) -> Iterator[str]:
         yield f"nobody counted in {room}"
     for room in sorted(rooms - {pages.room for pages in run.pages}):
         yield f"nobody paged through {room}"
+    for room in sorted(rooms - {one.room for one in run.roles}):
+        yield f"nobody read the roles in {room}"
     for room in sorted(rooms - run.logs.keys()):
         yield f"the log of {room} was not read"
 
@@ -212,6 +290,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     acknowledged_is_stored,
     stored_was_sent,
     nothing_is_stored_twice,
+    reactions_alternate,
     revisions_have_no_gap,
     later_is_later,
     received_is_stored,
@@ -220,6 +299,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     nothing_forbidden_is_received,
     counts_equal_a_recount,
     pages_are_the_log,
+    reactions_equal_a_recount,
+    changes_of_roles_are_permitted,
+    roles_are_those_of_the_log,
     something_was_checked,
 )
 
@@ -269,8 +351,14 @@ def _is_for(entry: Entry, language: str) -> bool:
     return entry.language is None or entry.language == language
 
 
-def _mentioned(run: Run, entry: Entry, count: Count) -> bool:
-    operation = run.operations.get(entry.id or "")
+def _deleted(log: Sequence[Entry]) -> set[str | None]:
+    """Return the ids of the deleted messages."""
+    return {entry.about for entry in log if entry.kind == DELETE}
+
+
+def _mentioned(run: Run, key: str | None, count: Count) -> bool:
+    """Return whether the text that an operation wrote mentions a user."""
+    operation = run.operations.get(key or "")
     return operation is not None and count.user in operation.mentions
 
 

@@ -15,6 +15,7 @@ from ashchat_e2e.histories.link import Link
 from ashchat_e2e.histories.records import (
     DELETE,
     EDIT,
+    MEMBERS,
     MESSAGE,
     REACTION,
     Operation,
@@ -34,7 +35,10 @@ ACKS: Final = 0.3
 """How often a client acknowledges what it has received, before an operation."""
 
 MENTIONS: Final = 0.3
-"""How often a message in a group mentions a member."""
+"""How often a text in a group mentions a member."""
+
+TOGGLES: Final = 0.5
+"""How often a reaction takes back an own one, or puts one again that was taken back."""
 
 KINDS: Final = {MESSAGE: 70, EDIT: 12, DELETE: 6, REACTION: 12}
 """The kinds of operations, and how often of their sum."""
@@ -69,6 +73,9 @@ class Member(Resuming):
 
     known: dict[str, str] = field(default_factory=dict)
     """Operation → message id, of the messages received."""
+
+    reactions: dict[tuple[str, str], bool | None] = field(default_factory=dict)
+    """(Operation, emoji) → whether this member's emoji is on that message; None: not known."""
 
     others: list[Named] = field(default_factory=list)
     """Members that this one may mention."""
@@ -108,23 +115,21 @@ class Member(Resuming):
             await asyncio.sleep(self.draw.uniform(0, 2 * PACE_S))
 
     async def send(self, *, once: bool = False) -> None:
-        """Send a message; a third of them mention another member."""
-        named = self.draw.choice(self.others) if self.others else None
-        if named is not None and self.draw.random() > MENTIONS:
-            named = None
-        operation = self._begin(MESSAGE, mentions=frozenset({named.user_id} if named else ()))
-        text = self._text() + (f" @{named.tag}" if named else "")
+        """Send a message."""
+        text, mentions = self._text()
+        operation = self._begin(MESSAGE, mentions=mentions)
         payload = {"content": text, "mobile_ref_id": operation.id}
         answer = await self._do(operation, "send_message", payload, once=once)
         if answer is not None:
             self.own[operation.id] = answer["message_id"]
 
     async def edit(self, message: str, *, once: bool = False) -> None:
-        """Change the text of an own message, by the id of the operation that sent it."""
-        operation = self._begin(EDIT, about=message)
+        """Change text and mentions of an own message, by the id of the operation that sent it."""
+        text, mentions = self._text()
+        operation = self._begin(EDIT, about=message, mentions=mentions)
         payload = {
             "message_id": self.own[message],
-            "content": self._text(),
+            "content": text,
             "mobile_ref_id": operation.id,
         }
         await self._do(operation, "edit_message", payload, once=once)
@@ -136,19 +141,36 @@ class Member(Resuming):
         await self._do(operation, "delete_message", {"message_id": message_id}, once=once)
 
     async def react(self, message: str, *, once: bool = False) -> None:
-        """Put an emoji on any message, unless it was put there before."""
-        payload = {"message_id": self.known[message], "emoji": self.draw.choice(EMOJI)}
-        own = reaction(payload["message_id"], self.person.user_id, payload["emoji"])
-        if own in self.run.operations:
+        """Put an emoji on a message, or change an own reaction to any message to its opposite."""
+        place = message, self.draw.choice(EMOJI)
+        settled = [one for one, on in self.reactions.items() if on is not None]
+        if settled and self.draw.random() < TOGGLES:
+            place = self.draw.choice(settled)
+        before = self.reactions.get(place, False)
+        if before is None:
+            # What follows would depend on what the lost answer was.
             return
-        operation = self._begin(REACTION, about=message, id=own)
+        self.reactions[place] = None
+        (message, emoji), on = place, not before
+        message_id = self.known[message]
+        own = reaction(message_id, self.person.user_id, emoji, on=on)
+        operation = self.run.begin_again(
+            Operation(own, self.chat_id, self.person.user_id, REACTION, about=message)
+        )
+        payload = {"message_id": message_id, "emoji": emoji, "on": on}
         reply = await self.ask("react", payload, once=once)
         # A refusal may answer a repetition: the message was deleted by its sender meanwhile.
         if reply is not None and reply.status == "ok":
             operation.acknowledge(None)
+            self.reactions[place] = on
 
-    def _text(self) -> str:
-        return f"{WORDS[self.person.language]} {len(self.run.operations)}."
+    def _text(self) -> tuple[str, frozenset[str]]:
+        """Return a text, and whom it mentions: a third mention another member of a group."""
+        text = f"{WORDS[self.person.language]} {len(self.run.operations)}."
+        if not self.others or self.draw.random() > MENTIONS:
+            return text, frozenset()
+        named = self.draw.choice(self.others)
+        return f"{text} @{named.tag}", frozenset({named.user_id})
 
     def _begin(self, kind: str, **fields: Any) -> Operation:
         fields = {"id": str(uuid.uuid4()), **fields}
@@ -185,7 +207,10 @@ def seen(event: Payload) -> Seen:
     if event["kind"] == DELETE:
         own = deletion(event["message_id"])
     if event["kind"] == REACTION:
-        own = reaction(event["message_id"], event["by"], event["emoji"])
+        own = reaction(event["message_id"], event["by"], event["emoji"], on=event["on"])
+    if event["kind"] == MEMBERS:
+        first = event["changes"][0]
+        own = membership(event["by"], first["user_id"], first["role"])
     return Seen(event["rev"], event["kind"], own)
 
 
@@ -194,9 +219,14 @@ def deletion(message_id: str) -> str:
     return f"delete {message_id}"
 
 
-def reaction(message_id: str, user_id: str, emoji: str) -> str:
-    """Return the id of the operation that puts a member's emoji on a message."""
-    return f"react {message_id} {user_id} {emoji}"
+def reaction(message_id: str, user_id: str, emoji: str, *, on: bool) -> str:
+    """Return the id of the operation that puts a member's emoji on a message, or takes it back."""
+    return f"{'put' if on else 'take back'} {message_id} {user_id} {emoji}"
+
+
+def membership(by: str | None, user_id: str, role: str | None) -> str:
+    """Return the id of the operation that makes a user a member with a role, or no member."""
+    return f"{by} makes {user_id} {role or 'no member'}"
 
 
 @dataclass(eq=False)

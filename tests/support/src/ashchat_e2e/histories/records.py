@@ -1,6 +1,7 @@
 """What clients of rooms did and saw, and what the log of a room has. No I/O, no AshChat."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,6 +38,12 @@ class Operation:
     mentions: frozenset[str] = frozenset()
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
+    begun: int = 1
+    """How many times the client has begun it: a reaction, or a role, that was taken back."""
+
+    acknowledged: int = 0
+    """How many times it was acknowledged."""
+
     outcome: Outcome = Outcome.UNKNOWN
     rev: int | None = None
     """Its place in the log, by the acknowledgement."""
@@ -44,6 +51,12 @@ class Operation:
     def acknowledge(self, rev: int | None) -> None:
         """Record the acknowledgement, with the place in the log if it names one."""
         self.outcome, self.rev, self.ended = Outcome.ACKNOWLEDGED, rev, time.monotonic()
+        self.acknowledged += 1
+
+    def again(self) -> None:
+        """Record that the client begins it once more."""
+        self.outcome, self.ended = Outcome.UNKNOWN, None
+        self.begun += 1
 
     def refuse(self) -> None:
         """Record a refusal for good: it must not have happened."""
@@ -73,6 +86,13 @@ class Entry:
 
     members: frozenset[str] | None = None
     """Who is in the room from this event on; None: as before."""
+
+    roles: Mapping[str, str] | None = None
+    """The role of each member from this event on; None: as before."""
+
+    emoji: str | None = None
+    on: bool | None = None
+    """Whether a reaction was put (or else taken back)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +139,18 @@ class Count:
 
     unread: int
     mentions: int | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The roles of a room's members, as the service reported them after the last change."""
+
+    room: str
+    user: str
+    """Who asked."""
+
+    roles: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +162,9 @@ class Pages:
     ids: tuple[str, ...]
     """The clients' ids, oldest first."""
 
+    reactions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many users' emoji a message has, by the client's id and the emoji."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -139,6 +174,7 @@ class Run:
     stays: list[Stay] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
     pages: list[Pages] = field(default_factory=list)
+    roles: list[Roles] = field(default_factory=list)
     logs: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
     """The log of each room, read from the store after the last change."""
 
@@ -153,11 +189,27 @@ class Run:
         self.operations[operation.id] = operation
         return operation
 
+    def begin_again(self, operation: Operation) -> Operation:
+        """Record an operation that may have been begun before; return the record."""
+        before = self.operations.get(operation.id)
+        if before is None:
+            return self.begin(operation)
+        before.again()
+        return before
+
+    def _acknowledged(self) -> Counter[str]:
+        """Return how many times operations of each kind were acknowledged."""
+        kinds: Counter[str] = Counter()
+        for operation in self.operations.values():
+            kinds[operation.kind] += operation.acknowledged
+        return kinds
+
     def tally(self) -> dict[str, int]:
         """Return how many operations had which outcome, and how many events were received."""
         outcomes = [operation.outcome for operation in self.operations.values()]
         return {
             **{outcome.value: outcomes.count(outcome) for outcome in Outcome},
+            **{f"{kind} acknowledged": n for kind, n in sorted(self._acknowledged().items())},
             "joins": len(self.stays),
             "received": sum(len(stay.seen) for stay in self.stays),
         }

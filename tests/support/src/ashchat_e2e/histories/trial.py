@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
 from typing import Any, Final
@@ -24,6 +24,7 @@ from ashchat_e2e.histories.member import (
     Named,
     Outsider,
     deletion,
+    membership,
     reaction,
     through,
 )
@@ -36,8 +37,10 @@ from ashchat_e2e.histories.records import (
     Count,
     Entry,
     Pages,
+    Roles,
     Run,
 )
+from ashchat_e2e.histories.succession import Succession
 from ashchat_e2e.people import PersonFactory
 
 OK, CREATED = 200, 201
@@ -59,6 +62,7 @@ class Trial:
     links: list[Link]
     run: Run
     rooms: list[str] = field(default_factory=list)
+    successions: list[Succession] = field(default_factory=list)
 
     async def through(self, faults: Callable[[], Awaitable[None]]) -> None:
         """Let everybody be active while faults happen; then let them finish."""
@@ -67,6 +71,7 @@ class Trial:
             staying = [tasks.create_task(member.stay()) for member in self.members]
             staying.append(tasks.create_task(self.outsider.pry()))
             living = [tasks.create_task(member.live(over)) for member in self.members]
+            living += [tasks.create_task(each.reign(over)) for each in self.successions]
             await faults()
             over.set()
             await asyncio.wait(living)
@@ -90,6 +95,7 @@ class Trial:
             )
             await member.close()
         self.run.counts = [each for member in self.members for each in await counted(member)]
+        self.run.roles = [await roles(member) for member in self.members]
         # A guest sees nothing from before the last time that they were added.
         talking = [member for member in self.members if not isinstance(member, Guest)]
         self.run.pages = [await paged(member) for member in talking]
@@ -172,6 +178,8 @@ async def trial(
                 member = await enter(user, room)
                 member.others = [each for each in named[:-1] if each.user_id != user.user_id]
             await enter(guest, room, talking[0])
+            first, second, third = talking
+            found.successions.append(Succession(room, first, second, third, run))
         found.outsider.rooms = tuple(found.rooms)
         yield found
 
@@ -197,25 +205,28 @@ async def _group(owner: Person, tags: Sequence[str]) -> str:
 async def read_log(database: Database, room: str) -> list[Entry]:
     """Return a room's log from the store."""
     found = await database["events"].find({"room": room}).sort([("rev", 1)]).to_list()
-    members: frozenset[str] = frozenset()
+    standing: dict[str, str] = {}
     ids: dict[int, str] = {}
     log = []
     for document in found:
+        founding = not standing
         for change in document.get("changes", ()):
-            members -= {change["user"]}
-            members |= {change["user"]} if change.get("role") else set()
+            standing.pop(change["user"], None)
+            if change.get("role"):
+                standing[change["user"]] = change["role"]
         if document["kind"] == MESSAGE:
             ids[document["rev"]] = document["client_id"]
-        log.append(entry(document, members, ids.get(document.get("about", 0))))
+        each = entry(document, dict(standing), ids.get(document.get("about", 0)))
+        log.append(replace(each, id=None) if founding else each)
     return log
 
 
-def entry(document: Mapping[str, Any], members: frozenset[str], about: str | None) -> Entry:
+def entry(document: Mapping[str, Any], standing: Mapping[str, str], about: str | None) -> Entry:
     """Return a stored event as a record.
 
     Args:
         document: The event.
-        members: The members from it on.
+        standing: The members from it on, and their roles.
         about: The client's id of the message that it is about.
     """
     kind = document["kind"]
@@ -224,7 +235,10 @@ def entry(document: Mapping[str, Any], members: frozenset[str], about: str | Non
     if kind == DELETE:
         own = deletion(message_id)
     if kind == REACTION:
-        own = reaction(message_id, document["by"], document["emoji"])
+        own = reaction(message_id, document["by"], document["emoji"], on=document["on"])
+    if kind == MEMBERS:
+        first = document["changes"][0]
+        own = membership(document.get("by"), first["user"], first.get("role"))
     return Entry(
         document["rev"],
         kind,
@@ -234,7 +248,10 @@ def entry(document: Mapping[str, Any], members: frozenset[str], about: str | Non
         about if own is not None and kind != MESSAGE else None,
         document.get("about"),
         language=document.get("target"),
-        members=members if kind == MEMBERS else None,
+        members=frozenset(standing) if kind == MEMBERS else None,
+        roles=standing if kind == MEMBERS else None,
+        emoji=document.get("emoji"),
+        on=document.get("on"),
     )
 
 
@@ -259,15 +276,33 @@ async def counted(member: Member) -> list[Count]:
                 member.acknowledged,
                 room["unread_count"],
                 room.get("mention_count"),
+                room.get("role"),
             )
         )
     return found
 
 
+async def roles(member: Member) -> Roles:
+    """Return the roles of a room's members, as a member reads them.
+
+    Raises:
+        RequestRefusedError: The service does not return them.
+    """
+    reply = await member.person.chat.get(f"/rooms/{member.chat_id}")
+    if reply.status != OK:
+        raise RequestRefusedError(member.chat_id, reply)
+    found = {each["user_id"]: each["role"] for each in reply.body["members"]}
+    return Roles(member.chat_id, member.person.user_id, found)
+
+
 async def paged(member: Member) -> Pages:
     """Return the messages as a member reads them page by page."""
     found = await messages_of(member.person, member.chat_id)
-    return Pages(member.chat_id, member.person.user_id, tuple(each["id"] for each in found))
+    reactions = {
+        (each["id"], one["emoji"]): one["count"] for each in found for one in each["reactions"]
+    }
+    ids = tuple(each["id"] for each in found)
+    return Pages(member.chat_id, member.person.user_id, ids, reactions)
 
 
 async def _refreshed(person: Person) -> None:
