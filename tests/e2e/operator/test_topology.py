@@ -492,7 +492,7 @@ async def test_a_retired_login_is_disconnected_everywhere(site: Site) -> None:
 
     results = await ensure(replace(site.backends, retired=(second.username,)))
     changed = [backend for backend, result in results.items() if result.changes]
-    assert changed == [Backend.RABBITMQ, Backend.REDIS, Backend.MONGODB]
+    assert changed == [Backend.RABBITMQ, Backend.REDIS, Backend.CACHE, Backend.MONGODB]
     await asyncio.wait_for(closed.wait(), 10)
     await connection.close()
 
