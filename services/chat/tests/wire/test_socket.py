@@ -774,3 +774,30 @@ async def test_a_socket_is_as_visible_as_its_client_asks(
             assert rules.open == [("ana", visible)]
         assert await ask(session, "visibility", {}, lobby) == refused("invalid_visibility")
     await eventually(lambda: rules.open == [])
+
+
+async def test_a_member_who_is_removed_during_the_join_is_sent_nothing_more(
+    rules: RecordingRules, sockets: Sockets, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, removed, availability = asyncio.Event(), asyncio.Event(), rules.availability
+
+    async def slow(last_seen: Any) -> Any:
+        asked.set()
+        await removed.wait()
+        return await availability(last_seen)
+
+    monkeypatch.setattr(rules, "availability", slow)
+    async with connect(sockets, params=params) as session:
+        session.send_json(["1", "1", f"chat:{ROOM}", "phx_join", {"protocol": 2}])
+        await asked.wait()
+        await eventually(lambda: rules.attached)
+        rules.attached[0][1].end()
+        removed.set()
+        session.send_json([None, "last", "phoenix", "heartbeat", {}])
+        events: list[str] = []
+        while not events or events[-1] != "last":
+            frame = await session.receive_json()
+            events.append(frame[1] if frame[1] == "last" else frame[3])
+        await asyncio.sleep(0)
+        assert events[-2:] == ["phx_close", "last"]
+        assert not [frame for frame in session.received() if frame[3] == "receiver_online"]

@@ -321,7 +321,8 @@ class Session:
         seat.fell_behind(joined.since)
         with contextlib.suppress(StoreUnavailableError):
             async for push in introductions(self._rules, joined.view, seat.user, protocol):
-                self._answer_with(push)
+                if not seat.left:  # the user may be removed meanwhile
+                    self._answer_with(push)
 
     async def catch_up(self, seat: Seat, since: int) -> None:
         """Serve a seat from the log, then live."""
