@@ -1,6 +1,7 @@
 """Messages that are edited, deleted for all, answered, mentioning, and translated again."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -428,3 +429,48 @@ async def test_an_account_that_has_stored_too_much_is_refused_with_its_own_reaso
         # An answer that was lost is repeated, and others write.
         assert await messages.send(ROOM, "ana", draft("1")) == (sent, False)
         assert (await messages.send(ROOM, "ben", draft("4")))[1]
+
+
+@pytest.mark.parametrize("pods", [1, 2])
+async def test_a_late_repetition_of_a_reaction_changes_nothing_after_the_opposite(
+    monkeypatch: pytest.MonkeyPatch, pods: int
+) -> None:
+    async with world(monkeypatch, pods=pods) as it:
+        sent, _ = await say(it.pods[0], "ana", "1")
+        changes = [("put", True), ("back", False), ("put", True), ("back", False), ("put", True)]
+        for number, (client_id, on) in enumerate(changes):
+            react = it.pods[number % pods].messages.react
+            await react(ROOM, "ben", sent.rev, "a", on=on, client_id=client_id)
+        assert (await read(it))[0].reactions == {}
+        # Another user's id of the same name is another id.
+        await it.pods[0].messages.react(ROOM, "ana", sent.rev, "a", on=True, client_id="put")
+        assert (await read(it))[0].reactions == {"a": ("ana",)}
+
+
+async def test_an_id_names_one_thing_that_a_user_did_in_a_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(monkeypatch) as it:
+        messages = it.pods[0].messages
+        one, _ = await messages.send(ROOM, "ana", draft("one"))
+        other, _ = await messages.send(ROOM, "ana", draft("other"))
+        await messages.edit(ROOM, "ana", one.rev, draft("edit"))
+        await messages.react(ROOM, "ana", one.rev, "a", on=True, client_id="reaction")
+        before = list(it.store.events[ROOM])
+
+        def react(rev: int, emoji: str, client_id: str) -> Awaitable[None]:
+            return messages.react(ROOM, "ana", rev, emoji, on=True, client_id=client_id)
+
+        for action in (
+            messages.send(ROOM, "ana", draft("edit")),
+            messages.send(ROOM, "ana", draft("reaction")),
+            messages.edit(ROOM, "ana", one.rev, draft("one")),
+            messages.edit(ROOM, "ana", other.rev, draft("edit")),
+            messages.edit(ROOM, "ana", one.rev, draft("reaction")),
+            react(one.rev, "b", "one"),
+            react(one.rev, "b", "edit"),
+            react(one.rev, "b", "reaction"),
+            react(other.rev, "a", "reaction"),
+        ):
+            assert await refusal(action) is Reason.ID_TAKEN
+        assert it.store.events[ROOM] == before

@@ -39,6 +39,8 @@ class RecordingRules:
     def __init__(self) -> None:
         self.live = self.positions = self.messages = self
         self.changed: list[tuple[str, int]] = []
+        self.client_ids: list[str] = []
+        """Of reactions."""
         self.receiver_online = True
         self.group: list[str] = []
         """The other members of the room, if it is a group."""
@@ -92,7 +94,10 @@ class RecordingRules:
         )  # fmt: skip
         return event, True
 
-    async def react(self, _room: str, _user: str, rev: int, emoji: str, *, on: bool) -> None:
+    async def react(
+        self, _room: str, _user: str, rev: int, emoji: str, *, on: bool, client_id: str
+    ) -> None:
+        self.client_ids.append(client_id)
         self.changed.append((f"{emoji} {on}", rev))
 
     async def delete(self, _room: str, _user: str, rev: int) -> None:

@@ -403,7 +403,13 @@ async def test_reactions_are_one_emoji(
         for emoji in ("", "a", "1", heart + flag, flag[0], None, "\u200d", heart * 40):
             answer = await ask(session, "react", {**about, "emoji": emoji})
             assert answer == refused("invalid_message", field="emoji")
-    assert rules.changed == [(f"{heart} True", 2), (f"{flag} False", 2)]
+        own = {**about, "emoji": heart, "mobile_ref_id": "1"}
+        assert (await ask(session, "react", own))["status"] == "ok"
+        for wrong in ("", 1, "x" * 129):
+            answer = await ask(session, "react", {**own, "mobile_ref_id": wrong})
+            assert answer == refused("invalid_message", field="mobile_ref_id")
+    assert rules.changed == [(f"{heart} True", 2), (f"{flag} False", 2), (f"{heart} True", 2)]
+    assert rules.client_ids == ["", "", "1"]
 
 
 async def test_without_a_join_nothing_is_done(

@@ -9,7 +9,7 @@ from pymongo import ReplaceOne
 from ashchat_chat.adapters import mongo_mentions
 from ashchat_chat.adapters.mongo_bulk import Appends
 from ashchat_chat.adapters.mongo_errors import Collection, domain_errors
-from ashchat_chat.rooms.events import AnyEvent, Deleted, Sent, Text, parse
+from ashchat_chat.rooms.events import AnyEvent, Deleted, Reacted, Sent, Text, parse
 from ashchat_core.mongo import Mongo
 
 OR_MAX = 200
@@ -169,7 +169,10 @@ class MongoLog:
 
 def _document(event: AnyEvent) -> dict[str, Any]:
     """Return an event as it is stored."""
-    return {**event.model_dump(exclude_none=True), **mongo_mentions.fields(event)}
+    document = {**event.model_dump(exclude_none=True), **mongo_mentions.fields(event)}
+    if isinstance(event, Reacted) and event.client_id is not None:
+        document["sender"] = event.sender  # as in the index of clients' ids
+    return document
 
 
 def _having(field: str) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class Appender:
 
         event, fresh = await self.append(room_id, message, sender=user, client_id=draft.client_id)
         if not isinstance(event, Sent):
-            raise TypeError("a client's id names an event that is not a message")
+            raise RefusedError(Reason.ID_TAKEN)
         if fresh:
             metrics.ACCEPTED.inc()
             if event.targets:

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     TOO_MANY_MENTIONS = "too_many_mentions"
     MENTION_ALL_NOT_ALLOWED = "mention_all_not_allowed"
     TOO_MANY_REACTIONS = "too_many_reactions"
+    ID_TAKEN = "id_taken"
+    """The client's own id names something else that the same user did in the room."""
     NOTHING_FAILED = "nothing_failed"
     TEXT_QUOTA_EXCEEDED = "text_quota_exceeded"
 

@@ -183,8 +183,8 @@ class Messages:
             )
 
         stored, event, fresh = await self._change(room_id, user, rev, edited, draft.client_id)
-        if not isinstance(event, Edited):
-            raise RefusedError(Reason.NO_SUCH_MESSAGE)
+        if not isinstance(event, Edited) or event.about != rev:
+            raise RefusedError(Reason.ID_TAKEN)
         if fresh:
             await self._store.set_preview(room_id, stored.sent.n, draft.text)
             if targets:
@@ -222,8 +222,13 @@ class Messages:
         if isinstance(event, Deleted):
             await self.purge(event)
 
-    async def react(self, room_id: str, user: str, rev: int, emoji: str, *, on: bool) -> None:
+    async def react(
+        self, room_id: str, user: str, rev: int, emoji: str, *, on: bool, client_id: str = ""
+    ) -> None:
         """Put an emoji on a message, or take it back. Repeating it changes nothing.
+
+        With a `client_id`, also a repetition that is late changes nothing: one that comes after
+        the opposite.
 
         Raises:
             NoSuchRoomError, RefusedError, StoreUnavailableError
@@ -245,10 +250,14 @@ class Messages:
                 by=user,
                 emoji=emoji,
                 on=on,
+                client_id=client_id or None,
             )
 
         async def append() -> tuple[AnyEvent, bool]:
-            _, event, fresh = await self._change(room_id, user, rev, reacted)
+            _, event, fresh = await self._change(room_id, user, rev, reacted, client_id)
+            asked = (rev, emoji, on)
+            if not isinstance(event, Reacted) or (event.about, event.emoji, event.on) != asked:
+                raise RefusedError(Reason.ID_TAKEN)
             return event, fresh
 
         with contextlib.suppress(NotNeededError):

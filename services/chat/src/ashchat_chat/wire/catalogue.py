@@ -117,6 +117,7 @@ REQUESTS: Final = (
         reasons=_reasons(
             ABOUT_MESSAGE,
             Reason.MESSAGE_DELETED,
+            Reason.ID_TAKEN,
             FrameReason.TOO_LONG,
             FrameReason.RECEIVER_DELETED,
             Reason.TOO_MANY_MENTIONS,
@@ -132,6 +133,7 @@ REQUESTS: Final = (
         reasons=_reasons(
             ABOUT_MESSAGE,
             Reason.MESSAGE_DELETED,
+            Reason.ID_TAKEN,
             FrameReason.TOO_LONG,
             Reason.NOT_ALLOWED,
             Reason.TOO_MANY_EDITS,
@@ -153,6 +155,7 @@ REQUESTS: Final = (
         reasons=_reasons(
             ABOUT_MESSAGE,
             Reason.MESSAGE_DELETED,
+            Reason.ID_TAKEN,
             Reason.TOO_MANY_REACTIONS,
             Reason.TEXT_QUOTA_EXCEEDED,
         ),

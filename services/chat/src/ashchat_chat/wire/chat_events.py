@@ -16,6 +16,7 @@ from ashchat_chat.wire.payloads import (
     message_rev,
     message_text,
     optional_message_rev,
+    optional_own_id,
     own_id,
     reaction,
 )
@@ -79,7 +80,8 @@ async def change_message(
             return {}
         case ChatEvent.REACT:
             emoji, on = reaction(payload)
-            await messages.react(room_id, who.user, rev, emoji, on=on)
+            client_id = optional_own_id(payload)
+            await messages.react(room_id, who.user, rev, emoji, on=on, client_id=client_id)
             return {}
         case ChatEvent.TRANSLATE_AGAIN:
             await messages.translate_again(room_id, who.user, rev, who.language)

@@ -48,6 +48,7 @@ REFUSALS: dict[Reason, tuple[int, str]] = {
     Reason.MENTION_ALL_NOT_ALLOWED: (403, "Your role does not allow mentioning all members."),
     Reason.TOO_MANY_REACTIONS: (409, "The message has too many reactions."),
     Reason.TEXT_QUOTA_EXCEEDED: (429, "Your account has stored too much text today."),
+    Reason.ID_TAKEN: (409, "Your id names something else that you did in this room."),
     Reason.NOTHING_FAILED: (409, "No translation into your language has failed."),
 }
 

@@ -107,6 +107,15 @@ def own_id(payload: Payload) -> str:
     return found
 
 
+def optional_own_id(payload: Payload) -> str:
+    """Return the client's own id of a change; empty if it is absent or null.
+
+    Raises:
+        RequestRejectedError: it is not a valid id.
+    """
+    return "" if payload.get("mobile_ref_id") is None else own_id(payload)
+
+
 def message_rev(room_id: str, payload: Payload, field: str) -> int:
     """Return the revision of the message that a field names.
 

@@ -119,6 +119,7 @@ class React(TypedDict):
     message_id: MessageId
     emoji: str
     on: NotRequired[bool]
+    mobile_ref_id: NotRequired[OwnId | None]
 
 
 class SetTyping(TypedDict):

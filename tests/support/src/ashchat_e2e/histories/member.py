@@ -157,7 +157,13 @@ class Member(Resuming):
         operation = self.run.begin_again(
             Operation(own, self.chat_id, self.person.user_id, REACTION, about=message)
         )
-        payload = {"message_id": message_id, "emoji": emoji, "on": on}
+        payload = {
+            "message_id": message_id,
+            "emoji": emoji,
+            "on": on,
+            # A repetition may be stuck in a frozen pod until after the opposite.
+            "mobile_ref_id": str(uuid.uuid4()),
+        }
         reply = await self.ask("react", payload, once=once)
         # A refusal may answer a repetition: the message was deleted by its sender meanwhile.
         if reply is not None and reply.status == "ok":

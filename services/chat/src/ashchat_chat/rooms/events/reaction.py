@@ -27,6 +27,13 @@ class Reacted(Event):
     emoji: str
     on: bool
     """False: taken back."""
+    client_id: str | None = None
+    """The client's own id of the change, if it has one; (room, sender, client_id) is unique."""
+
+    @property
+    def sender(self) -> str:
+        """The user whose own id it has."""
+        return self.by
 
     def payload(self) -> ReactedPayload:
         """Return the event as protocol 2 has it."""
