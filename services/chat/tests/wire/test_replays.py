@@ -1,12 +1,13 @@
 """What a reader missed, however much it is and however slowly it reads: real rooms and sockets."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from ashchat_chat.rooms.appending import Draft
+from ashchat_chat.rooms.events import AnyEvent
 from ashchat_chat.users.revocations import Revocations
 from ashchat_chat.wire import limits
 from ashchat_chat.wire.rules import Rules
@@ -118,3 +119,32 @@ async def test_a_room_with_a_reader_that_is_still_behind_stays_loaded_and_comple
         room = where.pods[0].directory.loaded(ROOM)
         assert room is not None
         assert not room.subscribers()
+
+
+async def test_nothing_of_a_replay_follows_the_answer_to_a_leave(
+    monkeypatch: pytest.MonkeyPatch, verifier: TokenVerifier, over: Revocations, params: Params
+) -> None:
+    async with world(monkeypatch) as where:
+        await say(where, 3, "x")
+        where.pods[0].directory.recent.forget(ROOM)
+        reading, read_on = asyncio.Event(), asyncio.Event()
+        after = where.store.after
+
+        async def slowly(revs: Mapping[str, int], limit: int) -> list[AnyEvent]:
+            found = await after(revs, limit)
+            reading.set()
+            await read_on.wait()
+            return found
+
+        async with connect(sockets_in(where, verifier, over), params=params) as session:
+            monkeypatch.setattr(where.store, "after", slowly)
+            await join(session, since=1)
+            await reading.wait()
+            session.send_json(["1", "2", f"chat:{ROOM}", "phx_leave", {}])
+            while (await session.receive_json())[3] != "phx_reply":
+                pass
+            read_on.set()
+            for reference in "34567":
+                # Each answer is a turn in which the replay could go on.
+                session.send_json([None, reference, "phoenix", "heartbeat", {}])
+                assert (await session.receive_json())[1] == reference

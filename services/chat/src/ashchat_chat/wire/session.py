@@ -49,7 +49,13 @@ class Seat:
         return self.left or self.session.connection.gone
 
     def send(self, push: Push) -> bool:
-        """Queue a frame; return False if there is no room and it can be read again."""
+        """Queue a frame; return False if there is no room and it can be read again.
+
+        After the seat was left it is dropped: nothing follows the answer to a leave, although a
+        replay may just have read the log.
+        """
+        if self.left:
+            return True
         frame = push.encoded or phoenix.frame_of(push)
         if self.protocol > 1:
             return self.session.connection.offer(frame)
