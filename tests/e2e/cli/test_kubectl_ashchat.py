@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -299,10 +300,20 @@ async def test_listing_changes_nothing_and_a_killed_replay_loses_nothing(
             *("dlq", "replay", "session_revoked_chat", "--all", "-n", cluster.namespace),
         )
 
-        async def some_sent() -> bool:
-            return await consumed(cluster) > before
+        async def taken() -> bool:
+            return await dead(broker, Queue.SESSION_REVOKED_CHAT) == 0
 
-        await until(some_sent, within=30, every=0.05, what="some dead letters sent")
+        async def some_sent() -> bool:
+            # It stands still meanwhile: all could be sent before the pods have answered.
+            process.send_signal(signal.SIGSTOP)
+            # With two of them sent, one is acknowledged.
+            sent = await consumed(cluster) >= before + 2
+            if not sent:
+                process.send_signal(signal.SIGCONT)
+            return sent
+
+        await until(taken, within=30, every=0.01, what="the dead letters taken")
+        await until(some_sent, within=30, every=0.01, what="some dead letters sent")
         process.kill()
         assert (await ended(process)).code < 0
 
