@@ -807,3 +807,26 @@ async def test_a_member_who_is_removed_during_the_join_is_sent_nothing_more(
         await asyncio.sleep(0)
         assert events[-2:] == ["phx_close", "last"]
         assert not [frame for frame in session.received() if frame[3] == "receiver_online"]
+
+
+async def test_a_sender_who_is_removed_during_the_commit_is_sent_nothing_more(
+    rules: RecordingRules, sockets: Sockets, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = rules.send
+
+    async def removed(*message: Any) -> Any:
+        rules.attached[0][1].end()
+        return await send(*message)
+
+    monkeypatch.setattr(rules, "send", removed)
+    async with connect(sockets, params=params) as session:
+        session.send_json(["1", "1", f"chat:{ROOM}", "phx_join", {}])
+        await eventually(lambda: rules.attached)
+        message = {"content": "hola", "mobile_ref_id": "1"}
+        session.send_json(["1", "2", f"chat:{ROOM}", "send_message", message])
+        session.send_json([None, "last", "phoenix", "phx_leave", {}])
+        events: list[str] = []
+        while not events or events[-1] != "last":
+            frame = await session.receive_json()
+            events.append(frame[1] if frame[1] == "last" else frame[3])
+        assert events[-3:] == ["phx_close", "phx_reply", "last"]

@@ -62,6 +62,11 @@ class Seat:
         self.session.connection.insist(frame)
         return True
 
+    def answer(self, push: Push) -> None:
+        """Queue a frame that goes with an answer, unless the seat was left meanwhile."""
+        if not self.left:
+            self.session.connection.answer(phoenix.frame_of(push))
+
     def fell_behind(self, since: int) -> None:
         """Serve the seat from the log again, when it has room."""
         self.serving = asyncio.create_task(self.session.catch_up(self, since))
@@ -254,7 +259,7 @@ class Session:
                         "chat_id": answer["chat_id"],
                         "status": "SENT",
                     }
-                    self._answer_with(Push(frame.topic, "message_sent", sent))
+                    seat.answer(Push(frame.topic, "message_sent", sent))
                 return None
             case ChatEvent.TYPING:
                 # As the original: no answer.
@@ -327,8 +332,7 @@ class Session:
         seat.fell_behind(joined.since)
         with contextlib.suppress(StoreUnavailableError):
             async for push in introductions(self._rules, joined.view, seat.user, protocol):
-                if not seat.left:  # the user may be removed meanwhile
-                    self._answer_with(push)
+                seat.answer(push)
 
     async def catch_up(self, seat: Seat, since: int) -> None:
         """Serve a seat from the log, then live."""
@@ -345,9 +349,6 @@ class Session:
             self.connection.close(Close.RESTART, "resume with since")
         finally:
             seat.serving = None
-
-    def _answer_with(self, push: Push) -> None:
-        self.connection.answer(phoenix.frame_of(push))
 
     def _set_visibility(self, payload: Payload) -> VisibilitySet:
         visible = payloads.visibility(payload)
