@@ -6,13 +6,28 @@ the idempotency key, `correlation_id` and `reply_to` pair an answer with its req
 `expiration` is not used (a queue's policy decides).
 """
 
-from datetime import datetime
-from typing import Final, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 TEXT_MAX_CHARS: Final = 8_000
 """Maximum length of a message text."""
+
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""The times of messages: services convert them, compare them and add to them."""
+
+
+def _in_utc(at: datetime) -> datetime:
+    # Compared first: near the ends of the calendar, the conversion overflows.
+    if not _EARLIEST <= at < _LATEST:
+        raise ValueError("not between the years 1970 and 9000")
+    return at.astimezone(UTC)
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time, in UTC. One without an offset is an error: it could not be compared with the clock."""
 
 Language = str
 """A BCP 47 language tag, lower-case primary subtag ("es", "pt"), as clients send it."""
@@ -48,7 +63,7 @@ class TranslateJob(Message):
     targets: tuple[Language, ...] = Field(
         min_length=1, description="The languages of the other members."
     )
-    requested_at: datetime
+    requested_at: Time
 
 
 class TranslationResult(Message):
@@ -124,7 +139,7 @@ class AccountCreation(Message):
     nickname: str
     password_hash: str | None = Field(description="argon2id, PHC format; None: address_taken.")
     preferred_language: Language
-    requested_at: datetime
+    requested_at: Time
 
 
 class PendingAccount(Message):
@@ -154,7 +169,7 @@ class ConfirmEmailCode(Message):
     email: str
     code: str | None = None
     sign_up_id: str | None = None
-    deadline: datetime | None = Field(
+    deadline: Time | None = Field(
         default=None, description="When the caller stops waiting for the answer."
     )
 
@@ -177,7 +192,7 @@ class NewDeviceCode(Message):
     email: str
     nickname: str
     preferred_language: Language
-    requested_at: datetime
+    requested_at: Time
 
 
 class ConfirmNewDevice(Message):
@@ -188,7 +203,7 @@ class ConfirmNewDevice(Message):
     request_id: str
     challenge_id: str
     code: str | None = None
-    deadline: datetime | None = None
+    deadline: Time | None = None
 
 
 class ConfirmNewDeviceReply(Message):
@@ -212,7 +227,7 @@ class ChangePassword(Message):
     email: str
     nickname: str
     preferred_language: Language
-    requested_at: datetime
+    requested_at: Time
 
 
 class ConfirmChangePassword(Message):
@@ -223,7 +238,7 @@ class ConfirmChangePassword(Message):
     request_id: str
     reset_id: str
     code: str | None = None
-    deadline: datetime | None = None
+    deadline: Time | None = None
 
 
 class ConfirmChangePasswordReply(Message):
@@ -248,7 +263,7 @@ class ChangeEmail(Message):
     new_email: str
     nickname: str
     preferred_language: Language
-    requested_at: datetime
+    requested_at: Time
 
 
 class ConfirmChangeEmail(Message):
@@ -260,7 +275,7 @@ class ConfirmChangeEmail(Message):
     change_id: str
     old_code: str | None = None
     new_code: str | None = None
-    deadline: datetime | None = None
+    deadline: Time | None = None
 
 
 class ConfirmChangeEmailReply(Message):
@@ -296,7 +311,7 @@ class SecurityNotice(Message):
     email: str
     nickname: str
     preferred_language: Language
-    at: datetime
+    at: Time
 
 
 SESSION_IDS_MAX: Final = 100
@@ -318,7 +333,7 @@ class SessionRevoked(Message):
     but: str | None = Field(
         default=None, description="The session that started the new epoch, and continues."
     )
-    at: datetime
+    at: Time
 
 
 class ProfileChanged(Message):
@@ -331,7 +346,7 @@ class ProfileChanged(Message):
     user_id: str
     nickname: str | None = None
     preferred_language: Language | None = None
-    at: datetime
+    at: Time
 
 
 class AccountDeletion(Message):
@@ -342,4 +357,4 @@ class AccountDeletion(Message):
 
     v: Literal[1] = 1
     user_id: str
-    at: datetime
+    at: Time
