@@ -17,9 +17,7 @@ from ashchat_auth.service.common import new_id, now
 from ashchat_auth.service.events import notice
 from ashchat_auth.service.ports import Requests, Store
 from ashchat_core.errors import PublishError
-from ashchat_core.messages import (
-    SessionRevoked,
-)
+from ashchat_core.messages import SessionRevoked
 from ashchat_core.topology import SPECS, Queue
 
 SWEEP_AFTER: Final = timedelta(seconds=15)

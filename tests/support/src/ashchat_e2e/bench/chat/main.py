@@ -172,8 +172,8 @@ async def measure(where: environment.Environment, console: Console) -> Found:
 def write(found: Found, folder: Path = RESULTS) -> Path:
     """Write the raw data and the page; return the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(found, indent=1)
-    (folder / "chat.json").write_text(data + "\n", encoding="utf-8")
+    # Without line breaks: nearly all of it is histograms, which nobody reads line by line.
+    (folder / "chat.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     page = folder / "figures.md"
     page.write_text(report.markdown(found), encoding="utf-8")
     return page
